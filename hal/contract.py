@@ -1,0 +1,221 @@
+"""What a backend must fulfil. A new vendor implements :class:`Backend` and the abstract part of :class:`hal.tensor.Ops`.
+
+This module holds types alone; it imports no framework.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+
+from hal.errors import HalError, UnsupportedError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hal.device import Device
+    from hal.plan import Plan
+    from hal.tensor import Ops
+    from hal.tensor.optimizers import Optimizer
+
+__all__ = ["Array", "Available", "Backend", "MemoryUse", "Telemetry", "Tree", "Unavailable"]
+
+Array: TypeAlias = Any
+"""A native array of some framework; hal wraps functions, never arrays."""
+
+Tree: TypeAlias = Any
+"""Nested dicts, lists and tuples of arrays."""
+
+
+@dataclass(frozen=True)
+class Available:
+    """A backend that can run here. ``detail`` names the runtime, for example ``torch 2.13.0+cpu``."""
+
+    detail: str
+
+
+@dataclass(frozen=True)
+class Unavailable:
+    """A backend that cannot run here.
+
+    Attributes:
+        reason: what is installed and what is missing.
+        fix: the command or page that makes it available.
+    """
+
+    reason: str
+    fix: str
+
+
+@dataclass(frozen=True)
+class MemoryUse:
+    """Memory that the framework holds on a device, in bytes; None where the framework does not count it."""
+
+    allocated_bytes: int | None = None
+    peak_bytes: int | None = None
+
+
+@dataclass(frozen=True)
+class Telemetry:
+    """Counters of the hardware at one moment. None means unknown, never zero.
+
+    ``energy_j`` counts up from an arbitrary start; differences between two readings mean something.
+    """
+
+    power_w: float | None = None
+    temperature_c: float | None = None
+    clock_mhz: float | None = None
+    memory_used_bytes: int | None = None
+    energy_j: float | None = None
+
+
+class Backend(abc.ABC):
+    """One vendor's way to run tensors.
+
+    Laws:
+        Validation. It happens once, above: a backend gets only plans that :meth:`Plan.resolve` passed and shapes that
+        ``hal.ops`` checked. It raises only what its caller could not foresee.
+
+        Threading. A backend object is shared by all threads of a process; its methods may be called from any of
+        them. Arrays may be handed between threads; one array is not written by two.
+
+        Ownership. Arrays belong to whoever holds them. Two calls consume what they are given: ``Optimizer.update``
+        (parameters and state) and a function compiled with ``donate`` (the donated arguments). A caller uses the
+        results from then on. ``from_host`` may alias the NumPy array it is given; the caller does not write to it
+        afterwards.
+
+        Asynchrony. Every call may return before the device has finished. Only :meth:`synchronize` and
+        :meth:`to_host` wait. Time nothing without the former.
+
+        Settings. A framework's global settings are changed in :meth:`applied` alone, which restores them, also when
+        its body raises.
+
+        Precision. Ops compute in the dtype of their arrays; they never widen or narrow what they return, but for the
+        losses, which return fp32.
+
+        Errors. What the framework raises passes through; :meth:`classify` names it. Nothing falls back in silence.
+    """
+
+    name: ClassVar[str]
+    """The name it is registered under, and the value of the key ``backend``."""
+
+    priority: ClassVar[int] = 0
+    """``backend=auto`` takes the available backend with the highest; a negative one is taken only by name."""
+
+    @abc.abstractmethod
+    def probe(self) -> Available | Unavailable:
+        """Whether this backend can run here. Never raises."""
+
+    @abc.abstractmethod
+    def devices(self) -> list[Device]:
+        """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available."""
+
+    @abc.abstractmethod
+    def ops(self, device: Device) -> Ops:
+        """The neutral tensor API bound to a device. Equal devices give the same object."""
+
+    @abc.abstractmethod
+    def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """Copy (or alias, see Ownership) a NumPy array to the device.
+
+        Args:
+            array: any dtype of the Array API standard.
+            device: where to.
+            axes: what the axes mean, so that the backend may store them in the order that its kernels want:
+                ``NHWC`` images, ``HWIO`` convolution kernels, ``IO`` matrices; empty: as they stand. The logical
+                shape never changes.
+            layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
+        """
+
+    @abc.abstractmethod
+    def to_host(self, array: Array) -> np.ndarray:
+        """Wait for an array and copy it to NumPy, C-contiguous in its logical shape. bfloat16 becomes float32."""
+
+    @abc.abstractmethod
+    def value_and_grad(
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+    ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
+        """Differentiate a function with respect to its first argument.
+
+        Args:
+            fn: ``fn(params, *args) -> (loss, aux)``; loss is a scalar array, params a tree of floating arrays.
+            plan: how to compile; a runtime that compiles around differentiation does so here.
+
+        Returns:
+            ``g(params, *args) -> ((loss, aux), gradients)``, gradients a tree like params; loss and aux are detached.
+        """
+
+    @abc.abstractmethod
+    def classify(self, error: BaseException) -> HalError | None:
+        """The hal error that an exception of the framework stands for, from types and codes; None: not known."""
+
+    def compile(
+        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
+    ) -> Callable[..., Any]:
+        """Compile a pure function of trees of arrays as the plan says.
+
+        Args:
+            fn: the function.
+            plan: its ``compile`` says how much.
+            donate: positions of arguments whose memory the result may take over.
+            differentiates: fn calls what :meth:`value_and_grad` returned. A runtime that compiles there returns fn.
+
+        Raises:
+            UnsupportedError: this backend does not compile and the plan does not say ``eager``.
+        """
+        if plan.compile != "eager":
+            raise UnsupportedError(f"backend {self.name} does not compile", fix="use compile=eager")
+        return fn
+
+    def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
+        """An optimizer by name with its constants; the default is written in neutral ops.
+
+        Raises:
+            UnsupportedError: no optimizer of that name.
+        """
+        from hal.tensor.optimizers import neutral_optimizer
+
+        return neutral_optimizer(name, hyper)
+
+    def rng(self, seed: int, device: Device) -> Any:
+        """A random key for a device. Equal seeds give equal streams on equal devices and versions."""
+        from hal.tensor.random import Key
+
+        return Key(seed)
+
+    def prefetch(
+        self, batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], Tree], device: Device
+    ) -> Iterator[Tree]:
+        """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute."""
+        for batch in batches:
+            yield put(batch)
+
+    def from_dlpack(self, array: Any, device: Device) -> Array:
+        """Take over an array of another framework on the same device without a copy, by the DLPack protocol."""
+        return self.ops(device).from_dlpack(array)
+
+    @contextlib.contextmanager
+    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+        """Set the framework's global settings that the plan asks for, and restore them."""
+        yield
+
+    def synchronize(self, device: Device) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
+        """Wait until the device has finished all that was given to it."""
+
+    def memory(self, device: Device) -> MemoryUse:
+        """Memory that the framework holds on the device, and the peak since :meth:`reset_peak_memory`."""
+        return MemoryUse()
+
+    def reset_peak_memory(self, device: Device) -> None:  # noqa: B027 - a runtime that counts nothing resets nothing
+        """Start a new peak for :meth:`memory`."""
+
+    def telemetry(self, device: Device) -> Telemetry:
+        """The hardware's counters now; what cannot be read is None."""
+        return Telemetry()
+
+    def versions(self) -> dict[str, str]:
+        """Names and versions of what this backend runs on, for records and fingerprints."""
+        return {}

@@ -1,0 +1,86 @@
+"""Finds backends by entry points, loads each when it is first asked for, and resolves names to devices."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from importlib.metadata import entry_points
+
+from hal.contract import Available, Backend, Unavailable
+from hal.device import Device
+from hal.errors import ConfigError, UnavailableError
+
+__all__ = ["GROUP", "backend", "device", "names", "require", "select"]
+
+GROUP = "hal.backends"
+
+
+def names() -> tuple[str, ...]:
+    """Names of all registered backends, in alphabetical order; loads none of them."""
+    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+
+
+@functools.cache
+def backend(name: str) -> Backend:
+    """The backend of that name, the same object each time; it may be unavailable here.
+
+    Raises:
+        ConfigError: no backend is registered under that name, or what is registered is no backend.
+    """
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in points:
+        near = difflib.get_close_matches(name, points, n=1)
+        raise ConfigError(
+            f"backend={name} is not registered" + (f"; did you mean {near[0]}?" if near else ""),
+            fix=f"registered: {', '.join(sorted(points))}",
+        )
+    cls = points[name].load()
+    if not (isinstance(cls, type) and issubclass(cls, Backend)):
+        raise ConfigError(f"entry point {name} in {GROUP} is {cls!r}, not a subclass of hal.contract.Backend")
+    return cls()
+
+
+def require(name: str) -> Backend:
+    """The backend of that name, if it can run here.
+
+    Raises:
+        ConfigError: no backend is registered under that name.
+        UnavailableError: it cannot run here; says why and what makes it available.
+    """
+    found = backend(name)
+    state = found.probe()
+    if isinstance(state, Unavailable):
+        raise UnavailableError(f"backend={name} is not available: {state.reason}", fix=state.fix)
+    return found
+
+
+def select(name: str = "auto", index: int | None = None) -> Device:
+    """A device by backend name and position; ``auto`` takes the available backend of the highest priority.
+
+    Raises:
+        ConfigError: no such backend, or no device of that index.
+        UnavailableError: the backend cannot run here.
+    """
+    if name == "auto":
+        candidates = sorted((backend(n) for n in names()), key=lambda b: (-b.priority, b.name))
+        for candidate in candidates:
+            if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
+                return select(candidate.name, index)
+        raise UnavailableError("no backend can run here", fix="run: hal devices")
+    found = require(name).devices()
+    wanted = 0 if index is None else index
+    if not 0 <= wanted < len(found):
+        listed = ", ".join(str(d) for d in found) or "none"
+        raise UnavailableError(f"device {name}:{wanted} does not exist", fix=f"devices of this backend: {listed}")
+    return found[wanted]
+
+
+def device(name: str = "auto") -> Device:
+    """A device by name: ``cpu``, ``cuda:1``, or ``auto`` for the best one here.
+
+    Raises:
+        ConfigError: the name is malformed or no backend has it.
+        UnavailableError: the backend or the device is not here.
+    """
+    head, _, index = name.rpartition(":") if name.rpartition(":")[2].isdigit() else (name, "", "")
+    return select(head, int(index) if index else None)
