@@ -1,0 +1,291 @@
+"""The contract on PyTorch, for any device type that PyTorch drives. A vendor adds probe, devices and telemetry."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import optree
+
+from hal.contract import Array, Backend, MemoryUse, Tree
+from hal.device import Device
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
+from hal.plan import Plan
+from hal.tensor.random import Key
+
+if TYPE_CHECKING:
+    import torch
+
+    from hal.backends._torch.ops import TorchOps
+    from hal.tensor.optimizers import Optimizer
+
+__all__ = ["TorchBackend"]
+
+# Storage orders, as permutations of the logical axes, that PyTorch's kernels take without a copy.
+_STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
+    ("NHWC", "nchw"): (0, 3, 1, 2),
+    ("HWIO", "nchw"): (3, 2, 0, 1),
+    ("HWIO", "nhwc"): (3, 0, 1, 2),
+    ("HWIO_transpose", "nchw"): (2, 3, 0, 1),
+    ("HWIO_transpose", "nhwc"): (2, 0, 1, 3),
+    ("IO", "nchw"): (1, 0),
+    ("IO", "nhwc"): (1, 0),
+}
+_QUEUED_BATCHES = 2
+
+
+class TorchBackend(Backend):
+    """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
+
+    device_type: ClassVar[str]
+
+    def _torch_device(self, device: Device) -> torch.device:
+        import torch
+
+        return torch.device(self.device_type) if self.device_type == "cpu" else torch.device("cuda", device.index)
+
+    def ops(self, device: Device) -> TorchOps:
+        """The neutral tensor API bound to a device."""
+        return _bound_ops(self._torch_device(device))
+
+    def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> torch.Tensor:
+        """Copy a NumPy array to the device; see :meth:`hal.contract.Backend.from_host`."""
+        import torch
+
+        order = _STORAGE.get((axes, layout)) if array.size else None
+        stored = array if order is None else array.transpose(order)
+        host = torch.empty(stored.shape, dtype=_dtype(array.dtype), pin_memory=self.device_type != "cpu")
+        np.copyto(host.numpy(), stored)
+        tensor = host.to(self._torch_device(device), non_blocking=True)
+        return tensor if order is None else tensor.permute(tuple(np.argsort(order).tolist()))
+
+    def to_host(self, array: torch.Tensor) -> np.ndarray:
+        """Wait for an array and copy it to NumPy."""
+        import torch
+
+        host = array.detach().to("cpu")
+        host = host.float() if host.dtype == torch.bfloat16 else host
+        return np.array(host.numpy(), order="C", copy=True)
+
+    def value_and_grad(
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+    ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
+        """Differentiate with autograd; the function is compiled as the plan says, its backward pass with it."""
+        import torch
+
+        function = fn if plan is None else self._compiled(fn, plan)
+
+        def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
+            leaves, structure = optree.tree_flatten(params)
+            tracked = [leaf.detach().requires_grad_() for leaf in leaves]
+            with torch.enable_grad():
+                loss, aux = function(structure.unflatten(tracked), *args)
+                gradients = torch.autograd.grad(loss, tracked, materialize_grads=True)
+            aux = optree.tree_map(lambda a: a.detach() if isinstance(a, torch.Tensor) else a, aux)
+            return (loss.detach(), aux), structure.unflatten(gradients)
+
+        return differentiate
+
+    def compile(
+        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
+    ) -> Callable[..., Any]:
+        """Compile with TorchInductor; a function that differentiates was compiled by :meth:`value_and_grad`."""
+        return fn if differentiates else self._compiled(fn, plan)
+
+    def _compiled(self, fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
+        if plan.compile == "eager":
+            return fn
+        import torch
+
+        mode = "max-autotune" if plan.compile == "max" else None
+        compiled = torch.compile(fn, mode=mode, dynamic=False)
+
+        @functools.wraps(fn)
+        def call(*args: Any) -> Any:
+            # A compiled graph cannot seed a generator: it draws from PyTorch's own, seeded here and restored.
+            keys = [a for a in args if isinstance(a, Key)]
+            if not keys:
+                return compiled(*args)
+            devices = [] if self.device_type == "cpu" else None
+            with torch.random.fork_rng(devices=devices):
+                torch.manual_seed(keys[0].seed or 0)
+                return compiled(*(Key(None) if isinstance(a, Key) else a for a in args))
+
+        return call
+
+    def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
+        """PyTorch's fused optimizers behind the functional face."""
+        from hal.backends._torch.optimizers import torch_optimizer
+
+        return torch_optimizer(name, hyper)
+
+    def prefetch(
+        self, batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], Tree], device: Device
+    ) -> Iterator[Tree]:
+        """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
+        copies = _CopyStream(self._torch_device(device))
+        ready: queue.Queue[tuple[str, Any]] = queue.Queue(_QUEUED_BATCHES)
+        stop = threading.Event()
+
+        def offer(item: tuple[str, Any]) -> bool:
+            while not stop.is_set():
+                with contextlib.suppress(queue.Full):
+                    ready.put(item, timeout=0.1)
+                    return True
+            return False
+
+        def read() -> None:
+            try:
+                for batch in batches:
+                    if not offer(("batch", copies.run(put, batch))):
+                        return
+                offer(("end", None))
+            except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
+                offer(("error", error))
+
+        reader = threading.Thread(target=read, name="hal-prefetch", daemon=True)
+        reader.start()
+        try:
+            while True:
+                kind, item = ready.get()
+                if kind == "end":
+                    return
+                if kind == "error":
+                    raise item
+                yield copies.receive(item)
+        finally:
+            stop.set()
+            reader.join()
+
+    def from_dlpack(self, array: Any, device: Device) -> torch.Tensor:
+        """Take over an array of another framework without a copy."""
+        import torch
+
+        return torch.from_dlpack(array)
+
+    @contextlib.contextmanager
+    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+        """Set thread count and TF32 as the plan says; restore them."""
+        import torch
+
+        threads = torch.get_num_threads()
+        switches = _tf32_switches() if self.device_type != "cpu" else []
+        before = [switch.fp32_precision for switch in switches]
+        try:
+            if plan.threads is not None:
+                torch.set_num_threads(plan.threads)
+            for switch in switches:
+                switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            for switch, value in zip(switches, before, strict=True):
+                switch.fp32_precision = value
+
+    def synchronize(self, device: Device) -> None:
+        """Wait for the device; the CPU is never ahead."""
+        if self.device_type != "cpu":
+            import torch
+
+            torch.cuda.synchronize(device.index)
+
+    def memory(self, device: Device) -> MemoryUse:
+        """What PyTorch's allocator holds."""
+        import torch
+
+        return MemoryUse(torch.cuda.memory_allocated(device.index), torch.cuda.max_memory_allocated(device.index))
+
+    def reset_peak_memory(self, device: Device) -> None:
+        """Start a new peak."""
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device.index)
+
+    def classify(self, error: BaseException) -> HalError | None:
+        """Name PyTorch's exceptions by type; the CPU's allocator raises a bare RuntimeError, known by its words alone."""
+        import torch
+
+        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+            type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
+        ):
+            return OutOfMemoryError(
+                f"{self.name} ran out of memory: {_first_line(error)}",
+                fix="use a smaller batch=, or split it with accumulate=",
+            )
+        if isinstance(error, torch.AcceleratorError):
+            return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")
+        from torch._inductor.exc import InvalidCxxCompiler
+
+        if isinstance(error, InvalidCxxCompiler):
+            return UnsupportedError(
+                "compile= needs a C++ compiler and none was found", fix="install g++ or clang, or use compile=eager"
+            )
+        return None
+
+    def versions(self) -> dict[str, str]:
+        """PyTorch and the runtime that it was built for."""
+        import torch
+
+        build = {"torch": torch.__version__, "cuda": torch.version.cuda, "hip": torch.version.hip}
+        return {name: str(version) for name, version in build.items() if version}
+
+
+@functools.cache
+def _bound_ops(device: torch.device) -> TorchOps:
+    from hal.backends._torch.ops import TorchOps
+
+    return TorchOps(device)
+
+
+def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
+    import torch
+
+    try:
+        return torch.from_numpy(np.empty((0,), dtype)).dtype
+    except TypeError as error:
+        raise UnsupportedError(f"torch has no dtype {dtype}") from error
+
+
+def _tf32_switches() -> list[Any]:
+    import torch
+
+    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class _CopyStream:
+    """Copies on a stream of their own where the device has streams; otherwise a plain call."""
+
+    def __init__(self, device: torch.device) -> None:
+        import torch
+
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
+        """In the reader's thread: start the copy; the event says when it is done."""
+        if self.stream is None:
+            return put(batch), None
+        import torch
+
+        with torch.cuda.stream(self.stream):
+            return put(batch), self.stream.record_event()
+
+    def receive(self, item: tuple[Tree, Any]) -> Tree:
+        """In the consumer's thread: let its stream wait for the copy and keep the memory until it has used it."""
+        tree, event = item
+        if event is not None:
+            import torch
+
+            current = torch.cuda.current_stream()
+            current.wait_event(event)
+            for tensor in optree.tree_leaves(tree):
+                tensor.record_stream(current)
+        return tree

@@ -1,0 +1,236 @@
+"""The neutral tensor API on PyTorch.
+
+Images are logically (batch, height, width, channels). Their storage is whatever the plan chose; the permuted views made
+here cost nothing, and PyTorch's kernels see channels_last or contiguous NCHW tensors as they like them.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import array_api_compat.torch as standard
+import torch
+import torch.nn.functional as F
+
+from hal.contract import Tree
+from hal.tensor import Key, Ops, defaults, register
+from hal.tensor.ops import Pair
+from hal.tensor.shapes import Pads
+
+__all__ = ["TorchOps", "generator"]
+
+Tensor = torch.Tensor
+_local = threading.local()
+
+
+def generator(key: Key, device: torch.device) -> torch.Generator | None:
+    """This thread's generator of a device, seeded by a key; None (PyTorch's own) for the ambient key."""
+    if key.seed is None:
+        return None
+    made: dict[torch.device, torch.Generator] = _local.__dict__.setdefault("generators", {})
+    if device not in made:
+        made[device] = torch.Generator(device)
+    return made[device].manual_seed(key.seed)
+
+
+class TorchOps(Ops):
+    """Ops on torch.Tensor; for creation bound to a device, otherwise on the device of the arguments."""
+
+    def __init__(self, device: torch.device | None = None) -> None:
+        super().__init__(standard, device)
+
+    def stop_gradient(self, x: Tensor) -> Tensor:
+        """The same values, as a constant for differentiation."""
+        return x.detach()
+
+    def scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Tensor]], init: Tree, xs: Tensor) -> tuple[Tree, Tensor]:
+        """Carry a value through a sequence; see :meth:`hal.tensor.Ops.scan`."""
+        carry, ys = init, []
+        for x in xs.unbind(0):
+            carry, y = fn(carry, x)
+            ys.append(y)
+        return carry, torch.stack(ys)
+
+    def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """The same values in another dtype."""
+        return x.to(dtype)
+
+    def _placed(self, like: Tensor) -> dict[str, Any]:
+        return {"device": like.device}
+
+    def filled(self, shape: Sequence[int], value: float, *, like: Tensor) -> Tensor:
+        """An array of one value, with the dtype and device of ``like``."""
+        return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
+
+    # Randomness
+
+    def uniform(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
+        """Numbers from [0, 1) with the dtype and device of ``like``."""
+        g = generator(key, like.device)
+        return torch.rand(tuple(shape), generator=g, dtype=like.dtype, device=like.device)
+
+    def normal(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
+        """Standard normal numbers with the dtype and device of ``like``."""
+        g = generator(key, like.device)
+        return torch.randn(tuple(shape), generator=g, dtype=like.dtype, device=like.device)
+
+    def _dropout(self, x: Tensor, rate: float, key: Key) -> Tensor:
+        if key.seed is None:
+            return F.dropout(x, rate)
+        keep = torch.empty_like(x).bernoulli_(1 - rate, generator=generator(key, x.device))
+        return x * keep.div_(1 - rate)
+
+    # Activations
+
+    def relu(self, x: Tensor) -> Tensor:
+        """max(x, 0)."""
+        return torch.relu(x)
+
+    def leaky_relu(self, x: Tensor, slope: float = 0.01) -> Tensor:
+        """X where positive, else slope * x."""
+        return F.leaky_relu(x, slope)
+
+    def elu(self, x: Tensor) -> Tensor:
+        """X where positive, else exp(x) - 1."""
+        return F.elu(x)
+
+    def gelu(self, x: Tensor) -> Tensor:
+        """The tanh approximation of GELU."""
+        return F.gelu(x, approximate="tanh")
+
+    def sigmoid(self, x: Tensor) -> Tensor:
+        """1 / (1 + exp(-x))."""
+        return torch.sigmoid(x)
+
+    def silu(self, x: Tensor) -> Tensor:
+        """X * sigmoid(x)."""
+        return F.silu(x)
+
+    def softplus(self, x: Tensor) -> Tensor:
+        """log(1 + exp(x))."""
+        return F.softplus(x)
+
+    def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
+        """exp(x) over its sum along an axis."""
+        return torch.softmax(x, axis)
+
+    def log_softmax(self, x: Tensor, axis: int = -1) -> Tensor:
+        """The logarithm of softmax."""
+        return torch.log_softmax(x, axis)
+
+    # Layers' arithmetic
+
+    def _linear(self, x: Tensor, kernel: Tensor, bias: Tensor | None) -> Tensor:
+        return F.linear(x, kernel.t(), bias)
+
+    def _embedding(self, table: Tensor, ids: Tensor) -> Tensor:
+        return F.embedding(ids, table)
+
+    def _conv2d(
+        self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
+    ) -> Tensor:
+        image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, 0.0)
+        y = F.conv2d(image, kernel.permute(3, 2, 0, 1), bias, strides, padding, dilation, groups)
+        return y.permute(0, 2, 3, 1)
+
+    def _conv2d_transpose(
+        self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, crop: Pads, append: Pads
+    ) -> Tensor:
+        # PyTorch crops alike on both sides: leave the smaller crop to it and slice off the rest.
+        (top, bottom), (left, right) = crop
+        both = (min(top, bottom), min(left, right))
+        y = F.conv_transpose2d(x.permute(0, 3, 1, 2), kernel.permute(2, 3, 0, 1), None, strides, both)
+        y = y[:, :, top - both[0] : y.shape[2] - (bottom - both[0]), left - both[1] : y.shape[3] - (right - both[1])]
+        if append != ((0, 0), (0, 0)):
+            y = F.pad(y, (*append[1], *append[0]))
+        y = y.permute(0, 2, 3, 1)
+        return y if bias is None else y + bias
+
+    def _max_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
+        image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, -float("inf"), window)
+        return F.max_pool2d(image, window, strides, padding).permute(0, 2, 3, 1)
+
+    def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
+        if not _native(pads, window):
+            return defaults.avg_pool2d(self, x, window, strides, pads)
+        padding = (pads[0][0], pads[1][0])
+        y = F.avg_pool2d(x.permute(0, 3, 1, 2), window, strides, padding, count_include_pad=False)
+        return y.permute(0, 2, 3, 1)
+
+    def _batch_norm(
+        self,
+        x: Tensor,
+        scale: Tensor,
+        offset: Tensor,
+        mean: Tensor,
+        variance: Tensor,
+        training: bool,
+        momentum: float,
+        epsilon: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        if training and x.numel() <= x.shape[-1]:  # one value a channel, which PyTorch's kernels refuse
+            return defaults.batch_norm(self, x, scale, offset, mean, variance, training, momentum, epsilon)
+        if training:  # the kernel updates in place; the caller keeps what it passed
+            mean, variance = mean.clone(), variance.clone()
+        y = F.batch_norm(x.movedim(-1, 1), mean, variance, scale, offset, training, 1 - momentum, epsilon)
+        return y.movedim(1, -1), mean, variance
+
+    def _layer_norm(self, x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> Tensor:
+        return F.layer_norm(x, (x.shape[-1],), scale.to(x.dtype), offset.to(x.dtype), epsilon)
+
+    def _attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
+        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+
+    # Recurrence: one call into cuDNN, MIOpen or oneDNN; weights are stored as those want them, so transposing is free
+
+    def _rnn(
+        self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, activation: str
+    ) -> tuple[Tensor, Tensor]:
+        function = torch.rnn_tanh if activation == "tanh" else torch.rnn_relu
+        weights = (kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
+        ys, h = function(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        return ys, h.squeeze(0)
+
+    def _lstm(
+        self, x: Tensor, state: tuple[Tensor, Tensor], kernel: Tensor, recurrent: Tensor, bias: Tensor
+    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        first = (state[0].unsqueeze(0), state[1].unsqueeze(0))
+        weights = (kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
+        ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        return ys, (h.squeeze(0), c.squeeze(0))
+
+    def _gru(
+        self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, recurrent_bias: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        weights = (kernel.t(), recurrent.t(), bias, recurrent_bias)
+        ys, h = torch.gru(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        return ys, h.squeeze(0)
+
+    # Losses
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
+        return flat.reshape(labels.shape)
+
+    def sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Binary cross-entropy of logits against labels in [0, 1], elementwise, fp32."""
+        return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+
+
+def _native(pads: Pads, window: Pair) -> bool:
+    """Whether PyTorch's pooling takes this padding itself: alike on both sides, at most half a window."""
+    (top, bottom), (left, right) = pads
+    return top == bottom and left == right and 2 * top <= window[0] and 2 * left <= window[1]
+
+
+def _symmetric(image: Tensor, pads: Pads, value: float, window: Pair | None = None) -> tuple[Tensor, Pair]:
+    """An image and the padding that a kernel may do itself; what it cannot do is done here."""
+    (top, bottom), (left, right) = pads
+    if _native(pads, window) if window else top == bottom and left == right:
+        return image, (top, left)
+    return F.pad(image, (left, right, top, bottom), value=value), (0, 0)
+
+
+register(Tensor, TorchOps())

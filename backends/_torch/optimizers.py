@@ -1,0 +1,86 @@
+"""PyTorch's fused optimizers behind the functional face; parameters and state are updated in place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import optree
+import torch
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+from hal.contract import Tree
+from hal.tensor.optimizers import Optimizer, Slots, hyper_of, neutral_optimizer
+
+__all__ = ["torch_optimizer"]
+
+Tensor = torch.Tensor
+
+
+def torch_optimizer(name: str, hyper: Mapping[str, float]) -> Optimizer:
+    """An optimizer by name: fused where PyTorch has a fused kernel, else in neutral ops.
+
+    Raises:
+        UnsupportedError: no optimizer of that name, or it has no such constant.
+    """
+    constants = hyper_of(name, hyper)
+    if name in ("sgd", "adam", "adamw"):
+        return _Fused(name, constants)
+    return neutral_optimizer(name, hyper)
+
+
+@dataclass(frozen=True)
+class _Fused(Optimizer):
+    name: str
+    hyper: Mapping[str, float]
+
+    def init(self, params: Tree) -> dict[str, Tree]:
+        step = torch.zeros((), device=optree.tree_leaves(params)[0].device)
+        return {"step": step, **{slot: optree.tree_map(torch.zeros_like, params) for slot in Slots[self.name]}}
+
+    @torch.no_grad()
+    def update(
+        self, grads: Tree, state: dict[str, Tree], params: Tree, lr: float, *, skip: Tensor | None = None
+    ) -> tuple[Tree, dict[str, Tree]]:
+        leaves = optree.tree_leaves(params)
+        slots = [_aligned(optree.tree_leaves(state[slot]), leaves) for slot in Slots[self.name]]
+        common: dict[str, Any] = {
+            "fused": True,
+            "found_inf": None if skip is None else skip.to(torch.float32),
+            "grad_scale": None if skip is None else torch.ones((), device=leaves[0].device),
+            "lr": lr,
+            "weight_decay": self.hyper["weight_decay"],
+            "maximize": False,
+        }
+        gradients = _aligned(optree.tree_leaves(grads), leaves)
+        # The kernels count steps for each parameter; all of them are at the same one.
+        steps = state["step"].repeat(len(leaves))
+        if self.name == "sgd":
+            sgd(leaves, gradients, slots[0], momentum=self.hyper["momentum"], dampening=0.0, nesterov=False, **common)
+            steps += 1.0 if skip is None else 1.0 - common["found_inf"]
+        else:
+            adam(
+                leaves,
+                gradients,
+                *slots,
+                [],
+                list(steps.unbind()),
+                decoupled_weight_decay=self.name == "adamw",
+                amsgrad=False,
+                beta1=self.hyper["beta1"],
+                beta2=self.hyper["beta2"],
+                eps=self.hyper["epsilon"],
+                **common,
+            )
+        structure = optree.tree_structure(params)
+        new = {slot: structure.unflatten(arrays) for slot, arrays in zip(Slots[self.name], slots, strict=True)}
+        return params, {"step": steps[0], **new}
+
+
+def _aligned(arrays: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
+    """Arrays stored in the order of the parameters: the kernels walk memory, not indices."""
+    return [
+        a if a.stride() == p.stride() else torch.empty_like(p).copy_(a) for a, p in zip(arrays, leaves, strict=True)
+    ]
