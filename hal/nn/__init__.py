@@ -1,0 +1,54 @@
+"""Layers and models: frozen descriptions over the neutral tensor API; parameters live in plain nested dicts."""
+
+from hal.nn.conv import AvgPool2d, Conv2d, Conv2dTranspose, GlobalAvgPool, MaxPool2d
+from hal.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Reshape
+from hal.nn.init import initialize
+from hal.nn.layer import Layer, Param, Residual, Sequential
+from hal.nn.model import (
+    Aux,
+    Auxiliary,
+    Defaults,
+    Model,
+    ModelConfig,
+    Objective,
+    Phase,
+    Report,
+    Trained,
+    View,
+)
+from hal.nn.norm import BatchNorm, LayerNorm
+from hal.nn.recurrent import GRU, LSTM, SimpleRNN
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Activation",
+    "Aux",
+    "Auxiliary",
+    "AvgPool2d",
+    "BatchNorm",
+    "Conv2d",
+    "Conv2dTranspose",
+    "Defaults",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Flatten",
+    "GlobalAvgPool",
+    "Layer",
+    "LayerNorm",
+    "MaxPool2d",
+    "Model",
+    "ModelConfig",
+    "Objective",
+    "Param",
+    "Phase",
+    "Report",
+    "Reshape",
+    "Residual",
+    "Sequential",
+    "SimpleRNN",
+    "Trained",
+    "View",
+    "initialize",
+]

@@ -1,0 +1,230 @@
+"""What a layer is, and how layers combine."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hal import ops, registry
+from hal.contract import Array, Tree
+from hal.errors import HalError, ShapeError
+
+__all__ = ["Layer", "Param", "Residual", "Sequential", "null_tree"]
+
+Shape = tuple[int, ...]
+Specs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Param:
+    """A parameter or a piece of state, before it has a value.
+
+    Attributes:
+        shape: logical shape.
+        init: name in :data:`hal.nn.init.INITIALIZERS`.
+        axes: what the axes mean, for the backend's storage order; see :meth:`hal.contract.Backend.from_host`.
+        cast: whether layers compute with it in the plan's precision; false for what must stay fp32.
+    """
+
+    shape: Shape
+    init: str
+    axes: str = ""
+    cast: bool = True
+
+
+@dataclass(frozen=True)
+class Layer(abc.ABC):
+    """A frozen description of a computation; holds no arrays.
+
+    A layer with parameters says which in :meth:`params`; one with state that training updates (running statistics)
+    in :meth:`state`. Shapes are those of one sample, without the batch.
+    """
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether the input is integers."""
+        return False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it draws random numbers when training."""
+        return False
+
+    def params(self, shape: Shape) -> Specs:
+        """Parameters for an input of a shape: nested dicts of :class:`Param`."""
+        return {}
+
+    def state(self, shape: Shape) -> Specs:
+        """State for an input of a shape: nested dicts of :class:`Param`."""
+        return {}
+
+    @abc.abstractmethod
+    def apply(
+        self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
+        """Compute.
+
+        Args:
+            params: values for :meth:`params`.
+            state: values for :meth:`state`.
+            x: (batch, ...).
+            training: whether dropout drops and statistics are those of the batch.
+            key: random key; layers that draw need one when training.
+
+        Returns:
+            The result (batch, ...) and the state from now on.
+        """
+
+    def output_shape(self, shape: Shape, dtype: str = "float32") -> Shape:
+        """Shape of the output for an input of a shape, found by running the layer on the null backend.
+
+        Raises:
+            ShapeError: the layer does not fit such an input.
+        """
+        backend = registry.backend("null")
+        device = backend.devices()[0]
+        x = backend.from_host(np.broadcast_to(np.zeros((), dtype), (2, *shape)), device)
+        y, _ = self.apply(null_tree(self.params(shape)), null_tree(self.state(shape)), x)
+        return tuple(y.shape[1:])
+
+
+def null_tree(specs: Mapping[str, Any], dtype: str = "float32") -> dict[str, Any]:
+    """Arrays of the null backend in the shapes of a tree of :class:`Param`."""
+    backend = registry.backend("null")
+    device = backend.devices()[0]
+
+    def make(spec: Any) -> Any:
+        if isinstance(spec, Mapping):
+            return {name: make(child) for name, child in spec.items()}
+        return backend.from_host(np.broadcast_to(np.zeros((), dtype), spec.shape), device)
+
+    return {name: make(child) for name, child in specs.items()}
+
+
+ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
+    name: getattr(ops, name) for name in ("elu", "gelu", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh")
+}
+
+
+def activate(name: str | None, x: Array) -> Array:
+    """Apply an activation by name; None: none.
+
+    Raises:
+        ShapeError: there is none of that name.
+    """
+    if name is None:
+        return x
+    if name not in ACTIVATIONS:
+        raise ShapeError(f"activation={name!r} is not known; there are: {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name](x)
+
+
+@dataclass(frozen=True, init=False)
+class Sequential(Layer):
+    """Layers one after the other, each named after its type and its count: conv2d, conv2d_1, ..."""
+
+    layers: tuple[tuple[str, Layer], ...]
+
+    def __init__(self, *layers: Layer) -> None:
+        seen: dict[str, int] = {}
+        named = []
+        for layer in layers:
+            kind = type(layer).__name__.lower()
+            count = seen.get(kind, 0)
+            seen[kind] = count + 1
+            named.append((f"{kind}_{count}" if count else kind, layer))
+        object.__setattr__(self, "layers", tuple(named))
+
+    def _collect(self, shape: Shape, which: str) -> Specs:
+        specs: Specs = {}
+        for name, layer in self.layers:
+            try:
+                found = getattr(layer, which)(shape)
+                if found:
+                    specs[name] = found
+                shape = layer.output_shape(shape, "int64" if layer.takes_ids else "float32")
+            except HalError as error:
+                raise ShapeError(f"layer {name} does not fit an input of {shape}: {error.message}") from error
+        return specs
+
+    def params(self, shape: Shape) -> Specs:
+        """The layers' parameters by name; layers without any are left out."""
+        return self._collect(shape, "params")
+
+    def state(self, shape: Shape) -> Specs:
+        """The layers' state by name; layers without any are left out."""
+        return self._collect(shape, "state")
+
+    def apply(
+        self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
+        """One layer after the other, each with its own random key."""
+        new_state = {}
+        for index, (name, layer) in enumerate(self.layers):
+            own = ops.fold_in(key, index) if key is not None and layer.draws else None
+            x, after = layer.apply(params.get(name, {}), state.get(name, {}), x, training=training, key=own)
+            if after:
+                new_state[name] = after
+        return x, new_state
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether the first layer wants integers."""
+        return bool(self.layers) and self.layers[0][1].takes_ids
+
+    @property
+    def draws(self) -> bool:
+        """Whether any layer draws random numbers."""
+        return any(layer.draws for _, layer in self.layers)
+
+
+@dataclass(frozen=True)
+class Residual(Layer):
+    """activation(body(x) + shortcut(x)); shortcut None: x itself (He et al., arXiv 1512.03385)."""
+
+    body: Layer
+    shortcut: Layer | None = None
+    activation: str | None = None
+
+    def _parts(self) -> dict[str, Layer]:
+        return {"body": self.body} if self.shortcut is None else {"body": self.body, "shortcut": self.shortcut}
+
+    def params(self, shape: Shape) -> Specs:
+        """The parameters of both ways."""
+        return {name: found for name, part in self._parts().items() if (found := part.params(shape))}
+
+    def state(self, shape: Shape) -> Specs:
+        """The state of both ways."""
+        return {name: found for name, part in self._parts().items() if (found := part.state(shape))}
+
+    def apply(
+        self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
+        """The sum of both ways.
+
+        Raises:
+            ShapeError: they give different shapes.
+        """
+        results, new_state = [], {}
+        for index, (name, part) in enumerate(self._parts().items()):
+            own = ops.fold_in(key, index) if key is not None and part.draws else None
+            y, after = part.apply(params.get(name, {}), state.get(name, {}), x, training=training, key=own)
+            results.append(y)
+            if after:
+                new_state[name] = after
+        other = x if self.shortcut is None else results[1]
+        if tuple(results[0].shape) != tuple(other.shape):
+            raise ShapeError(
+                f"a residual body gives {tuple(results[0].shape)} and its shortcut {tuple(other.shape)}; "
+                "give shortcut= a layer that makes them alike"
+            )
+        return activate(self.activation, results[0] + other), new_state
+
+    @property
+    def draws(self) -> bool:
+        """Whether any way draws random numbers."""
+        return any(part.draws for part in self._parts().values())

@@ -1,0 +1,218 @@
+"""What a model is: layers, losses and metrics from the neutral API alone. How it is trained is not its business."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from hal.contract import Array, Tree
+from hal.nn.init import initialize
+
+if TYPE_CHECKING:
+    from hal.data import Dataset, Split, Wanted
+
+__all__ = ["Aux", "Auxiliary", "Defaults", "Model", "ModelConfig", "Objective", "Phase", "Report", "Trained", "View"]
+
+Batch = Mapping[str, Array]
+
+
+class ModelConfig(BaseModel):
+    """A model's own keys, given as ``model.<key>``; each field has a default and a description."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Aux(NamedTuple):
+    """What a loss gives besides itself: the state from now on, and scalars to report."""
+
+    state: Tree
+    metrics: Mapping[str, Array]
+
+
+Loss = Callable[[Tree, Tree, Batch, Any], tuple[Array, Aux]]
+"""``loss(params, state, batch, key) -> (scalar, Aux)``, in training mode."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss and the parameters that one optimizer moves to lower it.
+
+    Attributes:
+        name: for reports and checkpoints.
+        loss: see :data:`Loss`.
+        trains: top-level names in the tree of parameters; None: all.
+    """
+
+    name: str
+    loss: Loss
+    trains: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with its own objectives.
+
+    Attributes:
+        name: for reports and checkpoints.
+        epochs: how long.
+        objectives: taken in turn within each step.
+        lr_scale: factor on the learning rate.
+        features: ``features(params, state, inputs) -> inputs`` of the losses: a part of the model that this phase
+            does not train. Computed once for all samples and kept, unless the data is augmented.
+    """
+
+    name: str
+    epochs: int
+    objectives: tuple[Objective, ...]
+    lr_scale: float = 1.0
+    features: Callable[[Tree, Tree, Array], Array] | None = None
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """How a model is trained unless the user says otherwise."""
+
+    epochs: int
+    lr: float
+    batch: int = 128
+    optimizer: str = "adamw"
+    hyper: Mapping[str, float] = field(default_factory=dict)
+    schedule: Literal["constant", "cosine"] = "cosine"
+    data: str = "digits"
+
+
+@dataclass(frozen=True)
+class Auxiliary:
+    """Another model that is trained first, on the same data, because this one is judged by it."""
+
+    model: type[Model]
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model with values."""
+
+    model: Model
+    params: Tree
+    state: Tree
+
+
+@dataclass(frozen=True)
+class View:
+    """What a model sees of a run between epochs.
+
+    Attributes:
+        epoch: epochs done.
+        params: parameters on the device.
+        state: state on the device.
+        seed: differs from epoch to epoch, equal in equal runs.
+        split: the data.
+        directory: where to write files.
+        call: ``call(fn, *trees) -> tree``: fn in the plan's precision on the device; NumPy arrays among the arguments
+            are taken there and results come back as NumPy.
+        auxiliary: the trained models that :attr:`Model.auxiliaries` asked for.
+    """
+
+    epoch: int
+    params: Tree
+    state: Tree
+    seed: int
+    split: Split
+    directory: Path
+    call: Callable[..., Any]
+    auxiliary: Mapping[str, Trained]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a model has to say between epochs or at the end: numbers, text for the terminal, files written."""
+
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    text: str = ""
+    files: tuple[Path, ...] = ()
+
+
+class Model(abc.ABC):
+    """Layers, losses and metrics.
+
+    A subclass builds its layers from its config and the data's shapes, lists their parameters, and says what is to be
+    lowered and how it is judged. It holds no arrays.
+
+    Args:
+        config: the model's own keys.
+        data: a dataset in the shape that :meth:`wanted` asked for.
+    """
+
+    Config: ClassVar[type[ModelConfig]] = ModelConfig
+    defaults: ClassVar[Defaults]
+    metric: ClassVar[tuple[str, Literal["max", "min"]]]
+    """The number that says how good a run was, and which way is better."""
+
+    auxiliaries: ClassVar[Mapping[str, Auxiliary]] = {}
+
+    def __init__(self, config: Any, data: Dataset) -> None:
+        self.config = config
+        self.input_shape: tuple[int, ...] = tuple(data.inputs.shape)
+
+    @classmethod
+    @abc.abstractmethod
+    def wanted(cls, config: Any) -> Wanted:
+        """The kind and shape of data that a model of this config takes."""
+
+    @classmethod
+    def defaults_for(cls, config: Any) -> Defaults:
+        """Training defaults, where they depend on the config."""
+        return cls.defaults
+
+    @classmethod
+    def metric_for(cls, config: Any) -> tuple[str, Literal["max", "min"]]:
+        """The metric, where it depends on the config."""
+        return cls.metric
+
+    @abc.abstractmethod
+    def params(self) -> dict[str, Any]:
+        """Nested dicts of :class:`~hal.nn.Param`."""
+
+    def state(self) -> dict[str, Any]:
+        """Nested dicts of :class:`~hal.nn.Param`."""
+        return {}
+
+    def initial(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Parameters and state before training, as NumPy arrays; a pretrained model loads them here."""
+        return initialize(self.params(), seed), initialize(self.state(), seed)
+
+    @abc.abstractmethod
+    def objectives(self) -> tuple[Objective, ...]:
+        """What one training step lowers, in turn."""
+
+    def phases(self, epochs: int) -> tuple[Phase, ...]:
+        """Stretches of training; one with all objectives unless a model has more."""
+        return (Phase("train", epochs, self.objectives()),)
+
+    @abc.abstractmethod
+    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+        """Inference: outputs (batch, ...) for inputs (batch, ...)."""
+
+    def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
+        """Numbers for each sample of a validation batch, (batch,) each; their means are reported."""
+        return {}
+
+    def epoch_end(self, view: View) -> Report:
+        """More numbers and files after an epoch."""
+        return Report()
+
+    def run_end(self, view: View) -> Report:
+        """More numbers, files and text after the last epoch."""
+        return Report()
+
+
+def rng_of(view: View) -> np.random.Generator:
+    """A host generator for what a model draws between epochs."""
+    return np.random.default_rng(view.seed)
