@@ -1,0 +1,71 @@
+"""A small convolutional classifier: three convolutions, two poolings, two dense layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field
+
+from hal import nn, ops
+from hal.contract import Array, Tree
+from hal.data import Dataset, Wanted
+
+__all__ = ["CNN"]
+
+
+class CNNConfig(nn.ModelConfig):
+    """Keys of the cnn."""
+
+    filters: tuple[int, ...] = Field((32, 64, 64), description="filters of each 3x3 convolution, pooling between them")
+    dense: int = Field(64, ge=1, description="units of the dense layer before the classes")
+    size: int = Field(28, ge=10, description="height and width that images are resized to")
+    channels: int = Field(1, ge=1, le=4, description="channels of the images")
+
+
+class CNN(nn.Model):
+    """Convolutions 32, 64, 64 with max-pooling, dense 64, classes."""
+
+    Config = CNNConfig
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=15, lr=2e-3)
+    metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
+
+    def __init__(self, config: CNNConfig, data: Dataset) -> None:
+        super().__init__(config, data)
+        body: list[nn.Layer] = []
+        for index, filters in enumerate(config.filters):
+            body += [nn.MaxPool2d()] if index else []
+            body.append(nn.Conv2d(filters, padding="valid", activation="relu"))
+        self.body = nn.Sequential(*body, nn.Flatten(), nn.Dense(config.dense, activation="relu"))
+        self.head = nn.Dense(data.classes or 10)
+
+    @classmethod
+    def wanted(cls, config: CNNConfig) -> Wanted:
+        """Images (size, size, channels)."""
+        return Wanted("image", (config.size, config.size, config.channels))
+
+    def params(self) -> dict[str, Any]:
+        """Body and head."""
+        return {"body": self.body.params(self.input_shape), "head": self.head.params((self.config.dense,))}
+
+    def objectives(self) -> tuple[nn.Objective, ...]:
+        """Cross-entropy over all parameters."""
+        return (nn.Objective("classify", self._loss),)
+
+    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+        logits = self.predict(params, state, batch["inputs"])
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+
+    def features(self, params: Tree, state: Tree, inputs: Array) -> Array:
+        """What the head sees: (batch, dense)."""
+        return self.body.apply(params["body"], {}, inputs)[0]
+
+    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+        """Logits (batch, classes) of images (batch, height, width, channels) in [0, 1]."""
+        return self.head.apply(params["head"], {}, self.features(params, state, inputs))[0]
+
+    def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Loss and accuracy."""
+        logits = self.predict(params, state, batch["inputs"])
+        right = ops.argmax(logits, axis=-1) == batch["labels"]
+        return {"loss": ops.cross_entropy(logits, batch["labels"]), "accuracy": right}

@@ -1,0 +1,177 @@
+"""A deep convolutional generative adversarial network (Radford, Metz and Chintala, arXiv 1511.06434)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field, field_validator
+
+from hal import nn, ops
+from hal.contract import Array, Tree
+from hal.data import Dataset, Wanted
+from hal.models.cnn import CNN
+
+__all__ = ["GAN", "frechet_distance"]
+
+_SCORED = 1024  # generated images that the Fréchet distance is computed from
+_AT_ONCE = 128
+
+
+class GANConfig(nn.ModelConfig):
+    """Keys of the gan."""
+
+    size: int = Field(28, ge=8, description="height and width of the images, a multiple of 4")
+    channels: int = Field(1, ge=1, le=4, description="channels of the images")
+    noise: int = Field(100, ge=1, description="numbers that an image is made from")
+    width: int = Field(256, ge=4, description="channels of the generator's first image; halved and halved again")
+    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the discriminator")
+    slope: float = Field(0.2, ge=0, description="slope of the leaky ReLU below zero")
+    grid: int = Field(6, ge=1, description="rows and columns of the sample grid")
+
+    @field_validator("size")
+    @classmethod
+    def _two_strides(cls, value: int) -> int:
+        if value % 4:
+            raise ValueError("should be a multiple of 4, since two layers of the generator double it")
+        return value
+
+
+class GAN(nn.Model):
+    """Generator and discriminator, updated in turn."""
+
+    Config = GANConfig
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(
+        epochs=40, lr=2e-4, batch=64, optimizer="adam", hyper={"beta1": 0.5}, schedule="constant"
+    )
+    metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("frechet_distance", "min")
+    auxiliaries: ClassVar[Mapping[str, nn.Auxiliary]] = {"judge": nn.Auxiliary(CNN, epochs=8)}
+
+    def __init__(self, config: GANConfig, data: Dataset) -> None:
+        super().__init__(config, data)
+        base, width, slope = config.size // 4, config.width, config.slope
+        self.generator = nn.Sequential(
+            nn.Dense(base * base * width, bias=False),
+            nn.BatchNorm(),
+            nn.Activation("leaky_relu", slope),
+            nn.Reshape((base, base, width)),
+            nn.Conv2dTranspose(width // 2, 5, bias=False),
+            nn.BatchNorm(),
+            nn.Activation("leaky_relu", slope),
+            nn.Conv2dTranspose(width // 4, 5, strides=2, bias=False),
+            nn.BatchNorm(),
+            nn.Activation("leaky_relu", slope),
+            nn.Conv2dTranspose(config.channels, 5, strides=2, bias=False, activation="tanh"),
+        )
+        self.discriminator = nn.Sequential(
+            nn.Conv2d(64, 5, strides=2),
+            nn.Activation("leaky_relu", slope),
+            nn.Dropout(config.dropout),
+            nn.Conv2d(128, 5, strides=2),
+            nn.Activation("leaky_relu", slope),
+            nn.Dropout(config.dropout),
+            nn.Flatten(),
+            nn.Dense(1),
+        )
+
+    @classmethod
+    def wanted(cls, config: GANConfig) -> Wanted:
+        """Images (size, size, channels)."""
+        return Wanted("image", (config.size, config.size, config.channels))
+
+    def params(self) -> dict[str, Any]:
+        """Generator and discriminator."""
+        return {
+            "generator": self.generator.params((self.config.noise,)),
+            "discriminator": self.discriminator.params(self.input_shape),
+        }
+
+    def state(self) -> dict[str, Any]:
+        """The generator's running statistics."""
+        return {"generator": self.generator.state((self.config.noise,))}
+
+    def objectives(self) -> tuple[nn.Objective, ...]:
+        """The discriminator learns to tell, then the generator to deceive."""
+        return (
+            nn.Objective("discriminator", self._tell, ("discriminator",)),
+            nn.Objective("generator", self._deceive, ("generator",)),
+        )
+
+    def _judge(self, params: Tree, images: Array, key: Any) -> Array:
+        return self.discriminator.apply(params["discriminator"], {}, images, training=True, key=key)[0]
+
+    def _imagine(self, params: Tree, state: Tree, like: Array, key: Any) -> tuple[Array, Tree]:
+        noise = ops.normal(key, (like.shape[0], self.config.noise), like=like)
+        images, after = self.generator.apply(params["generator"], state["generator"], noise, training=True)
+        return images, {"generator": after}
+
+    def _tell(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+        draw, first, second = ops.split_key(key, 3)
+        fakes, _ = self._imagine(params, state, batch["inputs"], draw)
+        real = self._judge(params, batch["inputs"] * 2 - 1, first)
+        fake = self._judge(params, ops.stop_gradient(fakes), second)
+        loss = ops.mean(ops.sigmoid_cross_entropy(real, ops.ones_like(real)))
+        loss = loss + ops.mean(ops.sigmoid_cross_entropy(fake, ops.zeros_like(fake)))
+        return loss, nn.Aux(state, {})
+
+    def _deceive(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+        draw, judge = ops.split_key(ops.fold_in(key, 1), 2)
+        fakes, after = self._imagine(params, state, batch["inputs"], draw)
+        fake = self._judge(params, fakes, judge)
+        return ops.mean(ops.sigmoid_cross_entropy(fake, ops.ones_like(fake))), nn.Aux(after, {})
+
+    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+        """Images (batch, size, size, channels) in [0, 1] from noise (batch, noise)."""
+        images, _ = self.generator.apply(params["generator"], state["generator"], inputs)
+        return (images + 1) / 2
+
+    def epoch_end(self, view: nn.View) -> nn.Report:
+        """A grid of samples, and the Fréchet distance to held-out images where they have classes to learn from."""
+        grid = self.config.grid
+        fixed = np.random.default_rng(0).standard_normal((grid * grid, self.config.noise)).astype(np.float32)
+        images = view.call(self.predict, view.params, view.state, fixed)
+        path = view.directory / f"samples-{view.epoch:04d}.png"
+        _save_grid(images, grid, path)
+        if "judge" not in view.auxiliary:
+            return nn.Report(files=(path,))
+        return nn.Report({"frechet_distance": self._distance(view)}, files=(path,))
+
+    def _distance(self, view: nn.View) -> float:
+        judge = view.auxiliary["judge"]
+        features = judge.model.features  # type: ignore[attr-defined] - the judge is a CNN, see auxiliaries
+        held_out = view.split.validation.take(np.arange(len(view.split.validation)))["inputs"]
+        rng = np.random.default_rng(view.seed)
+        real, fake = [], []
+        for start in range(0, len(held_out), _AT_ONCE):
+            real.append(view.call(features, judge.params, judge.state, held_out[start : start + _AT_ONCE]))
+        for _ in range(0, _SCORED, _AT_ONCE):
+            noise = rng.standard_normal((_AT_ONCE, self.config.noise)).astype(np.float32)
+            images = view.call(self.predict, view.params, view.state, noise)
+            fake.append(view.call(features, judge.params, judge.state, images))
+        return frechet_distance(np.concatenate(real), np.concatenate(fake))
+
+
+def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
+    """Fréchet distance between two sets of features (samples, features), each taken as a normal distribution.
+
+    |mean_a - mean_b|² + trace(C_a + C_b - 2 (C_a C_b)^(1/2)), as in Heusel et al., arXiv 1706.08500. The trace of the
+    root is the sum of the roots of the eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is symmetric.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+    values, vectors = np.linalg.eigh(cov_a)
+    root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
+    apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
+    return float(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
+
+
+def _save_grid(images: np.ndarray, grid: int, path: Any) -> None:
+    """Write (grid * grid, height, width, channels) in [0, 1] as one picture."""
+    from PIL import Image
+
+    _, height, width, channels = images.shape
+    tiles = images.reshape(grid, grid, height, width, channels).transpose(0, 2, 1, 3, 4)
+    pixels = (tiles.reshape(grid * height, grid * width, channels).clip(0, 1) * 255).round().astype(np.uint8)
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)

@@ -1,0 +1,131 @@
+"""A recurrent network: writes text character by character, or puts a sequence into a class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from hal import nn, ops
+from hal.contract import Array, Tree
+from hal.data import Dataset, Wanted, bigram_entropy
+from hal.nn.recurrent import Recurrent
+
+__all__ = ["RNN"]
+
+CELLS: Mapping[str, type[Recurrent]] = {"simple": nn.SimpleRNN, "lstm": nn.LSTM, "gru": nn.GRU}
+
+
+class RNNConfig(nn.ModelConfig):
+    """Keys of the rnn."""
+
+    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="recurrent layer: simple, lstm or gru")
+    task: Literal["text", "classify"] = Field("text", description="text: next character; classify: sequence to class")
+    units: int = Field(256, ge=1, description="units of the recurrent layer")
+    embedding: int = Field(64, ge=1, description="features of a character (text)")
+    length: int = Field(100, ge=2, description="characters of a training window (text)")
+    steps: int = Field(8, ge=1, description="steps of a sequence (classify)")
+    features: int = Field(8, ge=1, description="features of a step (classify)")
+    dropout: float = Field(0.0, ge=0, lt=1, description="share of the recurrent layer's outputs that training drops")
+    temperature: float = Field(0.7, gt=0, description="of the sampled text: low is safe, high is daring")
+    sample: int = Field(300, ge=0, description="characters of the text sampled at the end")
+
+
+class RNN(nn.Model):
+    """Embedding (text), one recurrent layer, dense."""
+
+    Config = RNNConfig
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=30, lr=3e-3, batch=64)
+
+    def __init__(self, config: RNNConfig, data: Dataset) -> None:
+        super().__init__(config, data)
+        self.text = config.task == "text"
+        self.vocabulary = data.vocabulary
+        classes = len(data.vocabulary) if self.text else data.classes or 10
+        self.embedding = nn.Embedding(len(data.vocabulary), config.embedding)
+        self.recurrent = CELLS[config.cell](config.units, sequence=self.text)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Dense(classes)
+
+    @classmethod
+    def wanted(cls, config: RNNConfig) -> Wanted:
+        """Text windows, or sequences (steps, features)."""
+        if config.task == "text":
+            return Wanted("text", (config.length,))
+        return Wanted("sequence", (config.steps, config.features))
+
+    @classmethod
+    def defaults_for(cls, config: RNNConfig) -> nn.Defaults:
+        """Text trains on Python's documentation, classification on digits."""
+        if config.task == "text":
+            return nn.Defaults(epochs=6, lr=3e-3, batch=32, data="topics")
+        return cls.defaults
+
+    @classmethod
+    def metric_for(cls, config: RNNConfig) -> tuple[str, Literal["max", "min"]]:
+        """Nats a character, or accuracy."""
+        return ("loss", "min") if config.task == "text" else ("accuracy", "max")
+
+    def params(self) -> dict[str, Any]:
+        """Embedding (text), recurrent layer and head."""
+        features = self.config.embedding if self.text else self.input_shape[-1]
+        params = {
+            "recurrent": self.recurrent.params((self.input_shape[0], features)),
+            "head": self.head.params((self.config.units,)),
+        }
+        return {"embedding": self.embedding.params(()), **params} if self.text else params
+
+    def objectives(self) -> tuple[nn.Objective, ...]:
+        """Cross-entropy over all parameters."""
+        return (nn.Objective("predict", self._loss),)
+
+    def _embed(self, params: Tree, inputs: Array) -> Array:
+        return self.embedding.apply(params["embedding"], {}, inputs)[0] if self.text else inputs
+
+    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+        hidden, _ = self.recurrent.apply(params["recurrent"], {}, self._embed(params, batch["inputs"]))
+        hidden, _ = self.dropout.apply({}, {}, hidden, training=True, key=key)
+        logits, _ = self.head.apply(params["head"], {}, hidden)
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+
+    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+        """Logits: (batch, time, characters) for text, (batch, classes) for sequences."""
+        hidden, _ = self.recurrent.apply(params["recurrent"], {}, self._embed(params, inputs))
+        return self.head.apply(params["head"], {}, hidden)[0]
+
+    def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
+        """Loss and accuracy; of text, the mean over a window."""
+        logits = self.predict(params, state, batch["inputs"])
+        loss = ops.cross_entropy(logits, batch["labels"])
+        right = ops.cast(ops.argmax(logits, axis=-1) == batch["labels"], loss.dtype)
+        if self.text:
+            loss, right = ops.mean(loss, axis=-1), ops.mean(right, axis=-1)
+        return {"loss": loss, "accuracy": right}
+
+    def continue_text(self, params: Tree, ids: Array, carry: Any) -> tuple[Array, Any]:
+        """Logits after the last of some characters, ids (batch, time), and the carry to go on from."""
+        hidden, carry = self.recurrent.run(params["recurrent"], self._embed(params, ids), carry)
+        return self.head.apply(params["head"], {}, hidden[:, -1, :])[0], carry
+
+    def run_end(self, view: nn.View) -> nn.Report:
+        """The bigram entropy to compare the loss with, and a sample of text."""
+        if not self.text:
+            return nn.Report()
+        rng = np.random.default_rng(view.seed)
+        ids = view.split.validation.take(np.zeros(1, np.int64))["inputs"][:, : min(40, self.config.length)]
+        written = [int(i) for i in ids[0]]
+        prompt, carry = len(written), None
+        for _ in range(self.config.sample):
+            logits, carry = view.call(self.continue_text, view.params, ids, carry)
+            scores = logits[0].astype(np.float64) / self.config.temperature
+            p = np.exp(scores - scores.max())
+            written.append(int(rng.choice(len(p), p=p / p.sum())))
+            ids = np.array([[written[-1]]], ids.dtype)
+        said = "".join(self.vocabulary[i] for i in written)
+        path = view.directory / "sample.txt"
+        path.write_text(said, encoding="utf-8")
+        entropy = bigram_entropy(view.split.validation)
+        text = f"prompt: {said[:prompt]!r}\n{said[prompt:]}" if self.config.sample else ""
+        return nn.Report({"bigram_entropy": entropy}, text, (path,))
