@@ -1,0 +1,30 @@
+"""What models train on: data sets by name, split, converted to what a model wants, and walked through in batches.
+
+>>> from hal.data import Wanted, batches, load
+>>> split = load("digits", Wanted("image", (8, 8, 1)))
+>>> next(batches(split.train, 32, seed=0, epoch=0))["inputs"].shape
+(32, 8, 8, 1)
+"""
+
+from hal.data.augment import AUGMENTATIONS, augment, check_augmentations
+from hal.data.batches import batches, count_batches
+from hal.data.sources import SOURCES, Source, load
+from hal.data.spec import Dataset, Field, Kind, Split, Wanted
+from hal.data.text import bigram_entropy
+
+__all__ = [
+    "AUGMENTATIONS",
+    "SOURCES",
+    "Dataset",
+    "Field",
+    "Kind",
+    "Source",
+    "Split",
+    "Wanted",
+    "augment",
+    "batches",
+    "bigram_entropy",
+    "check_augmentations",
+    "count_batches",
+    "load",
+]

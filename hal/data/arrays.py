@@ -1,0 +1,160 @@
+"""Data sets whose samples lie in memory, and how to split them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hal.data.images import check_channels, fit, image_shape
+from hal.data.spec import Dataset, Field, Split, Wanted, generator
+from hal.errors import DataError
+
+__all__ = ["ArrayDataset", "check_labels", "shuffled_split", "split_arrays"]
+
+
+class ArrayDataset(Dataset):
+    """Images or sequences in one array; converted, resized and repeated when they are taken, since that is cheap.
+
+    Args:
+        name: the source, as the user wrote it.
+        values: images (count, height, width, channels) of any float dtype in [0, 1] or uint8; or sequences
+            (count, time, features), which must have the wanted shape.
+        labels: integers (count,), checked; None: there are none.
+        wanted: what the model asks for.
+        classes: how many labels there are.
+        class_names: a name for each, or nothing.
+        rows: which samples belong to this data set, (length,); None: all.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        values: np.ndarray,
+        labels: np.ndarray | None,
+        wanted: Wanted,
+        *,
+        classes: int | None,
+        class_names: Sequence[str] = (),
+        rows: np.ndarray | None = None,
+    ) -> None:
+        if values.ndim == 4:
+            check_channels(name, values.shape[3], wanted)
+        self.name = name
+        self.classes = classes
+        self.class_names = tuple(class_names)
+        self.vocabulary = ""
+        self.inputs = Field(wanted.shape, np.dtype(np.float32))
+        self.labels = None if labels is None else Field((), np.dtype(np.int64))
+        self._values = values
+        self._label_values = labels
+        self._rows = np.arange(len(values)) if rows is None else rows
+        self._image = image_shape(wanted) if values.ndim == 4 else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """See :meth:`Dataset.take`."""
+        rows = self._rows[indices]
+        values = self._values[rows]
+        inputs = values.astype(np.float32, copy=False)
+        if values.dtype == np.uint8:
+            inputs /= 255
+        if self._image is not None:
+            inputs = fit(inputs, self._image)
+        batch: dict[str, np.ndarray] = {"inputs": np.ascontiguousarray(inputs.reshape(len(rows), *self.inputs.shape))}
+        if self._label_values is not None:
+            batch["labels"] = self._label_values[rows].astype(np.int64)
+        return batch
+
+
+def check_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
+    """Labels as int64 (count,).
+
+    Args:
+        where: what to name in an error.
+        labels: as they were found, (count,) or (count, 1).
+        count: how many inputs there are.
+
+    Raises:
+        DataError: another shape, another number of labels, not integers, or negative.
+    """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "iu":
+        raise DataError(f"{where} has labels of dtype {labels.dtype}", fix="store class numbers as integers, 0 or more")
+    if labels.ndim != 1:
+        raise DataError(
+            f"{where} has labels of shape {labels.shape}; expected ({count},)",
+            fix="store one class number a sample, not a vector",
+        )
+    if len(labels) != count:
+        raise DataError(f"{where} has {len(labels)} labels for {count} inputs", fix="store one label a sample")
+    if count and int(labels.min()) < 0:
+        raise DataError(f"{where} has the label {int(labels.min())}", fix="number the classes from 0")
+    return labels.astype(np.int64)
+
+
+def shuffled_split(
+    source: str, labels: np.ndarray | None, count: int, share: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices to train on and to hold back, shuffled, with the same share of every class held back.
+
+    Args:
+        source: what to name in an error.
+        labels: integers (count,); None: one class.
+        count: how many samples there are.
+        share: to hold back, in (0, 1).
+        seed: what alone decides the order.
+
+    Returns:
+        Two arrays that hold each index from 0 to below count once. A class of two samples or more is in both.
+
+    Raises:
+        DataError: one of the two would be empty.
+    """
+    random = generator(seed)
+    groups = [np.arange(count)] if labels is None else [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    train, held = [], []
+    for group in groups:
+        size = len(group)
+        cut = min(max(round(share * size), 1), size - 1) if size > 1 else 0
+        order = random.permutation(group)
+        held.append(order[:cut])
+        train.append(order[cut:])
+    parts = [random.permutation(np.concatenate(part)) if part else np.arange(0) for part in (train, held)]
+    check_parts(source, len(parts[0]), len(parts[1]))
+    return parts[0], parts[1]
+
+
+def check_parts(source: str, train: int, validation: int) -> None:
+    """Refuse a split of which a part is empty.
+
+    Raises:
+        DataError: it is.
+    """
+    if not train or not validation:
+        raise DataError(
+            f"data={source} gives {train} samples to train on and {validation} to validate with; both need at least 1",
+            fix="use more data: at least 2 samples of some class",
+        )
+
+
+def split_arrays(
+    name: str,
+    values: np.ndarray,
+    labels: np.ndarray | None,
+    wanted: Wanted,
+    *,
+    share: float,
+    seed: int,
+    classes: int | None,
+    class_names: Sequence[str] = (),
+) -> Split:
+    """Split samples in memory into two data sets that share the memory; see :class:`ArrayDataset`."""
+    parts = [
+        ArrayDataset(name, values, labels, wanted, classes=classes, class_names=class_names, rows=rows)
+        for rows in shuffled_split(name, labels, len(values), share, seed)
+    ]
+    return Split(*parts)

@@ -1,0 +1,66 @@
+"""Files and folders that a user names, with errors that say what is wrong with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hal.errors import NotFoundError
+
+__all__ = ["entries", "is_folder", "read_bytes", "unreadable", "user_path"]
+
+
+def user_path(text: str) -> Path:
+    """A path as a user writes it; ``~`` is the home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise NotFoundError(f"{text}: {error}", fix="write the path in full") from error
+
+
+def unreadable(path: Path, error: OSError) -> NotFoundError:
+    """The error for a path that the operating system refuses."""
+    if isinstance(error, FileNotFoundError):
+        return NotFoundError(f"{path} does not exist", fix="check the path that follows the colon in data=")
+    if isinstance(error, PermissionError):
+        return NotFoundError(f"{path} cannot be read: permission denied", fix="give yourself the right to read it")
+    if isinstance(error, IsADirectoryError):
+        return NotFoundError(f"{path} is a folder; a file was expected", fix="name a file inside it")
+    if isinstance(error, NotADirectoryError):
+        return NotFoundError(f"{path} is a file; a folder was expected", fix="name the folder that holds the data")
+    return NotFoundError(f"{path} cannot be read: {error.strerror or error}", fix="check the path and the disk")
+
+
+def read_bytes(path: Path) -> bytes:
+    """All bytes of a file.
+
+    Raises:
+        NotFoundError: it is not there or cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
+def entries(folder: Path) -> list[Path]:
+    """What lies in a folder, in alphabetical order, without hidden files.
+
+    Raises:
+        NotFoundError: it is not there, is no folder, or cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        raise unreadable(folder, error) from error
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a path is a folder.
+
+    Raises:
+        NotFoundError: the operating system does not say.
+    """
+    try:
+        return path.is_dir()
+    except OSError as error:
+        raise unreadable(path, error) from error

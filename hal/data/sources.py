@@ -1,0 +1,92 @@
+"""The sources that a user can name, and how a name becomes data sets."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hal.data.digits import open_digits
+from hal.data.folder import open_images
+from hal.data.idx import open_mnist
+from hal.data.npz import open_npz
+from hal.data.spec import Kind, Split, Wanted
+from hal.data.synthetic import open_synthetic
+from hal.data.text import open_text, open_topics
+from hal.errors import ConfigError
+
+__all__ = ["SOURCES", "Source", "load"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source of data.
+
+    Attributes:
+        usage: how a user writes it; brackets mark what may be left out.
+        kinds: what it can give.
+        help: one line for people.
+        open: ``open(source, argument, wanted, share, seed)``, with what follows the colon as the argument.
+    """
+
+    usage: str
+    kinds: tuple[Kind, ...]
+    help: str
+    open: Callable[[str, str, Wanted, float, int], Split]
+
+
+SOURCES: dict[str, Source] = {
+    "digits": Source(
+        "digits", ("image", "sequence"), "handwritten digits, 1797 of 8 by 8, from scikit-learn", open_digits
+    ),
+    "images": Source("images:DIR", ("image", "sequence"), "pictures, a folder for each class", open_images),
+    "mnist": Source("mnist:DIR", ("image", "sequence"), "MNIST or a set in the same files (IDX, .gz too)", open_mnist),
+    "npz": Source("npz:FILE", ("image", "sequence"), "NumPy arrays x and y, or x_train, y_train, ...", open_npz),
+    "synthetic": Source("synthetic[:N]", ("image", "sequence", "text"), "N random samples", open_synthetic),
+    "text": Source("text:FILE", ("text",), "the characters of a file in UTF-8", open_text),
+    "topics": Source("topics", ("text",), "the characters of the manual that comes with Python", open_topics),
+}
+
+
+def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0) -> Split:
+    """Data sets by the name of their source.
+
+    Args:
+        source: one of :data:`SOURCES` as its usage says, for example ``digits`` or ``images:~/pictures``.
+        wanted: what the model asks for; the data are converted to it.
+        validation: the share to validate with, in (0, 1), where the source does not say which samples those are.
+        seed: decides which samples those are, and what ``synthetic`` is made of.
+
+    Raises:
+        ConfigError: no such source, one that cannot give what is wanted, or a share or seed out of range.
+        NotFoundError: a file or folder is not there or cannot be read.
+        DataError: the data are damaged, or too few for a split.
+
+    >>> split = load("digits", Wanted("image", (8, 8, 1)))
+    >>> len(split.train), len(split.validation), split.train.classes
+    (1438, 359, 10)
+    """
+    name, colon, argument = source.partition(":")
+    listed = f"sources: {', '.join(entry.usage for entry in SOURCES.values())}"
+    if name not in SOURCES:
+        near = difflib.get_close_matches(name, SOURCES, n=1)
+        raise ConfigError(f"data={source} is not a source" + (f"; did you mean {near[0]}?" if near else ""), fix=listed)
+    entry = SOURCES[name]
+    takes, needs = ":" in entry.usage, entry.usage.endswith((":DIR", ":FILE"))
+    if (colon and not takes) or (needs and not argument):
+        problem = "needs a path after a colon" if needs else "takes nothing after a colon"
+        raise ConfigError(f"data={source}: {name} {problem}", fix=f"write data={entry.usage}")
+    if wanted.kind not in entry.kinds:
+        able = ", ".join(other.usage for other in SOURCES.values() if wanted.kind in other.kinds)
+        raise ConfigError(
+            f"data={source} gives {' or '.join(entry.kinds)} data and the model wants {wanted.kind} data",
+            fix=f"sources of {wanted.kind} data: {able}",
+        )
+    if not 0 < validation < 1:
+        raise ConfigError(
+            f"validation={validation} is the share of samples to validate with; it should be above 0 and below 1",
+            fix="for example validation=0.2",
+        )
+    if seed < 0:
+        raise ConfigError(f"seed={seed} is negative", fix="use 0 or more")
+    return entry.open(source, argument, wanted, validation, seed)

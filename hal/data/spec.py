@@ -1,0 +1,121 @@
+"""What a model asks of its data and what a data set offers."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from hal.errors import ConfigError
+
+__all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
+
+Kind = Literal["image", "sequence", "text"]
+
+_AXES = {"image": "(height, width, channels)", "sequence": "(time, features)", "text": "(length,)"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a model asks for.
+
+    Attributes:
+        kind: ``image``, ``sequence`` or ``text``.
+        shape: of one sample: image (height, width, channels), sequence (time, features), text (length,).
+
+    Raises:
+        ConfigError: there is no such kind, or the shape does not have its axes, each at least 1.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise ConfigError(f"a model asks for data of kind {self.kind!r}", fix=f"kinds: {', '.join(get_args(Kind))}")
+        axes = _AXES[self.kind]
+        if len(self.shape) != axes.count(",") + (self.kind != "text") or min(self.shape) < 1:
+            raise ConfigError(
+                f"a model asks for {self.kind} data of shape {self.shape}", fix=f"use {axes}, each at least 1"
+            )
+
+
+@dataclass(frozen=True)
+class Field:
+    """One array of a sample, without the batch.
+
+    Attributes:
+        shape: for example (28, 28, 1), or () for a class label.
+        dtype: float32 or int64.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+class Dataset(abc.ABC):
+    """Samples by index.
+
+    A data set does not change once it is made, so any number of threads may read from it.
+
+    Attributes:
+        name: where the samples come from, as the user wrote it.
+        classes: how many labels there are; for text the size of the vocabulary; None without labels.
+        class_names: a name for each class; empty where there are none.
+        vocabulary: for text the character of each id; empty otherwise.
+        inputs: shape and dtype of one input.
+        labels: shape and dtype of one label; None without labels.
+    """
+
+    name: str
+    classes: int | None
+    class_names: tuple[str, ...]
+    vocabulary: str
+    inputs: Field
+    labels: Field | None
+
+    @abc.abstractmethod
+    def __len__(self) -> int:
+        """How many samples there are."""
+
+    @abc.abstractmethod
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """Some samples as a batch, in freshly made arrays.
+
+        Args:
+            indices: integers (batch,) from 0 to below the length; repeats are allowed.
+
+        Returns:
+            ``inputs`` and, unless :attr:`labels` is None, ``labels``: images float32 (batch, height, width, channels)
+            in [0, 1] and sequences float32 (batch, time, features) with labels int64 (batch,); text int64
+            (batch, length) with labels of the same shape, each the character after its input.
+
+        Raises:
+            DataError: a sample is damaged; names the file.
+            NotFoundError: a file has gone or cannot be read.
+        """
+
+    def at_epoch(self, epoch: int) -> Dataset:
+        """The data set as training sees it in an epoch, of the same length; most are the same in each."""
+        return self
+
+
+@dataclass(frozen=True)
+class Split:
+    """The samples to train on, and those that are held back to measure with."""
+
+    train: Dataset
+    validation: Dataset
+
+
+def generator(*numbers: int) -> np.random.Generator:
+    """A generator that depends on some numbers alone, such as a seed and an epoch.
+
+    Raises:
+        ConfigError: a number is negative.
+    """
+    if min(numbers) < 0:
+        raise ConfigError(f"seed={numbers[0]} with {list(numbers[1:])}: seeds and epochs should be 0 or more")
+    return np.random.default_rng(numbers)

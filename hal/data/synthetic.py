@@ -1,0 +1,52 @@
+"""Random samples of any shape: to measure speed and memory with, not to learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hal.data.arrays import ArrayDataset
+from hal.data.spec import Split, Wanted, generator
+from hal.data.text import TextDataset
+from hal.errors import ConfigError
+
+__all__ = ["open_synthetic"]
+
+_DEFAULT_COUNT = 4096
+_CLASSES = 10
+_POOL_BYTES = 64 << 20
+_VOCABULARY = "".join(map(chr, range(32, 127)))
+
+
+def _count(source: str, argument: str) -> int:
+    if not argument:
+        return _DEFAULT_COUNT
+    if not (argument.isascii() and argument.isdigit() and int(argument) >= 2):
+        raise ConfigError(
+            f"data={source} does not say how many samples: {argument!r} is not a whole number of 2 or more",
+            fix=f"for example data=synthetic:{_DEFAULT_COUNT}",
+        )
+    return int(argument)
+
+
+def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
+    """Uniform noise in [0, 1) with labels of 10 classes, or random printable characters.
+
+    A part keeps at most 64 MiB of distinct samples; beyond those they repeat, so that any count is cheap.
+    """
+    count = _count(source, argument)
+    held = min(max(round(share * count), 1), count - 1)
+    if wanted.kind == "text":
+        text_parts = []
+        for part, length in enumerate((count - held, held)):
+            ids = generator(seed, part).integers(len(_VOCABULARY), size=length * wanted.shape[0] + 1, dtype=np.uint8)
+            text_parts.append(TextDataset(source, ids, _VOCABULARY, wanted.shape[0]))
+        return Split(*text_parts)
+    parts = []
+    for part, length in enumerate((count - held, held)):
+        random = generator(seed, part)
+        distinct = max(1, min(length, _POOL_BYTES // (4 * int(np.prod(wanted.shape)))))
+        values = random.random((distinct, *wanted.shape), dtype=np.float32)
+        labels = random.integers(_CLASSES, size=distinct)
+        rows = np.arange(length) % distinct
+        parts.append(ArrayDataset(source, values, labels, wanted, classes=_CLASSES, rows=rows))
+    return Split(*parts)
