@@ -57,6 +57,7 @@ class TorchBackend(Backend):
         """Copy a NumPy array to the device; see :meth:`hal.contract.Backend.from_host`."""
         import torch
 
+        self.ops(device)  # from now on hal.ops serves tensors
         order = _STORAGE.get((axes, layout)) if array.size else None
         stored = array if order is None else array.transpose(order)
         host = torch.empty(stored.shape, dtype=_dtype(array.dtype), pin_memory=self.device_type != "cpu")

@@ -1,0 +1,73 @@
+"""What Python users call: the commands of hal as functions, with the same keys.
+
+>>> import hal
+>>> record = hal.train(model="cnn", backend="cpu", steps=2, out="runs/first")  # doctest: +SKIP
+>>> record.results["accuracy"]  # doctest: +SKIP
+0.12
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hal import registry
+from hal.contract import Available, Unavailable
+from hal.device import Device
+
+if TYPE_CHECKING:
+    from hal.run import Bench, Observer, Record
+
+__all__ = ["Seen", "bench", "devices", "train"]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one backend sees here: devices, or the reason why it sees none."""
+
+    backend: str
+    state: Available | Unavailable
+    devices: tuple[Device, ...]
+
+
+def devices() -> tuple[Seen, ...]:
+    """What each registered backend sees, or why it sees nothing and what fixes that."""
+    found = []
+    for name in registry.names():
+        backend = registry.backend(name)
+        state = backend.probe()
+        found.append(Seen(name, state, tuple(backend.devices()) if isinstance(state, Available) else ()))
+    return tuple(found)
+
+
+def train(observer: Observer | None = None, **keys: Any) -> Record:
+    """Train, evaluate and save, as ``hal run`` does.
+
+    Args:
+        observer: who is told while it runs.
+        **keys: the keys of ``hal run``; sections as dicts: ``model={"name": "rnn", "cell": "gru"}``.
+
+    Returns:
+        The record, also written to the run's folder.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.run import resumed, run
+
+    return run(resumed(keys), observer)
+
+
+def bench(**keys: Any) -> Bench:
+    """Measure one plan, or two in turn, as ``hal bench`` does.
+
+    Args:
+        **keys: the keys of ``hal bench``; sections as dicts: ``versus={"precision": "bf16"}``.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal import run
+    from hal.config import BenchConfig, build
+
+    return run.bench(build(BenchConfig, keys))

@@ -1,0 +1,5 @@
+"""The command line: ``hal run``, ``hal bench``, ``hal devices``."""
+
+from hal.cli.app import main
+
+__all__ = ["main"]

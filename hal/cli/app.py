@@ -1,0 +1,159 @@
+"""Commands, their options and exit statuses. Heavy imports wait until a command runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hal import __version__
+from hal.errors import HalError
+
+__all__ = ["INTERRUPTED", "main"]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it: 128 plus the signal's number."""
+
+app = typer.Typer(
+    name="hal",
+    help="One model definition on any vendor's accelerator, and the fastest correct way to run it there.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Keys = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="for example model=cnn backend=cpu")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE.yaml", help="Keys from a file; those on the line win.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; everything for people on stderr.")]
+
+
+def _keys_help(name: str) -> Callable[[typer.Context, bool], None]:
+    def show(context: typer.Context, value: bool) -> None:
+        if value:
+            from hal.cli.help import print_help
+
+            print_help(name, context.get_help())
+            raise typer.Exit
+
+    return show
+
+
+def _help_option(name: str) -> Any:
+    return typer.Option(
+        "-h", "--help", is_eager=True, callback=_keys_help(name), help="Show this message with every key, and exit."
+    )
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if version:
+        sys.stdout.write(f"hal {__version__}\n")
+        raise typer.Exit
+
+
+@app.command(help="What each backend sees, or why it sees nothing and what fixes that.")
+def devices(json_output: Json = False) -> None:
+    """List backends and devices."""
+
+    def work() -> int:
+        from hal import api
+        from hal.cli.show import device_json, show_devices
+
+        seen = api.devices()
+        if json_output:
+            _print_json(device_json(seen))
+        else:
+            show_devices(seen)
+        return 0
+
+    _guard(work, json_output)
+
+
+@app.command(
+    help="Train on real data, evaluate, save a checkpoint and a record.", context_settings={"help_option_names": []}
+)
+def run(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    json_output: Json = False,
+    help_: Annotated[bool, _help_option("run")] = False,
+) -> None:
+    """Train a model."""
+
+    def work() -> int:
+        from hal.cli.show import Live
+        from hal.config import read
+        from hal.run import resumed
+        from hal.run import run as train
+
+        record = train(resumed(read(keys or [], config)), Live(to_stderr=json_output))
+        if json_output:
+            _print_json(record.model_dump(mode="json"))
+        return INTERRUPTED if record.status == "interrupted" else 0
+
+    _guard(work, json_output)
+
+
+@app.command(
+    help="Throughput and latency of one plan, with confidence intervals; of two plans in turn with versus.<key>=.",
+    context_settings={"help_option_names": []},
+)
+def bench(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    json_output: Json = False,
+    help_: Annotated[bool, _help_option("bench")] = False,
+) -> None:
+    """Measure a plan."""
+
+    def work() -> int:
+        from hal.cli.show import show_bench
+        from hal.config import BenchConfig, build, read
+        from hal.run import bench as measure
+
+        found = measure(build(BenchConfig, read(keys or [], config)))
+        if json_output:
+            _print_json(found.model_dump(mode="json"))
+        else:
+            show_bench(found)
+        return 0
+
+    _guard(work, json_output)
+
+
+def _guard(work: Callable[[], int], json_output: bool) -> None:
+    """Run a command; turn an error of hal into a message and its exit status."""
+    try:
+        status = work()
+    except HalError as error:
+        from hal.cli.show import show_error
+
+        if json_output:
+            about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
+            _print_json({"error": about, "exit_status": error.exit_status})
+        show_error(error)
+        status = error.exit_status
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped at once, without saving\n")
+        status = INTERRUPTED
+    raise typer.Exit(status)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+
+
+def main() -> None:
+    """Entry point of the ``hal`` command."""
+    app()

@@ -1,0 +1,246 @@
+"""The configuration of every command: one pydantic model each, filled from a YAML file and ``key=value`` pairs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from hal.device import PrecisionName
+from hal.errors import ConfigError, NotFoundError, UnavailableError
+from hal.plan import Compile, Layout, Plan
+
+__all__ = ["BenchConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
+
+
+class _Keys(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _Named(BaseModel):
+    """A section with a name and keys: ``model=cnn`` is short for ``model.name=cnn``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"name": value} if isinstance(value, str) else value
+
+
+class ModelSection(_Named):
+    """Which model, and its own keys, which the model checks."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    name: str = Field(description="cnn, rnn, gan, transfer, or path/to/file.py:ClassName")
+
+    def keys(self) -> dict[str, Any]:
+        """The model's own keys."""
+        return dict(self.model_extra or {})
+
+
+class DataSection(_Named):
+    """Which data."""
+
+    name: str | None = Field(
+        None,
+        description="digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE; "
+        "unset: digits, or topics for text",
+    )
+    validation: float = Field(0.2, gt=0, lt=1, description="share held back, where the source does not say itself")
+    augment: tuple[Literal["flip", "crop", "brightness"], ...] = Field(
+        (), description="changes to training images, on the device: any of [flip,crop,brightness]"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_augmentation(cls, value: Any) -> Any:
+        if isinstance(value, dict) and isinstance(value.get("augment"), str):
+            return {**value, "augment": [part.strip() for part in value["augment"].split(",") if part.strip()]}
+        return value
+
+
+class OptimizerSection(_Named):
+    """Which optimizer, and its constants."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(None, description="sgd, adam, adamw or rmsprop")
+    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd")
+    beta1: float | None = Field(None, ge=0, lt=1, description="decay of the mean, of adam and adamw")
+    beta2: float | None = Field(None, ge=0, lt=1, description="decay of the squares, of adam and adamw")
+    decay: float | None = Field(None, ge=0, lt=1, description="decay of the squares, of rmsprop")
+    epsilon: float | None = Field(None, gt=0, description="added to the root of the squares")
+    weight_decay: float | None = Field(None, ge=0, description="decoupled in adamw, added to gradients otherwise")
+
+    def hyper(self) -> dict[str, float]:
+        """The constants that were given."""
+        return self.model_dump(exclude={"name"}, exclude_none=True)
+
+
+class PlanKeys(_Keys):
+    """Keys of a plan; what is left out comes from ``plan``."""
+
+    batch: int | None = Field(None, ge=1, description="samples per optimizer step; unset: the model's")
+    precision: PrecisionName | None = Field(None, description="fp32, tf32, bf16 or fp16; parameters stay fp32")
+    layout: Layout | None = Field(None, description="physical order of images: nhwc, nchw or auto")
+    compile: Compile | None = Field(None, description="how much the framework compiles: eager, default or max")
+    threads: int | None = Field(None, ge=1, description="CPU threads of the framework; unset: its own choice")
+    parallel: str | None = Field(None, description="processes or devices to spread over: none, or for example dp=2")
+    accumulate: int | None = Field(None, ge=1, description="parts that a batch is split into, gradients averaged")
+
+    def over(self, base: Plan) -> Plan:
+        """A plan with these keys instead of its own."""
+        given = {key: value for key in Plan.model_fields if (value := getattr(self, key)) is not None}
+        return Plan.model_validate({**base.model_dump(), **given})
+
+
+class TargetConfig(PlanKeys):
+    """What, where and how: the keys that every command on a model shares."""
+
+    model: ModelSection | None = Field(None, description="what to run; its own keys as model.<key>")
+    backend: str = Field("auto", description="cpu, cuda, rocm, ... or auto: the best one here")
+    device: int | str | None = Field(None, description="which of the backend's devices: 0, 1, ... or cuda:1")
+    data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="what to run on")
+    plan: str = Field("default", description="where plan keys left out come from: default, tuned or a YAML file")
+    seed: int = Field(0, ge=0, description="of initial values, order and dropout")
+
+    def base_plan(self, batch: int) -> Plan:
+        """The plan with this config's keys; batch is the model's default.
+
+        Raises:
+            ConfigError: the plan file holds a wrong key.
+            NotFoundError: there is no such file.
+            UnavailableError: no tuned plan is stored.
+        """
+        if self.plan == "tuned":
+            raise UnavailableError(
+                "no tuned plan is stored for this device and workload",
+                fix="use plan=default, or give the plan's keys in a file: plan=FILE.yaml",
+            )
+        base = Plan(batch=batch)
+        if self.plan != "default":
+            keys = read([], Path(self.plan).expanduser())
+            base = build(PlanKeys, keys).over(base)
+        return self.over(base)
+
+
+class RunConfig(TargetConfig):
+    """Keys of ``hal run``."""
+
+    epochs: int | None = Field(None, ge=1, description="passes over the data; unset: the model's")
+    steps: int | None = Field(None, ge=1, description="stop after so many optimizer steps")
+    lr: float | None = Field(None, gt=0, description="learning rate; unset: the model's")
+    schedule: Literal["constant", "cosine"] | None = Field(None, description="of the learning rate: constant or cosine")
+    optimizer: OptimizerSection = Field(
+        default_factory=lambda: OptimizerSection.model_validate({}), description="unset: the model's"
+    )
+    clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
+    out: str | None = Field(None, description="folder for record, checkpoints and samples; unset: a new one in runs/")
+    resume: str | None = Field(None, description="folder of a run to go on with; its keys hold unless given anew")
+    checkpoint: int | None = Field(None, ge=1, description="steps between checkpoints; unset: one each epoch")
+
+
+class BenchConfig(TargetConfig):
+    """Keys of ``hal bench``."""
+
+    data: DataSection = Field(
+        default_factory=lambda: DataSection.model_validate("synthetic"), description="what to run on"
+    )
+    mode: Literal["train", "infer"] = Field("train", description="train: optimizer steps; infer: forward alone")
+    seconds: float = Field(10.0, gt=0, description="longest time in the steady state, for each plan")
+    versus: PlanKeys | None = Field(
+        None, description="a second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
+    )
+    out: str | None = Field(None, description="file for the measurements as JSON")
+
+
+C = TypeVar("C", bound=BaseModel)
+_SECTIONS = ("model", "data", "optimizer")
+
+
+def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
+    """Nested keys from ``key=value`` pairs over a YAML file; values are parsed as YAML.
+
+    Raises:
+        ConfigError: a pair without ``=``, or something that is no YAML.
+        NotFoundError: the file is not there or cannot be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    layers = []
+    if file is not None:
+        try:
+            loaded = OmegaConf.load(file)
+        except OSError as error:
+            raise NotFoundError(f"cannot read {file}: {error.strerror}", fix="check the path") from error
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not YAML: {error}") from error
+        if not OmegaConf.is_dict(loaded):
+            raise ConfigError(f"{file} should hold keys and values, one a line: key: value")
+        for section in _SECTIONS:
+            if isinstance(loaded.get(section), str):
+                loaded[section] = {"name": loaded[section]}
+        layers.append(loaded)
+    dotted = []
+    for pair in pairs:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"{pair!r} is not key=value", fix="write for example: model=cnn")
+        dotted.append(f"{key}.name={value}" if key in _SECTIONS else pair)
+    try:
+        merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(dotted))
+        found = OmegaConf.to_container(merged, resolve=True)
+    except (OmegaConfBaseException, YAMLError, ValueError) as error:
+        raise ConfigError(f"cannot understand {' '.join(pairs)}: {str(error).splitlines()[0]}") from error
+    return dict(found)  # type: ignore[arg-type]
+
+
+def build(cls: type[C], keys: Mapping[str, Any]) -> C:
+    """A config from nested keys.
+
+    Raises:
+        ConfigError: a key or value is wrong; each is named, with the nearest known key.
+    """
+    try:
+        return cls.model_validate(keys)
+    except ValidationError as error:
+        raise ConfigError(explain(error, cls)) from None
+
+
+def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> str:
+    """What is wrong with a configuration, one line a mistake."""
+    known = list(_dotted(cls, ""))
+    lines = []
+    for item in error.errors(include_url=False):
+        place = ".".join(str(part) for part in item["loc"])
+        if item["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(place, known, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; keys: {', '.join(prefix + k for k in known)}"
+            lines.append(f"unknown key {prefix}{place}{hint}")
+        else:
+            said = item["msg"].removeprefix("Value error, ")
+            lines.append(f"{prefix}{place}={item['input']}: {said[:1].lower()}{said[1:]}")
+    return "\n".join(lines)
+
+
+def _dotted(cls: type[BaseModel], prefix: str) -> Iterable[str]:
+    for name, field in cls.model_fields.items():
+        section = section_of(field.annotation)
+        if section is None:
+            yield prefix + name
+        elif issubclass(section, _Named):
+            yield prefix + name
+            yield from (k for k in _dotted(section, f"{prefix}{name}.") if k != f"{prefix}{name}.name")
+        else:
+            yield from _dotted(section, f"{prefix}{name}.")
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The model class in an annotation such as ``PlanKeys | None``; None: a plain value."""
+    candidates = getattr(annotation, "__args__", (annotation,))
+    return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)

@@ -1,0 +1,164 @@
+"""Measures one plan of a workload, or two in turn: what ``hal bench`` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from hal import ops
+from hal.config import BenchConfig
+from hal.contract import Array
+from hal.data import batches, count_batches
+from hal.errors import ConfigError
+from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
+from hal.plan import Plan
+from hal.run.files import write_whole
+from hal.run.precision import initial_scale
+from hal.run.prepare import Job, place, prepare, put_batch
+from hal.run.record import DeviceFacts
+from hal.run.session import classified
+from hal.run.step import Step, inference, trained_names
+from hal.workload import Workload
+
+__all__ = ["Bench", "bench"]
+
+
+class Bench(BaseModel):
+    """What a benchmark found. With two plans, ``comparison`` holds both under ``plan`` and ``versus``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    workload: Workload
+    device: DeviceFacts
+    plan: Plan
+    measurement: Measurement
+    versus: Plan | None = None
+    comparison: Comparison | None = None
+
+    def notes(self) -> tuple[str, ...]:
+        """What makes these numbers doubtful."""
+        return self.measurement.notes() if self.comparison is None else self.comparison.notes()
+
+
+def bench(config: BenchConfig) -> Bench:
+    """Measure the throughput of a plan, its data path included; of two plans, block by block in turn.
+
+    Raises:
+        RequestError: the request is wrong.
+        UnavailableError: the backend or device is not here.
+        HalError: it failed while it ran.
+    """
+    job = prepare(config, config.mode)
+    jobs = {"plan": job}
+    if config.versus is not None:
+        plan = config.versus.over(job.plan).resolve(job.device)
+        if plan == job.plan:
+            raise ConfigError("versus.* asks for the same plan", fix="change a key, for example versus.precision=bf16")
+        other = config.model_copy(update={k: getattr(plan, k) for k in Plan.model_fields})
+        jobs["versus"] = prepare(other, config.mode)
+    out = None if config.out is None else Path(config.out).expanduser()
+    if out is not None and out.exists():
+        raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
+    settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
+    with classified(job.backend):
+        steps = {name: _stepper(each, config) for name, each in jobs.items()}
+        found = _measured(job, steps["plan"], settings) if len(jobs) == 1 else _compared(jobs, steps, settings)
+    if out is not None:
+        write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+    return found
+
+
+def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench:
+    backend, device = job.backend, job.device
+    backend.reset_peak_memory(device)
+    found = measure(
+        step,
+        lambda: backend.synchronize(device),
+        samples_per_step=job.plan.batch,
+        settings=settings,
+        latency=job.workload.mode == "infer",
+        telemetry=lambda: backend.telemetry(device),
+        peak_memory=lambda: backend.memory(device).peak_bytes,
+        versions=backend.versions(),
+    )
+    return Bench(workload=job.workload, device=DeviceFacts.of(device), plan=job.plan, measurement=found)
+
+
+def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]], settings: Settings) -> Bench:
+    job = jobs["plan"]
+    candidates = {
+        name: Candidate(steps[name], lambda: job.backend.synchronize(job.device), each.plan.batch)
+        for name, each in jobs.items()
+    }
+    found = compare(candidates, baseline="plan", settings=settings, versions=job.backend.versions())
+    return Bench(
+        workload=job.workload,
+        device=DeviceFacts.of(job.device),
+        plan=job.plan,
+        measurement=found.measurements["plan"],
+        versus=jobs["versus"].plan,
+        comparison=found,
+    )
+
+
+def _stepper(job: Job, config: BenchConfig) -> Callable[[], object]:
+    """A function that runs one whole step, from the next batch to the updated parameters or the outputs."""
+    feed = job.backend.prefetch(_forever(job, config.seed), lambda b: put_batch(job, b), job.device)
+    run = _training(job, config.seed) if config.mode == "train" else _inferring(job, config.seed)
+
+    def step() -> object:
+        with job.backend.applied(job.plan, job.device):
+            return run(next(feed))
+
+    return step
+
+
+def _forever(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    data = job.split.train
+    if count_batches(len(data), job.plan.batch) == 0:
+        raise ConfigError(
+            f"batch={job.plan.batch} is larger than the data of {len(data)} samples",
+            fix=f"use more, for example data=synthetic:{2 * job.plan.batch}",
+        )
+    epoch = 0
+    while True:
+        yield from batches(data, job.plan.batch, seed=seed, epoch=epoch)
+        epoch += 1
+
+
+def _training(job: Job, seed: int) -> Callable[[dict[str, Array]], object]:
+    phase = job.model.phases(1)[0]
+    optimizer = job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper)
+    step = Step(job.backend, job.model, phase, job.plan, optimizer, job.params).build()
+    params, state = job.model.initial(seed)
+    placed = place(job, params, job.params)
+    optimizers = {
+        o.name: optimizer.init({name: placed[name] for name in trained_names(o, placed)}) for o in phase.objectives
+    }
+    carry: dict[str, Any] = {
+        "params": placed,
+        "state": place(job, state, job.state),
+        "optimizers": optimizers,
+        "scale": place(job, initial_scale(job.plan.precision), {}),
+    }
+    key, done = job.backend.rng(seed, job.device), 0
+
+    def run(batch: dict[str, Array]) -> object:
+        nonlocal carry, done
+        carry, metrics = step(carry, batch, ops.fold_in(key, done), job.defaults.lr)
+        done += 1
+        return metrics
+
+    return run
+
+
+def _inferring(job: Job, seed: int) -> Callable[[dict[str, Array]], object]:
+    predict = inference(job.backend, job.model, job.plan, job.params)
+    params, state = job.model.initial(seed)
+    placed, placed_state = place(job, params, job.params), place(job, state, job.state)
+    return lambda batch: predict(placed, placed_state, batch["inputs"])

@@ -1,0 +1,151 @@
+"""Checkpoints: arrays as safetensors, the rest as JSON, in a folder that appears whole or not at all.
+
+Arrays are stored in their logical shape and order, so that any backend reads what any other wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hal.errors import CheckpointError, NotFoundError
+from hal.run.files import make_folder, sync_folder
+
+__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
+
+SCHEMA = 1
+_KEPT = 2
+_ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What is needed to go on as if nothing had happened.
+
+    Attributes:
+        step: optimizer steps done.
+        carry: ``params``, ``state``, ``optimizers`` and ``scale`` as NumPy arrays.
+        meta: everything else, as JSON holds it.
+    """
+
+    step: int
+    carry: dict[str, Any]
+    meta: dict[str, Any]
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> Path:
+    """Write a checkpoint beside the earlier ones and remove all but the last two.
+
+    Args:
+        folder: where the run keeps its checkpoints.
+        checkpoint: what to write.
+
+    Returns:
+        The new checkpoint's folder.
+    """
+    from safetensors.numpy import save as serialize
+
+    make_folder(folder)
+    final = folder / f"step-{checkpoint.step:09d}"
+    temporary = folder / f".{final.name}.{os.getpid()}.part"
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    arrays = serialize(_flat(checkpoint.carry))
+    meta = {"schema_version": SCHEMA, "step": checkpoint.step, "crc32": zlib.crc32(arrays), **checkpoint.meta}
+    for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
+        with (temporary / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(temporary)
+    if final.exists():  # a resumed run that came by here again; equal in content
+        shutil.rmtree(final)
+    temporary.replace(final)
+    sync_folder(folder)
+    for old in _all(folder)[:-_KEPT]:
+        shutil.rmtree(old)
+    return final
+
+
+def latest(path: Path) -> Path:
+    """The newest checkpoint of a run's folder; a checkpoint's own folder is itself.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    if (path / _META).is_file():
+        return path
+    found = _all(path / "checkpoints")
+    if not found:
+        raise NotFoundError(f"there is no checkpoint in {path}", fix="give resume= the folder of a run: runs/...")
+    return found[-1]
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: a checkpoint's folder.
+
+    Raises:
+        CheckpointError: it is damaged or of a newer hal; names another one beside it that can be used.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load as parse
+
+    try:
+        meta = json.loads((path / _META).read_text(encoding="utf-8"))
+        content = (path / _ARRAYS).read_bytes()
+    except (OSError, ValueError) as error:
+        raise _damaged(path, str(error)) from error
+    if meta.get("schema_version") != SCHEMA:
+        raise CheckpointError(
+            f"{path} has schema version {meta.get('schema_version')}; this hal reads {SCHEMA}",
+            fix="resume it with the hal that wrote it",
+        )
+    if zlib.crc32(content) != meta.get("crc32"):
+        raise _damaged(path, f"{_ARRAYS} is truncated or was changed after it was written")
+    try:
+        arrays = parse(content)
+    except SafetensorError as error:
+        raise _damaged(path, str(error)) from error
+    return Checkpoint(int(meta["step"]), _nested(arrays), meta)
+
+
+def _damaged(path: Path, why: str) -> CheckpointError:
+    others = [other for other in _all(path.parent) if other != path]
+    fix = f"go on from an earlier one: resume={others[-1]}" if others else "start the run anew without resume="
+    return CheckpointError(f"the checkpoint {path} is damaged: {why}", fix=fix)
+
+
+def _all(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    flat: dict[str, np.ndarray] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{name}/"))
+        else:
+            flat[prefix + name] = np.ascontiguousarray(value)
+    return flat
+
+
+def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for path, value in sorted(flat.items()):
+        *parents, name = path.split("/")
+        node = tree
+        for parent in parents:
+            node = node.setdefault(parent, {})
+        node[name] = value
+    return tree

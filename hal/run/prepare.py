@@ -1,0 +1,117 @@
+"""From keys to everything a run needs; whatever is wrong with a request is found here, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hal import registry
+from hal.config import TargetConfig
+from hal.contract import Array, Backend, Tree
+from hal.data import Split, load
+from hal.device import Device
+from hal.errors import ConfigError
+from hal.nn import Defaults, Model, Param
+from hal.plan import Plan
+from hal.workload import Workload, configure, model_class
+
+__all__ = ["Job", "axes_of", "pick_device", "place", "prepare", "put_batch"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A model on its data, on a device, under a plan that the device can follow."""
+
+    backend: Backend
+    device: Device
+    model: Model
+    params: Mapping[str, Any]
+    state: Mapping[str, Any]
+    split: Split
+    plan: Plan
+    defaults: Defaults
+    workload: Workload
+
+
+def pick_device(backend: str, device: int | str | None) -> Device:
+    """The device that the keys ``backend`` and ``device`` name together.
+
+    Raises:
+        ConfigError: they contradict each other, or no backend has that name.
+        UnavailableError: the backend or the device is not here.
+    """
+    if device is None or isinstance(device, int):
+        return registry.select(backend, device)
+    if device.isdigit():
+        return registry.select(backend, int(device))
+    found = registry.device(device)
+    if backend not in ("auto", found.backend):
+        raise ConfigError(f"device={device} is of backend {found.backend}, and backend={backend} was asked for")
+    return found
+
+
+def prepare(config: TargetConfig, mode: str = "train") -> Job:
+    """Resolve a config into a job.
+
+    Raises:
+        HalError: whatever is wrong with the request; nothing was written.
+    """
+    if config.model is None:
+        raise ConfigError("no model was named", fix="write for example: model=cnn")
+    cls = model_class(config.model.name)
+    keys = configure(cls, config.model.keys())
+    device = pick_device(config.backend, config.device)
+    backend = registry.require(device.backend)
+    defaults = cls.defaults_for(keys)
+    plan = config.base_plan(defaults.batch).resolve(device)
+    source = config.data.name or defaults.data
+    split = load(source, cls.wanted(keys), validation=config.data.validation, seed=config.seed)
+    if config.data.augment and cls.wanted(keys).kind != "image":
+        raise ConfigError("data.augment changes images, and this model takes none", fix="leave data.augment out")
+    if mode == "train" and plan.batch > len(split.train):
+        raise ConfigError(
+            f"batch={plan.batch} is larger than the training set of {len(split.train)} samples",
+            fix=f"use batch={len(split.train)} or less, or more data",
+        )
+    model = cls(keys, split.train)
+    workload = Workload.model_validate(
+        {
+            "model": config.model.name,
+            "keys": keys.model_dump(mode="json"),
+            "data": source,
+            "mode": mode,
+            "input_shape": tuple(split.train.inputs.shape),
+        }
+    )
+    return Job(backend, device, model, model.params(), model.state(), split, plan, defaults, workload)
+
+
+def axes_of(array: np.ndarray) -> str:
+    """What the axes of a batch's array mean to a backend."""
+    return "NHWC" if array.ndim == 4 else ""
+
+
+def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    """A batch on the device, stored as the plan says."""
+    return {
+        name: job.backend.from_host(x, job.device, axes=axes_of(x), layout=job.plan.layout)
+        for name, x in batch.items()
+    }
+
+
+def place(job: Job, values: Tree, specs: Any) -> Tree:
+    """Host values on the device, each stored as its :class:`~hal.nn.Param` and the plan say.
+
+    Args:
+        job: says where to.
+        values: nested dicts of NumPy arrays.
+        specs: nested dicts of Param in the same form, or {} for arrays whose axes mean nothing.
+    """
+    if isinstance(values, Mapping):
+        inner = specs if isinstance(specs, Mapping) else {}
+        return {name: place(job, value, inner.get(name, {})) for name, value in values.items()}
+    axes = specs.axes if isinstance(specs, Param) else ""
+    return job.backend.from_host(values, job.device, axes=axes, layout=job.plan.layout)

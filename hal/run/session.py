@@ -1,0 +1,210 @@
+"""A whole run around a training: its folder, its record, the models it depends on, and how it ends."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optree
+
+from hal.config import RunConfig, build
+from hal.contract import Backend
+from hal.errors import ConfigError, HalError, RunError
+from hal.measure import EnvironmentWatch
+from hal.nn import Auxiliary, Param, Trained
+from hal.run import checkpoint as checkpoints
+from hal.run.files import make_folder
+from hal.run.interrupt import Interrupt
+from hal.run.observer import Observer
+from hal.run.prepare import Job, prepare
+from hal.run.record import DeviceFacts, Record, now
+from hal.run.trainer import Trainer, Training
+
+__all__ = ["classified", "resumed", "run"]
+
+
+def resumed(keys: Mapping[str, Any]) -> RunConfig:
+    """A config from keys; with ``resume``, over the keys of the run that is resumed.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+        NotFoundError: there is no checkpoint to resume from.
+        CheckpointError: it is damaged.
+    """
+    config = build(RunConfig, keys)
+    if config.resume is None:
+        return config
+    saved = checkpoints.load(checkpoints.latest(Path(config.resume).expanduser())).meta["config"]
+    return build(RunConfig, _over(saved, keys))
+
+
+def _over(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in keys.items():
+        inner = merged.get(name)
+        merged[name] = _over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def run(config: RunConfig, observer: Observer | None = None) -> Record:
+    """Train, evaluate and save; with ``resume``, go on as if nothing had happened.
+
+    Args:
+        config: what to do; see :func:`resumed` for keys that name a run to resume.
+        observer: who is told while it runs.
+
+    Returns:
+        The record, also written to the run's folder.
+
+    Raises:
+        RequestError: the request is wrong; nothing was written.
+        UnavailableError: the backend or device is not here; nothing was written.
+        HalError: the run failed; the record says so, earlier checkpoints are as they were.
+    """
+    watch = observer or Observer()
+    resume = None
+    if config.resume is not None:
+        at = checkpoints.latest(Path(config.resume).expanduser())
+        resume = checkpoints.load(at)
+        folder = Path(config.out).expanduser() if config.out else _run_folder(at)
+    job = prepare(config)
+    if config.resume is None:
+        folder = Path(config.out).expanduser() if config.out else _new_folder(job)
+        if (folder / "record.json").exists():
+            raise ConfigError(
+                f"out={folder} holds a run already, which stays as it is",
+                fix=f"choose another out=, or go on with it: resume={folder}",
+            )
+    with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt() as interrupt:
+        return _Session(job, config, folder, watch).run(resume, interrupt)
+
+
+class _Session:
+    def __init__(self, job: Job, config: RunConfig, folder: Path, observer: Observer) -> None:
+        self.job, self.config, self.folder, self.observer = job, config, folder, observer
+        self.environment = EnvironmentWatch(job.backend.versions())
+        self.started = now()
+
+    def run(self, resume: checkpoints.Checkpoint | None, interrupt: Interrupt) -> Record:
+        job = self.job
+        trainer = Trainer(job, self.config, self.folder, self.observer, {}, resume)
+        make_folder(self.folder)
+        self._record("running").write(self.folder)
+        job.backend.reset_peak_memory(job.device)
+        try:
+            self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
+            trainer.auxiliary = self._auxiliaries(interrupt)
+            training = trainer.run(interrupt)
+        except BaseException as error:
+            named = job.backend.classify(error) or error
+            partial = {"epochs": tuple(trainer.history), "checkpoint": _text(trainer.saved), "error": str(named)}
+            self._record("failed", **partial).write(self.folder)
+            raise
+        record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))
+        record.write(self.folder)
+        self.observer.ended(record, self.folder)
+        return record
+
+    def _auxiliaries(self, interrupt: Interrupt) -> dict[str, Trained]:
+        """Train what the model is judged by, or take it from an earlier part of this run."""
+        found = {}
+        for name, auxiliary in type(self.job.model).auxiliaries.items():
+            if self.job.split.train.labels is None:
+                self.observer.note(f"{name}: not trained, since the data has no classes; its numbers are left out")
+                continue
+            found[name] = self._auxiliary(name, auxiliary, interrupt)
+            if interrupt.asked:
+                break
+        return found
+
+    def _auxiliary(self, name: str, auxiliary: Auxiliary, interrupt: Interrupt) -> Trained:
+        job, cls = self.job, auxiliary.model
+        keys = cls.Config.model_validate(
+            {k: v for k, v in job.model.config.model_dump().items() if k in ("size", "channels")}
+        )
+        defaults = cls.defaults_for(keys)
+        model = cls(keys, job.split.train)
+        batch = min(defaults.batch, len(job.split.train))
+        plan = job.plan.model_copy(update={"batch": batch, "accumulate": 1})
+        inner = Job(
+            job.backend, job.device, model, model.params(), model.state(), job.split, plan, defaults, job.workload
+        )
+        config = RunConfig.model_validate({"epochs": auxiliary.epochs, "seed": self.config.seed})
+        folder = self.folder / f"auxiliary-{name}"
+        done = folder / "checkpoints"
+        resume = checkpoints.load(checkpoints.latest(folder)) if done.is_dir() else None
+        if resume is None:
+            self.observer.note(f"{name}: training a {cls.__name__} for {auxiliary.epochs} epochs to judge by")
+        return Trainer(inner, config, folder, Observer(), {}, resume).run(interrupt).trained
+
+    def _outcome(self, training: Training) -> dict[str, Any]:
+        name, better = type(self.job.model).metric_for(self.job.model.config)
+        seen = [e.validation[name] for e in training.epochs if name in e.validation]
+        results = dict(training.epochs[-1].validation) if training.epochs else {}
+        return {
+            "epochs": training.epochs,
+            "metric": name,
+            "best": (max(seen) if better == "max" else min(seen)) if seen else None,
+            "results": {**results, **training.report.metrics},
+            "text": training.report.text,
+            "peak_memory_bytes": self.job.backend.memory(self.job.device).peak_bytes,
+            "checkpoint": _text(training.checkpoint),
+            "files": tuple(str(path) for path in training.files),
+        }
+
+    def _record(self, status: str, **more: Any) -> Record:
+        job = self.job
+        fields: dict[str, Any] = {
+            "status": status,
+            "started": self.started,
+            "ended": None if status == "running" else now(),
+            "config": self.config.model_dump(mode="json", exclude_unset=True),
+            "workload": job.workload,
+            "plan": job.plan,
+            "device": DeviceFacts.of(job.device),
+            "environment": self.environment.stop(),
+            "parameters": sum(int(np.prod(p.shape)) for p in _params(job.params)),
+        }
+        return Record.model_validate({**fields, **more})
+
+
+def _params(specs: Mapping[str, Any]) -> list[Param]:
+    return [leaf for leaf in optree.tree_leaves(dict(specs)) if isinstance(leaf, Param)]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _run_folder(at: Path) -> Path:
+    """The run that a checkpoint belongs to."""
+    return at.parent.parent if at.parent.name == "checkpoints" else at.parent
+
+
+def _new_folder(job: Job) -> Path:
+    """A folder in runs/ that does not exist yet."""
+    model = Path(job.workload.model.rpartition(":")[0] or job.workload.model).stem
+    stem = f"{model}-{job.device.backend}-{datetime.now():%Y%m%d-%H%M%S}"
+    for count in range(1, 1000):
+        folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
+        if not folder.exists():
+            return folder
+    raise RunError("cannot find a free folder in runs/", fix="give out=")
+
+
+@contextlib.contextmanager
+def classified(backend: Backend) -> Iterator[None]:
+    """Raise what the backend makes of its framework's exceptions."""
+    try:
+        yield
+    except HalError:
+        raise
+    except Exception as error:
+        named = backend.classify(error)
+        if named is None:
+            raise
+        raise named from error

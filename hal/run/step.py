@@ -1,0 +1,168 @@
+"""One optimizer step and one evaluation step of a model, from the contract alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optree
+
+from hal import ops
+from hal.contract import Array, Backend, Tree
+from hal.data.augment import augment
+from hal.nn import Model, Objective, Phase
+from hal.plan import Plan
+from hal.run.precision import all_finite, cast_inputs, cast_params, next_scale
+from hal.tensor import namespace
+from hal.tensor.optimizers import Optimizer
+
+__all__ = ["Step", "evaluation", "inference", "trained_names"]
+
+Batch = Mapping[str, Array]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Builds ``step(carry, batch, key, lr) -> (carry, metrics)`` for one phase of a model's training.
+
+    The carry is a dict of ``params``, ``state``, ``optimizers`` (by objective) and ``scale``; it is consumed.
+
+    Attributes:
+        specs: the model's parameters before they have values.
+        cached: whether batches hold the phase's features already.
+    """
+
+    backend: Backend
+    model: Model
+    phase: Phase
+    plan: Plan
+    optimizer: Optimizer
+    specs: Mapping[str, Any]
+    augmentations: Sequence[str] = ()
+    clip: float | None = None
+    cached: bool = False
+
+    def build(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
+        """The step, compiled as the plan says."""
+        gradients = {o.name: self.backend.value_and_grad(self._loss(o), self.plan) for o in self.phase.objectives}
+
+        def step(carry: dict[str, Tree], batch: Batch, key: Any, lr: float) -> tuple[dict[str, Tree], dict[str, Array]]:
+            metrics: dict[str, Array] = {}
+            prepare, draw = ops.split_key(key, 2)
+            batch = {**batch, "inputs": self._inputs(carry, batch["inputs"], prepare)}
+            for index, objective in enumerate(self.phase.objectives):
+                own = ops.fold_in(draw, index)
+                carry, found = self._update(gradients[objective.name], objective, carry, batch, own, lr)
+                metrics.update(found)
+            return carry, metrics
+
+        return self.backend.compile(step, self.plan, donate=(0,), differentiates=True)
+
+    def _inputs(self, carry: dict[str, Tree], inputs: Array, key: Any) -> Array:
+        if self.augmentations:
+            inputs = augment(inputs, key, self.augmentations)
+        inputs = cast_inputs(inputs, self.plan.precision)
+        if self.phase.features is not None and not self.cached:
+            params = cast_params(carry["params"], self.specs, self.plan.precision)
+            inputs = ops.stop_gradient(self.phase.features(params, carry["state"], inputs))
+        return inputs
+
+    def _loss(self, objective: Objective) -> Callable[..., tuple[Array, Tree]]:
+        specs, precision = self.specs, self.plan.precision
+
+        def loss(trained: Tree, rest: Tree, state: Tree, batch: Batch, key: Any, scale: Tree) -> tuple[Array, Tree]:
+            params = cast_params({**rest, **trained}, specs, precision)
+            value, aux = objective.loss(params, state, batch, key)
+            value = ops.cast(value, namespace(value).float32)
+            scaled = value * scale["factor"] if scale else value
+            return scaled, (value, aux.state, dict(aux.metrics))
+
+        return loss
+
+    def _update(
+        self,
+        gradient: Callable[..., Any],
+        objective: Objective,
+        carry: dict[str, Tree],
+        batch: Batch,
+        key: Any,
+        lr: float,
+    ) -> tuple[dict[str, Tree], dict[str, Array]]:
+        names = trained_names(objective, carry["params"])
+        trained = {name: carry["params"][name] for name in names}
+        rest = {name: value for name, value in carry["params"].items() if name not in trained}
+        scale, parts = carry["scale"], self.plan.accumulate
+        state, total, value, metrics = carry["state"], None, None, {}
+        for part in range(parts):
+            piece = batch if parts == 1 else _part(batch, part, parts)
+            own = key if parts == 1 else ops.fold_in(key, part)
+            (_, (part_value, state, found)), grads = gradient(trained, rest, state, piece, own, scale)
+            total = grads if total is None else optree.tree_map(lambda a, b: a + b, total, grads)
+            value = part_value if value is None else value + part_value
+            metrics = {name: x + metrics[name] if name in metrics else x for name, x in found.items()}
+        grads, value = _scaled(total, 1 / parts), value / parts
+        metrics = {name: x / parts for name, x in metrics.items()}
+        skip = None
+        if scale:
+            grads = optree.tree_map(lambda g: g / scale["factor"], grads)
+            finite = all_finite(grads)
+            skip, scale = ops.logical_not(finite), next_scale(scale, finite)
+        if self.clip is not None:
+            grads = _clipped(grads, self.clip)
+        new, optimizer_state = self.optimizer.update(grads, carry["optimizers"][objective.name], trained, lr, skip=skip)
+        carry = {
+            "params": {name: new.get(name, value) for name, value in carry["params"].items()},
+            "state": state,
+            "optimizers": {**carry["optimizers"], objective.name: optimizer_state},
+            "scale": scale,
+        }
+        label = "loss" if len(self.phase.objectives) == 1 else f"{objective.name}_loss"
+        return carry, {label: value, **metrics}
+
+
+def trained_names(objective: Objective, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Top-level names of the parameters that an objective trains."""
+    return tuple(params) if objective.trains is None else objective.trains
+
+
+def evaluation(
+    backend: Backend, model: Model, plan: Plan, specs: Mapping[str, Any]
+) -> Callable[..., Mapping[str, Array]]:
+    """``evaluate(params, state, batch)``: sums over the batch of the model's numbers, in fp32."""
+
+    def evaluate(params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
+        inputs = cast_inputs(batch["inputs"], plan.precision)
+        found = model.evaluate(cast_params(params, specs, plan.precision), state, {**batch, "inputs": inputs})
+        return {name: ops.sum(ops.cast(x, namespace(x).float32)) for name, x in found.items()}
+
+    return backend.compile(evaluate, plan)
+
+
+def inference(backend: Backend, model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[..., Array]:
+    """``predict(params, state, inputs)`` in the plan's precision."""
+
+    def predict(params: Tree, state: Tree, inputs: Array) -> Array:
+        return model.predict(cast_params(params, specs, plan.precision), state, cast_inputs(inputs, plan.precision))
+
+    return backend.compile(predict, plan)
+
+
+def _part(batch: Batch, part: int, parts: int) -> Batch:
+    def cut(x: Array) -> Array:
+        size = x.shape[0] // parts
+        return x[part * size : (part + 1) * size, ...]
+
+    return {name: cut(x) for name, x in batch.items()}
+
+
+def _scaled(grads: Tree, factor: float) -> Tree:
+    return grads if factor == 1 else optree.tree_map(lambda g: g * factor, grads)
+
+
+def _clipped(grads: Tree, largest: float) -> Tree:
+    """Scale all gradients so that their norm is at most a number (Pascanu, Mikolov and Bengio, arXiv 1211.5063)."""
+    squares = [ops.sum(ops.square(g)) for g in optree.tree_leaves(grads)]
+    norm = ops.sqrt(sum(squares[1:], squares[0]))
+    factor = ops.minimum(largest / (norm + 1e-12), ops.ones_like(norm))
+    return optree.tree_map(lambda g: g * factor, grads)

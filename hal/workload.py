@@ -1,0 +1,104 @@
+"""What is to be run: a model with its keys, and the data it is run on."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import hashlib
+import importlib
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from hal.errors import ConfigError, NotFoundError, RequestError
+
+if TYPE_CHECKING:
+    from hal.nn import Model, ModelConfig
+
+__all__ = ["BUILT_IN", "Workload", "configure", "model_class"]
+
+BUILT_IN = {
+    "cnn": "hal.models.cnn:CNN",
+    "rnn": "hal.models.rnn:RNN",
+    "gan": "hal.models.gan:GAN",
+    "transfer": "hal.models.transfer:Transfer",
+}
+
+
+class Workload(BaseModel):
+    """A model with its keys, its data and what is done with it; the same workload can be run by any plan."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(description="name of a built-in model, or path/to/file.py:Name")
+    keys: dict[str, Any] = Field(default_factory=dict, description="the model's own keys, all of them")
+    data: str = Field(description="source of the data")
+    mode: Literal["train", "infer"] = "train"
+    input_shape: tuple[int, ...] = Field((), description="shape of one input")
+
+
+def model_class(name: str) -> type[Model]:
+    """A model by name or by ``path/to/file.py:Name``.
+
+    Raises:
+        ConfigError: no such model, or what is there is no model.
+        NotFoundError: no such file.
+    """
+    if name in BUILT_IN:
+        module_name, _, attribute = BUILT_IN[name].partition(":")
+        return _checked(getattr(importlib.import_module(module_name), attribute), name)
+    path, colon, attribute = name.rpartition(":")
+    if not colon or not path.endswith(".py"):
+        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        raise ConfigError(
+            f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
+            fix=f"models: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
+        )
+    module = _module(str(Path(path).expanduser().resolve()))
+    if not hasattr(module, attribute):
+        raise ConfigError(f"{path} defines no {attribute}", fix="write the name of the model's class after the colon")
+    return _checked(getattr(module, attribute), name)
+
+
+@functools.cache
+def _module(path: str) -> ModuleType:
+    if not Path(path).is_file():
+        raise NotFoundError(f"there is no file {path}", fix="give model= a path to a Python file, then :ClassName")
+    name = f"hal_user_{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"{path} cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise RequestError(f"{path} failed while it was imported: {type(error).__name__}: {error}") from error
+    return module
+
+
+def _checked(found: Any, name: str) -> type[Model]:
+    from hal.nn import Model
+
+    if not (isinstance(found, type) and issubclass(found, Model)):
+        raise ConfigError(f"model={name} is {found!r}, not a subclass of hal.nn.Model")
+    return found
+
+
+def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
+    """The config of a model from its own keys.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+    """
+    from hal.config import explain
+
+    try:
+        return cls.Config.model_validate(keys)
+    except ValidationError as error:
+        raise ConfigError(explain(error, cls.Config, "model.")) from None
