@@ -52,15 +52,16 @@ class DataSection(_Named):
         "unset: digits, or topics for text",
     )
     validation: float = Field(0.2, gt=0, lt=1, description="share held back, where the source does not say itself")
-    augment: tuple[Literal["flip", "crop", "brightness"], ...] = Field(
-        (), description="changes to training images, on the device: any of [flip,crop,brightness]"
+    augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
+        None, description="changes to training images: any of flip,crop,brightness, or none; unset: the model's"
     )
 
     @model_validator(mode="before")
     @classmethod
     def _one_augmentation(cls, value: Any) -> Any:
         if isinstance(value, dict) and isinstance(value.get("augment"), str):
-            return {**value, "augment": [part.strip() for part in value["augment"].split(",") if part.strip()]}
+            names = [part.strip() for part in value["augment"].split(",")]
+            return {**value, "augment": [] if names == ["none"] else names}
         return value
 
 

@@ -1,4 +1,4 @@
-"""What a backend must fulfil. A new vendor implements :class:`Backend` and the abstract part of :class:`hal.tensor.Ops`.
+"""What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`.
 
 This module holds types alone; it imports no framework.
 """
@@ -187,7 +187,10 @@ class Backend(abc.ABC):
         return Key(seed)
 
     def prefetch(
-        self, batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], Tree], device: Device
+        self,
+        batches: Iterable[Mapping[str, np.ndarray]],
+        put: Callable[[Mapping[str, np.ndarray]], Tree],
+        device: Device,
     ) -> Iterator[Tree]:
         """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute."""
         for batch in batches:

@@ -139,7 +139,8 @@ class GAN(nn.Model):
 
     def _distance(self, view: nn.View) -> float:
         judge = view.auxiliary["judge"]
-        features = judge.model.features  # type: ignore[attr-defined] - the judge is a CNN, see auxiliaries
+        model: Any = judge.model  # a CNN, see auxiliaries
+        features = model.features
         held_out = view.split.validation.take(np.arange(len(view.split.validation)))["inputs"]
         rng = np.random.default_rng(view.seed)
         real, fake = [], []

@@ -112,7 +112,7 @@ class TorchBackend(Backend):
             keys = [a for a in args if isinstance(a, Key)]
             if not keys:
                 return compiled(*args)
-            devices = [] if self.device_type == "cpu" else None
+            devices: list[int] | None = [] if self.device_type == "cpu" else None
             with torch.random.fork_rng(devices=devices):
                 torch.manual_seed(keys[0].seed or 0)
                 return compiled(*(Key(None) if isinstance(a, Key) else a for a in args))
@@ -126,7 +126,10 @@ class TorchBackend(Backend):
         return torch_optimizer(name, hyper)
 
     def prefetch(
-        self, batches: Iterable[Mapping[str, np.ndarray]], put: Callable[[Mapping[str, np.ndarray]], Tree], device: Device
+        self,
+        batches: Iterable[Mapping[str, np.ndarray]],
+        put: Callable[[Mapping[str, np.ndarray]], Tree],
+        device: Device,
     ) -> Iterator[Tree]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
         copies = _CopyStream(self._torch_device(device))
@@ -167,7 +170,7 @@ class TorchBackend(Backend):
         """Take over an array of another framework without a copy."""
         import torch
 
-        return torch.from_dlpack(array)
+        return torch.utils.dlpack.from_dlpack(array)
 
     @contextlib.contextmanager
     def applied(self, plan: Plan, device: Device) -> Iterator[None]:
@@ -208,7 +211,7 @@ class TorchBackend(Backend):
         torch.cuda.reset_peak_memory_stats(device.index)
 
     def classify(self, error: BaseException) -> HalError | None:
-        """Name PyTorch's exceptions by type; the CPU's allocator raises a bare RuntimeError, known by its words alone."""
+        """Name PyTorch's exceptions by type; the CPU's allocator raises a bare RuntimeError, known by its words."""
         import torch
 
         if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
@@ -255,7 +258,8 @@ def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
 def _tf32_switches() -> list[Any]:
     import torch
 
-    return [torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn]
+    cudnn: Any = torch.backends.cudnn
+    return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
 
 
 def _first_line(error: BaseException) -> str:
@@ -268,7 +272,8 @@ class _CopyStream:
     def __init__(self, device: torch.device) -> None:
         import torch
 
-        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        streams: Any = torch.cuda
+        self.stream = streams.Stream(device) if device.type == "cuda" else None
 
     def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
         """In the reader's thread: start the copy; the event says when it is done."""

@@ -94,7 +94,7 @@ class TorchOps(Ops):
 
     def elu(self, x: Tensor) -> Tensor:
         """X where positive, else exp(x) - 1."""
-        return F.elu(x)
+        return torch.nn.functional.elu(x)
 
     def gelu(self, x: Tensor) -> Tensor:
         """The tanh approximation of GELU."""
@@ -211,7 +211,7 @@ class TorchOps(Ops):
     # Losses
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), reduction="none")
+        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1).long(), reduction="none")
         return flat.reshape(labels.shape)
 
     def sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:

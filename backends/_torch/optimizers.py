@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import optree
 import torch
@@ -46,33 +45,48 @@ class _Fused(Optimizer):
     ) -> tuple[Tree, dict[str, Tree]]:
         leaves = optree.tree_leaves(params)
         slots = [_aligned(optree.tree_leaves(state[slot]), leaves) for slot in Slots[self.name]]
-        common: dict[str, Any] = {
-            "fused": True,
-            "found_inf": None if skip is None else skip.to(torch.float32),
-            "grad_scale": None if skip is None else torch.ones((), device=leaves[0].device),
-            "lr": lr,
-            "weight_decay": self.hyper["weight_decay"],
-            "maximize": False,
-        }
+        found_inf = None if skip is None else skip.to(torch.float32)
+        grad_scale = None if skip is None else torch.ones((), device=leaves[0].device)
+        decay = self.hyper["weight_decay"]
         gradients = _aligned(optree.tree_leaves(grads), leaves)
         # The kernels count steps for each parameter; all of them are at the same one.
         steps = state["step"].repeat(len(leaves))
         if self.name == "sgd":
-            sgd(leaves, gradients, slots[0], momentum=self.hyper["momentum"], dampening=0.0, nesterov=False, **common)
-            steps += 1.0 if skip is None else 1.0 - common["found_inf"]
+            velocity: list[Tensor | None] = list(slots[0])
+            sgd(
+                leaves,
+                gradients,
+                velocity,
+                fused=True,
+                grad_scale=grad_scale,
+                found_inf=found_inf,
+                weight_decay=decay,
+                momentum=self.hyper["momentum"],
+                lr=lr,
+                dampening=0.0,
+                nesterov=False,
+                maximize=False,
+            )
+            steps += 1.0 if found_inf is None else 1.0 - found_inf
         else:
             adam(
                 leaves,
                 gradients,
-                *slots,
+                slots[0],
+                slots[1],
                 [],
                 list(steps.unbind()),
+                fused=True,
+                grad_scale=grad_scale,
+                found_inf=found_inf,
                 decoupled_weight_decay=self.name == "adamw",
                 amsgrad=False,
                 beta1=self.hyper["beta1"],
                 beta2=self.hyper["beta2"],
+                lr=lr,
+                weight_decay=decay,
                 eps=self.hyper["epsilon"],
-                **common,
+                maximize=False,
             )
         structure = optree.tree_structure(params)
         new = {slot: structure.unflatten(arrays) for slot, arrays in zip(Slots[self.name], slots, strict=True)}

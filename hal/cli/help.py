@@ -9,6 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from hal.config import BenchConfig, PlanKeys, RunConfig, section_of
@@ -46,7 +47,7 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:
     table.add_column("default", style="green", overflow="fold", max_width=16)
     table.add_column("meaning", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(escape(cell) for cell in row))
     return table
 
 

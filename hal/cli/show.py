@@ -48,7 +48,9 @@ class Live(Observer):
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Say what runs where."""
         device, data = job.device, job.split
-        line = f"[bold]{escape(job.workload.model)}[/] on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
+        line = (
+            f"[bold]{escape(job.workload.model)}[/] on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
+        )
         self.console.print(line)
         count = sum(_size(spec) for spec in _leaves(job.params))
         self.console.print(
@@ -101,7 +103,9 @@ class Live(Observer):
         """One line; the best so far in green."""
         name, better = self._better
         value = epoch.validation.get(name)
-        if value is not None and (self._best is None or (value > self._best if better == "max" else value < self._best)):
+        if value is not None and (
+            self._best is None or (value > self._best if better == "max" else value < self._best)
+        ):
             self._best, style = value, "green"
         else:
             style = ""

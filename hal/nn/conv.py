@@ -70,18 +70,14 @@ class Conv2dTranspose(Layer):
 
     def params(self, shape: Shape) -> Specs:
         """Kernel (height, width, in, filters) and bias (filters,)."""
-        kernel = Param(
-            (*pair(self.window, "window"), _image(shape)[2], self.filters), self.init, axes="HWIO_transpose"
-        )
+        kernel = Param((*pair(self.window, "window"), _image(shape)[2], self.filters), self.init, axes="HWIO_transpose")
         return {"kernel": kernel, "bias": Param((self.filters,), "zeros")} if self.bias else {"kernel": kernel}
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
         """(batch, height', width', filters)."""
-        y = ops.conv2d_transpose(
-            x, params["kernel"], params.get("bias"), strides=self.strides, padding=self.padding
-        )
+        y = ops.conv2d_transpose(x, params["kernel"], params.get("bias"), strides=self.strides, padding=self.padding)
         return activate(self.activation, y), state
 
 

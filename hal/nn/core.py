@@ -25,6 +25,8 @@ class Dense(Layer):
 
     def params(self, shape: Shape) -> Specs:
         """Kernel (in, units) and bias (units,)."""
+        if not shape:
+            raise ShapeError("a dense layer wants an input of (..., features), and got a single number")
         kernel = Param((shape[-1], self.units), self.init, axes="IO")
         return {"kernel": kernel, "bias": Param((self.units,), "zeros")} if self.bias else {"kernel": kernel}
 

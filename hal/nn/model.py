@@ -85,6 +85,7 @@ class Defaults:
     hyper: Mapping[str, float] = field(default_factory=dict)
     schedule: Literal["constant", "cosine"] = "cosine"
     data: str = "digits"
+    augment: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

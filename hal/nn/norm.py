@@ -14,7 +14,10 @@ __all__ = ["BatchNorm", "LayerNorm"]
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Normalises each channel by the batch when training, by running statistics otherwise; see :func:`hal.ops.batch_norm`."""
+    """Normalises each channel, by the batch when training and by running statistics otherwise.
+
+    See :func:`hal.ops.batch_norm`.
+    """
 
     momentum: float = 0.9
     epsilon: float = 1e-5

@@ -34,6 +34,7 @@ class Job:
     plan: Plan
     defaults: Defaults
     workload: Workload
+    augment: tuple[str, ...] = ()
 
 
 def pick_device(backend: str, device: int | str | None) -> Device:
@@ -86,7 +87,8 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
             "input_shape": tuple(split.train.inputs.shape),
         }
     )
-    return Job(backend, device, model, model.params(), model.state(), split, plan, defaults, workload)
+    augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
+    return Job(backend, device, model, model.params(), model.state(), split, plan, defaults, workload, augment)
 
 
 def axes_of(array: np.ndarray) -> str:
@@ -97,8 +99,7 @@ def axes_of(array: np.ndarray) -> str:
 def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
     """A batch on the device, stored as the plan says."""
     return {
-        name: job.backend.from_host(x, job.device, axes=axes_of(x), layout=job.plan.layout)
-        for name, x in batch.items()
+        name: job.backend.from_host(x, job.device, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()
     }
 
 

@@ -173,7 +173,8 @@ class _Session:
 
 
 def _params(specs: Mapping[str, Any]) -> list[Param]:
-    return [leaf for leaf in optree.tree_leaves(dict(specs)) if isinstance(leaf, Param)]
+    leaves: list[Any] = optree.tree_leaves(dict(specs))  # type: ignore[arg-type]
+    return [leaf for leaf in leaves if isinstance(leaf, Param)]
 
 
 def _text(path: Path | None) -> str | None:

@@ -144,7 +144,7 @@ class Trainer:
             job.plan,
             self.optimizer,
             job.params,
-            augmentations=self.config.data.augment,
+            augmentations=job.augment,
             clip=self.config.clip,
             cached=cached,
         ).build()
@@ -167,7 +167,7 @@ class Trainer:
     def _features(self, phase: Phase) -> tuple[Split, bool]:
         """The data of a phase: with its frozen part computed once, unless augmentation changes it each time."""
         split = self.job.split
-        if phase.features is None or self.config.data.augment:
+        if phase.features is None or self.job.augment:
             return split, False
         count = len(split.train) + len(split.validation)
         self.observer.note(f"{phase.name}: computing the frozen features of {count} samples once")
@@ -294,7 +294,7 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
-        host = optree.tree_map(self.job.backend.to_host, self.carry)
+        host: Any = optree.tree_map(self.job.backend.to_host, self.carry)
         meta = {
             "config": self.config.model_dump(mode="json", exclude_unset=True),
             "position": vars(self.position),
@@ -313,7 +313,7 @@ class Trainer:
         self.files = [Path(path) for path in meta["files"]]
         if self.position.step_in_epoch and meta["batch"] != job.plan.batch:
             raise ConfigError(
-                f"the checkpoint lies within an epoch of batch={meta['batch']}, and batch={job.plan.batch} was asked for",
+                f"the checkpoint lies within an epoch of batch={meta['batch']}, and this is batch={job.plan.batch}",
                 fix=f"resume with batch={meta['batch']}",
             )
         carry = {name: resume.carry.get(name, {}) for name in ("params", "state", "optimizers", "scale")}

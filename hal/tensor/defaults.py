@@ -38,8 +38,8 @@ Pair = tuple[int, int]
 def scan(ops: Ops, fn: Callable[[Tree, Tree], tuple[Tree, Array]], init: Tree, xs: Array) -> tuple[Tree, Array]:
     """A Python loop over the first axis."""
     carry, ys = init, []
-    for step in range(xs.shape[0]):
-        carry, y = fn(carry, xs[step, ...])
+    for x in ops.standard.unstack(xs, axis=0):
+        carry, y = fn(carry, x)
         ys.append(y)
     return carry, ops.standard.stack(ys, axis=0)
 

@@ -175,8 +175,8 @@ class Ops(abc.ABC):
 
     def linear(self, x: Array, kernel: Array, bias: Array | None = None) -> Array:
         """X @ kernel + bias; x (..., in), kernel (in, out), bias (out,)."""
-        if x.shape[-1] != kernel.shape[0]:
-            raise ShapeError(f"x has {x.shape[-1]} features and kernel {tuple(kernel.shape)} wants {kernel.shape[0]}")
+        if not x.shape or len(kernel.shape) != 2 or x.shape[-1] != kernel.shape[0]:
+            raise ShapeError(f"x {tuple(x.shape)} and kernel {tuple(kernel.shape)} should be (..., in) and (in, out)")
         return self._linear(x, kernel, bias)
 
     def _linear(self, x: Array, kernel: Array, bias: Array | None) -> Array:
@@ -261,11 +261,15 @@ class Ops(abc.ABC):
     ) -> Array:
         return defaults.conv2d_transpose(self, x, kernel, bias, strides, crop, append)
 
-    def max_pool2d(self, x: Array, window: Size = 2, *, strides: Size | None = None, padding: Padding = "valid") -> Array:
+    def max_pool2d(
+        self, x: Array, window: Size = 2, *, strides: Size | None = None, padding: Padding = "valid"
+    ) -> Array:
         """The largest value of each window; strides default to the window, padding never wins."""
         return self._pool("max", x, window, strides, padding)
 
-    def avg_pool2d(self, x: Array, window: Size = 2, *, strides: Size | None = None, padding: Padding = "valid") -> Array:
+    def avg_pool2d(
+        self, x: Array, window: Size = 2, *, strides: Size | None = None, padding: Padding = "valid"
+    ) -> Array:
         """The mean of each window, over the values inside the image."""
         return self._pool("avg", x, window, strides, padding)
 
@@ -382,7 +386,7 @@ class Ops(abc.ABC):
         *,
         activation: Literal["tanh", "relu"] = "tanh",
     ) -> tuple[Array, Array]:
-        """h' = activation(x @ kernel + h @ recurrent + bias), along time.
+        """H' = activation(x @ kernel + h @ recurrent + bias), along time.
 
         Args:
             x: (batch, time, features).
@@ -395,7 +399,7 @@ class Ops(abc.ABC):
         Returns:
             h at each step (batch, time, units), and the last.
         """
-        self._check_recurrent(x, kernel, recurrent, 1)
+        self._check_recurrent(x, (state,), kernel, recurrent, (bias,), 1)
         return self._rnn(x, self._initial(x, state, recurrent), kernel, recurrent, bias, activation)
 
     def _rnn(
@@ -418,8 +422,8 @@ class Ops(abc.ABC):
         Returns:
             h at each step (batch, time, units), and the last (h, c).
         """
-        self._check_recurrent(x, kernel, recurrent, 4)
         h, c = (None, None) if state is None else state
+        self._check_recurrent(x, (h, c), kernel, recurrent, (bias,), 4)
         first = (self._initial(x, h, recurrent), self._initial(x, c, recurrent))
         return self._lstm(x, first, kernel, recurrent, bias)
 
@@ -447,7 +451,7 @@ class Ops(abc.ABC):
         Returns:
             h at each step (batch, time, units), and the last.
         """
-        self._check_recurrent(x, kernel, recurrent, 3)
+        self._check_recurrent(x, (state,), kernel, recurrent, (bias, recurrent_bias), 3)
         return self._gru(x, self._initial(x, state, recurrent), kernel, recurrent, bias, recurrent_bias)
 
     def _gru(
@@ -459,7 +463,14 @@ class Ops(abc.ABC):
         return self.zeros_as((x.shape[0], recurrent.shape[0]), like=x) if state is None else state
 
     @staticmethod
-    def _check_recurrent(x: Array, kernel: Array, recurrent: Array, gates: int) -> None:
+    def _check_recurrent(
+        x: Array,
+        states: Sequence[Array | None],
+        kernel: Array,
+        recurrent: Array,
+        biases: Sequence[Array],
+        gates: int,
+    ) -> None:
         if len(x.shape) != 3 or x.shape[1] == 0:
             raise ShapeError(f"x has shape {tuple(x.shape)}; should be (batch, time, features) with time above 0")
         units = recurrent.shape[0]
@@ -468,6 +479,12 @@ class Ops(abc.ABC):
                 f"kernel {tuple(kernel.shape)} and recurrent {tuple(recurrent.shape)} should be "
                 f"({x.shape[2]}, {gates} * units) and (units, {gates} * units)"
             )
+        for bias in biases:
+            if tuple(bias.shape) != (gates * units,):
+                raise ShapeError(f"bias has shape {tuple(bias.shape)}; should be ({gates * units},)")
+        for state in states:
+            if state is not None and tuple(state.shape) != (x.shape[0], units):
+                raise ShapeError(f"the initial state has shape {tuple(state.shape)}; should be ({x.shape[0]}, {units})")
 
     # Losses, one number a sample, in fp32
 

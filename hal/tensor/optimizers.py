@@ -29,7 +29,7 @@ Slots: Mapping[str, tuple[str, ...]] = {
     "adamw": ("mean", "square"),
     "rmsprop": ("square",),
 }
-"""Names of the trees that each optimizer keeps, one array a parameter; checkpoints carry them from backend to backend."""
+"""Names of the trees that each optimizer keeps, like the parameters; checkpoints carry them between backends."""
 
 
 def hyper_of(name: str, given: Mapping[str, float]) -> dict[str, float]:
@@ -42,14 +42,15 @@ def hyper_of(name: str, given: Mapping[str, float]) -> dict[str, float]:
         raise UnsupportedError(f"optimizer={name} is not known", fix=f"known: {', '.join(HYPER)}")
     unknown = sorted(set(given) - set(HYPER[name]))
     if unknown:
-        raise UnsupportedError(
-            f"optimizer {name} has no {', '.join(unknown)}", fix=f"it has: {', '.join(HYPER[name])}"
-        )
+        raise UnsupportedError(f"optimizer {name} has no {', '.join(unknown)}", fix=f"it has: {', '.join(HYPER[name])}")
     return {**HYPER[name], **given}
 
 
 class Optimizer(abc.ABC):
-    """Updates parameters by gradients. State is ``{"step": scalar, slot: tree like params, ...}``, see :data:`Slots`."""
+    """Updates parameters by gradients.
+
+    State is ``{"step": scalar, slot: tree like params, ...}`` with the slots of :data:`Slots`.
+    """
 
     @abc.abstractmethod
     def init(self, params: Tree) -> dict[str, Tree]:
@@ -90,7 +91,9 @@ class _Neutral(Optimizer):
     def init(self, params: Tree) -> dict[str, Tree]:
         leaves = optree.tree_leaves(params)
         step = namespace(leaves[0]).zeros_as((), like=leaves[0])
-        zeros = {slot: optree.tree_map(lambda p: namespace(p).zeros_as(p.shape, like=p), params) for slot in Slots[self.name]}
+        zeros = {
+            slot: optree.tree_map(lambda p: namespace(p).zeros_as(p.shape, like=p), params) for slot in Slots[self.name]
+        }
         return {"step": step, **zeros}
 
     def update(

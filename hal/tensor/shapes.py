@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from hal.errors import ShapeError
 
-__all__ = ["Pads", "Padding", "Size", "check_conv2d", "conv_output", "pads_of", "pair", "transpose_pads"]
+__all__ = ["Padding", "Pads", "Size", "check_conv2d", "conv_output", "pads_of", "pair", "transpose_pads"]
 
 Size: TypeAlias = int | tuple[int, int]
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
@@ -27,7 +27,11 @@ def pair(value: Size, name: str) -> tuple[int, int]:
 
 
 def pads_of(
-    padding: Padding, size: tuple[int, ...], window: tuple[int, int], strides: tuple[int, int], dilation: tuple[int, int]
+    padding: Padding,
+    size: tuple[int, ...],
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    dilation: tuple[int, int],
 ) -> Pads:
     """Explicit padding of a convolution or pooling over an image of (height, width).
 

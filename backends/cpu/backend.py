@@ -1,0 +1,61 @@
+"""The contract on the host's processor."""
+
+from __future__ import annotations
+
+import functools
+from typing import ClassVar
+
+from hal.backends._torch import TorchBackend
+from hal.backends._torch.build import Build, read_build
+from hal.backends.cpu.decisions import availability, describe
+from hal.backends.cpu.host import Host, read_host
+from hal.backends.cpu.memory import forget_peak, resident_memory
+from hal.backends.cpu.telemetry import CpuReader
+from hal.contract import Available, MemoryUse, Telemetry, Unavailable
+from hal.device import Device
+
+__all__ = ["CpuBackend"]
+
+
+class CpuBackend(TorchBackend):
+    """The host's processor through PyTorch."""
+
+    name: ClassVar[str] = "cpu"
+    priority: ClassVar[int] = 0
+    device_type: ClassVar[str] = "cpu"
+
+    @functools.cached_property
+    def _build(self) -> Build | None:
+        return read_build()
+
+    @functools.cached_property
+    def _host(self) -> Host:
+        return read_host()
+
+    @functools.cached_property
+    def _counters(self) -> CpuReader:
+        return CpuReader()
+
+    def probe(self) -> Available | Unavailable:
+        """Whether PyTorch can run here."""
+        return availability(self._build)
+
+    def devices(self) -> list[Device]:
+        """The processor."""
+        if isinstance(self.probe(), Unavailable):
+            return []
+        import torch
+
+        return describe(self._host, torch.backends.cpu.get_cpu_capability())
+
+    def memory(self, device: Device) -> MemoryUse:
+        """Resident memory of this process: PyTorch does not count what it holds on the host."""
+        return resident_memory()
+
+    def reset_peak_memory(self, device: Device) -> None:
+        """Let Linux forget the peak of this process."""
+        forget_peak()
+
+    def telemetry(self, device: Device) -> Telemetry:
+        """The processor's counters."""
+        return self._counters.read()

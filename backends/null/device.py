@@ -1,0 +1,22 @@
+"""The one device: it claims every capability that costs nothing to claim, and accelerates none."""
+
+from hal.device import PRECISIONS, Capabilities, Device, Precision
+
+__all__ = ["DEVICE"]
+
+DEVICE = Device(
+    backend="null",
+    index=0,
+    vendor="none",
+    name="shapes only",
+    arch="none",
+    memory_bytes=None,
+    compute_units=None,
+    capabilities=Capabilities(
+        precisions={name: Precision(supported=True, note="no numbers are computed") for name in PRECISIONS},
+        layouts=("nhwc", "nchw"),
+        compile=("eager", "default", "max"),
+        parallel=("none",),
+        threads=True,
+    ),
+)

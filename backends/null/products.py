@@ -1,0 +1,58 @@
+"""Sums of products of the Array API standard, 2024.12: 2 operations for each product and its addition."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hal.backends.null import shapes
+from hal.backends.null.array import NullArray, operate
+from hal.backends.null.dtypes import promote
+from hal.backends.null.manipulation import moveaxis
+from hal.backends.null.tape import Spec
+from hal.errors import ShapeError
+
+__all__ = ["factors", "matmul", "tensordot", "vecdot"]
+
+
+def factors(*arrays: NullArray) -> int:
+    """How many of the factors of a product need a gradient; each costs the product's operations once more."""
+    return sum(x.node is not None for x in arrays)
+
+
+def _product(name: str, a: NullArray, b: NullArray, shape: tuple[int, ...], inner: int) -> NullArray:
+    dtype = promote(a, b)
+    flops = 2 * Spec(shape, dtype).size * inner
+    return operate(name, (a, b), shape, dtype, flops=flops, saves="others", backward_flops=flops * factors(a, b))
+
+
+def matmul(x1: NullArray, x2: NullArray, /) -> NullArray:
+    """(..., n, k) times (..., k, m): 2 * n * k * m operations for each of the leading elements."""
+    return _product("matmul", x1, x2, *shapes.matmul(x1.shape, x2.shape))
+
+
+def tensordot(x1: NullArray, x2: NullArray, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> NullArray:
+    """A sum of products over some axes of both: 2 operations for each element of the result and of what is summed."""
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(x1.ndim, x2.ndim):
+            raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes} axes: there are not so many")
+        first, second = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
+    else:
+        first, second = shapes.axes_of(tuple(axes[0]), x1.ndim), shapes.axes_of(tuple(axes[1]), x2.ndim)
+    sizes = [x1.shape[a] for a in first]
+    if sizes != [x2.shape[a] for a in second]:
+        raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes}: the summed axes should be equal")
+    shape = shapes.reduced(x1.shape, first, False) + shapes.reduced(x2.shape, second, False)
+    inner = 1
+    for n in sizes:
+        inner *= n
+    return _product("tensordot", x1, x2, shape, inner)
+
+
+def vecdot(x1: NullArray, x2: NullArray, /, *, axis: int = -1) -> NullArray:
+    """A sum of products along one axis, with the others broadcast: 2 operations for each product."""
+    if not -min(x1.ndim, x2.ndim) <= axis < 0:
+        raise ShapeError(f"axis={axis} of vecdot of {x1.shape} and {x2.shape} should be negative and in both")
+    if x1.shape[axis] != x2.shape[axis]:
+        raise ShapeError(f"vecdot of {x1.shape} and {x2.shape}: axis {axis} should be equal")
+    a, b = (moveaxis(x, axis, -1) if axis != -1 else x for x in (x1, x2))
+    return _product("vecdot", a, b, shapes.broadcast(a.shape[:-1], b.shape[:-1]), a.shape[-1])

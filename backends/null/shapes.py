@@ -1,0 +1,145 @@
+"""Shape arithmetic of the Array API standard; what is wrong raises ShapeError."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from hal.errors import ShapeError, UnsupportedError
+
+__all__ = ["Shape", "axes_of", "axis_of", "broadcast", "index", "matmul", "reduced", "reshaped", "shape_of"]
+
+Shape = tuple[int, ...]
+
+
+def shape_of(shape: Any) -> Shape:
+    """A shape as a tuple: from one number or a sequence of them, none negative."""
+    sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
+    if any(n < 0 for n in sizes):
+        raise ShapeError(f"shape={sizes} should have no negative number")
+    return sizes
+
+
+def axis_of(axis: int, ndim: int) -> int:
+    """An axis counted from the front."""
+    if not -ndim <= axis < ndim:
+        raise ShapeError(f"axis={axis} does not exist in an array of {ndim} axes; use one of {-ndim} to {ndim - 1}")
+    return axis % ndim
+
+
+def axes_of(axis: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
+    """Axes counted from the front; None stands for all."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis_of(a, ndim) for a in (axis if isinstance(axis, Sequence) else (axis,)))
+    if len(set(axes)) != len(axes):
+        raise ShapeError(f"axis={axis} names an axis twice")
+    return axes
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that shapes broadcast to."""
+    ndim = max((len(shape) for shape in shapes), default=0)
+    out = [1] * ndim
+    for shape in shapes:
+        for axis, n in enumerate(shape, start=ndim - len(shape)):
+            if n != 1 and out[axis] not in (1, n):
+                listed = " and ".join(map(str, shapes))
+                raise ShapeError(f"{listed} do not broadcast: axis {axis - ndim} should be equal, or 1 in one of them")
+            out[axis] = out[axis] if n == 1 else n
+    return tuple(out)
+
+
+def reduced(shape: Shape, axes: tuple[int, ...], keepdims: bool) -> Shape:
+    """A shape with axes taken out, or left as 1."""
+    if keepdims:
+        return tuple(1 if axis in axes else n for axis, n in enumerate(shape))
+    return tuple(n for axis, n in enumerate(shape) if axis not in axes)
+
+
+def reshaped(shape: Shape, wanted: Sequence[int]) -> Shape:
+    """A new shape for as many elements; one size may be -1, which stands for what is left."""
+    sizes = [operator.index(n) for n in (wanted if isinstance(wanted, Sequence) else (wanted,))]
+    size, known = math.prod(shape), math.prod(n for n in sizes if n != -1)
+    if sizes.count(-1) == 1 and known:
+        sizes[sizes.index(-1)] = size // known
+    if any(n < 0 for n in sizes) or math.prod(sizes) != size:
+        raise ShapeError(f"{shape} has {size} elements and cannot be reshaped to {tuple(wanted)}")
+    return tuple(sizes)
+
+
+def matmul(a: Shape, b: Shape) -> tuple[Shape, int]:
+    """The shape of a matrix product, and the length of the sums in it."""
+    if not a or not b:
+        raise ShapeError(f"matmul of {a} and {b}: both need an axis; use multiply for scalars")
+    rows, columns = a[-2:-1], b[-1:] if len(b) > 1 else ()
+    inner = b[max(len(b) - 2, 0)]
+    if a[-1] != inner:
+        raise ShapeError(f"matmul of {a} and {b}: the last axis of the first should be {inner}, not {a[-1]}")
+    return (*broadcast(a[:-2], b[:-2]), *rows, *columns), inner
+
+
+def _position(key: Any, n: int, axis: int) -> None:
+    if not -n <= operator.index(key) < n:
+        raise ShapeError(f"index {key} is out of bounds for axis {axis} of {n}")
+
+
+def _is_array(key: Any) -> bool:
+    # NumPy's scalars have a shape too, and index as numbers do.
+    return isinstance(getattr(key, "shape", None), tuple) and not isinstance(key, np.generic)
+
+
+def _expanded(shape: Shape, key: Any) -> list[Any]:
+    """One key for each axis and each new axis, without an Ellipsis."""
+    keys = list(key) if isinstance(key, tuple) else [key]
+    ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
+    missing = len(shape) - sum(k is not None and k is not Ellipsis for k in keys)
+    if missing < 0 or len(ellipses) > 1:
+        raise ShapeError(f"index {key!r} has too many parts for an array of shape {shape}")
+    at = ellipses[0] if ellipses else len(keys)
+    return [*keys[:at], *([slice(None)] * missing), *keys[at + 1 :]]
+
+
+def index(shape: Shape, key: Any) -> tuple[Shape, bool]:
+    """The shape of ``x[key]``, and whether arrays of integers gather it; if not, it is a view.
+
+    Raises:
+        ShapeError: the key does not fit.
+        UnsupportedError: a mask, whose result's shape depends on values.
+    """
+    keys = _expanded(shape, key)
+    gathers = any(map(_is_array, keys))
+    out: list[int] = []
+    gathered: list[Shape] = []
+    place: int | None = None
+    axis, apart, last = 0, False, -1
+    for position, k in enumerate(keys):
+        if k is None:
+            out.append(1)
+            continue
+        if isinstance(k, slice):
+            out.append(len(range(*k.indices(shape[axis]))))
+        elif isinstance(k, bool) or getattr(getattr(k, "dtype", None), "kind", "i") == "b":
+            raise UnsupportedError(
+                "indexing by a mask gives a shape that depends on values, and the null backend has none",
+                fix="use where, or take with indices",
+            )
+        else:
+            if _is_array(k):
+                if k.dtype.kind not in "iu":
+                    raise ShapeError(f"an index of type {k.dtype} should be an integer")
+                gathered.append(tuple(k.shape))
+            else:
+                _position(k, shape[axis], axis)
+            if gathers:
+                apart = apart or (place is not None and position != last + 1)
+                place, last = len(out) if place is None else place, position
+        axis += 1
+    if gathers:
+        at = 0 if apart or place is None else place
+        out[at:at] = broadcast(*gathered)
+    return tuple(out), gathers

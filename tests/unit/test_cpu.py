@@ -1,0 +1,236 @@
+"""What the CPU backend decides about processors, limits and builds; the last class runs on this machine's processor."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hal.backends._torch.architectures import load
+from hal.backends._torch.build import Build
+from hal.backends.cpu import CpuBackend
+from hal.backends.cpu.decisions import architecture, availability, describe
+from hal.backends.cpu.host import Host, read_host
+from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
+from hal.device import PRECISIONS
+from hal.errors import UnsupportedError
+from hal.plan import Plan
+
+AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl"
+# Flags of each processor as far as the decisions read them; only the first is read off a machine.
+PROCESSORS = {
+    "EPYC Turin": (f"sse2 avx2 fma {AVX512} avx512_bf16 avx512_vnni", "avx512_bf16", True, False),
+    "Xeon Sapphire Rapids": (
+        f"sse2 avx2 fma {AVX512} avx512_bf16 avx512_fp16 amx_bf16 amx_tile amx_int8",
+        "amx_bf16",
+        True,
+        True,
+    ),
+    "Xeon Skylake": (f"sse2 avx2 fma {AVX512}", "avx512", False, False),
+    "Ryzen 5000": ("sse2 avx avx2 fma", "avx2", False, False),
+    "Graviton 3": ("fp asimd fphp asimdhp sve svebf16 bf16 i8mm", "sve_bf16", True, True),
+    "Ampere One": ("fp asimd fphp asimdhp bf16 i8mm", "neon_bf16", True, True),
+    "A64FX": ("fp asimd fphp asimdhp sve", "sve", False, True),
+    "Graviton 2": ("fp asimd fphp asimdhp", "neon", False, True),
+    "Raspberry Pi 4": ("fp asimd", "neon", False, False),
+    "old": ("sse2", "generic", False, False),
+}
+
+
+def processor(name):
+    return Host("vendor", name, frozenset(PROCESSORS[name][0].split()), cores=8, memory_bytes=2**34)
+
+
+@pytest.mark.parametrize("name", PROCESSORS)
+class TestProcessors:
+    def test_device(self, name):
+        (device,) = describe(processor(name), "DEFAULT")
+        assert (str(device), device.name, device.vendor, device.arch) == ("cpu:0", name, "vendor", PROCESSORS[name][1])
+        assert (device.memory_bytes, device.compute_units) == (2**34, 8)
+        assert device.facts["torch_capability"] == "DEFAULT"
+        assert device.capabilities.threads
+        assert device.capabilities.compile == ("eager", "default", "max")
+
+    def test_precisions(self, name):
+        (device,) = describe(processor(name), "DEFAULT")
+        entries = device.capabilities.precisions
+        assert device.capabilities.supported_precisions() == ("fp32", "bf16", "fp16")
+        assert entries["fp32"].accelerated
+        assert (entries["bf16"].accelerated, entries["fp16"].accelerated) == PROCESSORS[name][2:]
+        assert entries["bf16"].accelerated or "conversion to fp32" in entries["bf16"].note
+        assert entries["fp16"].accelerated or "slower than fp32" in entries["fp16"].note
+
+    def test_plans(self, name):
+        (device,) = describe(processor(name), "DEFAULT")
+        for precision in ("fp32", "bf16", "fp16"):
+            assert Plan(precision=precision, threads=2).resolve(device).layout == "nchw"
+        assert Plan(layout="nhwc", precision="bf16").resolve(device).layout == "nhwc"
+        with pytest.raises(UnsupportedError, match="precision=tf32 is not supported on cpu:0") as raised:
+            Plan(precision="tf32").resolve(device)
+        assert "a format of GPUs alone" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("capability", "arch"),
+    [("AVX512", "avx512"), ("AVX2", "avx2"), ("NEON", "neon"), ("SVE256", "sve"), ("DEFAULT", "generic")],
+)
+def test_without_flags_the_framework_says(capability, arch):
+    assert architecture(Host("Apple", "M4"), capability).key == arch
+
+
+def test_the_table_is_complete():
+    for row in load("hal.backends.cpu").values():
+        assert tuple(row.precisions) == PRECISIONS
+        assert "flags" in row.extra
+
+
+def test_quota_is_a_fact():
+    (device,) = describe(Host("vendor", "name", quota_cores=1.5), "DEFAULT")
+    assert device.facts["quota_cores"] == "1.5"
+
+
+def test_availability():
+    assert availability(Build("2.13.0+cu130", cuda="13.0")) == Available("torch 2.13.0+cu130")
+    missing, broken = availability(None), availability(Build("2.13.0", broken="libtorch.so: file too short"))
+    assert isinstance(missing, Unavailable)
+    assert missing.reason == "torch is not installed"
+    assert isinstance(broken, Unavailable)
+    assert "libtorch.so: file too short" in broken.reason
+
+
+X86 = """processor\t: {number}
+vendor_id\t: AuthenticAMD
+model name\t: AMD EPYC 9555
+physical id\t: {package}
+core id\t\t: {core}
+flags\t\t: fpu avx2 fma
+"""
+ARM = """processor\t: {number}
+BogoMIPS\t: 2100.00
+Features\t: fp asimd bf16
+CPU implementer\t: 0x41
+"""
+
+
+class TestHost:
+    def host(self, tmp_path, text, allowed):
+        (tmp_path / "cpuinfo").write_text(text)
+        return read_host(tmp_path / "cpuinfo", tmp_path / "cgroup", tmp_path / "self", frozenset(allowed))
+
+    def threads(self):
+        """Two packages of two cores of two threads each."""
+        places = [(package, core) for _thread in range(2) for package in range(2) for core in range(2)]
+        return "\n".join(X86.format(number=n, package=p, core=c) for n, (p, c) in enumerate(places))
+
+    @pytest.mark.parametrize(("allowed", "cores"), [(range(8), 4), ({0, 4}, 1), ({0, 1}, 2), ({0, 2}, 2), ({0}, 1)])
+    def test_x86(self, tmp_path, allowed, cores):
+        host = self.host(tmp_path, self.threads(), allowed)
+        assert (host.vendor, host.name, host.flags) == ("AuthenticAMD", "AMD EPYC 9555", {"fpu", "avx2", "fma"})
+        assert host.cores == cores
+
+    def test_arm(self, tmp_path):
+        host = self.host(tmp_path, "\n".join(ARM.format(number=n) for n in range(4)), {0})
+        assert (host.vendor, host.flags, host.cores) == ("0x41", {"fp", "asimd", "bf16"}, 1)
+        assert host.name
+
+    def test_no_description(self, tmp_path):
+        host = read_host(tmp_path / "none", tmp_path / "none", tmp_path / "none")
+        assert host.flags == frozenset()
+        assert host.name
+        assert host.cores
+        assert host.memory_bytes
+        assert host.quota_cores is None
+
+    def group(self, tmp_path, own, files):
+        (tmp_path / "self").write_text(own)
+        for name, text in files.items():
+            path = tmp_path / "cgroup" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text + "\n")
+        return self.host(tmp_path, X86.format(number=0, package=0, core=0), {0})
+
+    def test_control_group_version_2(self, tmp_path):
+        files = {
+            "a/b/memory.max": "max",
+            "a/memory.max": "1000000",
+            "memory.max": "2000000",
+            "a/b/cpu.max": "150000 100000",
+            "a/cpu.max": "max 100000",
+        }
+        host = self.group(tmp_path, "0::/a/b\n", files)
+        assert (host.memory_bytes, host.quota_cores) == (1000000, 1.5)
+
+    def test_control_group_version_1(self, tmp_path):
+        files = {
+            "memory/job/memory.limit_in_bytes": "3000000",
+            "memory/memory.limit_in_bytes": "9223372036854771712",
+            "cpu,cpuacct/job/cpu.cfs_quota_us": "50000",
+            "cpu,cpuacct/job/cpu.cfs_period_us": "100000",
+            "cpu,cpuacct/cpu.cfs_quota_us": "-1",
+            "pids/job/memory.max": "1",
+        }
+        host = self.group(tmp_path, "4:memory:/job\n3:pids:/job\n2:cpu,cpuacct:/job\n0::/\n", files)
+        assert (host.memory_bytes, host.quota_cores) == (3000000, 0.5)
+
+    def test_a_limit_above_the_memory_is_none(self, tmp_path):
+        free = self.group(tmp_path, "", {})
+        assert self.group(tmp_path, "0::/\n", {"memory.max": str(2**62)}).memory_bytes == free.memory_bytes
+
+
+class TestThisMachine:
+    backend = CpuBackend()
+
+    def test_class(self):
+        assert issubclass(CpuBackend, Backend)
+        assert (CpuBackend.name, CpuBackend.priority, CpuBackend.device_type) == ("cpu", 0, "cpu")
+
+    def test_available(self):
+        state = self.backend.probe()
+        assert isinstance(state, Available)
+        assert state.detail.startswith("torch ")
+
+    def test_device(self):
+        (device,) = self.backend.devices()
+        assert device.arch in load("hal.backends.cpu")
+        assert device.memory_bytes
+        assert device.memory_bytes > 2**28
+        assert device.compute_units
+        assert device.compute_units >= 1
+        assert device.facts["torch_capability"]
+
+    def test_memory_is_unknown_rather_than_zero(self):
+        (device,) = self.backend.devices()
+        self.backend.reset_peak_memory(device)
+        assert self.backend.memory(device) == MemoryUse(None, None)
+
+    def test_telemetry(self):
+        (device,) = self.backend.devices()
+        counters = self.backend.telemetry(device)
+        assert isinstance(counters, Telemetry)
+        assert counters.memory_used_bytes
+        for value in (counters.power_w, counters.temperature_c, counters.clock_mhz):
+            assert value is None or value > 0
+
+    @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+    def test_supported_precisions_compute_forward_and_backward(self, precision):
+        import torch
+
+        dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+        generator = torch.Generator().manual_seed(0)
+        x = torch.randn(2, 4, 8, 8, generator=generator)
+        kernel = torch.randn(4, 4, 3, 3, generator=generator) / 6
+        weight = torch.randn(64, 8, generator=generator) / 8
+
+        def gradients(kind):
+            leaves = [tensor.to(kind, copy=True).requires_grad_() for tensor in (x, kernel, weight)]
+            hidden = torch.nn.functional.conv2d(leaves[0], leaves[1], padding=1).mean(1).flatten(1) @ leaves[2]
+            hidden.square().sum().backward()
+            return [leaf.grad.to(torch.float64) for leaf in leaves]
+
+        for found, reference in zip(gradients(dtype), gradients(torch.float64), strict=True):
+            torch.testing.assert_close(found, reference, rtol=0.1, atol=0.05)
+
+
+def test_importing_the_backend_imports_no_framework():
+    code = "import sys, hal.backends.cpu; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
