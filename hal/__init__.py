@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
     from hal.api import bench, devices, train
-    from hal.device import Capabilities, Device
+    from hal.hardware import Capabilities, Device
     from hal.nn import Model
     from hal.plan import Plan
     from hal.registry import device
@@ -42,8 +42,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Capabilities": "hal.device",
-    "Device": "hal.device",
+    "Capabilities": "hal.hardware",
+    "Device": "hal.hardware",
     "Model": "hal.nn",
     "Plan": "hal.plan",
     "Workload": "hal.workload",

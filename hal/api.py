@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hal import registry
 from hal.contract import Available, Unavailable
-from hal.device import Device
+from hal.hardware import Device
 
 if TYPE_CHECKING:
     from hal.run import Bench, Observer, Record

@@ -9,8 +9,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from hal.device import PrecisionName
 from hal.errors import ConfigError, NotFoundError, UnavailableError
+from hal.hardware import PrecisionName
 from hal.plan import Compile, Layout, Plan
 
 __all__ = ["BenchConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]

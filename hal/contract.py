@@ -16,7 +16,7 @@ from hal.errors import HalError, UnsupportedError
 if TYPE_CHECKING:
     import numpy as np
 
-    from hal.device import Device
+    from hal.hardware import Device
     from hal.plan import Plan
     from hal.tensor import Ops
     from hal.tensor.optimizers import Optimizer

@@ -7,8 +7,8 @@ import functools
 from importlib.metadata import entry_points
 
 from hal.contract import Available, Backend, Unavailable
-from hal.device import Device
 from hal.errors import ConfigError, UnavailableError
+from hal.hardware import Device
 
 __all__ = ["GROUP", "backend", "device", "names", "require", "select"]
 

@@ -13,8 +13,8 @@ import numpy as np
 import optree
 
 from hal.contract import Array, Backend, MemoryUse, Tree
-from hal.device import Device
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
+from hal.hardware import Device
 from hal.plan import Plan
 from hal.tensor.random import Key
 

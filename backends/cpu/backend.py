@@ -12,7 +12,7 @@ from hal.backends.cpu.host import Host, read_host
 from hal.backends.cpu.memory import forget_peak, resident_memory
 from hal.backends.cpu.telemetry import CpuReader
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
-from hal.device import Device
+from hal.hardware import Device
 
 __all__ = ["CpuBackend"]
 

@@ -8,7 +8,7 @@ from hal.backends._torch.architectures import Architecture, load
 from hal.backends._torch.build import Build
 from hal.backends.cpu.host import Host
 from hal.contract import Available, Unavailable
-from hal.device import Device, Precision
+from hal.hardware import Device, Precision
 
 __all__ = ["architecture", "availability", "describe"]
 

@@ -12,7 +12,7 @@ from hal.backends.cuda.decisions import availability, describe, mig_profile
 from hal.backends.cuda.host import Host, read_host
 from hal.backends.cuda.telemetry import NvmlReader
 from hal.contract import Available, Telemetry, Unavailable
-from hal.device import Device
+from hal.hardware import Device
 
 __all__ = ["CudaBackend"]
 

@@ -17,8 +17,8 @@ from rich.text import Text
 
 from hal.api import Seen
 from hal.contract import Unavailable
-from hal.device import PRECISIONS, Device
 from hal.errors import HalError
+from hal.hardware import PRECISIONS, Device
 from hal.measure import Measurement
 from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record

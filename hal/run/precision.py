@@ -13,7 +13,7 @@ import optree
 
 from hal import ops
 from hal.contract import Array, Tree
-from hal.device import PrecisionName
+from hal.hardware import PrecisionName
 from hal.tensor import namespace
 
 __all__ = ["all_finite", "cast_inputs", "cast_params", "initial_scale", "next_scale"]

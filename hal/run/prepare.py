@@ -12,8 +12,8 @@ from hal import registry
 from hal.config import TargetConfig
 from hal.contract import Array, Backend, Tree
 from hal.data import Split, load
-from hal.device import Device
 from hal.errors import ConfigError
+from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
 from hal.workload import Workload, configure, model_class

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.device import Device
+from hal.hardware import Device
 from hal.measure import Environment
 from hal.plan import Plan
 from hal.run.files import write_whole

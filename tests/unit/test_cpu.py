@@ -12,8 +12,8 @@ from hal.backends.cpu import CpuBackend
 from hal.backends.cpu.decisions import architecture, availability, describe
 from hal.backends.cpu.host import Host, read_host
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
-from hal.device import PRECISIONS
 from hal.errors import UnsupportedError
+from hal.hardware import PRECISIONS
 from hal.plan import Plan
 
 AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl"
