@@ -9,25 +9,20 @@ import abc
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hal.errors import HalError, UnsupportedError
+from hal.tensor import Key, Ops
+from hal.tensor.optimizers import Optimizer, neutral_optimizer
+from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     import numpy as np
 
     from hal.hardware import Device
     from hal.plan import Plan
-    from hal.tensor import Ops
-    from hal.tensor.optimizers import Optimizer
 
-__all__ = ["Array", "Available", "Backend", "MemoryUse", "Telemetry", "Tree", "Unavailable"]
-
-Array: TypeAlias = Any
-"""A native array of some framework; hal wraps functions, never arrays."""
-
-Tree: TypeAlias = Any
-"""Nested dicts, lists and tuples of arrays."""
+__all__ = ["Available", "Backend", "MemoryUse", "Telemetry", "Unavailable"]
 
 
 @dataclass(frozen=True)
@@ -176,14 +171,10 @@ class Backend(abc.ABC):
         Raises:
             UnsupportedError: no optimizer of that name.
         """
-        from hal.tensor.optimizers import neutral_optimizer
-
         return neutral_optimizer(name, hyper)
 
     def rng(self, seed: int, device: Device) -> Any:
         """A random key for a device. Equal seeds give equal streams on equal devices and versions."""
-        from hal.tensor.random import Key
-
         return Key(seed)
 
     def prefetch(

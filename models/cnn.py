@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field
 
 from hal import nn, ops
-from hal.contract import Array, Tree
 from hal.data import Dataset, Wanted
+from hal.types import Array, Tree
 
 __all__ = ["CNN"]
 

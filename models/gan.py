@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field, field_validator
 
 from hal import nn, ops
-from hal.contract import Array, Tree
 from hal.data import Dataset, Wanted
 from hal.models.cnn import CNN
+from hal.types import Array, Tree
 
 __all__ = ["GAN", "frechet_distance"]
 

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import Field
 
 from hal import nn, ops
-from hal.contract import Array, Tree
 from hal.data import Dataset, Wanted, bigram_entropy
 from hal.nn.recurrent import Recurrent
+from hal.types import Array, Tree
 
 __all__ = ["RNN"]
 

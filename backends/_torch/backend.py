@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import optree
 
-from hal.contract import Array, Backend, MemoryUse, Tree
+from hal.contract import Backend, MemoryUse
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.tensor.random import Key
+from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     import torch

@@ -14,10 +14,10 @@ import array_api_compat.torch as standard
 import torch
 import torch.nn.functional as F
 
-from hal.contract import Tree
 from hal.tensor import Key, Ops, defaults, register
 from hal.tensor.ops import Pair
 from hal.tensor.shapes import Pads
+from hal.types import Tree
 
 __all__ = ["TorchOps", "generator"]
 

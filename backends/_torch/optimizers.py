@@ -10,8 +10,8 @@ import torch
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
-from hal.contract import Tree
 from hal.tensor.optimizers import Optimizer, Slots, hyper_of, neutral_optimizer
+from hal.types import Tree
 
 __all__ = ["torch_optimizer"]
 

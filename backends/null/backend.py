@@ -15,11 +15,12 @@ from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import as_dtype
 from hal.backends.null.ops import NullOps
 from hal.backends.null.tape import Node, Spec, unwind
-from hal.contract import Available, Backend, MemoryUse, Tree
+from hal.contract import Available, Backend, MemoryUse
 from hal.errors import HalError, ShapeError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.tensor import register
+from hal.types import Tree
 
 __all__ = ["NullBackend"]
 

@@ -13,11 +13,11 @@ from hal.backends.null.dtypes import floating
 from hal.backends.null.products import factors
 from hal.backends.null.shapes import axis_of, broadcast
 from hal.backends.null.tape import Spec
-from hal.contract import Tree
 from hal.errors import ShapeError, UnsupportedError
 from hal.tensor import Ops, shapes
 from hal.tensor.ops import Pair
 from hal.tensor.shapes import Pads
+from hal.types import Tree
 
 __all__ = ["NullOps"]
 

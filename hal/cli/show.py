@@ -44,6 +44,7 @@ class Live(Observer):
         self._epochs = self._first_step = 0
         self._better: tuple[str, str] = ("", "min")
         self._best: float | None = None
+        self._other = ""
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Say what runs where."""
@@ -61,6 +62,8 @@ class Live(Observer):
         self.console.print(where if resumed_step is None else f"{where} [dim]· going on from step {resumed_step}[/]")
         self._epochs = epochs
         self._better = type(job.model).metric_for(job.model.config)
+        faster = [n for n, p in device.capabilities.precisions.items() if p.accelerated and n != job.plan.precision]
+        self._other = faster[0] if faster else ""
         if not self.console.is_terminal:
             return
         self._progress = Progress(
@@ -132,7 +135,10 @@ class Live(Observer):
         title = {"done": "done", "interrupted": "stopped and saved"}[record.status]
         self.console.print(Panel(table, title=title, title_align="left", border_style="green"))
         if record.status == "interrupted":
-            self.console.print(f"go on with: [bold]hal run resume={escape(str(folder))}[/]")
+            self.console.print(f"go on with: [bold]hal run resume={escape(str(folder))}[/]", soft_wrap=True)
+        elif self._other:
+            again = f"hal bench model={record.workload.model} versus.precision={self._other}"
+            self.console.print(f"is another plan faster?  [bold]{escape(again)}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -249,7 +255,7 @@ def show_bench(found: Bench) -> None:
     for name, plan in plans.items():
         m = found.measurement if found.comparison is None else found.comparison.measurements[name]
         table.add_row(
-            name, str(m.throughput), str(m.step_ms), f"{m.first_call_s:.2f} s", str(m.blocks), _plan_line(plan)
+            name, _short(m.throughput), _short(m.step_ms), f"{m.first_call_s:.2f} s", str(m.blocks), _plan_line(plan)
         )
     console.print(table)
     console.print(Group(*(Text.from_markup(line) for line in _bench_lines(found, found.measurement))))
@@ -282,10 +288,15 @@ def show_error(error: HalError) -> None:
 
 def _plan_line(plan: Plan) -> str:
     words = [f"batch {plan.batch}", plan.precision, plan.layout, plan.compile]
-    words += [f"{plan.threads} threads"] if plan.threads is not None else []
+    words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
     words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
     words += [plan.parallel] if plan.parallel != "none" else []
     return ", ".join(words)
+
+
+def _short(estimate: object) -> str:
+    """An estimate without its count, which has a column of its own."""
+    return str(estimate).rpartition(" (n=")[0]
 
 
 def _leaves(tree: Any) -> list[Any]:

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from hal import ops
-from hal.contract import Array
 from hal.errors import ConfigError, ShapeError
 from hal.tensor import namespace
+from hal.types import Array
 
 __all__ = ["AUGMENTATIONS", "augment", "check_augmentations"]
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hal import ops
-from hal.contract import Array, Tree
 from hal.errors import ShapeError
 from hal.nn.layer import Layer, Param, Shape, Specs, activate
 from hal.tensor.shapes import Padding, Size, pair
+from hal.types import Array, Tree
 
 __all__ = ["AvgPool2d", "Conv2d", "Conv2dTranspose", "GlobalAvgPool", "MaxPool2d"]
 

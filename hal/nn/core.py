@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hal import ops
-from hal.contract import Array, Tree
 from hal.errors import ShapeError
 from hal.nn.layer import Layer, Param, Shape, Specs, activate
+from hal.types import Array, Tree
 
 __all__ = ["Activation", "Dense", "Dropout", "Embedding", "Flatten", "Reshape"]
 

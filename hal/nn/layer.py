@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hal import ops, registry
-from hal.contract import Array, Tree
 from hal.errors import HalError, ShapeError
+from hal.types import Array, Tree
 
 __all__ = ["Layer", "Param", "Residual", "Sequential", "null_tree"]
 

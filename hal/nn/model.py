@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hal.contract import Array, Tree
 from hal.nn.init import initialize
+from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     from hal.data import Dataset, Split, Wanted

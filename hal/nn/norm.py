@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hal import ops
-from hal.contract import Array, Tree
 from hal.nn.layer import Layer, Param, Shape, Specs
+from hal.types import Array, Tree
 
 __all__ = ["BatchNorm", "LayerNorm"]
 

@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict
 
 from hal import ops
 from hal.config import BenchConfig
-from hal.contract import Array
 from hal.data import batches, count_batches
 from hal.errors import ConfigError
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
@@ -22,6 +21,7 @@ from hal.run.prepare import Job, place, prepare, put_batch
 from hal.run.record import DeviceFacts
 from hal.run.session import classified
 from hal.run.step import Step, inference, trained_names
+from hal.types import Array
 from hal.workload import Workload
 
 __all__ = ["Bench", "bench"]

@@ -12,9 +12,9 @@ import numpy as np
 import optree
 
 from hal import ops
-from hal.contract import Array, Tree
 from hal.hardware import PrecisionName
 from hal.tensor import namespace
+from hal.types import Array, Tree
 
 __all__ = ["all_finite", "cast_inputs", "cast_params", "initial_scale", "next_scale"]
 

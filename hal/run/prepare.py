@@ -10,12 +10,13 @@ import numpy as np
 
 from hal import registry
 from hal.config import TargetConfig
-from hal.contract import Array, Backend, Tree
+from hal.contract import Backend
 from hal.data import Split, load
 from hal.errors import ConfigError
 from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
+from hal.types import Array, Tree
 from hal.workload import Workload, configure, model_class
 
 __all__ = ["Job", "axes_of", "pick_device", "place", "prepare", "put_batch"]

@@ -9,13 +9,14 @@ from typing import Any
 import optree
 
 from hal import ops
-from hal.contract import Array, Backend, Tree
+from hal.contract import Backend
 from hal.data.augment import augment
 from hal.nn import Model, Objective, Phase
 from hal.plan import Plan
 from hal.run.precision import all_finite, cast_inputs, cast_params, next_scale
 from hal.tensor import namespace
 from hal.tensor.optimizers import Optimizer
+from hal.types import Array, Tree
 
 __all__ = ["Step", "evaluation", "inference", "trained_names"]
 

@@ -13,7 +13,6 @@ import numpy as np
 import optree
 
 from hal.config import RunConfig
-from hal.contract import Array, Tree
 from hal.data import Dataset, Split, batches, count_batches
 from hal.errors import CheckpointError, ConfigError, NumericsError
 from hal.nn import Objective, Phase, Report, Trained, View
@@ -26,6 +25,7 @@ from hal.run.prepare import Job, place, put_batch
 from hal.run.record import Epoch
 from hal.run.step import Step, evaluation, trained_names
 from hal.tensor.optimizers import Optimizer
+from hal.types import Array, Tree
 
 __all__ = ["Position", "Trainer", "Training"]
 

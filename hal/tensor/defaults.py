@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hal.contract import Array, Tree
 from hal.tensor.shapes import Pads, conv_output
+from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     from hal.tensor.ops import Ops

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from hal.contract import Array
+from hal.types import Array
 
 if TYPE_CHECKING:
     from hal.tensor.ops import Ops

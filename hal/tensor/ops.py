@@ -12,10 +12,10 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
-from hal.contract import Array, Tree
 from hal.errors import ShapeError
 from hal.tensor import defaults, shapes
 from hal.tensor.shapes import Padding, Pads, Size
+from hal.types import Array, Tree
 
 __all__ = ["Ops"]
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import optree
 
-from hal.contract import Array, Tree
 from hal.errors import UnsupportedError
 from hal.tensor.dispatch import namespace
+from hal.types import Array, Tree
 
 __all__ = ["HYPER", "Optimizer", "Slots", "hyper_of", "neutral_optimizer"]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
-from hal.measure import Estimate, Percentile, bootstrap
+from hal.measure import Estimate, Percentile, bootstrap, effective_size
 
 STATISTICS = ("median", "mean", "p95", "p99")
 
@@ -109,13 +109,63 @@ def test_means_of_large_samples_are_drawn_in_parts():
     assert high - low == pytest.approx(2 * 1.96 / np.sqrt(2000), rel=0.15)
 
 
+def autoregressive(n, correlation, seed):
+    rng = np.random.default_rng(seed)
+    values = [rng.normal()]
+    for _ in range(n - 1):
+        values.append(correlation * values[-1] + np.sqrt(1 - correlation**2) * rng.normal())
+    return np.asarray(values)
+
+
+@given(samples, st.sampled_from(("median", "p95", "p99")))
+def test_effective_size_is_a_size(values, statistic):
+    assert 1 <= effective_size(values, statistic=statistic) <= values.size
+
+
+@pytest.mark.parametrize(("correlation", "least", "most"), [(0.0, 330, 400), (0.5, 130, 240), (0.9, 15, 60)])
+def test_effective_size_of_known_processes(correlation, least, most):
+    # The sign of a Gaussian process has the correlations (2 / pi) asin(r**k), from which 400, 178 and 29 would follow.
+    sizes = [effective_size(autoregressive(400, correlation, seed)) for seed in range(40)]
+    assert least <= np.median(sizes) <= most
+
+
+def test_effective_size_of_extremes():
+    assert effective_size([1.0] * 9) == 9
+    assert effective_size([1.0, 2.0] * 20) == 40
+    assert effective_size(np.arange(100.0)) <= 3
+    assert effective_size([5.0]) == 1
+
+
+def test_smaller_resamples_widen_the_interval():
+    values = np.random.default_rng(0).normal(size=400)
+    for statistic in ("median", "mean"):
+        whole = np.diff(bootstrap(values, statistic=statistic))[0]
+        quarter = np.diff(bootstrap(values, statistic=statistic, resample_size=100))[0]
+        assert quarter == pytest.approx(2 * whole, rel=0.2)
+
+
+@pytest.mark.parametrize("n", [50, 200])
+def test_coverage_of_series_whose_neighbours_resemble_each_other(n):
+    covered = naive = 0
+    for seed in range(300):
+        values = autoregressive(n, 0.5, seed)
+        estimate = Estimate.of(values, unit="", in_time_order=True, resamples=500)
+        covered += estimate.low <= 0 <= estimate.high
+        low, high = bootstrap(values, resamples=500)
+        naive += low <= 0 <= high
+    assert covered / 300 >= 0.87
+    assert naive / 300 < 0.85
+
+
 @pytest.mark.parametrize("values", [[], [1.0, float("nan")], [float("inf")], [[1.0, 2.0]]])
 def test_values_that_have_no_statistic_are_refused(values):
     with pytest.raises(ValueError, match="a statistic needs"):
         bootstrap(values)
 
 
-@pytest.mark.parametrize("bad", [{"confidence": 0.0}, {"confidence": 1.0}, {"resamples": 0}])
+@pytest.mark.parametrize(
+    "bad", [{"confidence": 0.0}, {"confidence": 1.0}, {"resamples": 0}, {"resample_size": 0}, {"resample_size": 3}]
+)
 def test_arguments_out_of_range_are_refused(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):
         bootstrap([1.0, 2.0], **bad)
