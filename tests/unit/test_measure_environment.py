@@ -1,6 +1,7 @@
 """The environment of a measurement, and the device's counters over it."""
 
 import threading
+from collections import namedtuple
 
 import pytest
 from pydantic import ValidationError
@@ -75,6 +76,15 @@ def test_watch_counts_what_others_used(monkeypatch):
 def test_watch_never_reports_less_than_nothing(monkeypatch):
     found = watched(monkeypatch, (10.0, 100.0, 20.0, 5.0), (14.0, 102.0, 24.0, 5.0))
     assert (found.others_cores, found.stolen_cores) == (0.0, 0.0)
+
+
+def test_idle_stolen_and_guest_time_is_not_busy(monkeypatch):
+    times = {"user": 1.0, "system": 2.0, "irq": 4.0, "guest": 0.5, "idle": 100.0, "iowait": 50.0, "steal": 8.0}
+    system = namedtuple("scputimes", times)(**times)
+    monkeypatch.setattr(environment_module.psutil, "cpu_times", lambda: system)
+    counters = environment_module._Counters.read()
+    assert (counters.busy_s, counters.stolen_s) == (7.0, 8.0)
+    assert counters.own_s > 0
 
 
 def test_watch_of_a_moment_knows_nothing_of_others(monkeypatch):

@@ -5,13 +5,14 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pydantic import ValidationError
 
 from hal.measure import Estimate, Percentile, bootstrap, effective_size
 
+untimed = settings(deadline=None)
 STATISTICS = ("median", "mean", "p95", "p99")
 
 samples = hnp.arrays(
@@ -19,6 +20,7 @@ samples = hnp.arrays(
 )
 
 
+@untimed
 @given(samples, st.sampled_from(STATISTICS), st.integers(0, 5))
 def test_interval_encloses_the_statistic_and_lies_within_the_data(values, statistic, seed):
     low, high = bootstrap(values, statistic=statistic, resamples=200, seed=seed)
@@ -33,6 +35,7 @@ def test_interval_encloses_the_statistic_and_lies_within_the_data(values, statis
     assert values.min() - slack <= low <= high <= values.max() + slack
 
 
+@untimed
 @given(samples, st.sampled_from(STATISTICS), st.floats(0.05, 0.95), st.floats(0.05, 0.95))
 def test_more_confidence_is_never_narrower(values, statistic, one, other):
     less, more = sorted((one, other))
@@ -43,6 +46,7 @@ def test_more_confidence_is_never_narrower(values, statistic, one, other):
     assert inner[1] <= outer[1] + slack
 
 
+@untimed
 @given(samples, st.sampled_from(STATISTICS), st.integers(-20, 20))
 def test_scale_equivariance(values, statistic, power):
     # A power of two scales without rounding, so equality is exact.
@@ -51,6 +55,7 @@ def test_scale_equivariance(values, statistic, power):
     assert bootstrap(factor * values, statistic=statistic, resamples=200) == (factor * low, factor * high)
 
 
+@untimed
 @given(samples, st.randoms(use_true_random=False))
 def test_order_does_not_matter(values, random):
     shuffled = values.tolist()
@@ -58,6 +63,7 @@ def test_order_does_not_matter(values, random):
     assert bootstrap(shuffled, resamples=200) == bootstrap(values, resamples=200)
 
 
+@untimed
 @given(st.floats(-1e6, 1e6), st.integers(1, 40), st.sampled_from(("median", "p95", "p99")))
 def test_constant_data_has_no_width(value, n, statistic):
     assert bootstrap([value] * n, statistic=statistic, resamples=100) == (value, value)
@@ -117,6 +123,7 @@ def autoregressive(n, correlation, seed):
     return np.asarray(values)
 
 
+@untimed
 @given(samples, st.sampled_from(("median", "p95", "p99")))
 def test_effective_size_is_a_size(values, statistic):
     assert 1 <= effective_size(values, statistic=statistic) <= values.size
@@ -191,6 +198,7 @@ def test_format_spec_applies_to_each_number():
     assert f"{Estimate(median=2, low=1, high=3, n=9, unit='ms'):.2f}" == "2.00 ms [1.00, 3.00] (n=9)"
 
 
+@untimed
 @given(
     st.floats(1e-9, 1e12), st.floats(0, 0.5), st.floats(0, 0.5), st.integers(1, 99), st.sampled_from(("ms", "x", ""))
 )

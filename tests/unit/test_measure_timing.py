@@ -166,6 +166,12 @@ def test_warm_up_waits_for_a_late_compilation():
     assert max(result.block_ms) == pytest.approx(20)
 
 
+def test_warm_up_compares_blocks_that_follow_each_other():
+    result = Machine().measure(itertools.chain([3.0, 0.02, 0.004], itertools.repeat(0.02)))
+    # The block of 4 ms was too short to time; the one of 20 ms before it is no neighbour of those of three steps after.
+    assert result.warmup_s == pytest.approx(0.02 + 0.004 + 0.06 + 0.06)
+
+
 def test_outliers_move_the_mean_but_not_the_median():
     durations = itertools.chain([0.02] * 10, itertools.cycle([0.02] * 9 + [0.2]))
     result = Machine().measure(durations)
@@ -268,13 +274,13 @@ def test_latency_synchronises_each_step_and_throughput_each_block():
 def test_power_energy_and_memory():
     machine = Machine()
     result = machine.measure(
-        itertools.repeat(0.02),
+        itertools.repeat(0.004),
         telemetry=lambda: Telemetry(power_w=None, energy_j=300 * machine.now, temperature_c=60, clock_mhz=1500),
         peak_memory=lambda: 12345,
         versions={"runtime": "1.2"},
     )
     assert result.power_w == pytest.approx(300)
-    assert result.energy_j_per_sample == pytest.approx(300 * 0.02 / 32)
+    assert result.energy_j_per_sample == pytest.approx(300 * 0.004 / 32)
     assert result.hardware is not None
     assert result.hardware.max_temperature_c == 60
     assert result.peak_memory_bytes == 12345
@@ -461,6 +467,8 @@ def test_comparison_times_out():
     settings = Settings(min_seconds=0.2, max_seconds=1, target_relative_width=1e-5)
     result = pair(Machine(), 1.1, spread=0.3, settings=settings)
     assert {m.stopped for m in result.measurements.values()} == {"time out"}
+    # Steps that are not timed take the rest of two seconds.
+    assert 1.2 <= sum(m.steady_s for m in result.measurements.values()) <= 2.1
 
 
 def test_verdict_needs_enough_rounds():

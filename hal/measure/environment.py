@@ -1,0 +1,183 @@
+"""The machine that a measurement ran on, and what else happened on it meanwhile."""
+
+from __future__ import annotations
+
+import functools
+import os
+import platform
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import psutil
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from hal import __version__
+
+__all__ = ["Environment", "EnvironmentWatch"]
+
+_COUNTER_SECONDS = 0.5
+"""Shorter spans say nothing about the use of processors: the system counts in hundredths of a second."""
+
+_CLOCK_CHANGE = 0.1
+_OTHERS_SHARE = 0.1
+_OTHERS_CORES = 0.25
+_STOLEN_SHARE = 0.05
+
+
+class Environment(BaseModel):
+    """Facts about the host around a measurement. None means unknown, never zero."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    cpu_model: str = Field(description="processor, as it names itself")
+    cpu_cores: int | None = Field(description="physical cores of the host")
+    cpu_threads: int = Field(ge=1, description="hardware threads that this process may use")
+    memory_bytes: int = Field(description="main memory of the host")
+    operating_system: str = Field(description="kernel and distribution")
+    python: str = Field(description="implementation and version")
+    hal_version: str = Field(description="version of hal")
+    versions: dict[str, str] = Field(description="versions of what the backend runs on")
+    timestamp: AwareDatetime = Field(description="when the measurement began, UTC")
+    load_1min_start: float | None = Field(default=None, description="load average of the last minute, at the start")
+    load_1min_end: float | None = Field(default=None, description="load average of the last minute, at the end")
+    cpu_clock_start_mhz: float | None = Field(default=None, description="mean processor clock at the start")
+    cpu_clock_end_mhz: float | None = Field(default=None, description="mean processor clock at the end")
+    others_cores: float | None = Field(
+        default=None, description="cores that processes other than this one and its children kept busy, in the mean"
+    )
+    stolen_cores: float | None = Field(
+        default=None, description="cores that the hypervisor gave to others, in the mean"
+    )
+
+    @classmethod
+    def read(cls, versions: Mapping[str, str] | None = None) -> Self:
+        """Read what can be read now; the fields about an end stay None.
+
+        Args:
+            versions: names and versions of what the backend runs on, as ``Backend.versions`` gives them.
+        """
+        return cls(
+            cpu_model=_cpu_model(),
+            cpu_cores=psutil.cpu_count(logical=False),
+            cpu_threads=_usable_threads(),
+            memory_bytes=psutil.virtual_memory().total,
+            operating_system=platform.platform(),
+            python=f"{platform.python_implementation()} {platform.python_version()}",
+            hal_version=__version__,
+            versions=dict(versions or {}),
+            timestamp=datetime.now(UTC),
+            load_1min_start=_load(),
+            cpu_clock_start_mhz=_cpu_clock(),
+        )
+
+    def notes(self) -> tuple[str, ...]:
+        """What made the machine noisy, one sentence each; empty where nothing was seen."""
+        found = []
+        load = max((x for x in (self.load_1min_start, self.load_1min_end) if x is not None), default=0.0)
+        if load > self.cpu_threads:
+            found.append(f"load average {load:.1f} is above the {self.cpu_threads} hardware threads")
+        if self.others_cores is not None and self.others_cores > max(_OTHERS_CORES, _OTHERS_SHARE * self.cpu_threads):
+            found.append(f"other processes kept {self.others_cores:.1f} cores busy")
+        if self.stolen_cores is not None and self.stolen_cores > _STOLEN_SHARE * self.cpu_threads:
+            found.append(f"the hypervisor took {self.stolen_cores:.2f} cores away")
+        start, end = self.cpu_clock_start_mhz, self.cpu_clock_end_mhz
+        if start and end and abs(end - start) > _CLOCK_CHANGE * start:
+            found.append(f"the processor's clock changed from {start:.0f} to {end:.0f} MHz")
+        return tuple(found)
+
+
+class EnvironmentWatch:
+    """Reads the environment when made, and once more at :meth:`stop`."""
+
+    def __init__(self, versions: Mapping[str, str] | None = None) -> None:
+        self._start = Environment.read(versions)
+        self._counted = _Counters.read()
+
+    def stop(self) -> Environment:
+        """The environment with what happened since this watch was made."""
+        now = _Counters.read()
+        seconds = now.seconds - self._counted.seconds
+        others = stolen = None
+        if seconds >= _COUNTER_SECONDS:
+            busy = (now.busy_s - self._counted.busy_s) - (now.own_s - self._counted.own_s)
+            # A child that ended unwaited takes its seconds out of ours: below zero means none, not fewer than none.
+            others = max(0.0, busy / seconds)
+            stolen = max(0.0, (now.stolen_s - self._counted.stolen_s) / seconds)
+        return self._start.model_copy(
+            update={
+                "load_1min_end": _load(),
+                "cpu_clock_end_mhz": _cpu_clock(),
+                "others_cores": others,
+                "stolen_cores": stolen,
+            }
+        )
+
+
+class _Counters(NamedTuple):
+    """Seconds of processor time since boot, and a clock that goes with them."""
+
+    seconds: float
+    busy_s: float
+    own_s: float
+    stolen_s: float
+
+    @classmethod
+    def read(cls) -> _Counters:
+        # The names of the fields differ between systems; guest time is counted within user time on Linux.
+        system = psutil.cpu_times()._asdict()
+        idle = {"idle", "iowait", "steal", "guest", "guest_nice"}
+        return cls(
+            seconds=time.monotonic(),
+            busy_s=sum(value for name, value in system.items() if name not in idle),
+            own_s=_own_seconds(),
+            stolen_s=system.get("steal", 0.0),
+        )
+
+
+def _own_seconds() -> float:
+    process = psutil.Process()
+    mine = process.cpu_times()
+    seconds = mine.user + mine.system + mine.children_user + mine.children_system
+    for child in process.children(recursive=True):
+        try:
+            times = child.cpu_times()
+        except psutil.Error:  # it ended between being listed and being asked
+            continue
+        seconds += times.user + times.system
+    return float(seconds)
+
+
+@functools.cache
+def _cpu_model() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name" and value.strip():
+                return value.strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def _usable_threads() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _load() -> float | None:
+    try:
+        return os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return None
+
+
+def _cpu_clock() -> float | None:
+    try:
+        frequency = psutil.cpu_freq()
+    except (AttributeError, NotImplementedError, OSError):  # psutil's ways to say that the system has no such file
+        return None
+    return frequency.current if frequency is not None and frequency.current > 0 else None
