@@ -66,7 +66,7 @@ class RNN(nn.Model):
     def defaults_for(cls, config: RNNConfig) -> nn.Defaults:
         """Text trains on Python's documentation, classification on digits."""
         if config.task == "text":
-            return nn.Defaults(epochs=6, lr=3e-3, batch=32, data="topics")
+            return nn.Defaults(epochs=10, lr=3e-3, batch=32, data="topics")
         return cls.defaults
 
     @classmethod

@@ -183,8 +183,11 @@ class TorchOps(Ops):
     def _attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
         return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
-    # Recurrence: one call into cuDNN, MIOpen or oneDNN; weights are stored as those want them, so transposing is free
+    # Recurrence: one call into cuDNN, MIOpen or oneDNN; weights are stored as those want them, so transposing is free.
+    # Compilers leave these calls alone, as PyTorch itself does for torch.nn.LSTM: TorchInductor 2.13 miscompiles oneDNN's
+    # recurrence, and what it makes of the loop over time loses the fused kernel.
 
+    @torch.compiler.disable
     def _rnn(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, activation: str
     ) -> tuple[Tensor, Tensor]:
@@ -193,6 +196,7 @@ class TorchOps(Ops):
         ys, h = function(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, h.squeeze(0)
 
+    @torch.compiler.disable
     def _lstm(
         self, x: Tensor, state: tuple[Tensor, Tensor], kernel: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -201,6 +205,7 @@ class TorchOps(Ops):
         ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
+    @torch.compiler.disable
     def _gru(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, recurrent_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
