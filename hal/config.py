@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
@@ -16,14 +16,18 @@ from hal.plan import Compile, Layout, Plan
 __all__ = ["BenchConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
 
 
+# A folder may be called 2026, which YAML reads as a number.
+_STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+
 class _Keys(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _STRICT
 
 
 class _Named(BaseModel):
     """A section with a name and keys: ``model=cnn`` is short for ``model.name=cnn``."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = _STRICT
 
     @model_validator(mode="before")
     @classmethod
@@ -47,13 +51,15 @@ class DataSection(_Named):
     """Which data."""
 
     name: str | None = Field(
-        None,
+        default=None,
         description="digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE; "
         "unset: digits, or topics for text",
     )
-    validation: float = Field(0.2, gt=0, lt=1, description="share held back, where the source does not say itself")
+    validation: float = Field(
+        default=0.2, gt=0, lt=1, description="share held back, where the source does not say itself"
+    )
     augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
-        None, description="changes to training images: any of flip,crop,brightness, or none; unset: the model's"
+        default=None, description="changes to training images: any of flip,crop,brightness, or none; unset: the model's"
     )
 
     @model_validator(mode="before")
@@ -68,13 +74,17 @@ class DataSection(_Named):
 class OptimizerSection(_Named):
     """Which optimizer, and its constants."""
 
-    name: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(None, description="sgd, adam, adamw or rmsprop")
-    momentum: float | None = Field(None, ge=0, lt=1, description="of sgd")
-    beta1: float | None = Field(None, ge=0, lt=1, description="decay of the mean, of adam and adamw")
-    beta2: float | None = Field(None, ge=0, lt=1, description="decay of the squares, of adam and adamw")
-    decay: float | None = Field(None, ge=0, lt=1, description="decay of the squares, of rmsprop")
-    epsilon: float | None = Field(None, gt=0, description="added to the root of the squares")
-    weight_decay: float | None = Field(None, ge=0, description="decoupled in adamw, added to gradients otherwise")
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(
+        default=None, description="sgd, adam, adamw or rmsprop"
+    )
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd")
+    beta1: float | None = Field(default=None, ge=0, lt=1, description="decay of the mean, of adam and adamw")
+    beta2: float | None = Field(default=None, ge=0, lt=1, description="decay of the squares, of adam and adamw")
+    decay: float | None = Field(default=None, ge=0, lt=1, description="decay of the squares, of rmsprop")
+    epsilon: float | None = Field(default=None, gt=0, description="added to the root of the squares")
+    weight_decay: float | None = Field(
+        default=None, ge=0, description="decoupled in adamw, added to gradients otherwise"
+    )
 
     def hyper(self) -> dict[str, float]:
         """The constants that were given."""
@@ -84,29 +94,39 @@ class OptimizerSection(_Named):
 class PlanKeys(_Keys):
     """Keys of a plan; what is left out comes from ``plan``."""
 
-    batch: int | None = Field(None, ge=1, description="samples per optimizer step; unset: the model's")
-    precision: PrecisionName | None = Field(None, description="fp32, tf32, bf16 or fp16; parameters stay fp32")
-    layout: Layout | None = Field(None, description="physical order of images: nhwc, nchw or auto")
-    compile: Compile | None = Field(None, description="how much the framework compiles: eager, default or max")
-    threads: int | None = Field(None, ge=1, description="CPU threads of the framework; unset: its own choice")
-    parallel: str | None = Field(None, description="processes or devices to spread over: none, or for example dp=2")
-    accumulate: int | None = Field(None, ge=1, description="parts that a batch is split into, gradients averaged")
+    batch: int | None = Field(default=None, ge=1, description="samples per optimizer step; unset: the model's")
+    precision: PrecisionName | None = Field(default=None, description="fp32, tf32, bf16 or fp16; parameters stay fp32")
+    layout: Layout | None = Field(default=None, description="physical order of images: nhwc, nchw or auto")
+    compile: Compile | None = Field(default=None, description="how much the framework compiles: eager, default or max")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of the framework; unset: its own choice")
+    parallel: str | None = Field(
+        default=None, description="processes or devices to spread over: none, or for example dp=2"
+    )
+    accumulate: int | None = Field(
+        default=None, ge=1, description="parts that a batch is split into, gradients averaged"
+    )
 
     def over(self, base: Plan) -> Plan:
-        """A plan with these keys instead of its own."""
+        """A plan with these keys instead of its own.
+
+        Raises:
+            ConfigError: a value has no meaning.
+        """
         given = {key: value for key in Plan.model_fields if (value := getattr(self, key)) is not None}
-        return Plan.model_validate({**base.model_dump(), **given})
+        return build(Plan, {**base.model_dump(), **given})
 
 
 class TargetConfig(PlanKeys):
     """What, where and how: the keys that every command on a model shares."""
 
-    model: ModelSection | None = Field(None, description="what to run; its own keys as model.<key>")
-    backend: str = Field("auto", description="cpu, cuda, rocm, ... or auto: the best one here")
-    device: int | str | None = Field(None, description="which of the backend's devices: 0, 1, ... or cuda:1")
+    model: ModelSection | None = Field(default=None, description="what to run; its own keys as model.<key>")
+    backend: str = Field(default="auto", description="cpu, cuda, rocm, ... or auto: the best one here")
+    device: int | str | None = Field(default=None, description="which of the backend's devices: 0, 1, ... or cuda:1")
     data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="what to run on")
-    plan: str = Field("default", description="where plan keys left out come from: default, tuned or a YAML file")
-    seed: int = Field(0, ge=0, description="of initial values, order and dropout")
+    plan: str = Field(
+        default="default", description="where plan keys left out come from: default, tuned or a YAML file"
+    )
+    seed: int = Field(default=0, ge=0, description="of initial values, order and dropout")
 
     def base_plan(self, batch: int) -> Plan:
         """The plan with this config's keys; batch is the model's default.
@@ -131,17 +151,23 @@ class TargetConfig(PlanKeys):
 class RunConfig(TargetConfig):
     """Keys of ``hal run``."""
 
-    epochs: int | None = Field(None, ge=1, description="passes over the data; unset: the model's")
-    steps: int | None = Field(None, ge=1, description="stop after so many optimizer steps")
-    lr: float | None = Field(None, gt=0, description="learning rate; unset: the model's")
-    schedule: Literal["constant", "cosine"] | None = Field(None, description="of the learning rate: constant or cosine")
+    epochs: int | None = Field(default=None, ge=1, description="passes over the data; unset: the model's")
+    steps: int | None = Field(default=None, ge=1, description="stop after so many optimizer steps")
+    lr: float | None = Field(default=None, gt=0, description="learning rate; unset: the model's")
+    schedule: Literal["constant", "cosine"] | None = Field(
+        default=None, description="of the learning rate: constant or cosine"
+    )
     optimizer: OptimizerSection = Field(
         default_factory=lambda: OptimizerSection.model_validate({}), description="unset: the model's"
     )
-    clip: float | None = Field(None, gt=0, description="largest norm of all gradients together")
-    out: str | None = Field(None, description="folder for record, checkpoints and samples; unset: a new one in runs/")
-    resume: str | None = Field(None, description="folder of a run to go on with; its keys hold unless given anew")
-    checkpoint: int | None = Field(None, ge=1, description="steps between checkpoints; unset: one each epoch")
+    clip: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    out: str | None = Field(
+        default=None, description="folder for record, checkpoints and samples; unset: a new one in runs/"
+    )
+    resume: str | None = Field(
+        default=None, description="folder of a run to go on with; its keys hold unless given anew"
+    )
+    checkpoint: int | None = Field(default=None, ge=1, description="steps between checkpoints; unset: one each epoch")
 
 
 class BenchConfig(TargetConfig):
@@ -150,12 +176,17 @@ class BenchConfig(TargetConfig):
     data: DataSection = Field(
         default_factory=lambda: DataSection.model_validate("synthetic"), description="what to run on"
     )
-    mode: Literal["train", "infer"] = Field("train", description="train: optimizer steps; infer: forward alone")
-    seconds: float = Field(10.0, gt=0, description="longest time in the steady state, for each plan")
+    mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
+    seconds: float = Field(default=10.0, gt=0, description="longest time in the steady state, for each plan")
     versus: PlanKeys | None = Field(
-        None, description="a second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
+        default=None, description="a second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
     )
-    out: str | None = Field(None, description="file for the measurements as JSON")
+    out: str | None = Field(default=None, description="file for the measurements as JSON")
+
+    @field_validator("data", mode="before")
+    @classmethod
+    def _synthetic(cls, value: Any) -> Any:
+        return {"name": "synthetic", **value} if isinstance(value, dict) else value
 
 
 C = TypeVar("C", bound=BaseModel)
@@ -176,8 +207,10 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
     layers = []
     if file is not None:
         try:
-            loaded = OmegaConf.load(file)
+            loaded: Any = OmegaConf.load(file)
         except OSError as error:
+            if error.errno is None:  # OmegaConf's word for a file that holds a single value
+                raise ConfigError(f"{file} should hold keys and values, one a line: key: value") from error
             raise NotFoundError(f"cannot read {file}: {error.strerror}", fix="check the path") from error
         except (YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} is not YAML: {error}") from error
@@ -223,6 +256,8 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             near = difflib.get_close_matches(place, known, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; keys: {', '.join(prefix + k for k in known)}"
             lines.append(f"unknown key {prefix}{place}{hint}")
+        elif item["type"] == "missing":
+            lines.append(f"{prefix}{place.removesuffix('.name')} is missing")
         else:
             said = item["msg"].removeprefix("Value error, ")
             lines.append(f"{prefix}{place}={item['input']}: {said[:1].lower()}{said[1:]}")

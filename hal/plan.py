@@ -21,15 +21,19 @@ class Plan(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch: int = Field(128, ge=1, description="samples per optimizer step")
+    batch: int = Field(default=128, ge=1, description="samples per optimizer step")
     precision: PrecisionName = Field(
-        "fp32", description="what layers compute in; parameters stay fp32: fp32, tf32, bf16 or fp16"
+        default="fp32", description="what layers compute in; parameters stay fp32: fp32, tf32, bf16 or fp16"
     )
-    layout: Layout = Field("auto", description="physical order of images in memory: nhwc, nchw or auto (the device's)")
-    compile: Compile = Field("eager", description="how much the framework compiles: eager, default or max")
-    threads: int | None = Field(None, ge=1, description="CPU threads of the framework; unset: the framework's choice")
-    parallel: str = Field("none", description="processes or devices to spread over: none, or for example dp=2")
-    accumulate: int = Field(1, ge=1, description="parts that a batch is split into, their gradients averaged")
+    layout: Layout = Field(
+        default="auto", description="physical order of images in memory: nhwc, nchw or auto (the device's)"
+    )
+    compile: Compile = Field(default="eager", description="how much the framework compiles: eager, default or max")
+    threads: int | None = Field(
+        default=None, ge=1, description="CPU threads of the framework; unset: the framework's choice"
+    )
+    parallel: str = Field(default="none", description="processes or devices to spread over: none, or for example dp=2")
+    accumulate: int = Field(default=1, ge=1, description="parts that a batch is split into, their gradients averaged")
 
     @field_validator("parallel")
     @classmethod

@@ -38,7 +38,7 @@ class Workload(BaseModel):
     keys: dict[str, Any] = Field(default_factory=dict, description="the model's own keys, all of them")
     data: str = Field(description="source of the data")
     mode: Literal["train", "infer"] = "train"
-    input_shape: tuple[int, ...] = Field((), description="shape of one input")
+    input_shape: tuple[int, ...] = Field(default=(), description="shape of one input")
 
 
 def model_class(name: str) -> type[Model]:

@@ -17,10 +17,12 @@ __all__ = ["CNN"]
 class CNNConfig(nn.ModelConfig):
     """Keys of the cnn."""
 
-    filters: tuple[int, ...] = Field((32, 64, 64), description="filters of each 3x3 convolution, pooling between them")
-    dense: int = Field(64, ge=1, description="units of the dense layer before the classes")
-    size: int = Field(28, ge=10, description="height and width that images are resized to")
-    channels: int = Field(1, ge=1, le=4, description="channels of the images")
+    filters: tuple[int, ...] = Field(
+        default=(32, 64, 64), description="filters of each 3x3 convolution, pooling between them"
+    )
+    dense: int = Field(default=64, ge=1, description="units of the dense layer before the classes")
+    size: int = Field(default=28, ge=10, description="height and width that images are resized to")
+    channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
 
 
 class CNN(nn.Model):

@@ -22,13 +22,15 @@ _AT_ONCE = 128
 class GANConfig(nn.ModelConfig):
     """Keys of the gan."""
 
-    size: int = Field(28, ge=8, description="height and width of the images, a multiple of 4")
-    channels: int = Field(1, ge=1, le=4, description="channels of the images")
-    noise: int = Field(100, ge=1, description="numbers that an image is made from")
-    width: int = Field(256, ge=4, description="channels of the generator's first image; halved and halved again")
-    dropout: float = Field(0.3, ge=0, lt=1, description="dropout of the discriminator")
-    slope: float = Field(0.2, ge=0, description="slope of the leaky ReLU below zero")
-    grid: int = Field(6, ge=1, description="rows and columns of the sample grid")
+    size: int = Field(default=28, ge=8, description="height and width of the images, a multiple of 4")
+    channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
+    noise: int = Field(default=100, ge=1, description="numbers that an image is made from")
+    width: int = Field(
+        default=256, ge=4, description="channels of the generator's first image; halved and halved again"
+    )
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="dropout of the discriminator")
+    slope: float = Field(default=0.2, ge=0, description="slope of the leaky ReLU below zero")
+    grid: int = Field(default=6, ge=1, description="rows and columns of the sample grid")
 
     @field_validator("size")
     @classmethod
@@ -42,9 +44,7 @@ class GAN(nn.Model):
     """Generator and discriminator, updated in turn."""
 
     Config = GANConfig
-    defaults: ClassVar[nn.Defaults] = nn.Defaults(
-        epochs=40, lr=2e-4, batch=64, optimizer="adam", hyper={"beta1": 0.5}, schedule="constant"
-    )
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=30, lr=2e-4, batch=64, optimizer="adam", hyper={"beta1": 0.5})
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("frechet_distance", "min")
     auxiliaries: ClassVar[Mapping[str, nn.Auxiliary]] = {"judge": nn.Auxiliary(CNN, epochs=8)}
 

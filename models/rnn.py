@@ -21,21 +21,23 @@ CELLS: Mapping[str, type[Recurrent]] = {"simple": nn.SimpleRNN, "lstm": nn.LSTM,
 class RNNConfig(nn.ModelConfig):
     """Keys of the rnn."""
 
-    cell: Literal["simple", "lstm", "gru"] = Field("lstm", description="recurrent layer: simple, lstm or gru")
-    task: Literal["text", "classify"] = Field("text", description="text: next character; classify: sequence to class")
-    units: int = Field(256, ge=1, description="units of the recurrent layer")
-    embedding: int = Field(64, ge=1, description="features of a character (text)")
-    length: int = Field(100, ge=2, description="characters of a training window (text)")
-    steps: int = Field(8, ge=1, description="steps of a sequence (classify)")
-    features: int = Field(8, ge=1, description="features of a step (classify)")
+    cell: Literal["simple", "lstm", "gru"] = Field(default="lstm", description="recurrent layer: simple, lstm or gru")
+    task: Literal["text", "classify"] = Field(
+        default="text", description="text: next character; classify: sequence to class"
+    )
+    units: int = Field(default=256, ge=1, description="units of the recurrent layer")
+    embedding: int = Field(default=64, ge=1, description="features of a character (text)")
+    length: int = Field(default=100, ge=2, description="characters of a training window (text)")
+    steps: int = Field(default=8, ge=1, description="steps of a sequence (classify)")
+    features: int = Field(default=8, ge=1, description="features of a step (classify)")
     dropout: float | None = Field(
-        None,
+        default=None,
         ge=0,
         lt=1,
         description="share of the recurrent layer's outputs dropped; unset: 0 for text, 0.5 to classify",
     )
-    temperature: float = Field(0.7, gt=0, description="of the sampled text: low is safe, high is daring")
-    sample: int = Field(300, ge=0, description="characters of the text sampled at the end")
+    temperature: float = Field(default=0.7, gt=0, description="of the sampled text: low is safe, high is daring")
+    sample: int = Field(default=300, ge=0, description="characters of the text sampled at the end")
 
 
 class RNN(nn.Model):

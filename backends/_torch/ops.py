@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import array_api_compat.torch as standard
 import torch
@@ -22,7 +22,14 @@ from hal.types import Tree
 __all__ = ["TorchOps", "generator"]
 
 Tensor = torch.Tensor
+Method = TypeVar("Method", bound=Callable[..., Any])
 _local = threading.local()
+
+
+def _eager(method: Method) -> Method:
+    """Leave a method to PyTorch as it is, also within a compiled function."""
+    disabled: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+    return disabled
 
 
 def generator(key: Key, device: torch.device) -> torch.Generator | None:
@@ -150,7 +157,8 @@ class TorchOps(Ops):
 
     def _max_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, -float("inf"), window)
-        return F.max_pool2d(image, window, strides, padding).permute(0, 2, 3, 1)
+        pooled: Tensor = torch.max_pool2d(image, window, strides, padding)
+        return pooled.permute(0, 2, 3, 1)
 
     def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         if not _native(pads, window):
@@ -187,7 +195,7 @@ class TorchOps(Ops):
     # Compilers leave these calls alone, as PyTorch itself does for torch.nn.LSTM: TorchInductor 2.13 miscompiles oneDNN's
     # recurrence, and what it makes of the loop over time loses the fused kernel.
 
-    @torch.compiler.disable
+    @_eager
     def _rnn(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, activation: str
     ) -> tuple[Tensor, Tensor]:
@@ -196,7 +204,7 @@ class TorchOps(Ops):
         ys, h = function(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, h.squeeze(0)
 
-    @torch.compiler.disable
+    @_eager
     def _lstm(
         self, x: Tensor, state: tuple[Tensor, Tensor], kernel: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -205,7 +213,7 @@ class TorchOps(Ops):
         ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
-    @torch.compiler.disable
+    @_eager
     def _gru(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, recurrent_bias: Tensor
     ) -> tuple[Tensor, Tensor]:

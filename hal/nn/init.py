@@ -32,7 +32,8 @@ def _glorot_uniform(rng: np.random.Generator, shape: Shape) -> np.ndarray:
 
 def _he_normal(rng: np.random.Generator, shape: Shape) -> np.ndarray:
     """He et al., arXiv 1502.01852."""
-    return rng.standard_normal(shape) * (2.0 / _fans(shape)[0]) ** 0.5
+    scale: float = (2.0 / _fans(shape)[0]) ** 0.5
+    return rng.standard_normal(shape) * scale
 
 
 def _orthogonal_blocks(rng: np.random.Generator, shape: Shape) -> np.ndarray:

@@ -15,7 +15,7 @@ from hal.data import batches, count_batches
 from hal.errors import ConfigError
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
 from hal.plan import Plan
-from hal.run.files import write_whole
+from hal.run.files import make_folder, write_whole
 from hal.run.precision import initial_scale
 from hal.run.prepare import Job, place, prepare, put_batch
 from hal.run.record import DeviceFacts
@@ -64,6 +64,8 @@ def bench(config: BenchConfig) -> Bench:
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
         raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
+    if out is not None:
+        make_folder(out.parent)
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
     with classified(job.backend):
         steps = {name: _stepper(each, config) for name, each in jobs.items()}

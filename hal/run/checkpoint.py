@@ -34,15 +34,19 @@ class Checkpoint:
         step: optimizer steps done.
         carry: ``params``, ``state``, ``optimizers`` and ``scale`` as NumPy arrays.
         meta: everything else, as JSON holds it.
+        path: its folder, if it was read from one.
     """
 
     step: int
     carry: dict[str, Any]
     meta: dict[str, Any]
+    path: Path | None = None
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint beside the earlier ones and remove all but the last two.
+    """Write a checkpoint beside the earlier ones; keep it and the last before it.
+
+    Later ones are removed too: they are there after a run was resumed from before them, and are no part of it any more.
 
     Args:
         folder: where the run keeps its checkpoints.
@@ -54,24 +58,28 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     from safetensors.numpy import save as serialize
 
     make_folder(folder)
+    for left_over in folder.glob(".step-*.part"):  # of a process that was killed
+        shutil.rmtree(left_over, ignore_errors=True)
     final = folder / f"step-{checkpoint.step:09d}"
     temporary = folder / f".{final.name}.{os.getpid()}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     arrays = serialize(_flat(checkpoint.carry))
-    meta = {"schema_version": SCHEMA, "step": checkpoint.step, "crc32": zlib.crc32(arrays), **checkpoint.meta}
+    meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
+    meta["crc32"] = _checksum(arrays, meta)
     for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
         with (temporary / name).open("wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
     sync_folder(temporary)
-    if final.exists():  # a resumed run that came by here again; equal in content
-        shutil.rmtree(final)
+    if final.exists():  # a resumed run that came by here again
+        _discard(final)
     temporary.replace(final)
     sync_folder(folder)
-    for old in _all(folder)[:-_KEPT]:
-        shutil.rmtree(old)
+    kept = [path for path in _all(folder) if path <= final][-_KEPT:]
+    for path in _all(folder):
+        if path not in kept:
+            _discard(path)
     return final
 
 
@@ -106,18 +114,33 @@ def load(path: Path) -> Checkpoint:
         content = (path / _ARRAYS).read_bytes()
     except (OSError, ValueError) as error:
         raise _damaged(path, str(error)) from error
+    if not isinstance(meta, dict) or "schema_version" not in meta:
+        raise _damaged(path, f"{_META} says no schema version")
     if meta.get("schema_version") != SCHEMA:
         raise CheckpointError(
             f"{path} has schema version {meta.get('schema_version')}; this hal reads {SCHEMA}",
             fix="resume it with the hal that wrote it",
         )
-    if zlib.crc32(content) != meta.get("crc32"):
-        raise _damaged(path, f"{_ARRAYS} is truncated or was changed after it was written")
+    if _checksum(content, meta) != meta.get("crc32"):
+        raise _damaged(path, f"{_ARRAYS} or {_META} is truncated or was changed after it was written")
     try:
         arrays = parse(content)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    return Checkpoint(int(meta["step"]), _nested(arrays), meta)
+    return Checkpoint(int(meta["step"]), _nested(arrays), meta, path)
+
+
+def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
+    """Of both files; of the JSON its meaning, so that white space may change."""
+    rest = {key: value for key, value in meta.items() if key != "crc32"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
+
+
+def _discard(path: Path) -> None:
+    """Remove a checkpoint so that no part of it is seen: first its name, then what it holds."""
+    hidden = path.with_name(f".{path.name}.{os.getpid()}.old.part")
+    path.replace(hidden)
+    shutil.rmtree(hidden)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
@@ -136,7 +159,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
         if isinstance(value, Mapping):
             flat.update(_flat(value, f"{prefix}{name}/"))
         else:
-            flat[prefix + name] = np.ascontiguousarray(value)
+            flat[prefix + name] = np.asarray(value, order="C")
     return flat
 
 

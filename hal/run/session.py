@@ -13,7 +13,7 @@ import optree
 
 from hal.config import RunConfig, build
 from hal.contract import Backend
-from hal.errors import ConfigError, HalError, RunError
+from hal.errors import CheckpointError, ConfigError, HalError, RunError
 from hal.measure import EnvironmentWatch
 from hal.nn import Auxiliary, Param, Trained
 from hal.run import checkpoint as checkpoints
@@ -30,23 +30,33 @@ __all__ = ["classified", "resumed", "run"]
 def resumed(keys: Mapping[str, Any]) -> RunConfig:
     """A config from keys; with ``resume``, over the keys of the run that is resumed.
 
+    Where that run wrote is no key of the new one: its folder may have been moved since.
+
     Raises:
         ConfigError: a key or value is wrong.
         NotFoundError: there is no checkpoint to resume from.
-        CheckpointError: it is damaged.
+        CheckpointError: it is damaged, or of another model.
     """
-    config = build(RunConfig, keys)
-    if config.resume is None:
-        return config
-    saved = checkpoints.load(checkpoints.latest(Path(config.resume).expanduser())).meta["config"]
-    return build(RunConfig, _over(saved, keys))
+    if keys.get("resume") is None:
+        return build(RunConfig, keys)
+    at = checkpoints.latest(Path(str(keys["resume"])).expanduser())
+    saved = {key: value for key, value in checkpoints.load(at).meta["config"].items() if key not in ("out", "resume")}
+    merged = _over(saved, keys)
+    trained, wanted = saved["model"]["name"], merged["model"]["name"]
+    if wanted != trained:
+        raise CheckpointError(
+            f"the checkpoint {at} is of model={trained}, and model={wanted} was asked for",
+            fix="leave model= out, or start anew without resume=",
+        )
+    return build(RunConfig, merged)
 
 
 def _over(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for name, value in keys.items():
         inner = merged.get(name)
-        merged[name] = _over(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+        given = {"name": value} if isinstance(inner, Mapping) and isinstance(value, str) else value
+        merged[name] = _over(inner, given) if isinstance(inner, Mapping) and isinstance(given, Mapping) else given
     return merged
 
 
@@ -66,19 +76,17 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
         HalError: the run failed; the record says so, earlier checkpoints are as they were.
     """
     watch = observer or Observer()
-    resume = None
+    resume = own = None
     if config.resume is not None:
         at = checkpoints.latest(Path(config.resume).expanduser())
-        resume = checkpoints.load(at)
-        folder = Path(config.out).expanduser() if config.out else _run_folder(at)
+        resume, own = checkpoints.load(at), _run_folder(at)
     job = prepare(config)
-    if config.resume is None:
-        folder = Path(config.out).expanduser() if config.out else _new_folder(job)
-        if (folder / "record.json").exists():
-            raise ConfigError(
-                f"out={folder} holds a run already, which stays as it is",
-                fix=f"choose another out=, or go on with it: resume={folder}",
-            )
+    folder = Path(config.out).expanduser() if config.out else own or _new_folder(job)
+    if (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
+        raise ConfigError(
+            f"out={folder} holds a run already, which stays as it is",
+            fix=f"choose another out=, or go on with it: resume={folder}",
+        )
     with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt() as interrupt:
         return _Session(job, config, folder, watch).run(resume, interrupt)
 
@@ -101,7 +109,11 @@ class _Session:
             training = trainer.run(interrupt)
         except BaseException as error:
             named = job.backend.classify(error) or error
-            partial = {"epochs": tuple(trainer.history), "checkpoint": _text(trainer.saved), "error": str(named)}
+            partial = {
+                "epochs": tuple(trainer.history),
+                "checkpoint": _text(trainer.saved),
+                "error": str(named) or type(named).__name__,
+            }
             self._record("failed", **partial).write(self.folder)
             raise
         record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))

@@ -77,7 +77,7 @@ class Step:
             value, aux = objective.loss(params, state, batch, key)
             value = ops.cast(value, namespace(value).float32)
             scaled = value * scale["factor"] if scale else value
-            return scaled, (value, aux.state, dict(aux.metrics))
+            return scaled, (value, aux.state, {name: ops.cast(x, value.dtype) for name, x in aux.metrics.items()})
 
         return loss
 
@@ -94,7 +94,10 @@ class Step:
         trained = {name: carry["params"][name] for name in names}
         rest = {name: value for name, value in carry["params"].items() if name not in trained}
         scale, parts = carry["scale"], self.plan.accumulate
-        state, total, value, metrics = carry["state"], None, None, {}
+        state: Tree = carry["state"]
+        total: Tree = None
+        value: Array = None
+        metrics: dict[str, Array] = {}
         for part in range(parts):
             piece = batch if parts == 1 else _part(batch, part, parts)
             own = key if parts == 1 else ops.fold_in(key, part)

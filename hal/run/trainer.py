@@ -24,7 +24,7 @@ from hal.run.precision import cast_inputs, cast_params, initial_scale
 from hal.run.prepare import Job, place, put_batch
 from hal.run.record import Epoch
 from hal.run.step import Step, evaluation, trained_names
-from hal.tensor.optimizers import Optimizer
+from hal.tensor.optimizers import Optimizer, Slots
 from hal.types import Array, Tree
 
 __all__ = ["Position", "Trainer", "Training"]
@@ -85,12 +85,13 @@ class Trainer:
         self.phases = job.model.phases(epochs)
         self.lr = config.lr or job.defaults.lr
         self.schedule = config.schedule or job.defaults.schedule
-        self.optimizer = _optimizer(job, config)
+        self.optimizer_name = config.optimizer.name or job.defaults.optimizer
+        self.optimizer = _optimizer(job, config, self.optimizer_name)
         self.key = job.backend.rng(config.seed, job.device)
         self.position = Position()
         self.history: list[Epoch] = []
         self.files: list[Path] = []
-        self.saved: Path | None = None
+        self.saved: Path | None = None if resume is None else resume.path
         if resume is None:
             params, state = job.model.initial(config.seed)
             carry: dict[str, Any] = {"params": params, "state": state, "optimizers": {}}
@@ -122,7 +123,7 @@ class Trainer:
                 self.carry["optimizers"] = {}
         interrupted = interrupt.asked and not self._finished() and self.position.epoch < self.epochs
         report = Report() if interrupted else self.job.model.run_end(self._view(self.job.split))
-        self.files.extend(report.files)
+        self._keep(report)
         trained = Trained(self.job.model, self.carry["params"], self.carry["state"])
         return Training(interrupted, tuple(self.history), report, self.saved, trained, tuple(self.files))
 
@@ -135,8 +136,12 @@ class Trainer:
         job = self.job
         split, cached = self._features(phase)
         for objective in phase.objectives:
-            if objective.name not in self.carry["optimizers"]:
-                self.carry["optimizers"][objective.name] = self.optimizer.init(self._trained(objective))
+            found = self.carry["optimizers"].get(objective.name)
+            if found is not None and set(found) == {"step", *Slots[self.optimizer_name]}:
+                continue
+            if found is not None:
+                self.observer.note(f"optimizer={self.optimizer_name} starts anew: the checkpoint is of another optimizer")
+            self.carry["optimizers"][objective.name] = self.optimizer.init(self._trained(objective))
         step = Step(
             job.backend,
             job.model,
@@ -153,8 +158,10 @@ class Trainer:
             if not self._train_epoch(phase, first, split.train, step, interrupt):
                 return
             epoch = self._measured(phase, split.validation, evaluate)
-            self.history.append(epoch)
-            self.position = Position(epoch=self.position.epoch + 1, step=self.position.step)
+            # steps= may end a run within an epoch; whoever goes on with it measures that epoch anew.
+            self.history[self.position.epoch :] = [epoch]
+            if self.position.step_in_epoch == self.per_epoch:
+                self.position = Position(epoch=self.position.epoch + 1, step=self.position.step)
             self._save()
             self.observer.epoch(epoch)
             if interrupt.asked or self._finished():
@@ -187,13 +194,20 @@ class Trainer:
         """Train to the end of an epoch; false where an interrupt stopped it before."""
         job, at, batch = self.job, self.position, self.job.plan.batch
         host = batches(data, batch, seed=self.config.seed, epoch=at.epoch, start=at.step_in_epoch)
-        sums: dict[str, Array] = {}
-        base, began = dict(at.sums), time.perf_counter()
-        started = at.seconds
+        # The sums of a resumed epoch go on from the same fp32 values, so that its means come out the same.
+        sums: dict[str, Array] = place(job, {name: np.array(x, np.float32) for name, x in at.sums.items()}, {})
+        started, began = at.seconds, time.perf_counter()
+
+        def totals() -> dict[str, float]:
+            return {name: float(job.backend.to_host(x)) for name, x in sums.items()}
 
         def means() -> dict[str, float]:
-            total = {name: base.get(name, 0.0) + float(job.backend.to_host(x)) for name, x in sums.items()}
-            return {name: value / at.step_in_epoch for name, value in total.items()}
+            return {name: value / at.step_in_epoch for name, value in totals().items()}
+
+        def settle() -> None:
+            job.backend.synchronize(job.device)
+            at.seconds = started + time.perf_counter() - began
+            at.sums = self._checked(totals())
 
         feed = job.backend.prefetch(host, lambda b: put_batch(job, b), job.device)
         for arrays in feed:
@@ -205,31 +219,27 @@ class Trainer:
             self.observer.step(at.epoch + 1, at.step_in_epoch, self.per_epoch, batch, means)
             last = at.step_in_epoch == self.per_epoch
             due = self.config.checkpoint is not None and at.step % self.config.checkpoint == 0
-            if not last and (interrupt.asked or due or self._finished()):
-                job.backend.synchronize(job.device)
-                at.seconds = started + time.perf_counter() - began
-                at.sums = self._checked({name: value * at.step_in_epoch for name, value in means().items()})
-                if self._finished():
-                    break
+            if last:
+                continue
+            if self._finished():
+                break
+            if interrupt.asked or due:
+                settle()
                 self._save()
                 if interrupt.asked:
                     return False
-                base, sums = dict(at.sums), {}
                 started, began = at.seconds, time.perf_counter()
-        job.backend.synchronize(job.device)
-        at.seconds = started + time.perf_counter() - began
-        if sums:
-            at.sums = self._checked({name: value * at.step_in_epoch for name, value in means().items()})
+        settle()
         return True
 
-    def _checked(self, sums: dict[str, float]) -> dict[str, float]:
-        for name, value in sums.items():
+    def _checked(self, numbers: dict[str, float]) -> dict[str, float]:
+        for name, value in numbers.items():
             if not math.isfinite(value):
                 raise NumericsError(
                     f"{name} is {value} by step {self.position.step}",
                     fix="lower lr=, set clip=1, or use precision=fp32; the last checkpoint is as it was",
                 )
-        return sums
+        return numbers
 
     def _lr(self, phase: Phase, first: int) -> float:
         lr = self.lr * phase.lr_scale
@@ -247,8 +257,9 @@ class Trainer:
         at = self.position
         steps = at.step_in_epoch
         found = self._evaluated(validation, evaluate)
+        self._checked({f"validation {name}": value for name, value in found.items()})
         report = self.job.model.epoch_end(self._view(self.job.split))
-        self.files.extend(report.files)
+        self._keep(report)
         return Epoch(
             epoch=at.epoch + 1,
             phase=phase.name,
@@ -259,8 +270,12 @@ class Trainer:
             samples_per_s=steps * self.job.plan.batch / at.seconds,
         )
 
+    def _keep(self, report: Report) -> None:
+        self.files = list(dict.fromkeys([*self.files, *report.files]))
+
     def _evaluated(self, data: Dataset, evaluate: Callable[..., Mapping[str, Array]]) -> dict[str, float]:
-        job, sums = self.job, {}
+        job = self.job
+        sums: dict[str, Array] = {}
         host = batches(data, job.plan.batch, seed=0, epoch=0, shuffle=False, drop_last=False)
         for arrays in job.backend.prefetch(host, lambda b: put_batch(job, b), job.device):
             found = evaluate(self.carry["params"], self.carry["state"], arrays)
@@ -294,7 +309,8 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
-        host: Any = optree.tree_map(self.job.backend.to_host, self.carry)
+        carry: Any = self.carry
+        host: Any = optree.tree_map(self.job.backend.to_host, carry)
         meta = {
             "config": self.config.model_dump(mode="json", exclude_unset=True),
             "position": vars(self.position),
@@ -343,8 +359,7 @@ class Trainer:
         }
 
 
-def _optimizer(job: Job, config: RunConfig) -> Optimizer:
-    name = config.optimizer.name or job.defaults.optimizer
+def _optimizer(job: Job, config: RunConfig, name: str) -> Optimizer:
     own = job.defaults.hyper if name == job.defaults.optimizer else {}
     return job.backend.optimizer(name, {**own, **config.optimizer.hyper()})
 

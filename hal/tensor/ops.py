@@ -159,7 +159,7 @@ class Ops(abc.ABC):
 
     def softplus(self, x: Array) -> Array:
         """Log(1 + exp(x)), computed without overflow."""
-        return self.relu(x) + self.standard.log1p(self.standard.exp(-self.standard.abs(x)))
+        return self.standard.logaddexp(x, self.standard.zeros_like(x))
 
     def softmax(self, x: Array, axis: int = -1) -> Array:
         """exp(x) over its sum along an axis."""

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hal.backends._torch.architectures import load
@@ -11,6 +12,7 @@ from hal.backends._torch.build import Build
 from hal.backends.cpu import CpuBackend
 from hal.backends.cpu.decisions import architecture, availability, describe
 from hal.backends.cpu.host import Host, read_host
+from hal.backends.cpu.memory import forget_peak, resident_memory
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
 from hal.errors import UnsupportedError
 from hal.hardware import PRECISIONS
@@ -198,10 +200,19 @@ class TestThisMachine:
         assert device.compute_units >= 1
         assert device.facts["torch_capability"]
 
-    def test_memory_is_unknown_rather_than_zero(self):
+    def test_memory_is_that_of_the_process(self):
         (device,) = self.backend.devices()
-        self.backend.reset_peak_memory(device)
-        assert self.backend.memory(device) == MemoryUse(None, None)
+        before = self.backend.memory(device)
+        held = np.ones(2**24)  # 128 MiB, touched
+        after = self.backend.memory(device)
+        assert after.allocated_bytes - before.allocated_bytes > 0.9 * held.nbytes
+        assert after.peak_bytes >= after.allocated_bytes
+
+    def test_memory_is_unknown_rather_than_zero(self, tmp_path):
+        assert resident_memory(tmp_path) == MemoryUse(None, None)
+        forget_peak(tmp_path / "absent")
+        (tmp_path / "status").write_text("Name: x\nVmRSS: 12 kB\n")
+        assert resident_memory(tmp_path) == MemoryUse(12 * 1024, None)
 
     def test_telemetry(self):
         (device,) = self.backend.devices()
