@@ -162,7 +162,8 @@ class TorchOps(Ops):
 
     def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         if not _native(pads, window):
-            return defaults.avg_pool2d(self, x, window, strides, pads)
+            general: Tensor = defaults.avg_pool2d(self, x, window, strides, pads)
+            return general
         padding = (pads[0][0], pads[1][0])
         y = F.avg_pool2d(x.permute(0, 3, 1, 2), window, strides, padding, count_include_pad=False)
         return y.permute(0, 2, 3, 1)
