@@ -29,7 +29,7 @@ class CNN(nn.Model):
     """Convolutions 32, 64, 64 with max-pooling, dense 64, classes."""
 
     Config = CNNConfig
-    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=25, lr=2e-3, batch=64, augment=("crop",))
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=30, lr=3e-3, batch=64, augment=("crop",))
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
 
     def __init__(self, config: CNNConfig, data: Dataset) -> None:

@@ -87,7 +87,11 @@ class TorchBackend(Backend):
             tracked = [leaf.detach().requires_grad_() for leaf in leaves]
             with torch.enable_grad():
                 loss, aux = function(structure.unflatten(tracked), *args)
-                gradients = torch.autograd.grad(loss, tracked, materialize_grads=True)
+                gradients = (
+                    torch.autograd.grad(loss, tracked, materialize_grads=True)
+                    if loss.requires_grad
+                    else [torch.zeros_like(leaf) for leaf in leaves]  # no parameter takes part
+                )
             aux = optree.tree_map(lambda a: a.detach() if isinstance(a, torch.Tensor) else a, aux)
             return (loss.detach(), aux), structure.unflatten(gradients)
 

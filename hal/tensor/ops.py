@@ -357,7 +357,7 @@ class Ops(abc.ABC):
             key: (batch, heads, source time, features).
             value: (batch, heads, source time, value features).
             mask: booleans that broadcast to (batch, heads, time, source time); true where attention may look.
-            causal: look at no later position.
+            causal: look at no later position; position 0 of query and source stand side by side.
 
         Returns:
             (batch, heads, time, value features).

@@ -1,0 +1,322 @@
+"""Checks of every function of the neutral API: values, dtypes and gradients against the oracle."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from hal import ops as dispatched
+from hal.contract import Backend
+from hal.errors import ShapeError
+from hal.hardware import PRECISIONS, Device
+from hal.tensor import Ops, namespace
+from hal.testing.base import ConformanceBase, Variant, dtype_of, probed
+from hal.testing.case import Case, leaves, map_leaves
+from hal.testing.cases_network import NETWORK_CASES
+from hal.testing.cases_standard import STANDARD_CASES
+from hal.testing.oracle import Oracle, numeric_gradient
+from hal.testing.tolerances import TOLERANCES, assert_close
+from hal.types import Array
+
+__all__ = ["OpsChecks"]
+
+_ORACLE = Oracle()
+_ELEMENTWISE_UP_TO = 24
+_DIRECTIONS = 3
+_REFERENCES: dict[str, dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]] = {}
+
+_WRONG_SHAPES: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
+    ("conv2d", ((2, 5, 5), (3, 3, 1, 1)), {}, "should be (batch, height, width, channels)"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 3)), {}, "should be (height, width, in / groups, out)"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 4, 2)), {}, "wants 4"),
+    ("conv2d", ((2, 5, 5, 4), (3, 3, 2, 3)), {"groups": 2}, "multiple of groups"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4), (3,)), {}, "should be (4,)"),
+    ("conv2d", ((2, 2, 2, 3), (3, 3, 3, 4)), {"padding": "valid"}, "does not fit an axis of 2"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"strides": 0}, "strides=0 should be a positive number"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"padding": "full"}, "should be 'same', 'valid'"),
+    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"padding": ((0, -1), (0, 0))}, "should be 'same', 'valid'"),
+    ("conv2d_transpose", ((2, 5, 5, 3), (3, 3, 4, 2)), {}, "wants 4"),
+    ("conv2d_transpose", ((2, 5, 5, 3), (3, 3, 3, 2)), {"padding": ((1, 1), (1, 1))}, "should be 'same' or 'valid'"),
+    ("max_pool2d", ((2, 5, 5),), {}, "should be (batch, height, width, channels)"),
+    ("max_pool2d", ((2, 1, 5, 3),), {}, "does not fit an axis of 1"),
+    ("avg_pool2d", ((2, 5, 5, 3),), {"padding": ((2, 0), (0, 0))}, "without a value"),
+    ("avg_pool2d", ((2, 5, 5, 3), (2, 2, 2)), {}, "window"),
+    ("linear", ((2, 3), (4, 5)), {}, "should be (..., in) and (in, out)"),
+    ("linear", ((2, 3), (3,)), {}, "should be (..., in) and (in, out)"),
+    ("embedding", ((4, 5, 6), (2,)), {}, "should be (entries, features)"),
+    ("batch_norm", ((2, 3), (3,), (3,), (2,), (3,)), {"training": True}, "mean has shape (2,); should be (3,)"),
+    ("layer_norm", ((2, 3), (3,), (2,)), {}, "offset has shape (2,); should be (3,)"),
+    ("attention", ((1, 1, 2, 3), (1, 1, 2, 4), (1, 1, 2, 3)), {}, "share their features"),
+    ("rnn", ((2, 3), None, (3, 2), (2, 2), (2,)), {}, "should be (batch, time, features)"),
+    ("rnn", ((2, 0, 3), None, (3, 2), (2, 2), (2,)), {}, "time above 0"),
+    ("lstm", ((2, 4, 3), None, (3, 2), (2, 8), (8,)), {}, "should be (3, 4 * units)"),
+    ("gru", ((2, 4, 3), None, (3, 6), (2, 8), (6,), (6,)), {}, "(units, 3 * units)"),
+    ("cross_entropy", ((2, 3), (3,)), {}, "differ before the classes"),
+)
+
+
+def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Variant]:
+    """Each case in every precision of the device; in fp32 also in every storage order."""
+    precisions = device.capabilities.supported_precisions() if device else PRECISIONS[:1]
+    layouts = device.capabilities.layouts if device else ("nhwc",)
+    for case in cases:
+        for precision in precisions:
+            if precision in case.precisions:
+                yield Variant(case, precision, layouts[0])
+        if case.axes or case.op in ("attention", "layer_norm", "softmax"):
+            for storage in (*layouts[1:], "reversed"):
+                yield Variant(case, "fp32", storage)
+
+
+class OpsChecks(ConformanceBase):
+    """Values, dtypes and gradients."""
+
+    cases: ClassVar[tuple[Case, ...]] = NETWORK_CASES + STANDARD_CASES
+    """What is computed; a subclass may add cases of its own."""
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Parametrise by cases; which precisions and layouts there are, the device says."""
+        if "variant" in metafunc.fixturenames:
+            variants = list(_variants(self.cases, probed(type(self))[1]))
+            if metafunc.function.__name__ == "test_gradients":
+                variants = [v for v in variants if v.case.gradient and v.case.differentiable()]
+            metafunc.parametrize("variant", variants, ids=str)
+
+    def _arguments(self, backend: Backend, device: Device, variant: Variant) -> tuple[list[Any], dict[str, Any]]:
+        ops, case = backend.ops(device), variant.case
+
+        def convert(axes: str = "", wide: bool = False) -> Callable[[Any], Any]:
+            def to_device(leaf: Any) -> Any:
+                if not isinstance(leaf, np.ndarray):
+                    return leaf
+                array = self.put(backend, device, leaf, axes=axes, storage=variant.storage)
+                narrow = leaf.dtype == np.float32 and not wide
+                return ops.cast(array, dtype_of(ops, variant.precision)) if narrow else array
+
+            return to_device
+
+        meanings = itertools.chain(case.axes, itertools.repeat(""))
+        args = [
+            map_leaves(convert(axes, index in case.wide), arg)
+            for index, (arg, axes) in enumerate(zip(case.args, meanings, strict=False))
+        ]
+        kwargs = {key: convert()(value) for key, value in case.kwargs.items()}
+        return args, kwargs
+
+    def test_values(self, backend: Backend, device: Device, ops: Ops, variant: Variant) -> None:
+        """Results have the oracle's values, and the dtype that the contract promises."""
+        case = variant.case
+        args, kwargs = self._arguments(backend, device, variant)
+        with backend.applied(self.plan(device, precision=variant.precision), device):
+            results = leaves(case.run(ops, args, kwargs))
+        expected = leaves(case.run(_ORACLE, _widened(case), case.kwargs))
+        natural = leaves(case.run(_ORACLE, case.args, case.kwargs)) if case.result == "numpy" else expected
+        assert len(results) == len(expected)
+        for index, (actual, wanted, host) in enumerate(zip(results, expected, natural, strict=True)):
+            what = f"{variant}, result {index}"
+            tolerance = TOLERANCES[variant.precision].values
+            if variant.precision in ("bf16", "fp16") and case.result == "same,fp32" and index > 0:
+                tolerance = TOLERANCES["fp32"].values  # statistics are taken in fp32 of inputs that are exact
+            if case.result == "numpy":
+                self._assert_kind(ops, actual, np.asarray(host), what)
+                dtype = None
+            else:
+                narrow = case.result == "same" or (case.result == "same,fp32" and index == 0)
+                dtype = dtype_of(ops, variant.precision if narrow else "fp32")
+            self.assert_array(
+                backend, actual, np.asarray(wanted), what, tolerance=tolerance, dtype=dtype, scale=case.scale
+            )
+
+    @staticmethod
+    def _assert_kind(ops: Ops, actual: Array, expected: np.ndarray, what: str) -> None:
+        kinds = {"b": "bool", "i": "integral", "u": "integral", "f": "real floating", "c": "complex floating"}
+        if expected.dtype == np.float32:
+            assert actual.dtype == ops.float32, f"{what}: dtype is {actual.dtype}, should be {ops.float32}"
+        assert ops.isdtype(actual.dtype, kinds[expected.dtype.kind]), f"{what}: {actual.dtype}, not {expected.dtype}"
+
+    def test_gradients(self, backend: Backend, device: Device, ops: Ops, variant: Variant) -> None:
+        """Gradients agree with central differences of the oracle, elementwise if few, else along directions."""
+        case = variant.case
+        args, kwargs = self._arguments(backend, device, variant)
+        weights = [backend.from_host(w.astype(np.float32), device) for w in _weights(case)]
+        positions = case.differentiable()
+
+        def loss(params: dict[str, Any], weights: list[Array]) -> tuple[Array, Any]:
+            given = [params.get(str(index), arg) for index, arg in enumerate(args)]
+            results = _differentiated(case, case.run(ops, given, kwargs))
+            parts = [ops.sum(ops.cast(y, ops.float32) * w) for y, w in zip(results, weights, strict=True)]
+            total = parts[0]
+            for part in parts[1:]:
+                total = total + part
+            return total, ()
+
+        params = {str(index): args[index] for index in positions}
+        with backend.applied(self.plan(device, precision=variant.precision), device):
+            _, gradients = backend.value_and_grad(loss)(params, weights)
+        references = _reference_gradients(case)
+        tolerance = TOLERANCES[variant.precision].gradients
+        for index in positions:
+            found = leaves(gradients[str(index)])
+            assert len(found) == len(leaves(args[index]))
+            for place, (array, gradient) in enumerate(zip(leaves(args[index]), found, strict=True)):
+                what = f"{variant}, gradient of argument {index}.{place}"
+                assert tuple(gradient.shape) == tuple(array.shape), what
+                assert gradient.dtype == array.dtype, f"{what}: dtype {gradient.dtype}, should be {array.dtype}"
+                if self.values:
+                    directions, slopes = references[index, place]
+                    host = backend.to_host(gradient)
+                    _assert_slopes(host, directions, slopes, tolerance=tolerance, what=what, scale=case.scale)
+
+    def test_wrong_shapes(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """A call whose shapes do not fit says what they should be."""
+        for name, arguments, kwargs, message in _WRONG_SHAPES:
+            args = [
+                a if a is None or (name.endswith("pool2d") and i) else backend.from_host(np.ones(a, np.float32), device)
+                for i, a in enumerate(arguments)
+            ]
+            with pytest.raises(ShapeError, match=re.escape(message)):
+                getattr(ops, name)(*args, **kwargs)
+
+    def test_created_in_likeness(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """``filled`` and ``zeros_as`` follow the dtype of an array."""
+        for dtype in (np.float32, np.int32):
+            like = backend.from_host(np.ones(2, dtype), device)
+            for actual, expected in (
+                (ops.filled((2, 3), 3, like=like), np.full((2, 3), 3, dtype)),
+                (ops.zeros_as((0, 3), like=like), np.zeros((0, 3), dtype)),
+                (ops.zeros_as((), like=like), np.zeros((), dtype)),
+                (dispatched.filled((2,), 3, like=like), np.full((2,), 3, dtype)),
+            ):
+                self.assert_array(backend, actual, expected, "filled", dtype=like.dtype)
+
+    def test_cast(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """``cast`` rounds to nearest and keeps what has the dtype already."""
+        host = np.array([1 / 3, -2.5, 70000.0 / 3], np.float32)
+        x = backend.from_host(host, device)
+        for precision in device.capabilities.supported_precisions():
+            y = ops.cast(x, dtype_of(ops, precision))
+            half = {"bf16": 2.0**-9, "fp16": 2.0**-12}.get(precision, 0.0)
+            assert y.dtype == dtype_of(ops, precision)
+            if self.values:
+                assert (np.abs(backend.to_host(ops.cast(y, ops.float32)) - host) <= 2 * half * np.abs(host)).all()
+        self.assert_array(backend, ops.cast(x, ops.int32), np.trunc(host).astype(np.int32), "cast", dtype=ops.int32)
+
+    def test_creation(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """Creation functions of the device's namespace."""
+        for actual, expected in (
+            (ops.zeros((2, 3)), np.zeros((2, 3))),
+            (ops.ones((2,)), np.ones(2)),
+            (ops.full((2, 2), 0.5), np.full((2, 2), 0.5)),
+            (ops.arange(5), np.arange(5)),
+            (ops.arange(1, 7, 2, dtype=ops.float32), np.arange(1.0, 7, 2)),
+            (ops.eye(3), np.eye(3)),
+            (ops.linspace(0.0, 1.0, 5), np.linspace(0, 1, 5)),
+            (ops.asarray([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 2.0], [3.0, 4.0]])),
+        ):
+            self.assert_array(backend, actual, expected, "creation")
+
+    def test_dispatch(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """``hal.ops`` finds this backend's ops by the type of its arrays."""
+        host = np.array([[-1.0, 2.0]], np.float32)
+        x = backend.from_host(host, device)
+        assert type(namespace(x)) is type(backend.ops(device))
+        self.assert_array(backend, dispatched.relu(x), np.maximum(host, 0), "relu", dtype=ops.float32)
+        self.assert_array(backend, dispatched.exp(x), np.exp(host), "exp", dtype=ops.float32)
+        self.assert_array(backend, dispatched.concat([x, x], axis=0), np.concat([host, host]), "concat")
+
+    def test_scan(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """``scan`` carries a tree, and can be differentiated."""
+        host = np.array([[0.5, -1.0], [1.5, 0.25], [-0.75, 1.0]], np.float32)
+
+        def run(xp: Any, w: Any, xs: Any, zero: Any) -> Any:
+            def step(carry: Any, x: Any) -> Any:
+                total, product = carry["total"] + w * x, carry["product"] * (1 + x)
+                return {"total": total, "product": product}, total * product
+
+            return xp.scan(step, {"total": zero, "product": zero + 1}, xs)
+
+        def of_carry(carry: Any, ys: Any) -> Any:
+            return carry["total"], carry["product"], ys
+
+        w, xs, zero = (
+            backend.from_host(a, device) for a in (np.full(2, 0.5, np.float32), host, np.zeros(2, np.float32))
+        )
+        expected = of_carry(*run(_ORACLE, np.full(2, 0.5), host.astype(np.float64), np.zeros(2)))
+        for actual, wanted in zip(of_carry(*run(ops, w, xs, zero)), expected, strict=True):
+            self.assert_array(backend, actual, wanted, "scan")
+        _, gradient = backend.value_and_grad(lambda w, xs, zero: (ops.sum(run(ops, w, xs, zero)[1]), ()))(w, xs, zero)
+        slopes = numeric_gradient(
+            lambda w: float(run(_ORACLE, w, host.astype(np.float64), np.zeros(2))[1].sum()),
+            np.full(2, 0.5),
+            list(np.eye(2)),
+        )
+        self.assert_array(backend, gradient, slopes, "gradient", tolerance=TOLERANCES["fp32"].gradients)
+
+
+def _widened(case: Case) -> list[Any]:
+    return [
+        map_leaves(lambda a: a.astype(np.float64) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a, arg)
+        for arg in case.args
+    ]
+
+
+def _differentiated(case: Case, result: Any) -> list[Any]:
+    return leaves(result)[:1] if case.gradient == "first" else leaves(result)
+
+
+def _weights(case: Case) -> list[np.ndarray]:
+    """Factors with which the results add up to the loss, so that no two of them count alike."""
+    rng = np.random.default_rng(case.seed())
+    results = _differentiated(case, case.run(_ORACLE, _widened(case), case.kwargs))
+    return [(2 * rng.integers(-16, 16, np.shape(y)) + 1) / 16 for y in results]
+
+
+def _reference_gradients(case: Case) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]:
+    """For each array that is differentiated: directions and the oracle's slopes along them."""
+    if str(case) in _REFERENCES:
+        return _REFERENCES[str(case)]
+    rng, weights, found = np.random.default_rng(case.seed()), _weights(case), {}
+    for index in case.differentiable():
+        args = _widened(case)
+        for place, array in enumerate(leaves(args[index])):
+
+            def loss(moved: np.ndarray, index: int = index, array: np.ndarray = array, args: Any = args) -> float:
+                given = [map_leaves(lambda a: moved if a is array else a, arg) for arg in args]
+                results = _differentiated(case, case.run(_ORACLE, given, case.kwargs))
+                return float(sum((y * w).sum() for y, w in zip(results, weights, strict=True)))
+
+            if array.size <= _ELEMENTWISE_UP_TO:
+                directions = np.eye(array.size).reshape(array.size, *array.shape)
+            else:
+                directions = rng.choice([-1.0, 1.0], (_DIRECTIONS, *array.shape))
+            found[index, place] = (directions, numeric_gradient(loss, array, list(directions)))
+    _REFERENCES[str(case)] = found
+    return found
+
+
+def _assert_slopes(
+    gradient: np.ndarray,
+    directions: np.ndarray,
+    slopes: np.ndarray,
+    *,
+    tolerance: float,
+    what: str,
+    scale: float | None,
+) -> None:
+    """Assert that a gradient has the slopes along directions, each of ones and minus ones or a single one."""
+    wide = gradient.astype(np.float64)
+    assert np.isfinite(wide).all(), f"{what} is not finite"
+    found = np.asarray([np.sum(wide * d) for d in directions])
+    if wide.size <= _ELEMENTWISE_UP_TO:
+        assert_close(found, slopes, tolerance, what, scale=scale)
+        return
+    # Errors of single elements add up like a random walk: sqrt(count) times, and three deviations of that.
+    magnitude = float(np.abs(wide).max()) if scale is None else scale + float(np.abs(wide).max())
+    allowed = 3 * tolerance * magnitude * wide.size**0.5
+    worst = float(np.abs(found - slopes).max())
+    assert worst <= allowed, f"{what}: slopes along random directions {found} should be {slopes}"

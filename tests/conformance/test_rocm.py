@@ -1,0 +1,19 @@
+"""The ROCm backend passes the suite where its hardware is."""
+
+from typing import Any
+
+import pytest
+
+from hal.testing import BackendConformance
+
+
+# torch.compile imports parts of PyTorch that warn about themselves.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+class TestRocm(BackendConformance):
+    backend_name = "rocm"
+
+    def settings(self) -> dict[str, Any]:
+        import torch
+
+        kernels = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
+        return {"threads": torch.get_num_threads(), "tf32": [kernel.fp32_precision for kernel in kernels]}
