@@ -149,7 +149,7 @@ class NullArray:
         return elementwise("bitwise_invert", self)
 
     def __matmul__(self, other: NullArray) -> NullArray:
-        from hal.backends.null.products import matmul
+        from hal.backends.null.standard.products import matmul
 
         return matmul(self, other) if isinstance(other, NullArray) else NotImplemented
 

@@ -10,8 +10,8 @@ from hal.backends.null import standard
 from hal.backends.null.array import NullArray, elementwise, operate, operate_many
 from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import floating
-from hal.backends.null.products import factors
 from hal.backends.null.shapes import axis_of, broadcast
+from hal.backends.null.standard.products import factors
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError, UnsupportedError
 from hal.tensor import Ops, shapes

@@ -12,24 +12,6 @@ from typing import Any
 
 from hal.backends.null import dtypes
 from hal.backends.null.array import NullArray, elementwise
-from hal.backends.null.creation import (
-    arange,
-    asarray,
-    empty,
-    empty_like,
-    eye,
-    from_dlpack,
-    full,
-    full_like,
-    linspace,
-    meshgrid,
-    ones,
-    ones_like,
-    tril,
-    triu,
-    zeros,
-    zeros_like,
-)
 from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import (
     bfloat16,
@@ -53,7 +35,25 @@ from hal.backends.null.dtypes import (
 )
 from hal.backends.null.dtypes import bool_ as bool
 from hal.backends.null.dtypes import promote as result_type
-from hal.backends.null.manipulation import (
+from hal.backends.null.standard.creation import (
+    arange,
+    asarray,
+    empty,
+    empty_like,
+    eye,
+    from_dlpack,
+    full,
+    full_like,
+    linspace,
+    meshgrid,
+    ones,
+    ones_like,
+    tril,
+    triu,
+    zeros,
+    zeros_like,
+)
+from hal.backends.null.standard.manipulation import (
     astype,
     broadcast_arrays,
     broadcast_to,
@@ -78,14 +78,14 @@ from hal.backends.null.manipulation import (
     unique_values,
     unstack,
 )
-from hal.backends.null.products import (
+from hal.backends.null.standard.products import (
     matmul,
     tensordot,
     vecdot,
 )
-from hal.backends.null.reductions import all_ as all
-from hal.backends.null.reductions import any_ as any
-from hal.backends.null.reductions import (
+from hal.backends.null.standard.reductions import all_ as all
+from hal.backends.null.standard.reductions import any_ as any
+from hal.backends.null.standard.reductions import (
     argmax,
     argmin,
     argsort,
@@ -100,9 +100,9 @@ from hal.backends.null.reductions import (
     std,
     var,
 )
-from hal.backends.null.reductions import max_ as max
-from hal.backends.null.reductions import min_ as min
-from hal.backends.null.reductions import sum_ as sum
+from hal.backends.null.standard.reductions import max_ as max
+from hal.backends.null.standard.reductions import min_ as min
+from hal.backends.null.standard.reductions import sum_ as sum
 
 __all__ = [
     "abs",

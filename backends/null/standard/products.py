@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hal.backends.null import shapes
 from hal.backends.null.array import NullArray, operate
 from hal.backends.null.dtypes import promote
-from hal.backends.null.manipulation import moveaxis
+from hal.backends.null.standard.manipulation import moveaxis
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError
 

@@ -60,7 +60,7 @@ def arange(
 def asarray(obj: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> NullArray:
     """An array of the form of an array, a scalar or nested sequences of scalars; their values are dropped."""
     if isinstance(obj, NullArray):
-        from hal.backends.null.manipulation import astype
+        from hal.backends.null.standard.manipulation import astype
 
         return astype(obj, obj.dtype if dtype is None else dtype, copy=bool(copy))
     if hasattr(obj, "dtype"):
