@@ -94,14 +94,18 @@ def _is_array(key: Any) -> bool:
 
 
 def _expanded(shape: Shape, key: Any) -> list[Any]:
-    """One key for each axis and each new axis, without an Ellipsis."""
+    """One key for each axis and each new axis; an Ellipsis stays where it stands for no axis.
+
+    There it still keeps the indices around it apart, which decides where NumPy puts what they gather.
+    """
     keys = list(key) if isinstance(key, tuple) else [key]
     ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
     missing = len(shape) - sum(k is not None and k is not Ellipsis for k in keys)
     if missing < 0 or len(ellipses) > 1:
         raise ShapeError(f"index {key!r} has too many parts for an array of shape {shape}")
     at = ellipses[0] if ellipses else len(keys)
-    return [*keys[:at], *([slice(None)] * missing), *keys[at + 1 :]]
+    filler = [slice(None)] * missing if missing or not ellipses else [Ellipsis]
+    return [*keys[:at], *filler, *keys[at + 1 :]]
 
 
 def index(shape: Shape, key: Any) -> tuple[Shape, bool]:
@@ -118,6 +122,8 @@ def index(shape: Shape, key: Any) -> tuple[Shape, bool]:
     place: int | None = None
     axis, apart, last = 0, False, -1
     for position, k in enumerate(keys):
+        if k is Ellipsis:
+            continue
         if k is None:
             out.append(1)
             continue

@@ -7,7 +7,7 @@ import threading
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -271,6 +271,7 @@ def indices(shape):
 
 @given(hnp.array_shapes(max_dims=4, max_side=4).flatmap(lambda s: st.tuples(st.just(s), indices(s))))
 @many
+@example(((1, 1), (None, None, np.zeros((2, 1), np.int64), ..., 0)))
 def test_indexing(case):
     shape, key = case
     wanted = np.ones(shape, np.float32)[key]
