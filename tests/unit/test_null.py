@@ -584,7 +584,7 @@ def test_network_ops():
 
 def test_network_ops_that_do_not_fit():
     x = put(f32(2, 5, 6))
-    with pytest.raises(ShapeError, match="initial state|bias"):
+    with pytest.raises(ShapeError, match=r"initial state|bias"):
         hal.ops.rnn(x, put(f32(3, 3)), put(f32(6, 3)), put(f32(3, 3)), put(f32(3)))
     with pytest.raises(UnsupportedError, match="cast them"):
         hal.ops.linear(x, XP.ones((6, 2), dtype=XP.bfloat16))

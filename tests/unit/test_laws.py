@@ -1,0 +1,295 @@
+"""The laws that hold across modules: what importing costs, who imports whom, who names vendors, what is public."""
+
+import ast
+import dataclasses
+import importlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import hal
+import hal.errors
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = {"hal": "hal", "backends": "hal.backends", "models": "hal.models", "tuner": "hal.tuner"}
+LINKS = tuple(ROOT / "hal" / name for name in ("backends", "models", "tuner"))
+
+
+def modules():
+    """Each module of the package by its name, found once: by its own folder, not by the link to it."""
+    found = {}
+    for folder, package in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not any(path.is_relative_to(link) for link in LINKS):
+                parts = [package, *path.relative_to(ROOT / folder).with_suffix("").parts]
+                found[".".join(part for part in parts if part != "__init__")] = path
+    return found
+
+
+MODULES = modules()
+OUTSIDE_BACKENDS = {name: path for name, path in MODULES.items() if not name.startswith("hal.backends")}
+
+
+REPORT = """
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
+"""
+
+
+def loaded_after(code):
+    """Top-level names of the modules that a fresh interpreter holds after it ran the code."""
+    done = subprocess.run([sys.executable, "-c", REPORT + code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "lightning"}
+
+
+class TestImports:
+    """Law 1: importing hal loads no framework, and a backend is loaded when it is first asked for."""
+
+    def test_hal_alone(self):
+        loaded = loaded_after("import hal")
+        assert "hal" in loaded
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "typer", "rich"})
+
+    def test_help(self):
+        loaded = loaded_after("import sys; sys.argv = ['hal', '--help']; from hal.cli import main; main()")
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn"})
+
+    def test_all_modules_outside_backends(self):
+        names = [name for name in OUTSIDE_BACKENDS if name != "hal.__main__" and not name.startswith("hal.testing")]
+        assert loaded_after("\n".join(f"import {name}" for name in names)).isdisjoint(FRAMEWORKS)
+
+    def test_asking_for_one_backend_loads_no_other(self):
+        assert loaded_after("import hal; hal.device('null').xp.ones((2, 3))").isdisjoint(FRAMEWORKS)
+
+
+# Lower ones first: a part of hal imports only what stands above it in this list, which is below it in the design.
+LAYERS = (
+    "errors types hardware plan contract registry tensor ops backends testing measure data nn models config workload "
+    "run tuner api cli __main__"
+).split()
+# Imports against that order, inside functions, with what they are for.
+UPWARD = {
+    ("contract", "tensor"): "defaults of a backend's optimizer and random key are written in neutral ops",
+    ("hardware", "registry"): "Device.xp finds the backend of the device",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Import:
+    module: str
+    target: str
+    line: int
+
+    @staticmethod
+    def part(name):
+        return name.split(".")[1] if "." in name else ""
+
+    def __str__(self):
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+def imports_of(module, path):
+    """What a module imports when it is loaded and when its functions run; imports for annotations do not count."""
+
+    def visit(node):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            nodes = node.orelse
+        else:
+            nodes = list(ast.iter_child_nodes(node))
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module}:{node.lineno}: a relative import; write it from the root, hal."
+            for alias in node.names:
+                target = f"{node.module}.{alias.name}"
+                inside = target in MODULES or node.module == "hal"
+                yield Import(module, target if inside else str(node.module), node.lineno)
+        for child in nodes:
+            yield from visit(child)
+
+    yield from visit(ast.parse(path.read_text()))
+
+
+IMPORTS = [found for module, path in MODULES.items() for found in imports_of(module, path)]
+INTERNAL = [found for found in IMPORTS if found.target.split(".")[0] == "hal" and found.target != "hal.__version__"]
+
+
+class TestDependencies:
+    """Dependencies point one way."""
+
+    def test_every_part_has_its_place(self):
+        assert {Import.part(name) for name in MODULES} - {""} == set(LAYERS)
+
+    def test_they_point_down(self):
+        rank = {part: position for position, part in enumerate(LAYERS)}
+        wrong = [
+            str(found)
+            for found in INTERNAL
+            if (pair := (Import.part(found.module), Import.part(found.target))) not in UPWARD
+            and (pair[0] == "" or rank.get(pair[1], len(LAYERS)) > rank[pair[0]])
+        ]
+        assert wrong == []
+
+    def test_exceptions_are_needed(self):
+        assert {(Import.part(found.module), Import.part(found.target)) for found in INTERNAL} >= set(UPWARD)
+
+    @pytest.mark.parametrize("part", ["backends", "models"])
+    def test_found_by_name_alone(self, part):
+        """Others find backends by entry points and models by name, so that one from outside is worth as much."""
+        wrong = [
+            str(found) for found in INTERNAL if Import.part(found.target) == part and Import.part(found.module) != part
+        ]
+        assert wrong == []
+
+    def test_vendors_do_not_import_each_other(self):
+        wrong = []
+        for found in INTERNAL:
+            if found.module.startswith("hal.backends.") and found.target.startswith("hal.backends."):
+                mine, its = found.module.split(".")[2], found.target.split(".")[2]
+                if its not in (mine, "_torch"):
+                    wrong.append(str(found))
+        assert wrong == []
+
+
+VENDORS = set("cuda rocm hip nvidia amd tpu mps jax cudnn nvml miopen".split())
+# Texts for people may give examples, and they alone: docstrings, comments, and what these keyword arguments hold.
+TEXTS = {"help", "description", "fix"}
+
+
+def words_of(text):
+    """The words in an identifier or a text, in small letters: ``CudaBackend`` has cuda, ``to_hip2`` has hip."""
+    humps = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", text)
+    return {word.lower() for word in humps} | set(re.findall(r"[a-z]+", text.lower()))
+
+
+def docstrings(tree):
+    """The text that stands alone as a statement: docstrings of modules, classes, functions and attributes."""
+    return {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+
+
+def vendors_named(tree):
+    """Lines of code, neither docstring nor comment nor help text, that name a vendor, with the vendor."""
+    texts = docstrings(tree)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.keyword) and node.arg in TEXTS:
+            texts |= {id(inner) for inner in ast.walk(node.value)}
+    for node in ast.walk(tree):
+        if id(node) in texts:
+            continue
+        named = [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+        for field in ("id", "attr", "name", "arg", "asname", "module", "rest"):
+            if isinstance(held := getattr(node, field, None), str):
+                named.append(held)
+        named += getattr(node, "names", ()) if isinstance(node, ast.Global | ast.Nonlocal) else ()
+        for vendor in {word for text in named for word in words_of(text)} & VENDORS:
+            yield getattr(node, "lineno", 0), vendor
+
+
+@pytest.mark.parametrize("name", OUTSIDE_BACKENDS)
+def test_no_vendor_is_named(name):
+    """Law 2: only a backend knows its vendor."""
+    assert list(vendors_named(ast.parse(OUTSIDE_BACKENDS[name].read_text()))) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "lines"),
+    [
+        ("import jax", [1]),
+        ("from jax import numpy", [1]),
+        ("if x.type == 'cuda':\n    pass", [1]),
+        ("\nuse_hip = 1", [2]),
+        ("def on_cuda(x): ...", [1]),
+        ("class CudaThing: ...", [1]),
+        ("f(cuda=1)", [1]),
+        ("f'{x}: needs ROCm'", [1]),
+        ("'''cuda'''", []),
+        ("Field(0, description='for example cuda:1')", []),
+        ("ship, chip, jaxtyping, clamps = 1, 2, 3, 4  # cuda", []),
+    ],
+)
+def test_vendors_are_noticed(code, lines):
+    assert [line for line, _ in vendors_named(ast.parse(code))] == lines
+
+
+def public(module):
+    return sorted(importlib.import_module(module).__all__)
+
+
+PUBLIC = {
+    "hal": "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops train",
+    "hal.contract": "Available Backend MemoryUse Telemetry Unavailable",
+    "hal.errors": (
+        "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "
+        "OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
+    ),
+    "hal.nn": (
+        "Activation Aux Auxiliary AvgPool2d BatchNorm Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "
+        "Flatten GRU GlobalAvgPool LSTM Layer LayerNorm MaxPool2d Model ModelConfig Objective Param Phase Report "
+        "Reshape Residual Sequential SimpleRNN Trained View initialize"
+    ),
+    "hal.ops": (
+        "abs acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh attention avg_pool2d "
+        "batch_norm bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
+        "broadcast_to cast ceil clip concat conj conv2d conv2d_transpose copysign cos cosh count_nonzero "
+        "cross_entropy cumulative_prod cumulative_sum diff divide dropout elu embedding empty_like equal exp "
+        "expand_dims expm1 filled flip floor floor_divide fold_in full_like gelu greater greater_equal gru hypot "
+        "imag isfinite isinf isnan layer_norm leaky_relu less less_equal linear log log10 log1p log2 log_softmax "
+        "logaddexp logical_and logical_not logical_or logical_xor lstm matmul matrix_transpose max max_pool2d "
+        "maximum mean min minimum moveaxis multiply namespace negative nextafter nonzero normal not_equal "
+        "ones_like permute_dims positive pow prod real reciprocal relu remainder repeat reshape rnn roll round "
+        "scan searchsorted sigmoid sigmoid_cross_entropy sign signbit silu sin sinh softmax softplus sort "
+        "split_key sqrt square squared_error squeeze stack std stop_gradient subtract sum take take_along_axis "
+        "tan tanh tensordot tile tril triu trunc uniform unique_all unique_counts unique_inverse unique_values "
+        "unstack var vecdot where zeros_as zeros_like"
+    ),
+}
+
+
+class TestPublicNames:
+    """Law 10: what a user may rely on. A name that comes or goes here belongs in CHANGELOG.md."""
+
+    @pytest.mark.parametrize(("module", "names"), PUBLIC.items(), ids=list(PUBLIC))
+    def test_pinned(self, module, names):
+        assert sorted(importlib.import_module(module).__all__) == sorted(names.split())
+
+    @pytest.mark.parametrize("name", [name for name in MODULES if name != "hal.__main__"])
+    def test_every_module_lists_its_own(self, name):
+        module = importlib.import_module(name)
+        held = [key for key, value in vars(module).items() if key[0] != "_" and not isinstance(value, ModuleType)]
+        listed = getattr(module, "__all__", None if held else [])
+        assert listed is not None, f"{name} has no __all__"
+        assert len(set(listed)) == len(listed)
+        assert [key for key in listed if not hasattr(module, key)] == []
+
+    def test_dir_of_hal(self):
+        assert sorted(dir(hal)) == sorted(hal.__all__)
+
+
+class TestErrors:
+    """The tree in the docstring of hal.errors is the tree of its classes."""
+
+    def test_tree(self):
+        drawn, above = {}, []
+        for line in hal.errors.__doc__.splitlines():
+            if found := re.match(r"    ([ │├└─]*)([A-Z]\w+) +(\d)?", line):
+                depth = len(found[1]) // 4
+                parent = above[depth - 1] if depth else None
+                status = int(found[3]) if found[3] else drawn[parent][1]
+                drawn[found[2]] = (parent, status)
+                above[depth:] = [found[2]]
+        real = {name: getattr(hal.errors, name) for name in hal.errors.__all__}
+        parents = {name: cls.__base__.__name__ for name, cls in real.items()} | {"HalError": None}
+        assert drawn == {name: (parents[name], cls.exit_status) for name, cls in real.items()}
+
+    def test_every_error_is_public(self):
+        classes = {key for key, held in vars(hal.errors).items() if isinstance(held, type) and not key.startswith("_")}
+        assert classes == set(hal.errors.__all__)

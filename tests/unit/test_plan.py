@@ -1,0 +1,126 @@
+"""Plans against devices made up here: what is filled in, what is refused, and in which words."""
+
+import re
+
+import pytest
+from pydantic import ValidationError
+
+from hal.errors import PlanError, UnsupportedError
+from hal.hardware import Capabilities, Device, Precision
+from hal.plan import Plan
+
+
+def device(**capabilities):
+    can = {
+        "precisions": {
+            "fp32": Precision(supported=True, accelerated=True),
+            "tf32": Precision(supported=False, note="a format of others"),
+            "bf16": Precision(supported=True),
+        },
+        "layouts": ("nchw", "nhwc"),
+        "compile": ("eager", "default"),
+        "parallel": ("none", "dp=2"),
+        "threads": True,
+    }
+    return Device("fake", 1, "Acme", "Model T", "t1000", None, None, Capabilities(**{**can, **capabilities}))
+
+
+def refused(plan, on, kind=UnsupportedError):
+    with pytest.raises(kind) as caught:
+        plan.resolve(on)
+    return caught.value
+
+
+def test_auto_becomes_the_devices_default():
+    assert Plan().resolve(device()).layout == "nchw"
+    assert Plan().resolve(device(layouts=("nhwc",))).layout == "nhwc"
+    assert Plan(layout="nhwc").resolve(device()).layout == "nhwc"
+
+
+def test_what_the_device_can_do_passes_unchanged():
+    plan = Plan(batch=6, precision="bf16", layout="nhwc", compile="default", threads=3, parallel="dp=2", accumulate=2)
+    assert plan.resolve(device()) == plan
+
+
+def test_resolving_twice_changes_nothing():
+    once = Plan().resolve(device())
+    assert once.resolve(device()) == once
+
+
+@pytest.mark.parametrize(
+    ("keys", "asked", "allowed"),
+    [
+        ({"precision": "tf32"}, r"precision=tf32 .*fake:1 \(Model T, t1000\): a format of others", "fp32, bf16"),
+        ({"precision": "fp16"}, r"precision=fp16 .*fake:1 \(Model T, t1000\)$", "fp32, bf16"),
+        ({"compile": "max"}, r"compile=max .*fake:1 \(Model T\)", "eager, default"),
+        ({"parallel": "dp=4"}, r"parallel=dp=4 .*fake:1 \(Model T\)", "none, dp=2"),
+    ],
+)
+def test_refusals_say_what_was_asked_and_what_is_allowed(keys, asked, allowed):
+    error = refused(Plan(**keys), device())
+    assert re.search(asked, error.message)
+    assert error.fix == f"it supports: {allowed}"
+    assert error.exit_status == 2
+
+
+def test_a_layout_that_the_device_lacks():
+    error = refused(Plan(layout="nchw"), device(layouts=("nhwc",)))
+    assert "layout=nchw" in error.message
+    assert error.fix == "it supports: nhwc"
+
+
+def test_threads_where_they_mean_nothing():
+    error = refused(Plan(threads=2), device(threads=False))
+    assert "threads=2 has no meaning on fake:1" in error.message
+    assert "leave the key threads out" in error.fix
+    assert Plan().resolve(device(threads=False)).threads is None
+
+
+@pytest.mark.parametrize(("batch", "accumulate"), [(8, 3), (4, 8), (1, 2)])
+def test_accumulate_has_to_divide_the_batch(batch, accumulate):
+    error = refused(Plan(batch=batch, accumulate=accumulate), device(), PlanError)
+    assert f"accumulate={accumulate} does not divide batch={batch}" in error.message
+    assert f"multiple of {accumulate}" in error.fix
+
+
+def test_accumulate_that_divides_passes():
+    assert Plan(batch=8, accumulate=4).resolve(device()).accumulate == 4
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"batch": 0},
+        {"accumulate": 0},
+        {"threads": 0},
+        {"precision": "fp8"},
+        {"layout": "chwn"},
+        {"compile": "fast"},
+        {"parallel": "dp"},
+        {"parallel": "dp=0"},
+        {"parallel": "dp=2,"},
+        {"bacth": 3},
+    ],
+)
+def test_plans_without_a_meaning(keys):
+    with pytest.raises(ValidationError):
+        Plan(**keys)
+
+
+@pytest.mark.parametrize("parallel", ["none", "dp=2", "dp=2,tp=4"])
+def test_forms_of_parallel(parallel):
+    assert Plan(parallel=parallel).parallel == parallel
+
+
+def test_changes_are_this_plans_values():
+    mine, theirs = Plan(batch=8, precision="bf16"), Plan(batch=8, layout="nhwc")
+    assert mine.changes(theirs) == {"precision": "bf16", "layout": "auto"}
+    assert theirs.changes(mine) == {"precision": "fp32", "layout": "nhwc"}
+    assert mine.changes(mine) == {}
+
+
+def test_plans_are_values():
+    assert Plan(batch=8) == Plan(batch=8)
+    assert len({Plan(batch=8), Plan(batch=8), Plan(batch=9)}) == 2
+    with pytest.raises(ValidationError, match="frozen"):
+        Plan().batch = 3
