@@ -1,0 +1,191 @@
+"""Models on real devices: a few steps give what the processor gives, and a stopped run goes on as on the processor."""
+
+import math
+import signal
+
+import numpy as np
+import pytest
+
+import hal
+from hal.errors import OutOfMemoryError
+from hal.hardware import PRECISIONS
+from hal.registry import backend
+from hal.run import Observer
+from hal.run.checkpoint import latest, load
+
+STEPS = 4
+MODELS = {
+    "cnn": {
+        "model": {"name": "cnn", "filters": [8, 8, 8], "dense": 16, "size": 20},
+        "data": {"name": "digits", "augment": "none"},
+    },
+    **{
+        f"rnn-{cell}": {
+            "model": {"name": "rnn", "task": "classify", "cell": cell, "units": 16, "dropout": 0.0},
+            "data": {"name": "digits"},
+        }
+        for cell in ("simple", "lstm", "gru")
+    },
+    "rnn-text": {
+        "model": {"name": "rnn", "units": 16, "embedding": 8, "length": 16, "dropout": 0.0, "sample": 4},
+        "data": {"name": "topics"},
+        "steps": 2,
+    },
+}
+"""Without anything random in a step, since each device draws in its own way."""
+
+TOLERANCES = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 5e-2, "fp16": 1e-2}
+
+
+def keys(name, device=None, **more):
+    # Plain gradient descent: adaptive optimizers divide by gradients that may be rounding errors.
+    common = {"batch": 32, "steps": STEPS, "lr": 0.05, "schedule": "constant", "optimizer": {"name": "sgd"}}
+    where = {"backend": "cpu"} if device is None else {"backend": device.backend, "device": device.index}
+    return {**common, **MODELS[name], **where, **more}
+
+
+def flat(tree, prefix=""):
+    found = {}
+    for name, value in tree.items():
+        found |= flat(value, f"{prefix}{name}/") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def parameters(folder):
+    return flat(load(latest(folder)).carry["params"])
+
+
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    made = {}
+
+    def get(name):
+        if name not in made:
+            folder = tmp_path_factory.mktemp("cpu") / name
+            made[name] = (hal.train(**keys(name), out=str(folder)), parameters(folder))
+        return made[name]
+
+    return get
+
+
+def supported(device, key, value):
+    can = device.capabilities
+    allowed = {"precision": can.supported_precisions(), "layout": can.layouts, "compile": can.compile}[key]
+    if value not in allowed:
+        pytest.skip(f"{device} ({device.arch}) has no {key}={value}: {', '.join(allowed)}")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", MODELS)
+def test_it_trains_as_the_processor_does(device, name, precision, on_cpu, tmp_path):
+    supported(device, "precision", precision)
+    wanted, reference = on_cpu(name)
+    record = hal.train(**keys(name, device, precision=precision), out=str(tmp_path / "run"))
+    assert record.device.backend == device.backend
+    tolerance = TOLERANCES[precision]
+    for found, given in zip(record.epochs, wanted.epochs, strict=True):
+        for metric, value in given.train.items():
+            assert found.train[metric] == pytest.approx(value, rel=tolerance)
+        for metric, value in given.validation.items():
+            loose = 0.05 if metric == "accuracy" else 0.0  # one sample at the border more or less
+            assert found.validation[metric] == pytest.approx(value, rel=tolerance, abs=loose)
+    for path, value in parameters(tmp_path / "run").items():
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, reference[path], rtol=tolerance, atol=tolerance, err_msg=path)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_layouts_compute_the_same(device, layout, on_cpu, tmp_path):
+    supported(device, "layout", layout)
+    record = hal.train(**keys("cnn", device, layout=layout), out=str(tmp_path / "run"))
+    assert record.epochs[0].train["loss"] == pytest.approx(on_cpu("cnn")[0].epochs[0].train["loss"], rel=1e-4)
+
+
+# torch.compile imports parts of PyTorch that warn about themselves.
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+def test_compiled_steps_compute_the_same(device, on_cpu, tmp_path):
+    supported(device, "compile", "default")
+    record = hal.train(**keys("cnn", device, compile="default"), out=str(tmp_path / "run"))
+    assert record.epochs[0].train["loss"] == pytest.approx(on_cpu("cnn")[0].epochs[0].train["loss"], rel=1e-3)
+
+
+def test_the_defaults_learn(device, tmp_path):
+    """Augmentation and dropout draw on the device; nothing to compare with, but the loss falls."""
+    record = hal.train(
+        model={"name": "cnn", "size": 20},
+        backend=device.backend,
+        device=device.index,
+        data={"name": "digits"},
+        epochs=4,
+        out=str(tmp_path / "run"),
+    )
+    losses = [epoch.train["loss"] for epoch in record.epochs]
+    assert losses[-1] < 0.6 * losses[0]
+    assert record.results["accuracy"] > 0.6
+
+
+def test_the_gan_trains(device, tmp_path):
+    record = hal.train(
+        model={"name": "gan", "size": 20, "width": 8, "noise": 8, "grid": 2},
+        backend=device.backend,
+        device=device.index,
+        data={"name": "digits"},
+        epochs=1,
+        out=str(tmp_path / "run"),
+    )
+    assert all(math.isfinite(value) for epoch in record.epochs for value in epoch.train.values())
+    assert 0 <= record.results["frechet_distance"] < float("inf")
+    assert (tmp_path / "run" / "samples-0001.png").stat().st_size > 0
+
+
+class StopAt(Observer):
+    def __init__(self, step):
+        self.left = step
+
+    def step(self, epoch, step, steps, samples, loss):
+        self.left -= 1
+        if self.left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("name", ["cnn", "rnn-lstm"])
+def test_a_stopped_run_goes_on(device, name, tmp_path):
+    """Kernels may add in another order from call to call, so that equality has a tolerance here."""
+    hal.train(**keys(name, device, steps=12), out=str(tmp_path / "whole"))
+    stopped = hal.train(StopAt(5), **keys(name, device, steps=12), out=str(tmp_path / "run"))
+    assert stopped.status == "interrupted"
+    hal.train(resume=str(tmp_path / "run"))
+    whole = parameters(tmp_path / "whole")
+    for path, value in parameters(tmp_path / "run").items():
+        np.testing.assert_allclose(value, whole[path], rtol=1e-5, atol=1e-6, err_msg=path)
+
+
+@pytest.mark.parametrize("way", ["to the device", "from the device"])
+def test_a_run_moves_between_backends(device, way, tmp_path):
+    there = {"backend": device.backend, "device": device.index}
+    first, second = ({"backend": "cpu"}, there) if way == "to the device" else (there, {"backend": "cpu", "device": 0})
+    hal.train(**{**keys("cnn"), **first, "steps": 3}, out=str(tmp_path / "moved"))
+    hal.train(resume=str(tmp_path / "moved"), steps=6, **second)
+    hal.train(**{**keys("cnn"), "steps": 6}, out=str(tmp_path / "whole"))
+    whole = parameters(tmp_path / "whole")
+    for path, value in parameters(tmp_path / "moved").items():
+        np.testing.assert_allclose(value, whole[path], rtol=1e-4, atol=1e-4, err_msg=path)
+
+
+def test_too_large_a_batch_is_out_of_memory(device, tmp_path):
+    if device.memory_bytes is None:
+        pytest.skip(f"{device} does not say how much memory it has")
+    driver = backend(device.backend)
+    count = device.memory_bytes // 2
+    with pytest.raises(Exception) as caught:  # noqa: PT011 - its type is the framework's
+        [device.xp.zeros((count,)) for _ in range(3)]
+    assert isinstance(driver.classify(caught.value), OutOfMemoryError)
+    caught.value.__traceback__ = None
+
+
+def test_a_bench_measures(device):
+    found = hal.bench(
+        **{k: v for k, v in keys("cnn", device).items() if k in ("model", "backend", "device")}, seconds=0.5
+    )
+    assert found.measurement.throughput.median > 0
+    assert found.measurement.peak_memory_bytes is None or found.measurement.peak_memory_bytes > 0
