@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -182,8 +182,11 @@ class Backend(abc.ABC):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
-    ) -> Iterator[Tree]:
-        """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute."""
+    ) -> Generator[Tree, None, None]:
+        """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute.
+
+        Whoever iterates closes the generator; that ends whatever reads ahead.
+        """
         for batch in batches:
             yield put(batch)
 

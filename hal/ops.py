@@ -16,7 +16,7 @@ import difflib
 from collections.abc import Callable
 from typing import Any
 
-from hal.tensor.dispatch import namespace as namespace
+from hal.tensor.dispatch import namespace as namespace  # noqa: PLC0414 - exported, as type checkers want it said
 
 _NETWORK = (
     "attention avg_pool2d batch_norm cast conv2d conv2d_transpose cross_entropy dropout elu embedding fold_in gelu gru "

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -135,7 +135,7 @@ class TorchBackend(Backend):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
-    ) -> Iterator[Tree]:
+    ) -> Generator[Tree, None, None]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
         copies = _CopyStream(self._torch_device(device))
         ready: queue.Queue[tuple[str, Any]] = queue.Queue(_QUEUED_BATCHES)

@@ -193,8 +193,8 @@ class TorchOps(Ops):
         return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
 
     # Recurrence: one call into cuDNN, MIOpen or oneDNN; weights are stored as those want them, so transposing is free.
-    # Compilers leave these calls alone, as PyTorch itself does for torch.nn.LSTM: TorchInductor 2.13 miscompiles oneDNN's
-    # recurrence, and what it makes of the loop over time loses the fused kernel.
+    # Compilers leave these calls alone, as PyTorch does for torch.nn.LSTM: TorchInductor 2.13 miscompiles that of
+    # oneDNN, and what it makes of the loop over time loses the fused kernel.
 
     @_eager
     def _rnn(

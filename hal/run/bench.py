@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ from hal.measure import Candidate, Comparison, Measurement, Settings, compare, m
 from hal.plan import Plan
 from hal.run.files import make_folder, write_whole
 from hal.run.precision import initial_scale
-from hal.run.prepare import Job, place, prepare, put_batch
+from hal.run.prepare import Job, feeding, place, prepare
 from hal.run.record import DeviceFacts
 from hal.run.session import classified
 from hal.run.step import Step, inference, trained_names
@@ -67,8 +68,8 @@ def bench(config: BenchConfig) -> Bench:
     if out is not None:
         make_folder(out.parent)
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
-    with classified(job.backend):
-        steps = {name: _stepper(each, config) for name, each in jobs.items()}
+    with classified(job.backend), contextlib.ExitStack() as feeds:
+        steps = {name: _stepper(each, config, feeds) for name, each in jobs.items()}
         found = _measured(job, steps["plan"], settings) if len(jobs) == 1 else _compared(jobs, steps, settings)
     if out is not None:
         write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
@@ -108,9 +109,9 @@ def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]]
     )
 
 
-def _stepper(job: Job, config: BenchConfig) -> Callable[[], object]:
+def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack) -> Callable[[], object]:
     """A function that runs one whole step, from the next batch to the updated parameters or the outputs."""
-    feed = job.backend.prefetch(_forever(job, config.seed), lambda b: put_batch(job, b), job.device)
+    feed = feeds.enter_context(feeding(job, _forever(job, config.seed)))
     run = _training(job, config.seed) if config.mode == "train" else _inferring(job, config.seed)
 
     def step() -> object:

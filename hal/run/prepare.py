@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +20,7 @@ from hal.plan import Plan
 from hal.types import Array, Tree
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["Job", "axes_of", "pick_device", "place", "prepare", "put_batch"]
+__all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_batch"]
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,13 @@ def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
     return {
         name: job.backend.from_host(x, job.device, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()
     }
+
+
+@contextlib.contextmanager
+def feeding(job: Job, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Iterator[dict[str, Array]]]:
+    """Batches on the device, read ahead of their use; whatever reads ahead ends with the block."""
+    with contextlib.closing(job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device)) as feed:
+        yield feed
 
 
 def place(job: Job, values: Tree, specs: Any) -> Tree:

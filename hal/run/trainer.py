@@ -21,7 +21,7 @@ from hal.run.cache import Features
 from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
 from hal.run.precision import cast_inputs, cast_params, initial_scale
-from hal.run.prepare import Job, place, put_batch
+from hal.run.prepare import Job, feeding, place, put_batch
 from hal.run.record import Epoch
 from hal.run.step import Step, evaluation, trained_names
 from hal.tensor.optimizers import Optimizer, Slots
@@ -140,7 +140,7 @@ class Trainer:
             if found is not None and set(found) == {"step", *Slots[self.optimizer_name]}:
                 continue
             if found is not None:
-                self.observer.note(f"optimizer={self.optimizer_name} starts anew: the checkpoint is of another optimizer")
+                self.observer.note(f"optimizer={self.optimizer_name} starts anew: the checkpoint is of another one")
             self.carry["optimizers"][objective.name] = self.optimizer.init(self._trained(objective))
         step = Step(
             job.backend,
@@ -209,26 +209,26 @@ class Trainer:
             at.seconds = started + time.perf_counter() - began
             at.sums = self._checked(totals())
 
-        feed = job.backend.prefetch(host, lambda b: put_batch(job, b), job.device)
-        for arrays in feed:
-            lr = self._lr(phase, first)
-            self.carry, metrics = step(self.carry, arrays, _fold(self.key, at.step), lr)
-            sums = {name: sums[name] + value if name in sums else value for name, value in metrics.items()}
-            at.step += 1
-            at.step_in_epoch += 1
-            self.observer.step(at.epoch + 1, at.step_in_epoch, self.per_epoch, batch, means)
-            last = at.step_in_epoch == self.per_epoch
-            due = self.config.checkpoint is not None and at.step % self.config.checkpoint == 0
-            if last:
-                continue
-            if self._finished():
-                break
-            if interrupt.asked or due:
-                settle()
-                self._save()
-                if interrupt.asked:
-                    return False
-                started, began = at.seconds, time.perf_counter()
+        with feeding(job, host) as feed:
+            for arrays in feed:
+                lr = self._lr(phase, first)
+                self.carry, metrics = step(self.carry, arrays, _fold(self.key, at.step), lr)
+                sums = {name: sums[name] + value if name in sums else value for name, value in metrics.items()}
+                at.step += 1
+                at.step_in_epoch += 1
+                self.observer.step(at.epoch + 1, at.step_in_epoch, self.per_epoch, batch, means)
+                last = at.step_in_epoch == self.per_epoch
+                due = self.config.checkpoint is not None and at.step % self.config.checkpoint == 0
+                if last:
+                    continue
+                if self._finished():
+                    break
+                if interrupt.asked or due:
+                    settle()
+                    self._save()
+                    if interrupt.asked:
+                        return False
+                    started, began = at.seconds, time.perf_counter()
         settle()
         return True
 
@@ -277,11 +277,12 @@ class Trainer:
         job = self.job
         sums: dict[str, Array] = {}
         host = batches(data, job.plan.batch, seed=0, epoch=0, shuffle=False, drop_last=False)
-        for arrays in job.backend.prefetch(host, lambda b: put_batch(job, b), job.device):
-            found = evaluate(self.carry["params"], self.carry["state"], arrays)
-            if not found:
-                return {}
-            sums = {name: sums[name] + value if name in sums else value for name, value in found.items()}
+        with feeding(job, host) as feed:
+            for arrays in feed:
+                found = evaluate(self.carry["params"], self.carry["state"], arrays)
+                if not found:
+                    return {}
+                sums = {name: sums[name] + value if name in sums else value for name, value in found.items()}
         return {name: float(job.backend.to_host(value)) / len(data) for name, value in sums.items()}
 
     def _view(self, split: Split) -> View:

@@ -290,7 +290,7 @@ class TrainingChecks(ConformanceBase):
         assert list(backend.prefetch(iter([]), put, device)) == []
         abandoned = iter(backend.prefetch(iter(batches), put, device))
         next(abandoned)
-        abandoned.close()  # type: ignore[attr-defined]
+        abandoned.close()
 
     def test_prefetch_raises(self, backend: Backend, device: Device) -> None:
         """What reading raises reaches the consumer, after the batches before it."""
