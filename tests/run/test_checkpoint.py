@@ -238,6 +238,64 @@ def test_a_save_that_is_killed_leaves_whole_checkpoints(tmp_path):
     assert all(re.fullmatch(r"step-\d{9}", name) for name in names)
 
 
+_AT_EACH_CALL = """
+import os, shutil, sys
+from pathlib import Path
+import numpy as np
+from hal.run.checkpoint import Checkpoint, load, save
+
+folder, step, calls = Path(sys.argv[1]), int(sys.argv[2]), 0
+made = lambda step: Checkpoint(step, {"params": {"x": np.full(50, step, np.float32)}}, {})
+
+def stop(event, args):
+    global calls
+    if event.startswith(("open", "os.", "shutil.")):
+        calls -= 1
+        if calls == 0:
+            os.kill(os.getpid(), 9)
+
+ended = 0
+for last_call in range(1, 200):
+    shutil.rmtree(folder, ignore_errors=True)
+    for before in (3, 6, 9):
+        save(folder, made(before))
+    child = os.fork()
+    if child == 0:
+        calls = last_call
+        sys.addaudithook(stop)
+        save(folder, made(step))
+        os._exit(0)
+    status = os.waitpid(child, 0)[1]
+    found = [load(path) for path in sorted(folder.glob("step-*"))]
+    assert found, "there is always one"
+    assert all(f.path.name == f"step-{f.step:09d}" for f in found)
+    assert all(float(f.carry["params"]["x"][0]) == f.step for f in found)
+    if status == 0:
+        ended = last_call
+        break
+print(ended, *sorted(path.name for path in folder.iterdir()))
+"""
+
+
+@pytest.mark.parametrize(
+    ("step", "left"), [(12, [9, 12]), (9, [6, 9]), (7, [6, 7])], ids=["onwards", "the same again", "back"]
+)
+def test_a_save_may_be_killed_before_each_of_its_system_calls(step, left, tmp_path):
+    script = tmp_path / "killed.py"
+    script.write_text(_AT_EACH_CALL)
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path / "checkpoints"), str(step)],
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    calls, *names = done.stdout.split()
+    assert int(calls) > 8
+    assert names == [f"step-{number:09d}" for number in left]
+
+
 def test_leftovers_are_no_checkpoints(tmp_path):
     save(tmp_path / "checkpoints", made(1))
     part = tmp_path / "checkpoints" / f".step-000000007.{os.getpid() + 1}.part"
