@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveInt
 
 from hal import nn, ops
 from hal.data import Dataset, Wanted
@@ -17,8 +17,8 @@ __all__ = ["CNN"]
 class CNNConfig(nn.ModelConfig):
     """Keys of the cnn."""
 
-    filters: tuple[int, ...] = Field(
-        default=(32, 64, 64), description="filters of each 3x3 convolution, pooling between them"
+    filters: tuple[PositiveInt, ...] = Field(
+        default=(32, 64, 64), min_length=1, description="filters of each 3x3 convolution, pooling between them"
     )
     dense: int = Field(default=64, ge=1, description="units of the dense layer before the classes")
     size: int = Field(default=28, ge=10, description="height and width that images are resized to")

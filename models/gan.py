@@ -22,7 +22,7 @@ _AT_ONCE = 128
 class GANConfig(nn.ModelConfig):
     """Keys of the gan."""
 
-    size: int = Field(default=28, ge=8, description="height and width of the images, a multiple of 4")
+    size: int = Field(default=28, ge=20, description="height and width of the images, a multiple of 4")
     channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
     noise: int = Field(default=100, ge=1, description="numbers that an image is made from")
     width: int = Field(
@@ -125,6 +125,10 @@ class GAN(nn.Model):
         """Images (batch, size, size, channels) in [0, 1] from noise (batch, noise)."""
         images, _ = self.generator.apply(params["generator"], state["generator"], inputs)
         return (images + 1) / 2
+
+    def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
+        """Noise (batch, noise): images are made from it, not from images."""
+        return np.random.default_rng(0).standard_normal((len(inputs), self.config.noise)).astype(np.float32)
 
     def epoch_end(self, view: nn.View) -> nn.Report:
         """A grid of samples, and the Fréchet distance to held-out images where they have classes to learn from."""

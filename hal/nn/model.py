@@ -201,6 +201,10 @@ class Model(abc.ABC):
     def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """Inference: outputs (batch, ...) for inputs (batch, ...)."""
 
+    def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
+        """What :meth:`predict` takes where it is measured: the data's inputs, unless a model starts from others."""
+        return inputs
+
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Numbers for each sample of a validation batch, (batch,) each; their means are reported."""
         return {}

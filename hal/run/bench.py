@@ -130,7 +130,9 @@ def _forever(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
         )
     epoch = 0
     while True:
-        yield from batches(data, job.plan.batch, seed=seed, epoch=epoch)
+        for batch in batches(data, job.plan.batch, seed=seed, epoch=epoch):
+            inputs = batch["inputs"]
+            yield batch if job.workload.mode == "train" else {"inputs": job.model.inference_inputs(inputs)}
         epoch += 1
 
 

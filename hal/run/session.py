@@ -85,7 +85,9 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
     if (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
         raise ConfigError(
             f"out={folder} holds a run already, which stays as it is",
-            fix=f"choose another out=, or go on with it: resume={folder}",
+            fix=f"choose another out=, or go on with it: resume={folder}"
+            if (folder / "checkpoints").is_dir()
+            else "it stopped before its first checkpoint: choose another out=, or remove the folder",
         )
     with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt() as interrupt:
         return _Session(job, config, folder, watch).run(resume, interrupt)
@@ -218,6 +220,9 @@ def classified(backend: Backend) -> Iterator[None]:
         raise
     except Exception as error:
         named = backend.classify(error)
+        if named is None and isinstance(error, OSError):
+            where = f" {error.filename}" if error.filename else ""
+            named = RunError(f"cannot read or write{where}: {error.strerror}", fix="check the disk's space and rights")
         if named is None:
             raise
         raise named from error

@@ -112,6 +112,8 @@ class Step:
             grads = optree.tree_map(lambda g: g / scale["factor"], grads)
             finite = all_finite(grads)
             skip, scale = ops.logical_not(finite), next_scale(scale, finite)
+            # Statistics of a pass that overflowed are as worthless as its gradients.
+            state = optree.tree_map(lambda now, before: ops.where(skip, before, now), state, carry["state"])
         if self.clip is not None:
             grads = _clipped(grads, self.clip)
         new, optimizer_state = self.optimizer.update(grads, carry["optimizers"][objective.name], trained, lr, skip=skip)

@@ -79,13 +79,25 @@ def test_requests_that_are_wrong(words, said, fix, here):
     assert list(here.rglob("record.json")) == [], "nothing was run"
 
 
-@pytest.mark.xfail(
-    reason="the gan takes sizes from 8, its judge from 18: found when the judge is made, after the folder"
-)
 def test_a_judge_that_does_not_fit(here):
     result = command("run", "model=gan", "model.size=16", "data=synthetic:40", "batch=8")
     assert result.exit_code == 2
     assert list(here.iterdir()) == []
+
+
+def test_a_layer_without_filters(here):
+    result = command("run", "model=cnn", "model.filters=[8,0]", "data=synthetic:40", "batch=8")
+    assert result.exit_code == 2
+    assert "model.filters.1=0" in result.stderr
+    assert list(here.iterdir()) == []
+
+
+def test_a_disk_that_is_full(here, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device", "runs/a/checkpoints")
+
+    monkeypatch.setattr("hal.run.checkpoint.save", full)
+    fails(*pairs(CNN), "out=full", status=1, said="No space left on device", fix="disk")
 
 
 def test_augmentation_of_what_is_no_image():

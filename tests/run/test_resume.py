@@ -10,6 +10,7 @@ import pytest
 from run_helpers import CNN, SignalAt, Watching, assert_same_end, command, flat, last, train
 
 import hal
+from hal.data import batches
 from hal.errors import ConfigError, NotFoundError
 from hal.run.checkpoint import load
 
@@ -155,6 +156,20 @@ def test_equal_runs_are_equal_and_seeds_differ(whole, tmp_path):
     train(tmp_path / "other", base=RUNS["cnn"], seed=1)
     with pytest.raises(AssertionError, match="differs"):
         assert_same_end(whole("cnn"), tmp_path / "other")
+
+
+def test_each_epoch_is_in_an_order_of_its_own(tmp_path, monkeypatch):
+    asked = []
+
+    def spied(*args, shuffle=True, **keys):
+        if shuffle:
+            asked.append((keys["seed"], keys["epoch"], keys["start"]))
+        return batches(*args, shuffle=shuffle, **keys)
+
+    monkeypatch.setattr("hal.run.trainer.batches", spied)
+    train(tmp_path / "run", SignalAt(6), seed=3, epochs=3)
+    go_on(tmp_path / "run")
+    assert asked == [(3, 0, 0), (3, 1, 0), (3, 1, 2), (3, 2, 0)]
 
 
 def test_numbers_without_axes_stay_so(whole):
