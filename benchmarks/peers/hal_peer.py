@@ -1,0 +1,54 @@
+"""hal, as ``hal run`` trains: its data set, its prefetching thread, its step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import optree
+
+from benchmarks.peers import Peer
+from benchmarks.task import HYPER, LR, Task
+from hal import __version__, ops
+from hal.data import batches
+from hal.run.precision import initial_scale
+from hal.run.prepare import feeding, place
+from hal.run.step import Step
+
+__all__ = ["serve"]
+
+
+def serve(task: Task, use: Callable[[Peer], None]) -> None:
+    """See :mod:`benchmarks.peers`."""
+    job = task.job()
+    backend, device = job.backend, job.device
+
+    def endless() -> Iterator[dict[str, np.ndarray]]:
+        epoch = 0
+        while True:
+            yield from batches(job.split.train, task.batch, seed=task.seed, epoch=epoch)
+            epoch += 1
+
+    phase = job.model.phases(1)[0]
+    optimizer = backend.optimizer("adamw", HYPER)
+    run = Step(backend, job.model, phase, job.plan, optimizer, job.params).build()
+    params, state = job.model.initial(task.seed)
+    placed = place(job, params, job.params)
+    carry: dict[str, Any] = {
+        "params": placed,
+        "state": place(job, state, job.state),
+        "optimizers": {objective.name: optimizer.init(placed) for objective in phase.objectives},
+        "scale": place(job, initial_scale(job.plan.precision), {}),
+    }
+    key, done = backend.rng(task.seed, device), 0
+    count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(placed))
+    with backend.applied(job.plan, device), feeding(job, endless()) as feed:
+
+        def step() -> Any:
+            nonlocal carry, done
+            carry, metrics = run(carry, next(feed), ops.fold_in(key, done), LR)
+            done += 1
+            return metrics["loss"]
+
+        use(Peer(step, count, {"hal": __version__, **backend.versions()}))
