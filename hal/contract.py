@@ -182,10 +182,18 @@ class Backend(abc.ABC):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
+        *,
+        waits: bool = True,
     ) -> Generator[Tree, None, None]:
         """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute.
 
         Whoever iterates closes the generator; that ends whatever reads ahead.
+
+        Args:
+            batches: host batches.
+            put: takes one to the device.
+            device: where to.
+            waits: whether the batches wait for a disk; if not, reading ahead in a thread hides nothing but copies.
         """
         for batch in batches:
             yield put(batch)

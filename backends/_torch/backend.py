@@ -135,8 +135,13 @@ class TorchBackend(Backend):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
+        *,
+        waits: bool = True,
     ) -> Generator[Tree, None, None]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
+        if self.device_type == "cpu" and not waits:
+            yield from map(put, batches)
+            return
         copies = _CopyStream(self._torch_device(device))
         ready: queue.Queue[tuple[str, Any]] = queue.Queue(_QUEUED_BATCHES)
         stop = threading.Event()
@@ -192,7 +197,8 @@ class TorchBackend(Backend):
                 switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
             yield
         finally:
-            torch.set_num_threads(threads)
+            if plan.threads is not None:
+                torch.set_num_threads(threads)
             for switch, value in zip(switches, before, strict=True):
                 switch.fp32_precision = value
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from typing import ClassVar
 
 from hal.backends._torch import TorchBackend
 from hal.backends._torch.build import Build, read_build
 from hal.backends.cpu.decisions import availability, describe
+from hal.backends.cpu.heap import kept_heap
 from hal.backends.cpu.host import Host, read_host
 from hal.backends.cpu.memory import forget_peak, resident_memory
 from hal.backends.cpu.telemetry import CpuReader
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
 from hal.hardware import Device
+from hal.plan import Plan
 
 __all__ = ["CpuBackend"]
 
@@ -55,6 +59,12 @@ class CpuBackend(TorchBackend):
     def reset_peak_memory(self, device: Device) -> None:
         """Let Linux forget the peak of this process."""
         forget_peak()
+
+    @contextlib.contextmanager
+    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+        """PyTorch's settings as the plan says, and a heap that keeps what a step frees."""
+        with super().applied(plan, device), kept_heap():
+            yield
 
     def telemetry(self, device: Device) -> Telemetry:
         """The processor's counters."""

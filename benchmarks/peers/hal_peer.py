@@ -1,4 +1,4 @@
-"""hal, as ``hal run`` trains: its data set, its prefetching thread, its step."""
+"""hal, as ``hal run`` trains: its data set, its data path, its step."""
 
 from __future__ import annotations
 

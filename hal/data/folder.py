@@ -40,6 +40,8 @@ class FolderDataset(Dataset):
         class_names: names of the folders.
     """
 
+    waits = True
+
     def __init__(
         self, name: str, paths: Sequence[Path], labels: np.ndarray, wanted: Wanted, class_names: Sequence[str]
     ) -> None:

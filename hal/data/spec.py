@@ -67,6 +67,7 @@ class Dataset(abc.ABC):
         vocabulary: for text the character of each id; empty otherwise.
         inputs: shape and dtype of one input.
         labels: shape and dtype of one label; None without labels.
+        waits: whether taking samples waits for a disk or decodes files, so that reading ahead pays.
     """
 
     name: str
@@ -75,6 +76,7 @@ class Dataset(abc.ABC):
     vocabulary: str
     inputs: Field
     labels: Field | None
+    waits: bool = False
 
     @abc.abstractmethod
     def __len__(self) -> int:

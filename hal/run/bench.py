@@ -68,8 +68,8 @@ def bench(config: BenchConfig) -> Bench:
     if out is not None:
         make_folder(out.parent)
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
-    with classified(job.backend), contextlib.ExitStack() as feeds:
-        steps = {name: _stepper(each, config, feeds) for name, each in jobs.items()}
+    with classified(job.backend), job.backend.applied(job.plan, job.device), contextlib.ExitStack() as feeds:
+        steps = {name: _stepper(each, config, feeds, switch=len(jobs) > 1) for name, each in jobs.items()}
         found = _measured(job, steps["plan"], settings) if len(jobs) == 1 else _compared(jobs, steps, settings)
     if out is not None:
         write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
@@ -109,16 +109,26 @@ def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]]
     )
 
 
-def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack) -> Callable[[], object]:
-    """A function that runs one whole step, from the next batch to the updated parameters or the outputs."""
-    feed = feeds.enter_context(feeding(job, _forever(job, config.seed)))
+def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, switch: bool) -> Callable[[], object]:
+    """A function that runs one whole step, from the next batch to the updated parameters or the outputs.
+
+    Args:
+        job: what runs under which plan.
+        config: training or inference.
+        feeds: closes the data path at the end.
+        switch: steps of another plan come between, so each sets what its plan asks for.
+    """
+    feed = feeds.enter_context(feeding(job, _forever(job, config.seed), waits=job.split.train.waits))
     run = _training(job, config.seed) if config.mode == "train" else _inferring(job, config.seed)
 
     def step() -> object:
+        return run(next(feed))
+
+    def step_under_plan() -> object:
         with job.backend.applied(job.plan, job.device):
             return run(next(feed))
 
-    return step
+    return step_under_plan if switch else step
 
 
 def _forever(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:

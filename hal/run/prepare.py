@@ -106,9 +106,12 @@ def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
 
 
 @contextlib.contextmanager
-def feeding(job: Job, batches: Iterable[Mapping[str, np.ndarray]]) -> Iterator[Iterator[dict[str, Array]]]:
+def feeding(
+    job: Job, batches: Iterable[Mapping[str, np.ndarray]], *, waits: bool = False
+) -> Iterator[Iterator[dict[str, Array]]]:
     """Batches on the device, read ahead of their use; whatever reads ahead ends with the block."""
-    with contextlib.closing(job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device)) as feed:
+    feed = job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device, waits=waits)
+    with contextlib.closing(feed):
         yield feed
 
 

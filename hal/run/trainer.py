@@ -209,7 +209,7 @@ class Trainer:
             at.seconds = started + time.perf_counter() - began
             at.sums = self._checked(totals())
 
-        with feeding(job, host) as feed:
+        with feeding(job, host, waits=data.waits) as feed:
             for arrays in feed:
                 lr = self._lr(phase, first)
                 self.carry, metrics = step(self.carry, arrays, _fold(self.key, at.step), lr)
@@ -277,7 +277,7 @@ class Trainer:
         job = self.job
         sums: dict[str, Array] = {}
         host = batches(data, job.plan.batch, seed=0, epoch=0, shuffle=False, drop_last=False)
-        with feeding(job, host) as feed:
+        with feeding(job, host, waits=data.waits) as feed:
             for arrays in feed:
                 found = evaluate(self.carry["params"], self.carry["state"], arrays)
                 if not found:

@@ -65,7 +65,7 @@ class TestProcessors:
     def test_plans(self, name):
         (device,) = describe(processor(name), "DEFAULT")
         for precision in ("fp32", "bf16", "fp16"):
-            assert Plan(precision=precision, threads=2).resolve(device).layout == "nchw"
+            assert Plan(precision=precision, threads=2).resolve(device).layout == "nhwc"
         assert Plan(layout="nhwc", precision="bf16").resolve(device).layout == "nhwc"
         with pytest.raises(UnsupportedError, match="precision=tf32 is not supported on cpu:0") as raised:
             Plan(precision="tf32").resolve(device)

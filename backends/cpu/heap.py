@@ -1,0 +1,61 @@
+"""Lets glibc keep memory that a training step frees, since the next step asks for as much again.
+
+By default glibc hands large blocks back to the kernel when they are freed; the next step then pays for thousands of
+page faults. docs/decisions/0002 has what was measured.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+__all__ = ["kept_heap"]
+
+# mallopt(3)
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_BYTES, _LARGEST_MMAP_BYTES = 1 << 30, 32 << 20
+_DEFAULT_BYTES = 128 << 10
+
+_lock = threading.Lock()
+_depth = 0
+
+
+@functools.cache
+def _glibc() -> Any | None:
+    """The C library, if it is glibc."""
+    try:
+        library = ctypes.CDLL(None)
+        library.gnu_get_libc_version  # noqa: B018 - AttributeError tells musl and macOS
+    except (AttributeError, OSError, TypeError):
+        return None
+    return library
+
+
+@contextlib.contextmanager
+def kept_heap() -> Iterator[None]:
+    """Keep freed memory within; may be nested. Other C libraries are left alone.
+
+    glibc cannot say what its thresholds were: afterwards they are the documented defaults.
+    """
+    global _depth  # noqa: PLW0603 - the heap is the process's, and so is the count of those who want it kept
+    library = _glibc()
+    if library is None:
+        yield
+        return
+    with _lock:
+        _depth += 1
+        if _depth == 1:
+            library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+            library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_BYTES)
+    try:
+        yield
+    finally:
+        with _lock:
+            _depth -= 1
+            if _depth == 0:
+                library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_BYTES)
+                library.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_BYTES)
