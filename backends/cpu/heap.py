@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -18,7 +19,9 @@ __all__ = ["kept_heap"]
 # mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _KEPT_BYTES, _LARGEST_MMAP_BYTES = 1 << 30, 32 << 20
-_DEFAULT_BYTES = 128 << 10
+# Where glibc's own adjustment ends in a process that frees large blocks: what it was before cannot be asked for.
+_ADJUSTED_BYTES = 2 * _LARGEST_MMAP_BYTES
+_CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
 
 _lock = threading.Lock()
 _depth = 0
@@ -26,7 +29,9 @@ _depth = 0
 
 @functools.cache
 def _glibc() -> Any | None:
-    """The C library, if it is glibc."""
+    """The C library, if it is glibc and the user has not tuned its heap."""
+    if any(name in os.environ for name in _CHOSEN_BY_USER) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
+        return None
     try:
         library = ctypes.CDLL(None)
         library.gnu_get_libc_version  # noqa: B018 - AttributeError tells musl and macOS
@@ -37,9 +42,10 @@ def _glibc() -> Any | None:
 
 @contextlib.contextmanager
 def kept_heap() -> Iterator[None]:
-    """Keep freed memory within; may be nested. Other C libraries are left alone.
+    """Keep freed memory within; may be nested.
 
-    glibc cannot say what its thresholds were: afterwards they are the documented defaults.
+    Other C libraries are left alone, and so is a heap that the user tuned by the environment. glibc cannot say what its
+    thresholds were; afterwards they are those that it would have moved to by itself.
     """
     global _depth  # noqa: PLW0603 - the heap is the process's, and so is the count of those who want it kept
     library = _glibc()
@@ -49,13 +55,12 @@ def kept_heap() -> Iterator[None]:
     with _lock:
         _depth += 1
         if _depth == 1:
-            library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
             library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_BYTES)
+            library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
     try:
         yield
     finally:
         with _lock:
             _depth -= 1
             if _depth == 0:
-                library.mallopt(_M_TRIM_THRESHOLD, _DEFAULT_BYTES)
-                library.mallopt(_M_MMAP_THRESHOLD, _DEFAULT_BYTES)
+                library.mallopt(_M_TRIM_THRESHOLD, _ADJUSTED_BYTES)
