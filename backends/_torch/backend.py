@@ -92,7 +92,7 @@ class TorchBackend(Backend):
                     if loss.requires_grad
                     else [torch.zeros_like(leaf) for leaf in leaves]  # no parameter takes part
                 )
-            aux = optree.tree_map(lambda a: a.detach() if isinstance(a, torch.Tensor) else a, aux)
+            aux = optree.tree_map(_constant, aux)
             return (loss.detach(), aux), structure.unflatten(gradients)
 
         return differentiate
@@ -264,6 +264,13 @@ def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
         return torch.from_numpy(np.empty((0,), dtype)).dtype
     except TypeError as error:
         raise UnsupportedError(f"torch has no dtype {dtype}") from error
+
+
+def _constant(value: Any) -> Any:
+    """A result that no gradient flows into any more."""
+    import torch
+
+    return value.detach() if isinstance(value, torch.Tensor) and value.requires_grad else value
 
 
 def _tf32_switches() -> list[Any]:

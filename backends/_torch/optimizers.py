@@ -45,7 +45,7 @@ class _Fused(Optimizer):
     def update(
         self, grads: Tree, state: dict[str, Tree], params: Tree, lr: float, *, skip: Tensor | None = None
     ) -> tuple[Tree, dict[str, Tree]]:
-        leaves = optree.tree_leaves(params)
+        leaves, structure = optree.tree_flatten(params)
         slots = [_aligned(optree.tree_leaves(state[slot]), leaves) for slot in Slots[self.name]]
         found_inf = None if skip is None else skip.to(torch.float32)
         grad_scale = None if skip is None else torch.ones((), device=leaves[0].device)
@@ -89,7 +89,6 @@ class _Fused(Optimizer):
             )
         if found_inf is not None:
             step.sub_(found_inf)
-        structure = optree.tree_structure(params)
         new = {slot: structure.unflatten(arrays) for slot, arrays in zip(Slots[self.name], slots, strict=True)}
         return params, {"step": step, **new}
 
