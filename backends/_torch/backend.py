@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import optree
 
+from hal.backends._torch.build import Build, read_build
 from hal.contract import Backend, MemoryUse
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
@@ -44,6 +45,11 @@ class TorchBackend(Backend):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
+
+    @functools.cached_property
+    def _build(self) -> Build | None:
+        """The PyTorch that is installed; None: none is."""
+        return read_build()
 
     def _torch_device(self, device: Device) -> torch.device:
         import torch

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from hal.backends._torch import TorchBackend
-from hal.backends._torch.build import Build, read_build
 from hal.backends.cpu.decisions import availability, describe
 from hal.backends.cpu.heap import kept_heap
 from hal.backends.cpu.host import Host, read_host
@@ -27,10 +26,6 @@ class CpuBackend(TorchBackend):
     name: ClassVar[str] = "cpu"
     priority: ClassVar[int] = 0
     device_type: ClassVar[str] = "cpu"
-
-    @functools.cached_property
-    def _build(self) -> Build | None:
-        return read_build()
 
     @functools.cached_property
     def _host(self) -> Host:

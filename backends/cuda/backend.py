@@ -7,7 +7,6 @@ import os
 from typing import ClassVar
 
 from hal.backends._torch import TorchBackend
-from hal.backends._torch.build import Build, read_build
 from hal.backends.cuda.decisions import availability, describe, mig_profile
 from hal.backends.cuda.host import Host, read_host
 from hal.backends.cuda.telemetry import NvmlReader
@@ -23,10 +22,6 @@ class CudaBackend(TorchBackend):
     name: ClassVar[str] = "cuda"
     priority: ClassVar[int] = 10
     device_type: ClassVar[str] = "cuda"
-
-    @functools.cached_property
-    def _build(self) -> Build | None:
-        return read_build()
 
     @functools.cached_property
     def _host(self) -> Host:

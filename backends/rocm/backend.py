@@ -7,7 +7,6 @@ import os
 from typing import ClassVar
 
 from hal.backends._torch import TorchBackend
-from hal.backends._torch.build import Build, read_build
 from hal.backends.rocm.decisions import availability, describe
 from hal.backends.rocm.host import Host, read_host
 from hal.backends.rocm.telemetry import AmdSmiReader
@@ -23,10 +22,6 @@ class RocmBackend(TorchBackend):
     name: ClassVar[str] = "rocm"
     priority: ClassVar[int] = 10
     device_type: ClassVar[str] = "cuda"
-
-    @functools.cached_property
-    def _build(self) -> Build | None:
-        return read_build()
 
     @functools.cached_property
     def _host(self) -> Host:
