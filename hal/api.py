@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from hal import registry
 from hal.contract import Available, Unavailable
+from hal.errors import UnavailableError
 from hal.hardware import Device
 
 if TYPE_CHECKING:
@@ -34,7 +35,11 @@ def devices() -> tuple[Seen, ...]:
     """What each registered backend sees, or why it sees nothing and what fixes that."""
     found = []
     for name in registry.names():
-        backend = registry.backend(name)
+        try:
+            backend = registry.backend(name)
+        except UnavailableError as error:
+            found.append(Seen(name, Unavailable(error.message, error.fix or ""), ()))
+            continue
         state = backend.probe()
         found.append(Seen(name, state, tuple(backend.devices()) if isinstance(state, Available) else ()))
     return tuple(found)

@@ -100,7 +100,7 @@ class PlanKeys(_Keys):
     compile: Compile | None = Field(default=None, description="how much the framework compiles: eager, default or max")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the framework; unset: its own choice")
     parallel: str | None = Field(
-        default=None, description="processes or devices to spread over: none, or for example dp=2"
+        default=None, description="devices to spread over; no backend offers more than none yet"
     )
     accumulate: int | None = Field(
         default=None, ge=1, description="parts that a batch is split into, gradients averaged"

@@ -41,6 +41,7 @@ class Capabilities:
         compile: values of the plan key ``compile`` that the backend offers, the default first.
         parallel: values of the plan key ``parallel`` that the backend offers, the default first.
         threads: whether the plan key ``threads`` has a meaning here.
+        values: false where shapes are computed alone, so that nothing can be trained or measured.
     """
 
     precisions: Mapping[PrecisionName, Precision]
@@ -48,6 +49,7 @@ class Capabilities:
     compile: tuple[str, ...] = ("eager",)
     parallel: tuple[str, ...] = ("none",)
     threads: bool = False
+    values: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))

@@ -32,7 +32,7 @@ class Plan(BaseModel):
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of the framework; unset: the framework's choice"
     )
-    parallel: str = Field(default="none", description="processes or devices to spread over: none, or for example dp=2")
+    parallel: str = Field(default="none", description="devices to spread over; no backend offers more than none yet")
     accumulate: int = Field(default=1, ge=1, description="parts that a batch is split into, their gradients averaged")
 
     @field_validator("parallel")
@@ -60,7 +60,7 @@ class Plan(BaseModel):
             raise UnsupportedError(
                 f"precision={self.precision} is not supported on {device} ({device.name}, {device.arch})"
                 + (f": {entry.note}" if entry and entry.note else ""),
-                fix=f"it supports: {', '.join(can.supported_precisions())}",
+                fix=f"it supports: {', '.join(can.supported_precisions()) or 'nothing'}",
             )
         layout = can.layouts[0] if self.layout == "auto" else self.layout
         self._require(device, "layout", layout, can.layouts)

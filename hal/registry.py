@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 from importlib.metadata import entry_points
@@ -26,6 +27,7 @@ def backend(name: str) -> Backend:
 
     Raises:
         ConfigError: no backend is registered under that name, or what is registered is no backend.
+        UnavailableError: its package cannot be imported.
     """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
@@ -34,7 +36,13 @@ def backend(name: str) -> Backend:
             f"backend={name} is not registered" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"registered: {', '.join(sorted(points))}",
         )
-    cls = points[name].load()
+    try:
+        cls = points[name].load()
+    except Exception as error:  # somebody else's package: whatever it raises, the other backends go on
+        raise UnavailableError(
+            f"backend={name} cannot be loaded: {type(error).__name__}: {error}",
+            fix=f"reinstall or remove the package that registers it: {points[name].value}",
+        ) from error
     if not (isinstance(cls, type) and issubclass(cls, Backend)):
         raise ConfigError(f"entry point {name} in {GROUP} is {cls!r}, not a subclass of hal.contract.Backend")
     return cls()
@@ -58,11 +66,15 @@ def select(name: str = "auto", index: int | None = None) -> Device:
     """A device by backend name and position; ``auto`` takes the available backend of the highest priority.
 
     Raises:
-        ConfigError: no such backend, or no device of that index.
-        UnavailableError: the backend cannot run here.
+        ConfigError: no such backend.
+        UnavailableError: the backend cannot run here, or has no device of that index.
     """
     if name == "auto":
-        candidates = sorted((backend(n) for n in names()), key=lambda b: (-b.priority, b.name))
+        loaded = []
+        for each in names():
+            with contextlib.suppress(UnavailableError):  # `hal devices` tells of it
+                loaded.append(backend(each))
+        candidates = sorted(loaded, key=lambda b: (-b.priority, b.name))
         for candidate in candidates:
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
                 return select(candidate.name, index)

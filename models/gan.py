@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, field_validator
 
 from hal import nn, ops
 from hal.data import Dataset, Wanted
+from hal.errors import DataError
 from hal.models.cnn import CNN
 from hal.types import Array, Tree
 
@@ -46,6 +48,7 @@ class GAN(nn.Model):
     Config = GANConfig
     defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=30, lr=2e-4, batch=64, optimizer="adam", hyper={"beta1": 0.5})
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("frechet_distance", "min")
+    supervised: ClassVar[bool] = False
     auxiliaries: ClassVar[Mapping[str, nn.Auxiliary]] = {"judge": nn.Auxiliary(CNN, epochs=8)}
 
     def __init__(self, config: GANConfig, data: Dataset) -> None:
@@ -135,8 +138,7 @@ class GAN(nn.Model):
         grid = self.config.grid
         fixed = np.random.default_rng(0).standard_normal((grid * grid, self.config.noise)).astype(np.float32)
         images = view.call(self.predict, view.params, view.state, fixed)
-        path = view.directory / f"samples-{view.epoch:04d}.png"
-        _save_grid(images, grid, path)
+        path = view.write(f"samples-{view.epoch:04d}.png", _grid_png(images, grid))
         if "judge" not in view.auxiliary:
             return nn.Report(files=(path,))
         return nn.Report({"frechet_distance": self._distance(view)}, files=(path,))
@@ -163,6 +165,8 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     |mean_a - mean_b|² + trace(C_a + C_b - 2 (C_a C_b)^(1/2)), as in Heusel et al., arXiv 1706.08500. The trace of the
     root is the sum of the roots of the eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is symmetric.
     """
+    if min(len(a), len(b)) < 2:
+        raise DataError(f"a Fréchet distance needs two samples or more of each, and got {len(a)} and {len(b)}")
     a, b = a.astype(np.float64), b.astype(np.float64)
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     values, vectors = np.linalg.eigh(cov_a)
@@ -172,11 +176,13 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     return float(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
 
 
-def _save_grid(images: np.ndarray, grid: int, path: Any) -> None:
-    """Write (grid * grid, height, width, channels) in [0, 1] as one picture."""
+def _grid_png(images: np.ndarray, grid: int) -> bytes:
+    """(grid * grid, height, width, channels) in [0, 1] as one picture."""
     from PIL import Image
 
     _, height, width, channels = images.shape
     tiles = images.reshape(grid, grid, height, width, channels).transpose(0, 2, 1, 3, 4)
     pixels = (tiles.reshape(grid * height, grid * width, channels).clip(0, 1) * 255).round().astype(np.uint8)
-    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(path)
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(content, format="PNG")
+    return content.getvalue()

@@ -132,8 +132,7 @@ class RNN(nn.Model):
             written.append(int(rng.choice(len(p), p=p / p.sum())))
             ids = np.array([[written[-1]]], ids.dtype)
         said = "".join(self.vocabulary[i] for i in written)
-        path = view.directory / "sample.txt"
-        path.write_text(said, encoding="utf-8")
+        path = view.write("sample.txt", said.encode())
         entropy = bigram_entropy(view.split.validation)
         text = f"prompt: {said[:prompt]!r}\n{said[prompt:]}" if self.config.sample else ""
         return nn.Report({"bigram_entropy": entropy}, text, (path,))

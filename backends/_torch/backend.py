@@ -123,8 +123,9 @@ class TorchBackend(Backend):
             keys = [a for a in args if isinstance(a, Key)]
             if not keys:
                 return compiled(*args)
-            devices: list[int] | None = [] if self.device_type == "cpu" else None
-            with torch.random.fork_rng(devices=devices):
+            leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+            used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
+            with torch.random.fork_rng(devices=[device for device in used if device.type != "cpu"]):
                 torch.manual_seed(keys[0].seed or 0)
                 return compiled(*(Key(None) if isinstance(a, Key) else a for a in args))
 
@@ -240,9 +241,7 @@ class TorchBackend(Backend):
             )
         if isinstance(error, torch.AcceleratorError):
             return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")
-        from torch._inductor.exc import InvalidCxxCompiler
-
-        if isinstance(error, InvalidCxxCompiler):
+        if any(type(cause).__name__ == "InvalidCxxCompiler" for cause in _causes(error)):
             return UnsupportedError(
                 "compile= needs a C++ compiler and none was found", fix="install g++ or clang, or use compile=eager"
             )
@@ -286,6 +285,14 @@ def _tf32_switches() -> list[Any]:
     return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
 
 
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and those that it was raised for; the compiler wraps its own in others."""
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = getattr(seen, "inner_exception", None) or seen.__cause__
+
+
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -297,6 +304,7 @@ class _CopyStream:
         import torch
 
         streams: Any = torch.cuda
+        self.device = device
         self.stream = streams.Stream(device) if device.type == "cuda" else None
 
     def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
@@ -314,7 +322,7 @@ class _CopyStream:
         if event is not None:
             import torch
 
-            current = torch.cuda.current_stream()
+            current = torch.cuda.current_stream(self.device)
             current.wait_event(event)
             for tensor in optree.tree_leaves(tree):
                 tensor.record_stream(current)

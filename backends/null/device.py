@@ -18,5 +18,6 @@ DEVICE = Device(
         compile=("eager", "default", "max"),
         parallel=("none",),
         threads=True,
+        values=False,
     ),
 )

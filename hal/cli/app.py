@@ -97,7 +97,11 @@ def run(
         from hal.run import resumed
         from hal.run import run as train
 
-        record = train(resumed(read(keys or [], config)), Live(to_stderr=json_output))
+        live = Live(to_stderr=json_output)
+        try:
+            record = train(resumed(read(keys or [], config)), live)
+        finally:
+            live.close()
         if json_output:
             _print_json(record.model_dump(mode="json"))
         return INTERRUPTED if record.status == "interrupted" else 0

@@ -137,7 +137,7 @@ class Live(Observer):
         if record.status == "interrupted":
             self.console.print(f"go on with: [bold]hal run resume={escape(str(folder))}[/]", soft_wrap=True)
         elif self._other:
-            again = f"hal bench model={record.workload.model} versus.precision={self._other}"
+            again = " ".join(["hal bench", *_said(record.config), f"versus.precision={self._other}"])
             self.console.print(f"is another plan faster?  [bold]{escape(again)}[/]", soft_wrap=True)
 
     def close(self) -> None:
@@ -292,6 +292,16 @@ def _plan_line(plan: Plan) -> str:
     words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
     words += [plan.parallel] if plan.parallel != "none" else []
     return ", ".join(words)
+
+
+def _said(config: dict[str, Any]) -> Iterable[str]:
+    """The keys of a run that a benchmark of the same workload needs."""
+    model = dict(config.get("model", {}))
+    yield f"model={model.pop('name', '')}"
+    yield from (f"model.{key}={value}" for key, value in model.items())
+    for key in ("backend", "device", "batch", "precision", "layout", "compile", "threads", "accumulate"):
+        if key in config:
+            yield f"{key}={config[key]}"
 
 
 def _short(estimate: object) -> str:

@@ -63,8 +63,9 @@ class Phase:
         epochs: how long.
         objectives: taken in turn within each step.
         lr_scale: factor on the learning rate.
-        features: ``features(params, state, inputs) -> inputs`` of the losses: a part of the model that this phase
-            does not train. Computed once for all samples and kept, unless the data is augmented.
+        features: ``features(params, state, inputs) -> inputs`` of the losses and of :meth:`Model.evaluate`: a part of
+            the model that this phase does not train. Computed once for all samples and kept, unless the data is
+            augmented; then in every step.
     """
 
     name: str
@@ -115,7 +116,7 @@ class View:
         state: state on the device.
         seed: differs from epoch to epoch, equal in equal runs.
         split: the data.
-        directory: where to write files.
+        write: ``write(name, content) -> path``: a file in the run's folder, written whole.
         call: ``call(fn, *trees) -> tree``: fn in the plan's precision on the device; NumPy arrays among the arguments
             are taken there and results come back as NumPy.
         auxiliary: the trained models that :attr:`Model.auxiliaries` asked for.
@@ -126,7 +127,7 @@ class View:
     state: Tree
     seed: int
     split: Split
-    directory: Path
+    write: Callable[[str, bytes], Path]
     call: Callable[..., Any]
     auxiliary: Mapping[str, Trained]
 
@@ -157,6 +158,9 @@ class Model(abc.ABC):
     """The number that says how good a run was, and which way is better."""
 
     auxiliaries: ClassVar[Mapping[str, Auxiliary]] = {}
+
+    supervised: ClassVar[bool] = True
+    """Whether it learns from labels."""
 
     def __init__(self, config: Any, data: Dataset) -> None:
         self.config = config

@@ -71,8 +71,8 @@ def bench(config: BenchConfig) -> Bench:
     with classified(job.backend), job.backend.applied(job.plan, job.device), contextlib.ExitStack() as feeds:
         steps = {name: _stepper(each, config, feeds, switch=len(jobs) > 1) for name, each in jobs.items()}
         found = _measured(job, steps["plan"], settings) if len(jobs) == 1 else _compared(jobs, steps, settings)
-    if out is not None:
-        write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+        if out is not None:
+            write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
     return found
 
 
@@ -149,7 +149,7 @@ def _forever(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
 def _training(job: Job, seed: int) -> Callable[[dict[str, Array]], object]:
     phase = job.model.phases(1)[0]
     optimizer = job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper)
-    step = Step(job.backend, job.model, phase, job.plan, optimizer, job.params).build()
+    step = Step(job.backend, job.model, phase, job.plan, optimizer, job.params, augmentations=job.augment).build()
     params, state = job.model.initial(seed)
     placed = place(job, params, job.params)
     optimizers = {

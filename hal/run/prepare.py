@@ -13,7 +13,7 @@ from hal import registry
 from hal.config import TargetConfig
 from hal.contract import Backend
 from hal.data import Split, load
-from hal.errors import ConfigError
+from hal.errors import ConfigError, UnsupportedError
 from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
@@ -68,10 +68,22 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
     keys = configure(cls, config.model.keys())
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
+    if not device.capabilities.values:
+        raise UnsupportedError(
+            f"{device} computes shapes and costs, no numbers: there is nothing to train or to measure on it",
+            fix="choose another backend: hal devices",
+        )
     defaults = cls.defaults_for(keys)
     plan = config.base_plan(defaults.batch).resolve(device)
     source = config.data.name or defaults.data
     split = load(source, cls.wanted(keys), validation=config.data.validation, seed=config.seed)
+    if cls.supervised and split.train.labels is None:
+        raise ConfigError(
+            f"data={source} has no labels, and model={config.model.name} learns from them",
+            fix="store the labels beside the inputs, or use a model without classes: model=gan",
+        )
+    if mode == "infer" and plan.accumulate != 1:
+        raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
     if config.data.augment and cls.wanted(keys).kind != "image":
         raise ConfigError("data.augment changes images, and this model takes none", fix="leave data.augment out")
     if mode == "train" and plan.batch > len(split.train):

@@ -41,6 +41,12 @@ def resumed(keys: Mapping[str, Any]) -> RunConfig:
         return build(RunConfig, keys)
     at = checkpoints.latest(Path(str(keys["resume"])).expanduser())
     saved = {key: value for key, value in checkpoints.load(at).meta["config"].items() if key not in ("out", "resume")}
+    if "model" not in saved:
+        raise CheckpointError(
+            f"{at} belongs to a run that serves another", fix="resume the run whose folder it lies in"
+        )
+    if "backend" in keys or "device" in keys:  # another machine: what was chosen there says nothing here
+        saved = {key: value for key, value in saved.items() if key not in ("backend", "device")}
     merged = _over(saved, keys)
     trained, wanted = saved["model"]["name"], merged["model"]["name"]
     if wanted != trained:
@@ -116,7 +122,8 @@ class _Session:
                 "checkpoint": _text(trainer.saved),
                 "error": str(named) or type(named).__name__,
             }
-            self._record("failed", **partial).write(self.folder)
+            with contextlib.suppress(OSError):  # what stopped the run matters more
+                self._record("failed", **partial).write(self.folder)
             raise
         record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))
         record.write(self.folder)
@@ -195,9 +202,9 @@ def _text(path: Path | None) -> str | None:
     return None if path is None else str(path)
 
 
-def _run_folder(at: Path) -> Path:
-    """The run that a checkpoint belongs to."""
-    return at.parent.parent if at.parent.name == "checkpoints" else at.parent
+def _run_folder(at: Path) -> Path | None:
+    """The run that a checkpoint belongs to; None: it was moved out of one."""
+    return at.parent.parent if at.parent.name == "checkpoints" else None
 
 
 def _new_folder(job: Job) -> Path:

@@ -133,13 +133,28 @@ def trained_names(objective: Objective, params: Mapping[str, Any]) -> tuple[str,
 
 
 def evaluation(
-    backend: Backend, model: Model, plan: Plan, specs: Mapping[str, Any]
+    backend: Backend,
+    model: Model,
+    plan: Plan,
+    specs: Mapping[str, Any],
+    features: Callable[[Tree, Tree, Array], Array] | None = None,
 ) -> Callable[..., Mapping[str, Array]]:
-    """``evaluate(params, state, batch)``: sums over the batch of the model's numbers, in fp32."""
+    """``evaluate(params, state, batch)``: sums over the batch of the model's numbers, in fp32.
+
+    Args:
+        backend: compiles it.
+        model: says which numbers.
+        plan: the precision.
+        specs: the model's parameters before they have values.
+        features: of the phase, unless the batches hold them already.
+    """
 
     def evaluate(params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         inputs = cast_inputs(batch["inputs"], plan.precision)
-        found = model.evaluate(cast_params(params, specs, plan.precision), state, {**batch, "inputs": inputs})
+        params = cast_params(params, specs, plan.precision)
+        if features is not None:
+            inputs = features(params, state, inputs)
+        found = model.evaluate(params, state, {**batch, "inputs": inputs})
         return {name: ops.sum(ops.cast(x, namespace(x).float32)) for name, x in found.items()}
 
     return backend.compile(evaluate, plan)

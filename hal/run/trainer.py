@@ -18,6 +18,7 @@ from hal.errors import CheckpointError, ConfigError, NumericsError
 from hal.nn import Objective, Phase, Report, Trained, View
 from hal.run import checkpoint as checkpoints
 from hal.run.cache import Features
+from hal.run.files import write_whole
 from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
 from hal.run.precision import cast_inputs, cast_params, initial_scale
@@ -153,7 +154,8 @@ class Trainer:
             clip=self.config.clip,
             cached=cached,
         ).build()
-        evaluate = evaluation(job.backend, job.model, job.plan, job.params)
+        features = None if cached else phase.features
+        evaluate = evaluation(job.backend, job.model, job.plan, job.params, features)
         while self.position.epoch < first + phase.epochs:
             if not self._train_epoch(phase, first, split.train, step, interrupt):
                 return
@@ -248,7 +250,7 @@ class Trainer:
         done = (self.position.epoch - first) * self.per_epoch + self.position.step_in_epoch
         total = phase.epochs * self.per_epoch
         if self.config.steps is not None:
-            total = min(total, self.config.steps)
+            total = min(total, self.config.steps - first * self.per_epoch)
         return lr * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
 
     # Between epochs
@@ -259,6 +261,7 @@ class Trainer:
         found = self._evaluated(validation, evaluate)
         self._checked({f"validation {name}": value for name, value in found.items()})
         report = self.job.model.epoch_end(self._view(self.job.split))
+        self._checked(dict(report.metrics))
         self._keep(report)
         return Epoch(
             epoch=at.epoch + 1,
@@ -269,6 +272,11 @@ class Trainer:
             seconds=at.seconds,
             samples_per_s=steps * self.job.plan.batch / at.seconds,
         )
+
+    def _write(self, name: str, content: bytes) -> Path:
+        path = self.folder / name
+        write_whole(path, content)
+        return path
 
     def _keep(self, report: Report) -> None:
         self.files = list(dict.fromkeys([*self.files, *report.files]))
@@ -302,7 +310,7 @@ class Trainer:
             state=self.carry["state"],
             seed=self.config.seed + 1 + self.position.epoch,
             split=split,
-            directory=self.folder,
+            write=self._write,
             call=call,
             auxiliary=self.auxiliary,
         )
