@@ -128,6 +128,11 @@ class TargetConfig(PlanKeys):
     )
     seed: int = Field(default=0, ge=0, description="of initial values, order and dropout")
 
+    @field_validator("backend", mode="before")
+    @classmethod
+    def _null(cls, value: Any) -> Any:
+        return "null" if value is None else value  # YAML reads the backend's name as nothing
+
     def base_plan(self, batch: int) -> Plan:
         """The plan with this config's keys; batch is the model's default.
 

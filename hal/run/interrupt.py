@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType, TracebackType
 
 __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one stops at once."""
+    """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one stops at once.
 
-    def __init__(self) -> None:
+    Args:
+        say: told in a sentence that the first one was heard.
+    """
+
+    def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
         self.asked = False
+        self._say = say
         self._before: dict[int, object] = {}
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
+        self._say("stopping after this step; once more stops at once, without saving")
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():

@@ -95,7 +95,7 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
             if (folder / "checkpoints").is_dir()
             else "it stopped before its first checkpoint: choose another out=, or remove the folder",
         )
-    with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt() as interrupt:
+    with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt(watch.note) as interrupt:
         return _Session(job, config, folder, watch).run(resume, interrupt)
 
 

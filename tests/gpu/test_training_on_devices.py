@@ -26,6 +26,10 @@ MODELS = {
         }
         for cell in ("simple", "lstm", "gru")
     },
+    "transfer": {
+        "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 6, "dropout": 0.0, "unfreeze": 1},
+        "data": {"name": "digits"},
+    },
     "rnn-text": {
         "model": {"name": "rnn", "units": 16, "embedding": 8, "length": 16, "dropout": 0.0, "sample": 4},
         "data": {"name": "topics"},

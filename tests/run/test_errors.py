@@ -11,7 +11,7 @@ from run_helpers import CNN, RNN_CLASSIFY, command, content, flat, last, pairs, 
 
 from hal import registry
 from hal.contract import Unavailable
-from hal.errors import ConfigError, NumericsError, OutOfMemoryError
+from hal.errors import ConfigError, NumericsError, OutOfMemoryError, UnsupportedError
 from hal.run.files import write_whole
 
 WORDS = [*pairs(CNN), "steps=2"]
@@ -344,3 +344,31 @@ def test_errors_of_the_configuration_come_before_the_folder_is_made(here):
 def test_carries_hold_numbers_alone(here):
     train(here / "run", steps=1)
     assert all(array.dtype == np.float32 for array in flat(last(here / "run").carry).values())
+
+
+def test_data_without_labels(here):
+    np.savez("plain.npz", x=np.zeros((40, 20, 20, 1), np.float32))
+    fails("model=cnn", "model.size=20", "data=npz:plain.npz", status=2, said="no labels", fix="store the labels")
+    assert [path.name for path in here.iterdir()] == ["plain.npz"]
+
+
+def test_a_backend_without_numbers(here):
+    fails(*pairs({**CNN, "backend": "null"}), status=2, said="null:0 computes shapes and costs", fix="hal devices")
+    fails(*pairs({**CNN, "backend": "null"}), verb="bench", status=2, said="no numbers", fix="hal devices")
+    assert list(here.iterdir()) == []
+
+
+def test_inference_has_no_steps_to_split(here):
+    words = [*pairs(CNN), "mode=infer", "accumulate=2"]
+    fails(*words, verb="bench", status=2, said="accumulate= splits optimizer steps", fix="leave accumulate out")
+
+
+def test_a_compiler_that_is_missing():
+    class InvalidCxxCompiler(RuntimeError):
+        """As TorchInductor's own, which needs no compiler to be raised here."""
+
+    wrapped = RuntimeError("backend failed")
+    wrapped.inner_exception = InvalidCxxCompiler("no g++")
+    named = registry.backend("cpu").classify(wrapped)
+    assert isinstance(named, UnsupportedError)
+    assert "C++ compiler" in named.message

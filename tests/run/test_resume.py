@@ -11,8 +11,9 @@ from run_helpers import CNN, SignalAt, Watching, assert_same_end, command, flat,
 
 import hal
 from hal.data import batches
-from hal.errors import ConfigError, NotFoundError
-from hal.run.checkpoint import load
+from hal.errors import CheckpointError, ConfigError, NotFoundError
+from hal.run import resumed
+from hal.run.checkpoint import latest, load
 
 TEXT = "the quick brown fox jumps over the lazy dog and then it sleeps. " * 40
 
@@ -102,10 +103,14 @@ def test_interrupted_again_and_again(whole, tmp_path):
 def test_interrupted_while_the_judge_trains(whole, tmp_path):
     class Early(Watching):
         def note(self, text):
-            signal.raise_signal(signal.SIGINT)
+            super().note(text)
+            if text.startswith("judge"):
+                signal.raise_signal(signal.SIGINT)
 
-    stopped = train(tmp_path / "run", Early(), base=RUNS["gan"])
+    early = Early()
+    stopped = train(tmp_path / "run", early, base=RUNS["gan"])
     assert stopped.status == "interrupted"
+    assert early.notes[1].startswith("stopping after this step")
     assert last(tmp_path / "run" / "auxiliary-judge").step == 1
     go_on(tmp_path / "run")
     assert_same_end(whole("gan"), tmp_path / "run")
@@ -322,3 +327,27 @@ def test_nothing_to_resume(tmp_path, name):
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="there is no checkpoint in"):
         go_on(tmp_path / name)
+
+
+def test_a_checkpoint_that_was_moved(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train(tmp_path / "a", steps=2)
+    moved = tmp_path / "elsewhere" / "kept"
+    moved.parent.mkdir()
+    latest(tmp_path / "a").rename(moved)
+    hal.train(resume=str(moved), steps=3)
+    assert [path.name for path in moved.parent.iterdir()] == ["kept"], "nothing is written beside it"
+    assert list((tmp_path / "runs").rglob("record.json"))
+
+
+def test_another_machine_has_other_devices(tmp_path):
+    train(tmp_path / "a", steps=2, device=0)
+    assert resumed({"resume": str(tmp_path / "a")}).device == 0
+    assert resumed({"resume": str(tmp_path / "a"), "backend": "cpu"}).device is None
+
+
+def test_a_judge_is_no_run_of_its_own(tmp_path):
+    gan = {**CNN, "model": {"name": "gan", "size": 20, "width": 4, "noise": 4}}
+    train(tmp_path / "a", base=gan, steps=1)
+    with pytest.raises(CheckpointError, match="serves another"):
+        resumed({"resume": str(tmp_path / "a" / "auxiliary-judge")})

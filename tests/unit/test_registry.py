@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from hal import registry
+from hal import api, registry
 from hal.contract import Available, Backend, Unavailable
 from hal.errors import ConfigError, UnavailableError
 from hal.hardware import PRECISIONS, Capabilities, Device, Precision
@@ -169,3 +169,17 @@ def test_auto_never_takes_a_negative_priority(install: Any) -> None:
 def test_null_is_taken_by_name_alone() -> None:
     assert registry.backend("null").priority < 0
     assert registry.select().backend != "null"
+
+
+def test_a_backend_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("broken", "hal_of_nobody:Backend", registry.GROUP)
+    real = entry_points(group=registry.GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda group: [*real, broken])
+    with pytest.raises(UnavailableError, match="cannot be loaded: ModuleNotFoundError") as caught:
+        registry.backend("broken")
+    assert "hal_of_nobody" in str(caught.value.fix)
+    assert registry.select("auto").backend != "broken", "the others go on"
+    seen = {entry.backend: entry for entry in api.devices()}
+    assert isinstance(seen["broken"].state, Unavailable)
+    assert "cannot be loaded" in seen["broken"].state.reason
+    assert seen["cpu"].devices
