@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
-    from hal.api import bench, devices, train
+    from hal.api import bench, devices, predict, train
     from hal.hardware import Capabilities, Device
     from hal.nn import Model
     from hal.plan import Plan
@@ -38,6 +38,7 @@ __all__ = [
     "errors",
     "nn",
     "ops",
+    "predict",
     "train",
 ]
 
@@ -50,6 +51,7 @@ _HOMES = {
     "bench": "hal.api",
     "device": "hal.registry",
     "devices": "hal.api",
+    "predict": "hal.api",
     "train": "hal.api",
 }
 _MODULES = frozenset({"api", "errors", "nn", "ops"})

@@ -17,9 +17,13 @@ from hal.errors import UnavailableError
 from hal.hardware import Device
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+
     from hal.run import Bench, Observer, Record
 
-__all__ = ["Seen", "bench", "devices", "train"]
+__all__ = ["Seen", "bench", "devices", "predict", "train"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,25 @@ def train(observer: Observer | None = None, **keys: Any) -> Record:
     from hal.run import resumed, run
 
     return run(resumed(keys), observer)
+
+
+def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
+    """Outputs of the model that a run trained, on any backend.
+
+    Args:
+        folder: of a run, or of one checkpoint.
+        inputs: (batch, ...), as the model's data source gives them: images in [0, 1].
+        **keys: keys of ``hal run`` that differ from the run's: ``backend="rocm"``, ``precision="bf16"``.
+
+    Returns:
+        What the model's ``predict`` gives: logits (batch, classes) of a cnn.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal import run
+
+    return run.predict(folder, inputs, keys)
 
 
 def bench(**keys: Any) -> Bench:

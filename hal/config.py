@@ -224,12 +224,14 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
         for section in _SECTIONS:
             if isinstance(loaded.get(section), str):
                 loaded[section] = {"name": loaded[section]}
+        for key in [key for key in loaded if isinstance(key, str) and "." in key]:
+            OmegaConf.update(loaded, key, loaded.pop(key), force_add=True)
         layers.append(loaded)
     dotted = []
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{pair!r} is not key=value", fix="write for example: model=cnn")
+            raise ConfigError(f"{pair!r} is not key=value", fix="write for example: model=cnn, without spaces around =")
         dotted.append(f"{key}.name={value}" if key in _SECTIONS else pair)
     try:
         merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(dotted))

@@ -24,6 +24,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
+    epilog="Start with:  hal run model=cnn",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -149,8 +150,13 @@ def _guard(work: Callable[[], int], json_output: bool) -> None:
         show_error(error)
         status = error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write("stopped at once, without saving\n")
+        sys.stderr.write("stopped at once; the last checkpoint, if there is one, is whole: hal run resume=FOLDER\n")
         status = INTERRUPTED
+    except Exception as error:
+        if json_output:  # whoever reads the JSON gets some; the author of a model gets the traceback too
+            about = {"type": type(error).__name__, "message": str(error), "fix": None}
+            _print_json({"error": about, "exit_status": 1})
+        raise
     raise typer.Exit(status)
 
 

@@ -129,7 +129,7 @@ class Live(Observer):
             self.console.print(Panel(Text(record.text), title="sample", title_align="left", border_style="dim"))
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(style="dim")
-        table.add_column()
+        table.add_column(overflow="fold")
         for row in _summary(record, self._better[1]):
             table.add_row(*row)
         title = {"done": "done", "interrupted": "stopped and saved"}[record.status]
@@ -180,7 +180,7 @@ def show_devices(seen: tuple[Seen, ...]) -> None:
     """A table of devices, then the backends that see none and why."""
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("device", "name", "arch", "memory", "precisions (accelerated in green)", "runtime"):
+    for column in ("device", "name", "arch", "memory", "precisions", "runtime"):
         table.add_column(column, overflow="fold")
     for entry in seen:
         for device in entry.devices:
@@ -193,6 +193,7 @@ def show_devices(seen: tuple[Seen, ...]) -> None:
                 escape(getattr(entry.state, "detail", "")),
             )
     console.print(table)
+    console.print("[dim]* accelerated by the hardware[/]")
     for entry in seen:
         if isinstance(entry.state, Unavailable):
             console.print(f"\n[bold]{escape(entry.backend)}[/] sees nothing: {escape(entry.state.reason)}")
@@ -203,10 +204,8 @@ def _precisions(device: Device) -> str:
     words = []
     for name in PRECISIONS:
         entry = device.capabilities.precisions.get(name)
-        if entry is None or not entry.supported:
-            words.append(f"[dim strike]{name}[/]")
-        else:
-            words.append(f"[green]{name}[/]" if entry.accelerated else name)
+        if entry is not None and entry.supported:
+            words.append(f"[green]{name}*[/]" if entry.accelerated else name)
     return " ".join(words)
 
 
@@ -265,6 +264,9 @@ def _bench_lines(found: Bench, m: Measurement) -> Iterable[str]:
     if found.comparison is not None:
         ratio, verdict = found.comparison.ratios["versus"], found.comparison.verdict("versus")
         yield f"versus / plan: [bold]{ratio}[/], {verdict}"
+        if verdict == "faster" and found.versus is not None:
+            changed = " ".join(f"{key}={value}" for key, value in found.versus.changes(found.plan).items())
+            yield f"use it:  [bold]hal run model={escape(found.workload.model)} {changed}[/]"
     if m.latency is not None:
         yield f"latency p50 {m.latency.p50_ms}" + "".join(
             f" · {name} {value}" for name, value in (("p95", m.latency.p95_ms), ("p99", m.latency.p99_ms)) if value

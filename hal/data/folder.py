@@ -87,9 +87,10 @@ def _decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
+        said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
         found = f"{len(content)} bytes that begin with {content[:8].hex() or 'nothing'}"
         raise DataError(
-            f"{path} is not a picture that can be decoded: {error}; found {found}", fix="replace or remove the file"
+            f"{path} is not a picture that can be decoded: {said}; found {found}", fix="replace or remove the file"
         ) from error
     return np.asarray(resized, np.float32).reshape(shape) / 255
 

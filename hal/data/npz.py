@@ -17,12 +17,16 @@ __all__ = ["open_npz"]
 
 _TRAIN = (("x_train", "y_train"), ("x", "y"), ("inputs", "labels"))
 _TEST = ("x_test", "y_test")
+_ZIP, _NPY = b"PK", b"\x93NUM"
 _FIX = "write it with numpy.savez: x and y, inputs and labels, or x_train, y_train, x_test and y_test"
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
+            if file.read(len(_NPY)) not in (_ZIP + b"\x03\x04", _ZIP + b"\x05\x06", _NPY):
+                raise DataError(f"{path} is not an archive of NumPy arrays: it does not begin as one", fix=_FIX)
+            file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds one array, not an archive of arrays", fix=_FIX)

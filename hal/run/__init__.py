@@ -2,7 +2,8 @@
 
 from hal.run.bench import Bench, bench
 from hal.run.observer import Observer
+from hal.run.predict import predict
 from hal.run.record import Epoch, Record
 from hal.run.session import resumed, run
 
-__all__ = ["Bench", "Epoch", "Observer", "Record", "bench", "resumed", "run"]
+__all__ = ["Bench", "Epoch", "Observer", "Record", "bench", "predict", "resumed", "run"]

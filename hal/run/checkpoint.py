@@ -112,7 +112,9 @@ def load(path: Path) -> Checkpoint:
     try:
         meta = json.loads((path / _META).read_text(encoding="utf-8"))
         content = (path / _ARRAYS).read_bytes()
-    except (OSError, ValueError) as error:
+    except ValueError as error:
+        raise _damaged(path, f"{_META} is truncated or no JSON ({error})") from error
+    except OSError as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(meta, dict) or "schema_version" not in meta:
         raise _damaged(path, f"{_META} says no schema version")
@@ -144,9 +146,17 @@ def _discard(path: Path) -> None:
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:
-    others = [other for other in _all(path.parent) if other != path]
-    fix = f"go on from an earlier one: resume={others[-1]}" if others else "start the run anew without resume="
-    return CheckpointError(f"the checkpoint {path} is damaged: {why}", fix=fix)
+    for earlier in reversed([other for other in _all(path.parent) if other < path]):
+        try:
+            load(earlier)
+        except CheckpointError:
+            continue
+        return CheckpointError(
+            f"the checkpoint {path} is damaged: {why}", fix=f"an earlier one is whole: resume={earlier}"
+        )
+    return CheckpointError(
+        f"the checkpoint {path} is damaged: {why}", fix="none before it is whole: start the run anew without resume="
+    )
 
 
 def _all(folder: Path) -> list[Path]:

