@@ -220,8 +220,3 @@ class Model(abc.ABC):
     def run_end(self, view: View) -> Report:
         """More numbers, files and text after the last epoch."""
         return Report()
-
-
-def rng_of(view: View) -> np.random.Generator:
-    """A host generator for what a model draws between epochs."""
-    return np.random.default_rng(view.seed)
