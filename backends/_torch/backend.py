@@ -98,8 +98,7 @@ class TorchBackend(Backend):
                     if loss.requires_grad
                     else [torch.zeros_like(leaf) for leaf in leaves]  # no parameter takes part
                 )
-            aux = optree.tree_map(_constant, aux)
-            return (loss.detach(), aux), structure.unflatten(gradients)
+            return (loss.detach(), _constant(aux)), structure.unflatten(gradients)
 
         return differentiate
 
@@ -271,11 +270,17 @@ def _dtype(dtype: np.dtype[Any]) -> torch.dtype:
         raise UnsupportedError(f"torch has no dtype {dtype}") from error
 
 
-def _constant(value: Any) -> Any:
-    """A result that no gradient flows into any more."""
+def _constant(tree: Tree) -> Tree:
+    """Results that no gradient flows into any more."""
     import torch
 
-    return value.detach() if isinstance(value, torch.Tensor) and value.requires_grad else value
+    if isinstance(tree, torch.Tensor):
+        return tree.detach() if tree.requires_grad else tree
+    if type(tree) is tuple:
+        return tuple(_constant(child) for child in tree)
+    if type(tree) is dict:
+        return {name: _constant(child) for name, child in tree.items()}
+    return optree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, tree)
 
 
 def _tf32_switches() -> list[Any]:

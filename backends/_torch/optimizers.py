@@ -6,7 +6,7 @@ much as they do on small models.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import optree
@@ -45,12 +45,14 @@ class _Fused(Optimizer):
     def update(
         self, grads: Tree, state: dict[str, Tree], params: Tree, lr: float, *, skip: Tensor | None = None
     ) -> tuple[Tree, dict[str, Tree]]:
-        leaves, structure = optree.tree_flatten(params)
-        slots = [_aligned(optree.tree_leaves(state[slot]), leaves) for slot in Slots[self.name]]
+        leaves = _leaves(params, params)
+        slots = [_aligned(_leaves(params, state[slot]), leaves) for slot in Slots[self.name]]
+        new = {slot: _tree(params, iter(arrays)) for slot, arrays in zip(Slots[self.name], slots, strict=True)}
         found_inf = None if skip is None else skip.to(torch.float32)
         grad_scale = None if skip is None else torch.ones((), device=leaves[0].device)
         decay = self.hyper["weight_decay"]
-        gradients = _aligned(optree.tree_leaves(grads), leaves)
+        gradients = _as_stored(_aligned(_leaves(params, grads), leaves))
+        leaves, slots = _as_stored(leaves), [_as_stored(arrays) for arrays in slots]
         # The kernels read one step count a parameter; all of them are at the same one.
         step = state["step"].add_(1.0)
         if self.name == "sgd":
@@ -89,8 +91,31 @@ class _Fused(Optimizer):
             )
         if found_inf is not None:
             step.sub_(found_inf)
-        new = {slot: structure.unflatten(arrays) for slot, arrays in zip(Slots[self.name], slots, strict=True)}
         return params, {"step": step, **new}
+
+
+def _leaves(like: Tree, tree: Tree) -> list[Tensor]:
+    """The leaves of a tree in the order of another of its form; for nested dicts in a fifth of optree's time."""
+    if type(like) is not dict:
+        leaves: list[Tensor] = optree.tree_leaves(tree)
+        return leaves
+    found = []
+    for name, child in like.items():
+        if isinstance(child, Tensor):
+            found.append(tree[name])
+        else:
+            found += _leaves(child, tree[name])
+    return found
+
+
+def _tree(like: Tree, leaves: Iterator[Tensor]) -> Tree:
+    """The reverse of :func:`_leaves`."""
+    if isinstance(like, Tensor):
+        return next(leaves)
+    if type(like) is dict:
+        return {name: _tree(child, leaves) for name, child in like.items()}
+    structure = optree.tree_structure(like)
+    return structure.unflatten([next(leaves) for _ in range(structure.num_leaves)])
 
 
 def _aligned(arrays: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
@@ -98,3 +123,14 @@ def _aligned(arrays: list[Tensor], leaves: list[Tensor]) -> list[Tensor]:
     return [
         a if a.stride() == p.stride() else torch.empty_like(p).copy_(a) for a, p in zip(arrays, leaves, strict=True)
     ]
+
+
+def _as_stored(arrays: list[Tensor]) -> list[Tensor]:
+    """Views in storage order: for permuted tensors the kernels would copy, though they compute element by element."""
+    return [a if a.is_contiguous() or not _dense(a) else a.as_strided((a.numel(),), (1,)) for a in arrays]
+
+
+def _dense(array: Tensor) -> bool:
+    """Whether a permuted tensor has no gaps in its storage."""
+    last = sum((size - 1) * stride for size, stride in zip(array.shape, array.stride(), strict=True))
+    return last + 1 == array.numel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hal import ops
@@ -55,6 +55,10 @@ class Conv2d(Layer):
         )
         return activate(self.activation, y), state
 
+    def without_activation(self) -> tuple[Layer, str | None]:
+        """The convolution alone."""
+        return replace(self, activation=None), self.activation
+
 
 @dataclass(frozen=True)
 class Conv2dTranspose(Layer):
@@ -83,17 +87,23 @@ class Conv2dTranspose(Layer):
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
-    """The largest value of each window."""
+    """The largest value of each window, then an activation."""
 
     window: Size = 2
     strides: Size | None = None
     padding: Padding = "valid"
+    activation: str | None = None
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
         """(batch, height', width', channels)."""
-        return ops.max_pool2d(x, self.window, strides=self.strides, padding=self.padding), state
+        y = ops.max_pool2d(x, self.window, strides=self.strides, padding=self.padding)
+        return activate(self.activation, y), state
+
+    def taking_activation(self, name: str) -> Layer | None:
+        """The largest of the activations is the activation of the largest."""
+        return replace(self, activation=name) if self.activation is None else None
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,16 @@ class OpsChecks(ConformanceBase):
         self.assert_array(backend, dispatched.exp(x), np.exp(host), "exp", dtype=ops.float32)
         self.assert_array(backend, dispatched.concat([x, x], axis=0), np.concat([host, host]), "concat")
 
+    def test_max_pool2d_keeps_nan(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """A window that holds NaN gives NaN, in every layout: a run that has diverged must not look sound."""
+        if not self.values:
+            pytest.skip("this backend computes no values")
+        host = np.arange(2 * 4 * 4 * 3, dtype=np.float32).reshape(2, 4, 4, 3)
+        host[1, 2, 1, 2] = np.nan
+        for layout in device.capabilities.layouts:
+            pooled = backend.to_host(ops.max_pool2d(backend.from_host(host, device, axes="NHWC", layout=layout)))
+            assert np.argwhere(np.isnan(pooled)).tolist() == [[1, 1, 0, 2]], f"{layout}: {pooled}"
+
     def test_scan(self, backend: Backend, device: Device, ops: Ops) -> None:
         """``scan`` carries a tree, and can be differentiated."""
         host = np.array([[0.5, -1.0], [1.5, 0.25], [-0.75, 1.0]], np.float32)

@@ -174,6 +174,30 @@ def test_layers_that_do_not_fit(layer, shape, said):
         layer.output_shape(shape)
 
 
+@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu", None])
+def test_pooling_before_a_nondecreasing_activation_changes_nothing(activation):
+    conv, pool = nn.Conv2d(3, activation=activation), nn.MaxPool2d()
+    both = nn.Sequential(conv, pool)
+    swapped = activation in ("relu", "tanh")
+    assert both.layers == (
+        ("conv2d", nn.Conv2d(3, activation=None if swapped else activation)),
+        ("maxpool2d", nn.MaxPool2d(activation=activation if swapped else None)),
+    )
+    params, x = values(both.params((6, 6, 2))), put(normal(2, 6, 6, 2))
+
+    def loss(params, swap):
+        if swap:
+            return ops.sum(ops.square(both.apply(params, {}, x)[0])), ()
+        y, _ = conv.apply(params["conv2d"], {}, x)
+        return ops.sum(ops.square(pool.apply({}, {}, y)[0])), ()
+
+    gradient = backend("cpu").value_and_grad(loss)
+    ((value, _), grads), ((wanted, _), wanted_grads) = gradient(params, True), gradient(params, False)
+    assert float(value) == float(wanted)
+    for name, grad in grads["conv2d"].items():
+        np.testing.assert_allclose(host(grad), host(wanted_grads["conv2d"][name]), rtol=1e-6)
+
+
 def test_residual_ways_have_to_agree():
     with pytest.raises(ShapeError, match=r"body gives \(2, 3\) and its shortcut \(2, 4\); give shortcut="):
         nn.Residual(nn.Dense(3)).output_shape((4,))
