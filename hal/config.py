@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
-from hal.plan import Compile, Layout, Plan
+from hal.plan import Compile, Conv, Layout, Plan, Pool
 
 __all__ = ["BenchConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
 
@@ -97,10 +97,14 @@ class PlanKeys(_Keys):
     batch: int | None = Field(default=None, ge=1, description="samples per optimizer step; unset: the model's")
     precision: PrecisionName | None = Field(default=None, description="fp32, tf32, bf16 or fp16; parameters stay fp32")
     layout: Layout | None = Field(default=None, description="physical order of images: nhwc, nchw or auto")
-    compile: Compile | None = Field(default=None, description="how much the framework compiles: eager, default or max")
+    compile: Compile | None = Field(
+        default=None, description="how much the framework compiles: eager, default, max or auto (the device's)"
+    )
+    conv: Conv | None = Field(default=None, description="algorithm of convolutions: direct, patches or auto")
+    pool: Pool | None = Field(default=None, description="algorithm of max-pooling: window, reshape or auto")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the framework; unset: its own choice")
     parallel: str | None = Field(
-        default=None, description="devices to spread over; no backend offers more than none yet"
+        default=None, description="devices to spread over: none, or dp=N to split each batch over N of them"
     )
     accumulate: int | None = Field(
         default=None, ge=1, description="parts that a batch is split into, gradients averaged"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hal.hardware import Device
     from hal.plan import Plan
 
-__all__ = ["Available", "Backend", "MemoryUse", "Telemetry", "Unavailable"]
+__all__ = ["Available", "Backend", "Group", "MemoryUse", "Telemetry", "Unavailable"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,32 @@ class Telemetry:
     clock_mhz: float | None = None
     memory_used_bytes: int | None = None
     energy_j: float | None = None
+
+
+class Group:
+    """The devices that a run spreads over, as one process sees them; this one: a single device.
+
+    Every process holds the same host data and goes through the same steps.
+
+    Attributes:
+        rank: this process's number; the one of number 0 writes files and speaks to people.
+        size: how many processes there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def __init__(self, backend: Backend, device: Device) -> None:
+        self.backend = backend
+        self.device = device
+
+    def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """A host array, whole on every device; see :meth:`Backend.from_host`."""
+        return self.backend.from_host(array, self.device, axes=axes, layout=layout)
+
+    def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """A host array of samples (batch, ...), the same in every process, spread over the devices."""
+        return self.put(array, axes=axes, layout=layout)
 
 
 class Backend(abc.ABC):
@@ -124,6 +150,14 @@ class Backend(abc.ABC):
                 shape never changes.
             layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
         """
+
+    def group(self, device: Device, plan: Plan) -> Group:
+        """The devices that a plan spreads over, ``device`` among them.
+
+        Raises:
+            UnavailableError: there are not so many.
+        """
+        return Group(self, device)
 
     @abc.abstractmethod
     def to_host(self, array: Array) -> np.ndarray:

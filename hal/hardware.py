@@ -39,7 +39,8 @@ class Capabilities:
         precisions: one entry for each of :data:`PRECISIONS`.
         layouts: physical layouts of images that the backend offers, the device's default first.
         compile: values of the plan key ``compile`` that the backend offers, the default first.
-        parallel: values of the plan key ``parallel`` that the backend offers, the default first.
+        parallel: kinds of the plan key ``parallel`` that the backend offers, for example ``dp``.
+        algorithms: values of the plan keys ``conv`` and ``pool`` that the backend offers, the device's default first.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
     """
@@ -47,12 +48,16 @@ class Capabilities:
     precisions: Mapping[PrecisionName, Precision]
     layouts: tuple[str, ...] = ("nhwc",)
     compile: tuple[str, ...] = ("eager",)
-    parallel: tuple[str, ...] = ("none",)
+    parallel: tuple[str, ...] = ()
+    algorithms: Mapping[str, tuple[str, ...]] = field(
+        default_factory=lambda: {"conv": ("direct",), "pool": ("window",)}
+    )
     threads: bool = False
     values: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
+        object.__setattr__(self, "algorithms", MappingProxyType(dict(self.algorithms)))
 
     def supported_precisions(self) -> tuple[PrecisionName, ...]:
         """Names of the precisions whose results are right here."""
@@ -65,7 +70,7 @@ class Device:
 
     Attributes:
         backend: name of the backend that drives it.
-        index: position among that backend's devices.
+        index: position among that backend's devices, or among those of its kind.
         vendor: who made it, as the driver says.
         name: product name, as the driver says.
         arch: architecture as the vendor names it, for example ``sm_90``, ``gfx942``, ``avx512_bf16``.
@@ -73,6 +78,7 @@ class Device:
         compute_units: multiprocessors, compute units or cores; None where unknown.
         capabilities: what it can do.
         facts: further facts for people and fingerprints (driver and runtime versions, MIG slice, ...).
+        kind: platform, for a backend that drives several; empty for others.
     """
 
     backend: str
@@ -84,15 +90,16 @@ class Device:
     compute_units: int | None
     capabilities: Capabilities
     facts: Mapping[str, str] = field(default_factory=dict)
+    kind: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
 
     def __hash__(self) -> int:
-        return hash((self.backend, self.index, self.name, self.arch))
+        return hash((self.backend, self.kind, self.index, self.name, self.arch))
 
     def __str__(self) -> str:
-        return f"{self.backend}:{self.index}"
+        return ":".join([self.backend, *([self.kind] if self.kind else []), str(self.index)])
 
     @property
     def xp(self) -> Ops:

@@ -13,7 +13,9 @@ from hal.hardware import Device, PrecisionName
 __all__ = ["Plan"]
 
 Layout = Literal["auto", "nhwc", "nchw"]
-Compile = Literal["eager", "default", "max"]
+Compile = Literal["auto", "eager", "default", "max"]
+Conv = Literal["auto", "direct", "patches"]
+Pool = Literal["auto", "window", "reshape"]
 
 
 class Plan(BaseModel):
@@ -28,11 +30,23 @@ class Plan(BaseModel):
     layout: Layout = Field(
         default="auto", description="physical order of images in memory: nhwc, nchw or auto (the device's)"
     )
-    compile: Compile = Field(default="eager", description="how much the framework compiles: eager, default or max")
+    compile: Compile = Field(
+        default="auto", description="how much the framework compiles: eager, default, max or auto (the device's)"
+    )
+    conv: Conv = Field(
+        default="auto",
+        description="algorithm of convolutions: direct (the library's), patches (slices times a matrix) or auto",
+    )
+    pool: Pool = Field(
+        default="auto",
+        description="algorithm of max-pooling: window (the library's), reshape (the maximum of strided slices) or auto",
+    )
     threads: int | None = Field(
         default=None, ge=1, description="CPU threads of the framework; unset: the framework's choice"
     )
-    parallel: str = Field(default="none", description="devices to spread over; no backend offers more than none yet")
+    parallel: str = Field(
+        default="none", description="devices to spread over: none, or dp=N to split each batch over N of them"
+    )
     accumulate: int = Field(default=1, ge=1, description="parts that a batch is split into, their gradients averaged")
 
     @field_validator("parallel")
@@ -62,15 +76,34 @@ class Plan(BaseModel):
                 + (f": {entry.note}" if entry and entry.note else ""),
                 fix=f"it supports: {', '.join(can.supported_precisions()) or 'nothing'}",
             )
-        layout = can.layouts[0] if self.layout == "auto" else self.layout
-        self._require(device, "layout", layout, can.layouts)
-        self._require(device, "compile", self.compile, can.compile)
-        self._require(device, "parallel", self.parallel, can.parallel)
+        offered = {"layout": can.layouts, "compile": can.compile, **can.algorithms}
+        chosen = {
+            key: values[0] if getattr(self, key) == "auto" else getattr(self, key) for key, values in offered.items()
+        }
+        for key, values in offered.items():
+            self._require(device, key, chosen[key], values)
+        for kind, count in self.spread().items():
+            if kind not in can.parallel:
+                raise UnsupportedError(
+                    f"parallel={self.parallel} is not supported on {device} ({device.name})",
+                    fix=f"it supports: {', '.join(['none', *(f'{kind}=N' for kind in can.parallel)])}",
+                )
+            if self.batch % count:
+                raise PlanError(
+                    f"parallel={self.parallel} does not divide batch={self.batch}",
+                    fix=f"choose a batch that is a multiple of {count}",
+                )
         if self.threads is not None and not can.threads:
             raise UnsupportedError(
                 f"threads={self.threads} has no meaning on {device}", fix="leave the key threads out"
             )
-        return self.model_copy(update={"layout": layout})
+        return self.model_copy(update=chosen)
+
+    def spread(self) -> dict[str, int]:
+        """How many devices each kind of parallelism spreads over; empty for none."""
+        if self.parallel == "none":
+            return {}
+        return {kind: int(count) for kind, _, count in (part.partition("=") for part in self.parallel.split(","))}
 
     @staticmethod
     def _require(device: Device, key: str, value: str, allowed: tuple[str, ...]) -> None:

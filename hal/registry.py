@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import re
 from importlib.metadata import entry_points
 
 from hal.contract import Available, Backend, Unavailable
@@ -62,8 +63,13 @@ def require(name: str) -> Backend:
     return found
 
 
-def select(name: str = "auto", index: int | None = None) -> Device:
+def select(name: str = "auto", index: int | None = None, kind: str | None = None) -> Device:
     """A device by backend name and position; ``auto`` takes the available backend of the highest priority.
+
+    Args:
+        name: of a backend, or ``auto``.
+        index: position among the backend's devices, or among those of the kind; None: the first.
+        kind: platform, for a backend that drives several; None: that of its first device.
 
     Raises:
         ConfigError: no such backend.
@@ -77,22 +83,30 @@ def select(name: str = "auto", index: int | None = None) -> Device:
         candidates = sorted(loaded, key=lambda b: (-b.priority, b.name))
         for candidate in candidates:
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
-                return select(candidate.name, index)
+                return select(candidate.name, index, kind)
         raise UnavailableError("no backend can run here", fix="run: hal devices")
     found = require(name).devices()
     wanted = 0 if index is None else index
-    if not 0 <= wanted < len(found):
+    kind = found[0].kind if kind is None and found else kind
+    of_kind = [d for d in found if d.kind == kind]
+    if not 0 <= wanted < len(of_kind):
         listed = ", ".join(str(d) for d in found) or "none"
-        raise UnavailableError(f"device {name}:{wanted} does not exist", fix=f"devices of this backend: {listed}")
-    return found[wanted]
+        asked = ":".join([name, *([kind] if kind else []), str(wanted)])
+        raise UnavailableError(f"device {asked} does not exist", fix=f"devices of this backend: {listed}")
+    return of_kind[wanted]
 
 
 def device(name: str = "auto") -> Device:
-    """A device by name: ``cpu``, ``cuda:1``, or ``auto`` for the best one here.
+    """A device by name: ``cpu``, ``cuda:1``, ``backend:kind:0``, or ``auto`` for the best one here.
 
     Raises:
         ConfigError: the name is malformed or no backend has it.
         UnavailableError: the backend or the device is not here.
     """
-    head, _, index = name.rpartition(":") if name.rpartition(":")[2].isdigit() else (name, "", "")
-    return select(head, int(index) if index else None)
+    form = re.fullmatch(r"([^:]+)(?::([a-z]\w*))?(?::(\d+))?", name)
+    if form is None:
+        raise ConfigError(
+            f"{name!r} does not name a device", fix="write for example cpu, cuda:1 or auto; see: hal devices"
+        )
+    head, kind, index = form.groups()
+    return select(head, None if index is None else int(index), kind)

@@ -7,12 +7,12 @@ import functools
 from collections.abc import Iterator
 from typing import ClassVar
 
+from hal.backends._host.host import Host, read_host
+from hal.backends._host.memory import forget_peak, resident_memory
+from hal.backends._host.telemetry import CpuReader
 from hal.backends._torch import TorchBackend
 from hal.backends.cpu.decisions import availability, describe
 from hal.backends.cpu.heap import kept_heap
-from hal.backends.cpu.host import Host, read_host
-from hal.backends.cpu.memory import forget_peak, resident_memory
-from hal.backends.cpu.telemetry import CpuReader
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
 from hal.hardware import Device
 from hal.plan import Plan

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hal.backends._host.host import Host
 from hal.backends._torch.architectures import Architecture, load
 from hal.backends._torch.build import Build
-from hal.backends.cpu.host import Host
 from hal.contract import Available, Unavailable
 from hal.hardware import Device, Precision
 

@@ -235,6 +235,7 @@ def _facts(device: Device) -> dict[str, Any]:
         "precisions": {name: vars(entry) for name, entry in can.precisions.items()},
         "layouts": list(can.layouts),
         "compile": list(can.compile),
+        "algorithms": {key: list(values) for key, values in can.algorithms.items()},
         "parallel": list(can.parallel),
     }
 
@@ -244,7 +245,7 @@ def show_bench(found: Bench) -> None:
     console = Console(highlight=False)
     device = found.device
     console.print(
-        f"[bold]{escape(found.workload.model)}[/] ({found.workload.mode}) on [bold]{device.backend}:{device.index}[/] "
+        f"[bold]{escape(found.workload.model)}[/] ({found.workload.mode}) on [bold]{device}[/] "
         f"{escape(device.name)} ({escape(device.arch)})"
     )
     plans = {"plan": found.plan} if found.versus is None else {"plan": found.plan, "versus": found.versus}
@@ -292,6 +293,8 @@ def _plan_line(plan: Plan) -> str:
     words = [f"batch {plan.batch}", plan.precision, plan.layout, plan.compile]
     words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
     words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
+    words += [f"conv {plan.conv}"] if plan.conv not in ("auto", "direct") else []
+    words += [f"pool {plan.pool}"] if plan.pool not in ("auto", "window") else []
     words += [plan.parallel] if plan.parallel != "none" else []
     return ", ".join(words)
 
@@ -301,7 +304,7 @@ def _said(config: dict[str, Any]) -> Iterable[str]:
     model = dict(config.get("model", {}))
     yield f"model={model.pop('name', '')}"
     yield from (f"model.{key}={value}" for key, value in model.items())
-    for key in ("backend", "device", "batch", "precision", "layout", "compile", "threads", "accumulate"):
+    for key in ("backend", "device", *Plan.model_fields):
         if key in config:
             yield f"{key}={config[key]}"
 

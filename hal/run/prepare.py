@@ -11,7 +11,7 @@ import numpy as np
 
 from hal import registry
 from hal.config import TargetConfig
-from hal.contract import Backend
+from hal.contract import Backend, Group
 from hal.data import Split, load
 from hal.errors import ConfigError, UnsupportedError
 from hal.hardware import Device
@@ -36,6 +36,7 @@ class Job:
     plan: Plan
     defaults: Defaults
     workload: Workload
+    group: Group
     augment: tuple[str, ...] = ()
 
 
@@ -50,6 +51,8 @@ def pick_device(backend: str, device: int | str | None) -> Device:
         return registry.select(backend, device)
     if device.isdigit():
         return registry.select(backend, int(device))
+    if device.partition(":")[0] not in registry.names():  # a kind of device of the backend that was named
+        device = f"{backend}:{device}"
     found = registry.device(device)
     if backend not in ("auto", found.backend):
         raise ConfigError(f"device={device} is of backend {found.backend}, and backend={backend} was asked for")
@@ -102,7 +105,19 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         }
     )
     augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
-    return Job(backend, device, model, model.params(), model.state(), split, plan, defaults, workload, augment)
+    return Job(
+        backend=backend,
+        device=device,
+        model=model,
+        params=model.params(),
+        state=model.state(),
+        split=split,
+        plan=plan,
+        defaults=defaults,
+        workload=workload,
+        group=backend.group(device, plan),
+        augment=augment,
+    )
 
 
 def axes_of(array: np.ndarray) -> str:
@@ -112,9 +127,7 @@ def axes_of(array: np.ndarray) -> str:
 
 def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
     """A batch on the device, stored as the plan says."""
-    return {
-        name: job.backend.from_host(x, job.device, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()
-    }
+    return {name: job.group.put_batch(x, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()}
 
 
 @contextlib.contextmanager
@@ -139,4 +152,4 @@ def place(job: Job, values: Tree, specs: Any) -> Tree:
         inner = specs if isinstance(specs, Mapping) else {}
         return {name: place(job, value, inner.get(name, {})) for name, value in values.items()}
     axes = specs.axes if isinstance(specs, Param) else ""
-    return job.backend.from_host(values, job.device, axes=axes, layout=job.plan.layout)
+    return job.group.put(values, axes=axes, layout=job.plan.layout)

@@ -30,6 +30,7 @@ class DeviceFacts(BaseModel):
     memory_bytes: int | None
     compute_units: int | None
     facts: dict[str, str]
+    kind: str = ""
 
     @classmethod
     def of(cls, device: Device) -> DeviceFacts:
@@ -43,7 +44,11 @@ class DeviceFacts(BaseModel):
             memory_bytes=device.memory_bytes,
             compute_units=device.compute_units,
             facts=dict(device.facts),
+            kind=device.kind,
         )
+
+    def __str__(self) -> str:
+        return ":".join([self.backend, *([self.kind] if self.kind else []), str(self.index)])
 
 
 class Epoch(BaseModel):

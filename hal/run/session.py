@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -154,8 +155,8 @@ class _Session:
         model = cls(keys, job.split.train)
         batch = min(defaults.batch, len(job.split.train))
         plan = job.plan.model_copy(update={"batch": batch, "accumulate": 1})
-        inner = Job(
-            job.backend, job.device, model, model.params(), model.state(), job.split, plan, defaults, job.workload
+        inner = replace(
+            job, model=model, params=model.params(), state=model.state(), plan=plan, defaults=defaults, augment=()
         )
         config = RunConfig.model_validate({"epochs": auxiliary.epochs, "seed": self.config.seed})
         folder = self.folder / f"auxiliary-{name}"

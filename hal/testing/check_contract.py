@@ -62,10 +62,12 @@ class ContractChecks(ConformanceBase):
         """Devices are complete frozen facts, equal whenever they are asked for."""
         devices = backend.devices()
         assert devices == backend.devices()
-        assert [d.index for d in devices] == list(range(len(devices)))
+        for kind in {d.kind for d in devices}:
+            of_kind = [d.index for d in devices if d.kind == kind]
+            assert of_kind == list(range(len(of_kind)))
         for device in devices:
             assert device.backend == self.backend_name
-            assert str(device) == f"{self.backend_name}:{device.index}"
+            assert str(device).split(":") == [self.backend_name, *filter(None, [device.kind]), str(device.index)]
             assert device in {device}
             assert device.vendor
             assert device.name
@@ -88,7 +90,11 @@ class ContractChecks(ConformanceBase):
             assert set(can.layouts) <= {"nhwc", "nchw"}
             assert "eager" in can.compile
             assert set(can.compile) <= {"eager", "default", "max"}
-            assert "none" in can.parallel
+            assert set(can.parallel) <= {"dp", "fsdp"}
+            assert set(can.algorithms) == {"conv", "pool"}
+            assert set(can.algorithms["conv"]) <= {"direct", "patches"}
+            assert set(can.algorithms["pool"]) <= {"window", "reshape"}
+            assert all(can.algorithms.values())
             for name, entry in can.precisions.items():
                 assert entry.supported or not entry.accelerated, f"{name} is accelerated but not supported"
                 assert entry.supported or entry.note, f"{name} is not supported and its note does not say why"
@@ -96,7 +102,9 @@ class ContractChecks(ConformanceBase):
     def test_plans(self, device: Device) -> None:
         """A plan takes the device's defaults, and is refused where the device cannot follow."""
         can = device.capabilities
-        assert Plan().resolve(device).layout == can.layouts[0]
+        plan = Plan().resolve(device)
+        assert (plan.layout, plan.compile) == (can.layouts[0], can.compile[0])
+        assert {"conv": plan.conv, "pool": plan.pool} == {key: values[0] for key, values in can.algorithms.items()}
         for name in PRECISIONS:
             if name in can.supported_precisions():
                 assert Plan(precision=name).resolve(device).precision == name

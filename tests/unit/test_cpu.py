@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hal.backends._host.host import Host, read_host
+from hal.backends._host.memory import forget_peak, resident_memory
 from hal.backends._torch.architectures import load
 from hal.backends._torch.build import Build
 from hal.backends.cpu import CpuBackend
 from hal.backends.cpu.decisions import architecture, availability, describe
-from hal.backends.cpu.host import Host, read_host
-from hal.backends.cpu.memory import forget_peak, resident_memory
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
 from hal.errors import UnsupportedError
 from hal.hardware import PRECISIONS

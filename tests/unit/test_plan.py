@@ -19,7 +19,8 @@ def device(**capabilities):
         },
         "layouts": ("nchw", "nhwc"),
         "compile": ("eager", "default"),
-        "parallel": ("none", "dp=2"),
+        "parallel": ("dp",),
+        "algorithms": {"conv": ("patches", "direct"), "pool": ("window",)},
         "threads": True,
     }
     return Device("fake", 1, "Acme", "Model T", "t1000", None, None, Capabilities(**{**can, **capabilities}))
@@ -35,10 +36,14 @@ def test_auto_becomes_the_devices_default():
     assert Plan().resolve(device()).layout == "nchw"
     assert Plan().resolve(device(layouts=("nhwc",))).layout == "nhwc"
     assert Plan(layout="nhwc").resolve(device()).layout == "nhwc"
+    plan = Plan(conv="auto").resolve(device())
+    assert (plan.compile, plan.conv, plan.pool) == ("eager", "patches", "window")
+    assert Plan(conv="direct").resolve(device()).conv == "direct"
 
 
 def test_what_the_device_can_do_passes_unchanged():
     plan = Plan(batch=6, precision="bf16", layout="nhwc", compile="default", threads=3, parallel="dp=2", accumulate=2)
+    plan = plan.model_copy(update={"conv": "direct", "pool": "window"})
     assert plan.resolve(device()) == plan
 
 
@@ -53,7 +58,8 @@ def test_resolving_twice_changes_nothing():
         ({"precision": "tf32"}, r"precision=tf32 .*fake:1 \(Model T, t1000\): a format of others", "fp32, bf16"),
         ({"precision": "fp16"}, r"precision=fp16 .*fake:1 \(Model T, t1000\)$", "fp32, bf16"),
         ({"compile": "max"}, r"compile=max .*fake:1 \(Model T\)", "eager, default"),
-        ({"parallel": "dp=4"}, r"parallel=dp=4 .*fake:1 \(Model T\)", "none, dp=2"),
+        ({"parallel": "fsdp=4"}, r"parallel=fsdp=4 .*fake:1 \(Model T\)", "none, dp=N"),
+        ({"pool": "reshape"}, r"pool=reshape .*fake:1 \(Model T\)", "window"),
     ],
 )
 def test_refusals_say_what_was_asked_and_what_is_allowed(keys, asked, allowed):
@@ -83,6 +89,12 @@ def test_accumulate_has_to_divide_the_batch(batch, accumulate):
     assert f"multiple of {accumulate}" in error.fix
 
 
+def test_devices_have_to_divide_the_batch():
+    error = refused(Plan(batch=9, parallel="dp=2"), device(), PlanError)
+    assert "parallel=dp=2 does not divide batch=9" in error.message
+    assert "multiple of 2" in error.fix
+
+
 def test_accumulate_that_divides_passes():
     assert Plan(batch=8, accumulate=4).resolve(device()).accumulate == 4
 
@@ -96,6 +108,7 @@ def test_accumulate_that_divides_passes():
         {"precision": "fp8"},
         {"layout": "chwn"},
         {"compile": "fast"},
+        {"conv": "winograd"},
         {"parallel": "dp"},
         {"parallel": "dp=0"},
         {"parallel": "dp=2,"},
@@ -110,6 +123,11 @@ def test_plans_without_a_meaning(keys):
 @pytest.mark.parametrize("parallel", ["none", "dp=2", "dp=2,tp=4"])
 def test_forms_of_parallel(parallel):
     assert Plan(parallel=parallel).parallel == parallel
+
+
+def test_spread_counts_devices_by_kind():
+    assert Plan().spread() == {}
+    assert Plan(parallel="dp=2,tp=4").spread() == {"dp": 2, "tp": 4}
 
 
 def test_changes_are_this_plans_values():

@@ -1,5 +1,6 @@
 """The registry: entry points to backends, names to devices."""
 
+import dataclasses
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -122,17 +123,33 @@ def test_device_by_name() -> None:
     assert device.xp is registry.backend("cpu").ops(device)
 
 
-@pytest.mark.parametrize("name", ["cpu:7", "null:1"])
+@pytest.mark.parametrize("name", ["cpu:7", "null:1", "cpu:gpu:0"])
 def test_device_that_does_not_exist(name: str) -> None:
     with pytest.raises(UnavailableError, match=f"device {name} does not exist") as caught:
         registry.device(name)
     assert caught.value.fix == f"devices of this backend: {name.partition(':')[0]}:0"
 
 
-@pytest.mark.parametrize("name", ["", "cpu:", "cpu:x", "cpu:-1", ":0"])
+@pytest.mark.parametrize("name", ["", "cpu:", "cpu:X", "cpu:-1", ":0", "cpu:a:b"])
 def test_malformed_device(name: str) -> None:
-    with pytest.raises(ConfigError, match="is not registered"):
+    with pytest.raises(ConfigError, match="does not name a device"):
         registry.device(name)
+
+
+def test_devices_of_a_kind(install: Any) -> None:
+    mixed = make("mixed", 20, devices=2)
+    first, second = mixed().devices()
+    kinds = [dataclasses.replace(first, kind="fast", index=0), dataclasses.replace(second, kind="slow", index=0)]
+    install(Point("mixed", type("Mixed", (mixed,), {"devices": lambda self: kinds})))
+    assert [str(registry.device(name)) for name in ("mixed", "mixed:0", "mixed:slow", "mixed:slow:0")] == [
+        "mixed:fast:0",
+        "mixed:fast:0",
+        "mixed:slow:0",
+        "mixed:slow:0",
+    ]
+    assert str(registry.device("auto")) == "mixed:fast:0"
+    with pytest.raises(UnavailableError, match="device mixed:slow:1 does not exist"):
+        registry.device("mixed:slow:1")
 
 
 def test_negative_index() -> None:

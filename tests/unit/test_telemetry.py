@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from hal.backends.cpu.telemetry import CpuReader
+from hal.backends._host.telemetry import CpuReader
 from hal.backends.cuda.telemetry import NvmlReader
 from hal.backends.rocm.telemetry import AmdSmiReader
 from hal.contract import Telemetry
