@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hal.errors import HalError, UnsupportedError
+from hal.readahead import read_ahead
 from hal.tensor import Key, Ops
 from hal.tensor.optimizers import Optimizer, neutral_optimizer
 from hal.types import Array, Tree
@@ -221,7 +222,8 @@ class Backend(abc.ABC):
     ) -> Generator[Tree, None, None]:
         """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute.
 
-        Whoever iterates closes the generator; that ends whatever reads ahead.
+        Whoever iterates closes the generator; that ends whatever reads ahead. The default reads ahead in a thread
+        where the batches wait for a disk.
 
         Args:
             batches: host batches.
@@ -229,8 +231,11 @@ class Backend(abc.ABC):
             device: where to.
             waits: whether the batches wait for a disk; if not, reading ahead in a thread hides nothing but copies.
         """
-        for batch in batches:
-            yield put(batch)
+        if not waits:
+            yield from map(put, batches)
+            return
+        with contextlib.closing(read_ahead(batches, put)) as ready:
+            yield from ready
 
     def from_dlpack(self, array: Any, device: Device) -> Array:
         """Take over an array of another framework on the same device without a copy, by the DLPack protocol."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,6 +15,7 @@ from hal.contract import Backend, MemoryUse
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
+from hal.readahead import read_ahead
 from hal.tensor.random import Key
 from hal.types import Array, Tree
 
@@ -38,7 +37,6 @@ _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("IO", "nchw"): (1, 0),
     ("IO", "nhwc"): (1, 0),
 }
-_QUEUED_BATCHES = 2
 
 
 class TorchBackend(Backend):
@@ -149,38 +147,8 @@ class TorchBackend(Backend):
             yield from map(put, batches)
             return
         copies = _CopyStream(self._torch_device(device))
-        ready: queue.Queue[tuple[str, Any]] = queue.Queue(_QUEUED_BATCHES)
-        stop = threading.Event()
-
-        def offer(item: tuple[str, Any]) -> bool:
-            while not stop.is_set():
-                with contextlib.suppress(queue.Full):
-                    ready.put(item, timeout=0.1)
-                    return True
-            return False
-
-        def read() -> None:
-            try:
-                for batch in batches:
-                    if not offer(("batch", copies.run(put, batch))):
-                        return
-                offer(("end", None))
-            except BaseException as error:  # noqa: BLE001 - handed to the consumer, which raises it
-                offer(("error", error))
-
-        reader = threading.Thread(target=read, name="hal-prefetch", daemon=True)
-        reader.start()
-        try:
-            while True:
-                kind, item = ready.get()
-                if kind == "end":
-                    return
-                if kind == "error":
-                    raise item
-                yield copies.receive(item)
-        finally:
-            stop.set()
-            reader.join()
+        with contextlib.closing(read_ahead(batches, lambda batch: copies.run(put, batch))) as ready:
+            yield from map(copies.receive, ready)
 
     def from_dlpack(self, array: Any, device: Device) -> torch.Tensor:
         """Take over an array of another framework without a copy."""

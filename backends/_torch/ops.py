@@ -268,7 +268,8 @@ def _pools_in_onednn(image: Tensor) -> bool:
 
 @functools.cache
 def _onednn_dtypes() -> tuple[torch.dtype, ...]:
-    if not torch.backends.mkldnn.is_available():
+    onednn: Any = torch.backends.mkldnn
+    if not onednn.is_available():
         return ()
     return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
 

@@ -16,7 +16,7 @@ DEVICE = Device(
         precisions={name: Precision(supported=True, note="no numbers are computed") for name in PRECISIONS},
         layouts=("nhwc", "nchw"),
         compile=("eager", "default", "max"),
-        parallel=("none",),
+        algorithms={"conv": ("direct", "patches"), "pool": ("window", "reshape")},
         threads=True,
         values=False,
     ),

@@ -150,7 +150,7 @@ class Live(Observer):
 def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
     yield "model", f"{escape(record.workload.model)}, {record.parameters:,} parameters"
     device = record.device
-    yield "device", escape(f"{device.backend}:{device.index} {device.name} ({device.arch})")
+    yield "device", escape(f"{device} {device.name} ({device.arch})")
     yield "plan", _plan_line(record.plan)
     if record.best is not None:
         last = record.results.get(record.metric)

@@ -82,14 +82,14 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
         UnavailableError: the backend or device is not here; nothing was written.
         HalError: the run failed; the record says so, earlier checkpoints are as they were.
     """
-    watch = observer or Observer()
     resume = own = None
     if config.resume is not None:
         at = checkpoints.latest(Path(config.resume).expanduser())
         resume, own = checkpoints.load(at), _run_folder(at)
     job = prepare(config)
+    watch = observer or Observer() if job.group.rank == 0 else Observer()
     folder = Path(config.out).expanduser() if config.out else own or _new_folder(job)
-    if (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
+    if job.group.rank == 0 and (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
         raise ConfigError(
             f"out={folder} holds a run already, which stays as it is",
             fix=f"choose another out=, or go on with it: resume={folder}"
@@ -109,8 +109,7 @@ class _Session:
     def run(self, resume: checkpoints.Checkpoint | None, interrupt: Interrupt) -> Record:
         job = self.job
         trainer = Trainer(job, self.config, self.folder, self.observer, {}, resume)
-        make_folder(self.folder)
-        self._record("running").write(self.folder)
+        self._write(self._record("running"))
         job.backend.reset_peak_memory(job.device)
         try:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
@@ -127,12 +126,17 @@ class _Session:
                 "error": str(named) or type(named).__name__,
             }
             with contextlib.suppress(OSError):  # what stopped the run matters more
-                self._record("failed", **partial).write(self.folder)
+                self._write(self._record("failed", **partial))
             raise
         record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))
-        record.write(self.folder)
+        self._write(record)
         self.observer.ended(record, self.folder)
         return record
+
+    def _write(self, record: Record) -> None:
+        if self.job.group.rank == 0:
+            make_folder(self.folder)
+            record.write(self.folder)
 
     def _auxiliaries(self, interrupt: Interrupt) -> dict[str, Trained]:
         """Train what the model is judged by, or take it from an earlier part of this run."""

@@ -275,7 +275,8 @@ class Trainer:
 
     def _write(self, name: str, content: bytes) -> Path:
         path = self.folder / name
-        write_whole(path, content)
+        if self.job.group.rank == 0:
+            write_whole(path, content)
         return path
 
     def _keep(self, report: Report) -> None:
@@ -291,7 +292,7 @@ class Trainer:
                 if not found:
                     return {}
                 sums = {name: sums[name] + value if name in sums else value for name, value in found.items()}
-        return {name: float(job.backend.to_host(value)) / len(data) for name, value in sums.items()}
+        return {name: float(job.backend.to_host(value)) / len(data) for name, value in sorted(sums.items())}
 
     def _view(self, split: Split) -> View:
         job = self.job
@@ -318,6 +319,8 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
+        if self.job.group.rank != 0:
+            return
         carry: Any = self.carry
         host: Any = optree.tree_map(self.job.backend.to_host, carry)
         meta = {

@@ -29,15 +29,25 @@ def dtype_of(ops: Ops, precision: PrecisionName) -> Any:
 
 
 class Variant:
-    """A case in one precision and storage order; ``reversed`` is a permuted view of arrays stored back to front."""
+    """A case in one precision, storage order and choice of algorithms.
 
-    def __init__(self, case: Case, precision: PrecisionName, storage: str) -> None:
+    The storage order ``reversed`` is a permuted view of arrays stored back to front.
+    """
+
+    def __init__(
+        self, case: Case, precision: PrecisionName, storage: str, algorithm: Mapping[str, str] | None = None
+    ) -> None:
         self.case = case
         self.precision: PrecisionName = precision
         self.storage = storage
+        self.algorithm = dict(algorithm or {})
+
+    def keys(self) -> dict[str, Any]:
+        """Keys of the plan that it runs under."""
+        return {"precision": self.precision, "compile": "eager", **self.algorithm}
 
     def __str__(self) -> str:
-        return f"{self.case}-{self.precision}-{self.storage}"
+        return "-".join([str(self.case), self.precision, self.storage, *self.algorithm.values()])
 
 
 class ConformanceBase:

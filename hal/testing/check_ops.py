@@ -28,6 +28,7 @@ __all__ = ["OpsChecks"]
 _ORACLE = Oracle()
 _ELEMENTWISE_UP_TO = 24
 _DIRECTIONS = 3
+_CHOICES = {"conv2d": "conv", "max_pool2d": "pool", "avg_pool2d": "pool"}
 _REFERENCES: dict[str, dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]] = {}
 
 _WRONG_SHAPES: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
@@ -61,7 +62,7 @@ _WRONG_SHAPES: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
 
 
 def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Variant]:
-    """Each case in every precision of the device; in fp32 also in every storage order."""
+    """Each case in every precision of the device; in fp32 also in every storage order and by every algorithm."""
     precisions = device.capabilities.supported_precisions() if device else PRECISIONS[:1]
     layouts = device.capabilities.layouts if device else ("nhwc",)
     for case in cases:
@@ -71,6 +72,10 @@ def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Varian
         if case.axes or case.op in ("attention", "layer_norm", "softmax"):
             for storage in (*layouts[1:], "reversed"):
                 yield Variant(case, "fp32", storage)
+        key = _CHOICES.get(case.op)
+        offered = device.capabilities.algorithms[key] if device and key else ()
+        if key and len(offered) > 1:
+            yield from (Variant(case, "fp32", layouts[0], {key: algorithm}) for algorithm in offered)
 
 
 class OpsChecks(ConformanceBase):
@@ -112,8 +117,9 @@ class OpsChecks(ConformanceBase):
         """Results have the oracle's values, and the dtype that the contract promises."""
         case = variant.case
         args, kwargs = self._arguments(backend, device, variant)
-        with backend.applied(self.plan(device, precision=variant.precision), device):
-            results = leaves(case.run(ops, args, kwargs))
+        plan = self.plan(device, **variant.keys())
+        with backend.applied(plan, device):
+            results = leaves(backend.compile(lambda *args: case.run(ops, args, kwargs), plan)(*args))
         expected = leaves(case.run(_ORACLE, _widened(case), case.kwargs))
         natural = leaves(case.run(_ORACLE, case.args, case.kwargs)) if case.result == "numpy" else expected
         assert len(results) == len(expected)
@@ -156,8 +162,9 @@ class OpsChecks(ConformanceBase):
             return total, ()
 
         params = {str(index): args[index] for index in positions}
-        with backend.applied(self.plan(device, precision=variant.precision), device):
-            _, gradients = backend.value_and_grad(loss)(params, weights)
+        plan = self.plan(device, **variant.keys())
+        with backend.applied(plan, device):
+            _, gradients = backend.value_and_grad(loss, plan)(params, weights)
         references = _reference_gradients(case)
         tolerance = TOLERANCES[variant.precision].gradients
         for index in positions:

@@ -1,0 +1,5 @@
+"""Accelerators and processors through JAX and XLA: TPUs, GPUs, CPUs."""
+
+from hal.backends.jax.backend import JaxBackend, TpuBackend
+
+__all__ = ["JaxBackend", "TpuBackend"]

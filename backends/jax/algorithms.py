@@ -1,0 +1,143 @@
+"""The algorithms that plans choose from, and which of them is at work.
+
+XLA compiles what it is given: on a CPU a convolution and a pooling written as slices and products can be much faster
+than its own window operations (docs/benchmarks.md has figures).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from hal.plan import Plan
+from hal.tensor.shapes import Pads
+
+__all__ = ["Algorithms", "avg_pool", "chosen", "convolve", "max_pool", "under"]
+
+Pair = tuple[int, int]
+Array = jax.Array
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Algorithms:
+    """Values of the plan keys ``conv`` and ``pool``."""
+
+    conv: str = "direct"
+    pool: str = "window"
+
+
+_LIBRARY = Algorithms()
+_CHOSEN: ContextVar[Algorithms] = ContextVar("hal_jax_algorithms", default=_LIBRARY)
+
+
+def chosen() -> Algorithms:
+    """The algorithms at work."""
+    return _CHOSEN.get()
+
+
+def under(plan: Plan, fn: Function) -> Function:
+    """A function that runs, or is traced, with a plan's algorithms."""
+
+    @functools.wraps(fn)
+    def call(*args: Any) -> Any:
+        with _using(Algorithms(plan.conv, plan.pool)):
+            return fn(*args)
+
+    return call  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def _using(algorithms: Algorithms) -> Iterator[None]:
+    token = _CHOSEN.set(algorithms)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)
+
+
+def convolve(x: Array, kernel: Array, strides: Pair, pads: Pads, dilation: Pair, groups: int) -> Array:
+    """Convolution by the algorithm at work; arguments as those of :meth:`hal.tensor.Ops._conv2d`."""
+    if chosen().conv == "patches":
+        return _patches(x, kernel, strides, pads, dilation, groups)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        strides,
+        pads,
+        rhs_dilation=dilation,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+def _patches(x: Array, kernel: Array, strides: Pair, pads: Pads, dilation: Pair, groups: int) -> Array:
+    """Shifted slices side by side, times the kernel as one matrix for each group."""
+    height, width, c_in, c_out = kernel.shape
+    slices = _slices(_padded(x, pads, 0.0), (height, width), strides, dilation)
+    if groups == 1:
+        return jnp.concatenate(slices, axis=-1) @ kernel.reshape(-1, c_out)
+    split = [s.reshape(*s.shape[:3], groups, c_in) for s in slices]
+    matrices = kernel.reshape(height * width * c_in, groups, c_out // groups)
+    y = jnp.einsum("nhwgk,kgo->nhwgo", jnp.concatenate(split, axis=-1), matrices)
+    return y.reshape(*y.shape[:3], c_out)
+
+
+def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+    """Max-pooling by the algorithm at work.
+
+    Of several largest values in a window, ``window`` sends the gradient to the first, ``reshape`` an equal share to
+    each.
+    """
+    if chosen().pool == "reshape":
+        return functools.reduce(jnp.maximum, _slices(_padded(x, pads, -np.inf), window, strides, (1, 1)))
+    lowest = np.array(-np.inf, x.dtype)
+    pooled: Array = lax.reduce_window(x, lowest, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    return pooled
+
+
+def avg_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+    """The mean of each window over the values inside the image, by the algorithm at work."""
+    if chosen().pool == "reshape":
+        total = functools.reduce(jnp.add, _slices(_padded(x, pads, 0.0), window, strides, (1, 1)))
+    else:
+        zero = np.array(0, x.dtype)
+        total = lax.reduce_window(x, zero, lax.add, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    rows = _counts(x.shape[1], window[0], strides[0], pads[0])
+    columns = _counts(x.shape[2], window[1], strides[1], pads[1])
+    return total / jnp.asarray(np.multiply.outer(rows, columns)[:, :, None], x.dtype)
+
+
+def _counts(size: int, window: int, stride: int, pads: Pair) -> np.ndarray:
+    """How many values of an axis each window holds, its padding not counted."""
+    starts = np.arange(-pads[0], size + pads[1] - window + 1, stride)
+    return np.minimum(starts + window, size) - np.maximum(starts, 0)
+
+
+def _padded(x: Array, pads: Pads, value: float) -> Array:
+    if pads == ((0, 0), (0, 0)):
+        return x
+    return jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=np.array(value, x.dtype))
+
+
+def _slices(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Sequence[Array]:
+    """For each place in a window, that value of every window: (batch, height', width', channels)."""
+    height, width = (
+        (size - (w - 1) * d - 1) // s + 1 for size, w, s, d in zip(x.shape[1:3], window, strides, dilation, strict=True)
+    )
+    found = []
+    for row in range(window[0]):
+        for column in range(window[1]):
+            top, left = row * dilation[0], column * dilation[1]
+            bottom, right = top + (height - 1) * strides[0] + 1, left + (width - 1) * strides[1] + 1
+            found.append(x[:, top : bottom : strides[0], left : right : strides[1], :])
+    return found

@@ -1,0 +1,64 @@
+"""Data parallelism by sharding: batches spread over a mesh of devices, everything else whole on each of them.
+
+XLA divides the work and adds up what is summed over the batch, so that gradients, batch statistics and metrics are
+those of the whole batch. With several processes each of them holds part of the mesh.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from hal.contract import Backend, Group
+from hal.errors import UnavailableError
+from hal.hardware import Device
+from hal.types import Array
+
+__all__ = ["MeshGroup", "mesh_of"]
+
+_AXIS = "dp"
+
+
+def mesh_of(devices: list[Any], count: int, device: Device) -> Mesh:
+    """A mesh over the first devices of a platform.
+
+    Raises:
+        UnavailableError: there are not so many.
+    """
+    if len(devices) < count:
+        more = (
+            f"start it with JAX_NUM_CPU_DEVICES={count}"
+            if devices and devices[0].platform == "cpu" and jax.process_count() == 1
+            else f"use parallel={_AXIS}={len(devices)}, or start more processes"
+        )
+        raise UnavailableError(
+            f"parallel={_AXIS}={count} wants {count} devices like {device}; there are {len(devices)}", fix=more
+        )
+    return Mesh(np.array(devices[:count]), (_AXIS,), axis_types=(AxisType.Auto,))
+
+
+class MeshGroup(Group):
+    """The devices of a mesh."""
+
+    def __init__(self, backend: Backend, device: Device, mesh: Mesh) -> None:
+        super().__init__(backend, device)
+        self.rank, self.size = jax.process_index(), jax.process_count()
+        self.devices = mesh.devices.size
+        spec: Any = PartitionSpec
+        self.whole, self.split = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
+
+    def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """The whole array on every device of the mesh."""
+        return self._put(array, self.whole)
+
+    def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """A batch spread over the mesh; one that does not divide, as an evaluation's last, is whole on every device."""
+        divides = array.ndim > 0 and array.shape[0] % self.devices == 0
+        return self._put(array, self.split if divides else self.whole)
+
+    def _put(self, array: np.ndarray, sharding: NamedSharding) -> Array:
+        with jax.enable_x64(True):
+            return cast("Array", jax.make_array_from_callback(array.shape, sharding, lambda index: array[index]))

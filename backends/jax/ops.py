@@ -1,0 +1,130 @@
+"""The neutral tensor API on JAX."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from hal.backends.jax.algorithms import avg_pool, convolve, max_pool
+from hal.tensor import Ops, register
+from hal.tensor.ops import Pair
+from hal.tensor.shapes import Pads
+from hal.types import Tree
+
+__all__ = ["JaxOps"]
+
+Array = jax.Array
+
+
+class JaxOps(Ops):
+    """Ops on jax.Array, traced or not; for creation bound to a device, otherwise to where the arguments are."""
+
+    def __init__(self, device: Any = None) -> None:
+        super().__init__(jnp, device)
+
+    def stop_gradient(self, x: Array) -> Array:
+        """The same values, as a constant for differentiation."""
+        return lax.stop_gradient(x)
+
+    def scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Array]], init: Tree, xs: Array) -> tuple[Tree, Array]:
+        """Carry a value through a sequence; see :meth:`hal.tensor.Ops.scan`."""
+        return lax.scan(fn, init, xs)
+
+    # Randomness: keys are JAX's own
+
+    def fold_in(self, key: Array, data: int) -> Array:
+        """A new random key, determined by a key and a number."""
+        return jax.random.fold_in(key, data)
+
+    def split_key(self, key: Array, count: int = 2) -> Sequence[Array]:
+        """Independent new random keys."""
+        return tuple(jax.random.split(key, count))
+
+    def uniform(self, key: Array, shape: Sequence[int], *, like: Array) -> Array:
+        """Numbers from [0, 1) with the dtype of ``like``."""
+        return jax.random.uniform(key, tuple(shape), like.dtype)
+
+    def normal(self, key: Array, shape: Sequence[int], *, like: Array) -> Array:
+        """Standard normal numbers with the dtype of ``like``."""
+        return jax.random.normal(key, tuple(shape), like.dtype)
+
+    def _dropout(self, x: Array, rate: float, key: Array) -> Array:
+        return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
+
+    # Activations
+
+    def relu(self, x: Array) -> Array:
+        """max(x, 0)."""
+        return jax.nn.relu(x)
+
+    def leaky_relu(self, x: Array, slope: float = 0.01) -> Array:
+        """X where positive, else slope * x."""
+        return jax.nn.leaky_relu(x, slope)
+
+    def elu(self, x: Array) -> Array:
+        """X where positive, else exp(x) - 1."""
+        return jax.nn.elu(x)
+
+    def gelu(self, x: Array) -> Array:
+        """The tanh approximation of GELU."""
+        return jax.nn.gelu(x, approximate=True)
+
+    def sigmoid(self, x: Array) -> Array:
+        """1 / (1 + exp(-x))."""
+        return jax.nn.sigmoid(x)
+
+    def silu(self, x: Array) -> Array:
+        """X * sigmoid(x)."""
+        return jax.nn.silu(x)
+
+    def softplus(self, x: Array) -> Array:
+        """log(1 + exp(x))."""
+        return jax.nn.softplus(x)
+
+    def softmax(self, x: Array, axis: int = -1) -> Array:
+        """exp(x) over its sum along an axis."""
+        return jax.nn.softmax(x, axis)
+
+    def log_softmax(self, x: Array, axis: int = -1) -> Array:
+        """The logarithm of softmax."""
+        return jax.nn.log_softmax(x, axis)
+
+    # Layers' arithmetic
+
+    def _conv2d(
+        self, x: Array, kernel: Array, bias: Array | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
+    ) -> Array:
+        y = convolve(x, kernel, strides, pads, dilation, groups)
+        return y if bias is None else y + bias
+
+    def _conv2d_transpose(
+        self, x: Array, kernel: Array, bias: Array | None, strides: Pair, crop: Pads, append: Pads
+    ) -> Array:
+        # The full result reaches window - 1 around the spread image; cropping takes from that, appending adds zeros.
+        pads = [
+            (window - 1 - before, window - 1 - after + more)
+            for window, (before, after), (_, more) in zip(kernel.shape[:2], crop, append, strict=True)
+        ]
+        y = lax.conv_general_dilated(
+            x,
+            jnp.flip(kernel, (0, 1)),
+            (1, 1),
+            pads,
+            lhs_dilation=strides,
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y if bias is None else y + bias
+
+    def _max_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+        return max_pool(x, window, strides, pads)
+
+    def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
+        return avg_pool(x, window, strides, pads)
+
+
+for _type in (jax.Array, type(jnp.zeros(())), jax.core.Tracer, type(jax.random.key(0))):
+    register(_type, JaxOps())
