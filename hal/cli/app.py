@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -103,7 +105,7 @@ def run(
             record = train(resumed(read(keys or [], config)), live)
         finally:
             live.close()
-        if json_output:
+        if json_output and live.told:  # of several processes one speaks
             _print_json(record.model_dump(mode="json"))
         return INTERRUPTED if record.status == "interrupted" else 0
 
@@ -140,7 +142,8 @@ def bench(
 def _guard(work: Callable[[], int], json_output: bool) -> None:
     """Run a command; turn an error of hal into a message and its exit status."""
     try:
-        status = work()
+        with _only_json_on_stdout() if json_output else contextlib.nullcontext():
+            status = work()
     except HalError as error:
         from hal.cli.show import show_error
 
@@ -158,6 +161,29 @@ def _guard(work: Callable[[], int], json_output: bool) -> None:
             _print_json({"error": about, "exit_status": 1})
         raise
     raise typer.Exit(status)
+
+
+@contextlib.contextmanager
+def _only_json_on_stdout() -> Iterator[None]:
+    """Send to stderr what native libraries print on file descriptor 1."""
+    try:
+        real = sys.stdout.fileno() == 1
+    except (OSError, ValueError):  # stdout is no file
+        real = False
+    if not real:
+        yield
+        return
+    sys.stdout.flush()
+    saved, ours = os.dup(1), sys.stdout
+    os.dup2(2, 1)
+    sys.stdout = os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    try:
+        yield
+    finally:
+        sys.stdout.close()
+        sys.stdout = ours
+        os.dup2(saved, 1)
+        os.close(saved)
 
 
 def _print_json(value: Any) -> None:

@@ -252,6 +252,24 @@ def test_another_layout_goes_on_from_the_same_numbers(run, tmp_path):
     assert epochs[0].train["loss"] == pytest.approx(epochs[1].train["loss"], rel=1e-4)
 
 
+@pytest.mark.parametrize("name", ["cnn", "rnn-text"])
+def test_there_and_back_on_another_backend(tmp_path, name):
+    """Two runtimes take turns at one run, and it ends where one of them alone would have ended it."""
+    drawn = {"rnn-text": {"model": {**RNN["model"], "dropout": 0}}, "cnn": {"data": {**CNN["data"], "augment": []}}}
+    keys = {**RUNS[name], **drawn[name], "schedule": "constant", "lr": 3e-3}
+    train(tmp_path / "alone", base={**keys, "epochs": 3})
+    train(tmp_path / "turns", base={**keys, "epochs": 1})
+    hal.train(resume=str(tmp_path / "turns"), epochs=2, backend="jax", device="jax:cpu", threads=None)
+    hal.train(resume=str(tmp_path / "turns"), epochs=3, backend="cpu", device=None)
+    wanted, found = last(tmp_path / "alone"), last(tmp_path / "turns")
+    assert found.step == wanted.step
+    arrays = flat(found.carry)
+    for key, array in flat(wanted.carry).items():
+        np.testing.assert_allclose(arrays[key], array, rtol=2e-3, atol=2e-4, err_msg=key)
+    losses = [[epoch["train"]["loss"] for epoch in run.meta["epochs"]] for run in (found, wanted)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
 def test_another_batch_within_an_epoch(tmp_path):
     train(tmp_path / "run", SignalAt(6), base=RUNS["cnn"])
     with pytest.raises(ConfigError, match=r"within an epoch of batch=16, and this is batch=8") as caught:
