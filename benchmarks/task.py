@@ -73,6 +73,7 @@ class Task:
         samples: samples to train on.
         seed: of data, order and weights.
         saved: a file of :meth:`save`; empty: the data are made by hal.
+        backend: hal's.
     """
 
     model: Model
@@ -82,6 +83,7 @@ class Task:
     samples: int = 2560
     seed: int = 0
     saved: str = ""
+    backend: str = "cpu"
 
     def job(self) -> Any:
         """The task as hal prepares it: model, data and plan."""
@@ -90,7 +92,7 @@ class Task:
 
         keys: dict[str, Any] = {
             "model": _KEYS[self.model],
-            "backend": "cpu",
+            "backend": self.backend,
             # hal holds a fifth of the samples back.
             "data": {"name": f"synthetic:{self.samples * 5 // 4}"},
             "batch": self.batch,

@@ -1,7 +1,8 @@
-"""Training steps of hal beside hand-written PyTorch, Lightning and Keras 3 on PyTorch: a table with ratios.
+"""Training steps of hal beside hand-written PyTorch and JAX, Lightning and Keras 3: a table with ratios.
 
 python -m benchmarks.train cnn --precision fp32 --layout nchw
 python -m benchmarks.train lstm --batch 32
+python -m benchmarks.train cnn --layout nhwc --peers jax,hal-jax,jax-naive,keras-jax
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.peers import PEERS, Peer, together
+from benchmarks.peers import DEFAULT, PEERS, Peer, together
 from benchmarks.same import STEPS, check
 from benchmarks.task import BATCH, Task
 from hal.measure import Candidate, Comparison, Estimate, Settings, compare
@@ -33,9 +34,9 @@ def choose(wanted: str) -> list[str]:
     unknown = [name for name in names if name not in PEERS]
     if unknown or len(names) < 2:
         raise typer.BadParameter(f"two or more of: {', '.join(PEERS)}", param_hint="--peers")
-    missing = [name for name in names if importlib.util.find_spec(PEERS[name][1]) is None]
+    missing = [name for name in names if importlib.util.find_spec(PEERS[name][2]) is None]
     for name in missing:
-        print(f"{name} is left out: the package {PEERS[name][1]} is not installed", file=sys.stderr)
+        print(f"{name} is left out: the package {PEERS[name][2]} is not installed", file=sys.stderr)
     return [name for name in names if name not in missing]
 
 
@@ -60,7 +61,7 @@ def main(
     batch: Annotated[int | None, typer.Option(help="samples in a step; unset: 128, for lstm 32")] = None,
     samples: Annotated[int, typer.Option(help="samples to train on")] = 2560,
     threads: Annotated[int | None, typer.Option(help="threads of PyTorch; unset: its choice")] = None,
-    peers: Annotated[str, typer.Option(help="candidates; the first one is what ratios refer to")] = ",".join(PEERS),
+    peers: Annotated[str, typer.Option(help="candidates; the first one is what ratios refer to")] = ",".join(DEFAULT),
     seconds: Annotated[float, typer.Option(help="longest time for each candidate")] = 30.0,
     block_ms: Annotated[float, typer.Option(help="least time of a candidate's turn in a round")] = 200.0,
     clock: Annotated[
@@ -91,14 +92,15 @@ def main(
     box: list[tuple[Comparison, dict[str, Peer]]] = []
 
     def use(built: dict[str, Peer]) -> None:
-        candidates = {name: Candidate(peer.step, lambda: None, task.batch) for name, peer in built.items()}
+        candidates = {name: Candidate(peer.step, peer.wait, task.batch) for name, peer in built.items()}
         versions = {key: value for peer in built.values() for key, value in peer.versions.items()}
         ticks = time.perf_counter if clock == "wall" else time.process_time
         box.append((compare(candidates, baseline=names[0], settings=settings, versions=versions, clock=ticks), built))
 
     together(task, names, use)
     (found, built) = box[0]
-    ratios = {name: over(found, "hal", name) for name in names if "hal" in names and name != "hal"}
+    mine = next((name for name in names if name.startswith("hal")), None)
+    ratios = {name: over(found, mine, name) for name in names if mine is not None and name != mine}
     _show(task, found, ratios, built[names[0]].parameters, torch.get_num_threads())
     if out is not None:
         report = {

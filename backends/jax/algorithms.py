@@ -99,7 +99,7 @@ def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
     each.
     """
     if chosen().pool == "reshape":
-        return functools.reduce(jnp.maximum, _slices(_padded(x, pads, -np.inf), window, strides, (1, 1)))
+        return _by_axes(jnp.maximum, _padded(x, pads, -np.inf), window, strides)
     lowest = np.array(-np.inf, x.dtype)
     pooled: Array = lax.reduce_window(x, lowest, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
     return pooled
@@ -108,13 +108,20 @@ def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
 def avg_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
     """The mean of each window over the values inside the image, by the algorithm at work."""
     if chosen().pool == "reshape":
-        total = functools.reduce(jnp.add, _slices(_padded(x, pads, 0.0), window, strides, (1, 1)))
+        total = _by_axes(jnp.add, _padded(x, pads, 0.0), window, strides)
     else:
         zero = np.array(0, x.dtype)
         total = lax.reduce_window(x, zero, lax.add, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
     rows = _counts(x.shape[1], window[0], strides[0], pads[0])
     columns = _counts(x.shape[2], window[1], strides[1], pads[1])
     return total / jnp.asarray(np.multiply.outer(rows, columns)[:, :, None], x.dtype)
+
+
+def _by_axes(combine: Callable[[Array, Array], Array], x: Array, window: Pair, strides: Pair) -> Array:
+    """Combine the values of each window: first those of its rows, then what they gave."""
+    width = (x.shape[2] - window[1]) // strides[1] * strides[1] + window[1]  # what follows is in no window
+    x = functools.reduce(combine, _slices(x[:, :, :width, :], (window[0], 1), (strides[0], 1), (1, 1)))
+    return functools.reduce(combine, _slices(x, (1, window[1]), (1, strides[1]), (1, 1)))
 
 
 def _counts(size: int, window: int, stride: int, pads: Pair) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ Array = jax.Array
 
 class JaxOps(Ops):
     """Ops on jax.Array, traced or not; for creation bound to a device, otherwise to where the arguments are."""
+
+    fuses: ClassVar[bool] = True
 
     def __init__(self, device: Any = None) -> None:
         super().__init__(jnp, device)

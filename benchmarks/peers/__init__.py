@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.task import Task
 
-__all__ = ["PEERS", "Peer", "Serve", "serve", "together"]
+__all__ = ["DEFAULT", "PEERS", "Peer", "Serve", "serve", "together"]
 
 
 class Peer(NamedTuple):
@@ -22,27 +22,37 @@ class Peer(NamedTuple):
         step: takes the next batch and updates the parameters; gives the loss, to be read with ``float``.
         parameters: how many numbers are trained.
         versions: of what it runs on.
+        wait: returns when every step has been done.
     """
 
     step: Callable[[], Any]
     parameters: int
     versions: Mapping[str, str]
+    wait: Callable[[], Any] = lambda: None
 
 
 Serve = Callable[[Task, Callable[[Peer], None]], None]
 
-PEERS: Mapping[str, tuple[str, str]] = {
-    "torch": ("benchmarks.peers.torch_native", "torch"),
-    "hal": ("benchmarks.peers.hal_peer", "torch"),
-    "keras": ("benchmarks.peers.keras_peer", "keras"),
-    "lightning": ("benchmarks.peers.lightning_peer", "lightning"),
+PEERS: Mapping[str, tuple[str, str, str]] = {
+    "torch": ("benchmarks.peers.torch_native", "serve", "torch"),
+    "hal": ("benchmarks.peers.hal_peer", "serve", "torch"),
+    "keras": ("benchmarks.peers.keras_peer", "serve", "keras"),
+    "lightning": ("benchmarks.peers.lightning_peer", "serve", "lightning"),
+    "jax": ("benchmarks.peers.jax_native", "serve", "jax"),
+    "jax-naive": ("benchmarks.peers.jax_native", "naive", "jax"),
+    "hal-jax": ("benchmarks.peers.hal_peer", "on_jax", "jax"),
+    "keras-jax": ("benchmarks.peers.keras_peer", "on_jax", "keras"),
 }
-"""Module of each candidate and the package that it needs."""
+"""Module and function of each candidate, and the package that it needs. Keras takes one runtime a process."""
+
+DEFAULT = ("torch", "hal", "keras", "lightning")
+"""Those that run unless the user says otherwise."""
 
 
 def serve(name: str) -> Serve:
     """The function of a candidate; its framework is imported now."""
-    return importlib.import_module(PEERS[name][0]).serve  # type: ignore[no-any-return]
+    module, function, _ = PEERS[name]
+    return getattr(importlib.import_module(module), function)  # type: ignore[no-any-return]
 
 
 def together(task: Task, names: Sequence[str], use: Callable[[dict[str, Peer]], None]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,14 @@ from hal.run.step import Step
 __all__ = ["serve"]
 
 
-def serve(task: Task, use: Callable[[Peer], None]) -> None:
-    """See :mod:`benchmarks.peers`."""
+def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> None:
+    """See :mod:`benchmarks.peers`.
+
+    Args:
+        task: what to train.
+        use: called with the candidate.
+        alone: no other candidate minds the settings of the plan; else each step sets and restores them.
+    """
     job = task.job()
     backend, device = job.backend, job.device
 
@@ -43,7 +51,9 @@ def serve(task: Task, use: Callable[[Peer], None]) -> None:
     }
     key, done = backend.rng(task.seed, device), 0
     count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(placed))
-    with backend.applied(job.plan, device), feeding(job, endless()) as feed:
+    with contextlib.ExitStack() as around, feeding(job, endless()) as feed:
+        if alone:
+            around.enter_context(backend.applied(job.plan, device))
 
         def step() -> Any:
             nonlocal carry, done
@@ -51,4 +61,14 @@ def serve(task: Task, use: Callable[[Peer], None]) -> None:
             done += 1
             return metrics["loss"]
 
-        use(Peer(step, count, {"hal": __version__, **backend.versions()}))
+        def step_under_plan() -> Any:
+            with backend.applied(job.plan, device):
+                return step()
+
+        versions = {"hal": __version__, **backend.versions()}
+        use(Peer(step if alone else step_under_plan, count, versions, lambda: backend.synchronize(device)))
+
+
+def on_jax(task: Task, use: Callable[[Peer], None]) -> None:
+    """On JAX; what a plan sets must not reach the other candidates of the same runtime."""
+    serve(replace(task, backend="jax", layout="nhwc"), use, alone=False)

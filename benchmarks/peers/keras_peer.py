@@ -1,4 +1,4 @@
-"""Keras 3 on PyTorch: the same layers, ``compile`` with its defaults, ``train_on_batch``."""
+"""Keras 3 on PyTorch or JAX: the same layers, ``compile`` with its defaults, ``train_on_batch``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-os.environ["KERAS_BACKEND"] = "torch"
+os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import keras
 import torch
@@ -37,12 +37,15 @@ def serve(task: Task, use: Callable[[Peer], None]) -> None:
     data = task.data()
     keras.config.set_dtype_policy("mixed_bfloat16" if task.precision == "bf16" else "float32")
     keras.config.set_image_data_format("channels_first" if task.layout == "nchw" else "channels_last")
-    inputs, labels = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
-    if inputs.ndim == 4 and task.layout == "nchw":
-        inputs = images(inputs, "nchw")
+    on_torch = keras.backend.backend() == "torch"
+    inputs: Any = data.inputs
+    labels: Any = data.labels
+    if on_torch:
+        inputs, labels = torch.from_numpy(inputs), torch.from_numpy(labels)
+        inputs = images(inputs, "nchw") if inputs.ndim == 4 and task.layout == "nchw" else inputs
     model = keras.Sequential(
         [
-            keras.Input(tuple(inputs.shape[1:]), dtype="float32" if inputs.is_floating_point() else "int64"),
+            keras.Input(tuple(inputs.shape[1:]), dtype="float32" if data.inputs.dtype.kind == "f" else "int64"),
             *_layers(task, data),
         ]
     )
@@ -60,7 +63,14 @@ def serve(task: Task, use: Callable[[Peer], None]) -> None:
     feed = data.batches(task.batch)
 
     def step() -> Any:
-        index = torch.from_numpy(next(feed))
+        index = torch.from_numpy(next(feed)) if on_torch else next(feed)
         return model.train_on_batch(inputs[index], labels[index])
 
-    use(Peer(step, model.count_params(), {"keras": keras.__version__, "torch": torch.__version__}))
+    use(Peer(step, model.count_params(), {"keras": keras.__version__}))
+
+
+def on_jax(task: Task, use: Callable[[Peer], None]) -> None:
+    """On JAX, which the process has to choose before Keras is imported."""
+    if keras.backend.backend() != "jax":
+        raise RuntimeError("Keras runs on torch in this process; start it with KERAS_BACKEND=jax")
+    serve(task, use)

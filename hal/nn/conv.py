@@ -8,6 +8,7 @@ from typing import Any
 from hal import ops
 from hal.errors import ShapeError
 from hal.nn.layer import Layer, Param, Shape, Specs, activate
+from hal.tensor import namespace
 from hal.tensor.shapes import Padding, Size, pair
 from hal.types import Array, Tree
 
@@ -87,7 +88,7 @@ class Conv2dTranspose(Layer):
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
-    """The largest value of each window, then an activation."""
+    """The largest value of each window after an activation, or the activation of that: see :class:`Sequential`."""
 
     window: Size = 2
     strides: Size | None = None
@@ -98,8 +99,11 @@ class MaxPool2d(Layer):
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
         """(batch, height', width', channels)."""
-        y = ops.max_pool2d(x, self.window, strides=self.strides, padding=self.padding)
-        return activate(self.activation, y), state
+        first = not namespace(x).fuses
+        y = ops.max_pool2d(
+            x if first else activate(self.activation, x), self.window, strides=self.strides, padding=self.padding
+        )
+        return (activate(self.activation, y) if first else y), state
 
     def taking_activation(self, name: str) -> Layer | None:
         """The largest of the activations is the activation of the largest."""

@@ -139,8 +139,8 @@ def activate(name: str | None, x: Array) -> Array:
 class Sequential(Layer):
     """Layers one after the other, each named after its type and its count: conv2d, conv2d_1, ...
 
-    Max-pooling comes before a nondecreasing activation that stands in front of it: the result is the same, and the
-    activation has a quarter of the values to go through.
+    Max-pooling takes over a nondecreasing activation that stands in front of it. Both orders give the same result;
+    where each op is a pass over memory, pooling comes first, and the activation has a quarter of the values to do.
     """
 
     layers: tuple[tuple[str, Layer], ...]

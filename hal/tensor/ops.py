@@ -33,6 +33,9 @@ class Ops(abc.ABC):
         device: what creation functions get as ``device=`` unless the caller says otherwise; None: nothing.
     """
 
+    fuses: ClassVar[bool] = False
+    """Whether the runtime fuses elementwise ops with their neighbours, so that they cost no pass over memory."""
+
     CREATION: ClassVar[tuple[str, ...]] = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 
     def __init__(self, standard: Any, device: Any = None) -> None:
