@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from hal.hardware import Device
     from hal.plan import Plan
+    from hal.program import Program
 
 __all__ = ["Available", "Backend", "Group", "MemoryUse", "Telemetry", "Unavailable"]
 
@@ -199,6 +200,46 @@ class Backend(abc.ABC):
         if plan.compile != "eager":
             raise UnsupportedError(f"backend {self.name} does not compile", fix="use compile=eager")
         return fn
+
+    def targets(self) -> tuple[str, ...]:
+        """Names of hardware that this backend can build for without having it; loads no framework."""
+        return ()
+
+    def target(self, name: str) -> Device | None:
+        """Hardware that is not here, as a device to resolve plans against; None: the name is none of this backend's.
+
+        ``facts["devices"]`` says how many devices the target has.
+
+        Raises:
+            ConfigError: it is one of this backend's, but malformed.
+        """
+        return None
+
+    def build(
+        self,
+        fn: Callable[..., Any],
+        arguments: Sequence[Any],
+        target: Device,
+        plan: Plan,
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> Program:
+        """Compile a pure function for hardware that is not here, over as many devices as the plan spreads over.
+
+        Args:
+            fn: as of :meth:`compile`.
+            arguments: trees whose leaves are :class:`hal.program.ArrayShape`, or values of which the type alone counts.
+            target: what :meth:`target` gave.
+            plan: how.
+            donate: positions of arguments whose memory the result may take over.
+
+        Raises:
+            DoesNotFitError: it needs more memory than a device has.
+            UnavailableError: the target's compiler is not installed; says how to install it.
+            UnsupportedError: the target cannot do what the function asks, with the compiler's words.
+            RunError: the compiler failed, with its words.
+        """
+        raise UnsupportedError(f"backend {self.name} builds for no hardware but what is here")
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """An optimizer by name with its constants; the default is written in neutral ops.

@@ -18,7 +18,7 @@ from hal.tensor import namespace
 from hal.tensor.optimizers import Optimizer
 from hal.types import Array, Tree
 
-__all__ = ["Step", "evaluation", "inference", "trained_names"]
+__all__ = ["Step", "evaluation", "inference", "prediction", "trained_names"]
 
 Batch = Mapping[str, Array]
 
@@ -46,6 +46,10 @@ class Step:
 
     def build(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
         """The step, compiled as the plan says."""
+        return self.backend.compile(self.function(), self.plan, donate=(0,), differentiates=True)
+
+    def function(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
+        """The step before it is compiled."""
         gradients = {o.name: self.backend.value_and_grad(self._loss(o), self.plan) for o in self.phase.objectives}
 
         def step(carry: dict[str, Tree], batch: Batch, key: Any, lr: float) -> tuple[dict[str, Tree], dict[str, Array]]:
@@ -58,7 +62,7 @@ class Step:
                 metrics.update(found)
             return carry, metrics
 
-        return self.backend.compile(step, self.plan, donate=(0,), differentiates=True)
+        return step
 
     def _inputs(self, carry: dict[str, Tree], inputs: Array, key: Any) -> Array:
         if self.augmentations:
@@ -161,12 +165,17 @@ def evaluation(
 
 
 def inference(backend: Backend, model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[..., Array]:
-    """``predict(params, state, inputs)`` in the plan's precision."""
+    """``predict(params, state, inputs)`` in the plan's precision, compiled as the plan says."""
+    return backend.compile(prediction(model, plan, specs), plan)
+
+
+def prediction(model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[..., Array]:
+    """What :func:`inference` compiles."""
 
     def predict(params: Tree, state: Tree, inputs: Array) -> Array:
         return model.predict(cast_params(params, specs, plan.precision), state, cast_inputs(inputs, plan.precision))
 
-    return backend.compile(predict, plan)
+    return predict
 
 
 def _part(batch: Batch, part: int, parts: int) -> Batch:
