@@ -122,7 +122,7 @@ def build(
         except (jax.errors.JaxRuntimeError, NotImplementedError) as error:
             raise _translated(error, target) from error
     memory = None if compiled is None else _memory(compiled.memory_analysis())
-    wide = bool(jax.config.read("jax_enable_x64"))
+    wide = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
     def unoptimised() -> Any:
         with _quiet(target), jax.enable_x64(wide):

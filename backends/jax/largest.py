@@ -11,10 +11,12 @@ __all__ = ["Attempt", "Largest", "largest_batch"]
 
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
-_OVERSHOOT = 4
-"""How far above the predicted limit the first refusal is looked for."""
-_DOUBT = 0.75
-"""How far below its prediction the limit may lie before the search has to widen."""
+_CHEAP = 0.1
+"""Below this a refusal costs so little that the search comes from above, step by step."""
+_OVERSHOOT = {True: 64, False: 4}
+"""How far above the predicted limit the first refusal is looked for, where refusals are cheap and where not."""
+_MARGIN = 2
+"""How far above its prediction the limit may lie: compilers squeeze what nearly fits."""
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,9 @@ def largest_batch(
     small answers and about one percent of large ones. Memory need not grow evenly with the batch (layouts change):
     what is found is one place where fitting ends, and above it only the batches that were tried are known not to fit.
 
-    A TPU's compiler refuses in a fraction of a second but takes many seconds to build what nearly fills the memory.
-    So the search comes from above, in steps that are the smaller the cheaper a refusal is: it probes at the share
-    ``p`` below the upper end (on a logarithmic scale) with ``p + p ** c = 1``, where ``c`` is what a refusal costs
-    beside a build. Then either outcome narrows the interval at the same rate per second. ``c = 1`` is bisection.
+    A TPU's compiler refuses in a quarter of a second but takes half a minute to build what nearly fills the memory. So
+    where refusals are cheap the search comes down to the limit from above, one step after the other, and builds once.
+    Where they cost as much as a build, it interpolates, and halves the interval where that does not help.
 
     Args:
         build: compiles for a batch size, a multiple of ``unit``.
@@ -86,12 +87,13 @@ def largest_batch(
         unit: what batches are multiples of, the number of devices that share one for example.
         capacity_bytes: memory of one device, to extrapolate with.
         ceiling: the largest batch that makes sense.
-        refusal_cost: what a refusal costs in units of what building a program costs, 0 to 1.
+        refusal_cost: time of a refusal beside that of a build of nearly the same size, 0 to 1.
         known: what the compiler answered for ``start``, if it was asked already.
         budget_s: after this time (s) the search ends with the interval that it has.
         clock: a monotonic clock in seconds.
     """
     search = _Search(build, unit, clock)
+    cheap = refusal_cost < _CHEAP
     top = max(1, ceiling // unit)
     first = min(max(1, start // unit), top)
     if known is not None and first * unit == start:
@@ -106,10 +108,9 @@ def largest_batch(
     while search.high is None:
         if search.low >= top:
             return search.answer(f"a batch of {search.low * unit} is as far as the search goes")
-        search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity_bytes) or 0)))
-    share = _share(refusal_cost)
+        search.probe(min(top, _OVERSHOOT[cheap] * max(search.low, search.predicted(capacity_bytes) or 0)))
     while search.high - search.low > _grain(search.low) and clock() - began < budget_s:
-        search.probe(_next(search, search.predicted(capacity_bytes), share))
+        search.probe(_next(search, search.predicted(capacity_bytes), cheap))
     return search.answer()
 
 
@@ -148,8 +149,10 @@ class _Search:
         if self.high is None:
             return int(self.low * capacity / low) if low else None
         high = self.needed(self.high)
-        if low is None or high is None or not low < capacity < high:
+        if low is None or high is None or low >= capacity:
             return None
+        if high <= capacity:
+            return self.high
         return int(self.low + (capacity - low) * (self.high - self.low) / (high - low))
 
     def answer(self, stopped: str = "") -> Largest:
@@ -158,30 +161,22 @@ class _Search:
         return Largest(self.low * self._unit, refused, reason, self.builds, self._clock() - self._began)
 
 
-def _next(search: _Search, predicted: int | None, share: float) -> int:
+def _next(search: _Search, predicted: int | None, cheap: bool) -> int:
     """The next batch to try, strictly between what fits and what does not."""
-    high = search.high or 1
-    floor = max(1, search.low, int(_DOUBT * predicted) if predicted else 1)
-    if share > 0.4 and predicted is not None and search.builds % 3:
-        wanted = predicted
+    low, high = search.low, search.high or 1
+    step = _grain(max(low, high - _grain(high)))
+    if predicted is None or (not cheap and search.builds % 3 == 0):
+        wanted = math.isqrt(max(1, low) * high)
+    elif cheap:
+        wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
+        step = _grain(wanted)
     else:
-        wanted = int(high * (floor / high) ** share)
-    grain = _grain(max(search.low, floor // 2))
-    # A prediction just above what fits, or just below what does not, is tested by the step itself.
-    wanted = min(max(wanted, search.low + grain), high - grain)
-    aligned = wanted // grain * grain
-    return aligned if search.low < aligned < high else min(max(wanted, search.low + 1), high - 1)
+        # A prediction next to one end is tested by the step itself.
+        wanted = min(max(predicted, low + step), high - step)
+    aligned = wanted // step * step
+    return aligned if low < aligned < high else min(max(wanted, low + 1), high - 1)
 
 
 def _grain(units: int) -> int:
     """The step for an answer of this size: a power of two, so that finer steps divide coarser ones."""
     return 1 << max(0, (units // _RESOLUTION).bit_length() - 1)
-
-
-def _share(refusal_cost: float) -> float:
-    """How far below its upper end to probe an interval, as a share of it."""
-    low, high = 0.0, 1.0
-    for _ in range(50):
-        share = (low + high) / 2
-        low, high = (share, high) if share + share ** max(refusal_cost, 0.01) < 1 else (low, share)
-    return low

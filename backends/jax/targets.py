@@ -200,5 +200,6 @@ def _tpu_name(key: str) -> str:
 
 
 def _meant(asked: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(asked, list(known), n=1)
+    known = list(known)
+    near = [name for name in known if asked and name.startswith(asked)] or difflib.get_close_matches(asked, known, n=1)
     return f"; did you mean {near[0]}?" if near else ""
