@@ -66,7 +66,8 @@ def topology(target: Target) -> Sequence[jax.Device]:
         )
     if not _installed(_MODULES[target.platform]):
         version = f"=={jax.__version__}"
-        step = "pip install libtpu" if target.platform == "tpu" else f"pip install 'jax[cuda12-local]{version}'"
+        plugin = f"pip install 'jax[cuda12-local]{version}' nvidia-cuda-nvcc-cu12"
+        step = "pip install libtpu" if target.platform == "tpu" else plugin
         raise UnavailableError(
             f"target={target.name} needs the compiler for {target.product}, which is not installed", fix=step
         )
@@ -181,6 +182,7 @@ def _quiet(target: Target, *, loads: bool = False) -> Iterator[None]:
     """
     wanted = {
         "TPU_SKIP_MDS_QUERY": "1",
+        "TPU_ACCELERATOR_TYPE": "v5litepod-1",
         "TPU_WORKER_HOSTNAMES": "localhost",
         "JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
@@ -238,6 +240,9 @@ def _translated(error: Exception, target: Target) -> HalError:
     memory = re.search(r"required.*?\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", line)
     if memory:
         return DoesNotFitError(said, _bytes(memory[1], memory[2]), _bytes(memory[3], memory[4]), None)
+    if "ptxas" in line:
+        # NVIDIA's assembler for every GPU that hal has a row for is the one of CUDA 12; that of CUDA 13 begins at 7.5.
+        return UnavailableError(said, fix="pip install nvidia-cuda-nvcc-cu12")
     if code == "RESOURCE_EXHAUSTED" and "HBM" in line:
         return DoesNotFitError(said, None, target.usable_bytes, None)
     if isinstance(error, NotImplementedError) or code in ("UNIMPLEMENTED", "INVALID_ARGUMENT"):
