@@ -13,7 +13,7 @@ from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
 from hal.plan import Compile, Conv, Layout, Plan, Pool
 
-__all__ = ["BenchConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
+__all__ = ["BenchConfig", "CompileConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
 
 
 # A folder may be called 2026, which YAML reads as a number.
@@ -196,6 +196,37 @@ class BenchConfig(TargetConfig):
     @classmethod
     def _synthetic(cls, value: Any) -> Any:
         return {"name": "synthetic", **value} if isinstance(value, dict) else value
+
+
+class CompileConfig(PlanKeys):
+    """Keys of ``hal compile``."""
+
+    model: ModelSection | None = Field(default=None, description="what to build; its own keys as model.<key>")
+    target: str | None = Field(
+        default=None, description="hardware to build for: tpu-v5e:2x2, tpu7x:2x2x1, h100, a100-80gb, rocm:gfx942, ..."
+    )
+    mode: Literal["train", "infer"] = Field(
+        default="train", description="train: an optimizer step; infer: forward alone"
+    )
+    data: DataSection = Field(
+        default_factory=lambda: DataSection.model_validate({}), description="whose shapes and classes count"
+    )
+    plan: str = Field(default="default", description="where plan keys left out come from: default or a YAML file")
+    largest: bool = Field(default=True, description="whether to search for the largest batch that fits")
+    seconds: float = Field(default=40.0, gt=0, description="longest time for that search")
+    out: str | None = Field(default=None, description="new folder for StableHLO, optimised HLO, memory and cost")
+
+    def base_plan(self, batch: int) -> Plan:
+        """The plan with this config's keys; batch is the model's default.
+
+        Raises:
+            ConfigError: the plan file holds a wrong key.
+            NotFoundError: there is no such file.
+        """
+        base = Plan(batch=batch)
+        if self.plan != "default":
+            base = build(PlanKeys, read([], Path(self.plan).expanduser())).over(base)
+        return self.over(base)
 
 
 C = TypeVar("C", bound=BaseModel)

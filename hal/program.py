@@ -5,9 +5,9 @@ All figures are of one device, also in a program for several.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+import abc
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from hal.errors import OutOfMemoryError
 
@@ -39,6 +39,7 @@ class Memory:
         aliased: of the outputs, what lies in donated arguments.
         temporaries: what lives while it runs.
         code: the program itself; 0 where the compiler does not say.
+        peak: the compiler's own figure of the most at one moment; it may count on-chip memories too.
     """
 
     arguments: int
@@ -46,6 +47,7 @@ class Memory:
     aliased: int
     temporaries: int
     code: int
+    peak: int
 
     @property
     def total(self) -> int:
@@ -72,25 +74,30 @@ class Cost:
     counted: str
 
 
-@dataclass(frozen=True)
-class Program:
+class Program(abc.ABC):
     """A program that was built.
 
     Attributes:
-        stage: ``compiled``, or ``lowered`` where no compiler for the target runs here.
-        memory: None where it was lowered alone.
-        usable_bytes: what a program may use of one device; None: not known.
+        memory: None where it was lowered alone, since no compiler for the target runs here.
         seconds: that tracing, lowering and compiling took.
-        cost: computed when asked for.
-        artifacts: texts worth keeping, by file name; made when asked for.
     """
 
-    stage: Literal["compiled", "lowered"]
     memory: Memory | None
-    usable_bytes: int | None
     seconds: float
-    cost: Callable[[], Cost] = field(repr=False)
-    artifacts: Callable[[], Mapping[str, str]] = field(repr=False)
+
+    @property
+    @abc.abstractmethod
+    def usable_bytes(self) -> int | None:
+        """What a program may use of one device; None: not known."""
+
+    @property
+    @abc.abstractmethod
+    def cost(self) -> Cost:
+        """FLOPs, bytes and an estimate of time."""
+
+    @abc.abstractmethod
+    def artifacts(self) -> Mapping[str, str]:
+        """Texts worth keeping, by file name."""
 
     @property
     def fits(self) -> bool | None:

@@ -1,4 +1,4 @@
-"""Accelerators and processors through JAX and XLA: TPUs, GPUs, CPUs."""
+"""Accelerators and processors through JAX and XLA: TPUs, GPUs, CPUs, here or absent."""
 
 from hal.backends.jax.backend import JaxBackend, TpuBackend
 

@@ -5,23 +5,25 @@ from __future__ import annotations
 import contextlib
 import functools
 import platform
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from hal.backends._host import CpuReader, forget_peak, read_host, resident_memory
-from hal.backends.jax.decisions import describe_accelerator, describe_processor
+from hal.backends.jax import targets
+from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.runtime import start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
-from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     from hal.backends.jax.ops import JaxOps
+    from hal.program import Program
     from hal.tensor.optimizers import Optimizer
 
 __all__ = ["JaxBackend", "TpuBackend"]
@@ -136,6 +138,37 @@ class JaxBackend(Backend):
 
         bound = _with_algorithms(fn, plan)
         return bound if plan.compile == "eager" else jax.jit(bound, donate_argnums=donate)
+
+    def targets(self) -> tuple[str, ...]:
+        """TPUs, and GPUs of NVIDIA and AMD."""
+        return targets.names()
+
+    def target(self, name: str) -> Device | None:
+        """A target of this backend, described by hal's own data."""
+        base = name.strip().lower().partition(":")[0].replace("-", "")
+        known = {each.replace("-", "") for each in targets.names()}
+        return describe_target(self.name, targets.parse(name)) if base in known else None
+
+    def build(
+        self,
+        fn: Callable[..., Any],
+        arguments: Sequence[Any],
+        target: Device,
+        plan: Plan,
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> Program:
+        """Compile with XLA for what is not here, over a mesh of all its devices where the plan says dp."""
+        started = start()
+        if started.problem:
+            raise UnavailableError(f"target={target.kind}: {started.problem}", fix=started.fix)
+        from hal.backends.jax import absent
+
+        _bound_ops(None)  # from now on hal.ops serves what is traced
+        with self.applied(plan, target):
+            return absent.build_for(
+                _with_algorithms(fn, plan), arguments, targets.parse(target.kind), plan, donate=donate
+            )
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """Optax's optimizers behind the functional face."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hal.backends._host import Host
+from hal.backends.jax.targets import Target
 from hal.hardware import Capabilities, Device, Precision, PrecisionName
 
-__all__ = ["capabilities", "describe_accelerator", "describe_processor"]
+__all__ = ["capabilities", "describe_accelerator", "describe_processor", "describe_target"]
 
 # The first of each is what `hal bench` found to be faster for the cnn; docs/benchmarks.md has the figures. On GPUs and
 # TPUs XLA calls the vendor's convolutions and poolings, which nobody has measured against slices there yet.
@@ -88,6 +89,24 @@ def describe_processor(backend: str, index: int, host: Host, machine: str, versi
         capabilities=capabilities("cpu"),
         facts={"runtime": version},
         kind="cpu",
+    )
+
+
+def describe_target(backend: str, target: Target) -> Device:
+    """Hardware that is not here, as a device; its kind is the target's name."""
+    platform = "tpu" if target.platform == "tpu" else "gpu"
+    return Device(
+        backend=backend,
+        index=0,
+        vendor={"tpu": "Google", "cuda": "NVIDIA", "rocm": "AMD"}[target.platform],
+        name=target.product,
+        arch=target.topology if platform == "tpu" else target.capability or target.name,
+        memory_bytes=target.memory_bytes,
+        compute_units=None,
+        capabilities=capabilities(platform, target.capability),
+        # XLA's compiler for TPUs refuses what does not fit before it optimises; that for GPUs does not refuse.
+        facts={"devices": str(target.devices), **({"refuses": "early"} if platform == "tpu" else {})},
+        kind=target.name,
     )
 
 
