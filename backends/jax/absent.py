@@ -143,13 +143,14 @@ def build(
 
 def attempt(make: Callable[[], Built]) -> Attempt:
     """What a build answered, for :func:`hal.backends.jax.largest.largest_batch`: refusals become values."""
+    began = time.monotonic()
     try:
         built = make()
     except DoesNotFitError as refused:
-        return Attempt(False, refused.needed_bytes, refused.message)
+        return Attempt(False, refused.needed_bytes, refused.message, time.monotonic() - began)
     except (UnsupportedError, RunError) as refused:
-        return Attempt(False, None, refused.message)
-    return Attempt(True, None if built.memory is None else built.memory.total)
+        return Attempt(False, None, refused.message, time.monotonic() - began)
+    return Attempt(True, None if built.memory is None else built.memory.total, seconds=built.seconds)
 
 
 def _installed(module: str) -> bool:

@@ -12,9 +12,11 @@ __all__ = ["Attempt", "Largest", "largest_batch"]
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
 _CHEAP = 0.1
-"""Below this a refusal costs so little that the search comes from above, step by step."""
-_OVERSHOOT = {True: 64, False: 4}
-"""How far above the predicted limit the first refusal is looked for, where refusals are cheap and where not."""
+"""Where a refusal takes less than this part of a build's time, the search comes from above, step by step."""
+_DOUBT = 0.6
+"""How far below its prediction the limit is taken to lie where the interval is halved."""
+_OVERSHOOT = 16
+"""How far above the predicted limit the first refusal is looked for: that of a small batch is too low."""
 _MARGIN = 2
 """How far above its prediction the limit may lie: compilers squeeze what nearly fits."""
 
@@ -28,11 +30,13 @@ class Attempt:
         needed_bytes: memory of one device that it needs, also where it does not fit; None where the compiler gave
             another reason.
         reason: why it does not fit.
+        seconds: how long the compiler took to say so.
     """
 
     fits: bool
     needed_bytes: int | None = None
     reason: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,6 @@ def largest_batch(
     unit: int = 1,
     capacity_bytes: int | None = None,
     ceiling: int = 2**31 - 1,
-    refusal_cost: float = 1.0,
     known: Attempt | None = None,
     budget_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
@@ -77,9 +80,9 @@ def largest_batch(
     small answers and about one percent of large ones. Memory need not grow evenly with the batch (layouts change):
     what is found is one place where fitting ends, and above it only the batches that were tried are known not to fit.
 
-    A TPU's compiler refuses in a quarter of a second but takes half a minute to build what nearly fills the memory. So
-    where refusals are cheap the search comes down to the limit from above, one step after the other, and builds once.
-    Where they cost as much as a build, it interpolates, and halves the interval where that does not help.
+    The compiler of most TPUs refuses in a quarter of a second but takes half a minute to build what nearly fills the
+    memory. Where refusals are that cheap the search comes down to the limit from above, one step after the other, and
+    builds once. Elsewhere it interpolates, and halves the interval where that does not help.
 
     Args:
         build: compiles for a batch size, a multiple of ``unit``.
@@ -87,13 +90,11 @@ def largest_batch(
         unit: what batches are multiples of, the number of devices that share one for example.
         capacity_bytes: memory of one device, to extrapolate with.
         ceiling: the largest batch that makes sense.
-        refusal_cost: time of a refusal beside that of a build of nearly the same size, 0 to 1.
         known: what the compiler answered for ``start``, if it was asked already.
-        budget_s: after this time (s) the search ends with the interval that it has.
+        budget_s: the search ends with the interval that it has when another build may not end within this time (s).
         clock: a monotonic clock in seconds.
     """
     search = _Search(build, unit, clock)
-    cheap = refusal_cost < _CHEAP
     top = max(1, ceiling // unit)
     first = min(max(1, start // unit), top)
     if known is not None and first * unit == start:
@@ -108,9 +109,9 @@ def largest_batch(
     while search.high is None:
         if search.low >= top:
             return search.answer(f"a batch of {search.low * unit} is as far as the search goes")
-        search.probe(min(top, _OVERSHOOT[cheap] * max(search.low, search.predicted(capacity_bytes) or 0)))
-    while search.high - search.low > _grain(search.low) and clock() - began < budget_s:
-        search.probe(_next(search, search.predicted(capacity_bytes), cheap))
+        search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity_bytes) or 0)))
+    while search.high - search.low > _grain(search.low) and clock() - began + search.longest_s < budget_s:
+        search.probe(_next(search, search.predicted(capacity_bytes)))
     return search.answer()
 
 
@@ -138,6 +139,18 @@ class _Search:
         elif self.high is None or units < self.high:
             self.high = units
 
+    @property
+    def longest_s(self) -> float:
+        """The longest that the compiler took."""
+        return max(attempt.seconds for attempt in self._tried.values())
+
+    @property
+    def cheap(self) -> bool:
+        """Whether refusals take next to no time beside builds."""
+        builds = [attempt.seconds for attempt in self._tried.values() if attempt.fits]
+        refusals = [attempt.seconds for attempt in self._tried.values() if not attempt.fits]
+        return max(refusals, default=0.0) < _CHEAP * max(builds, default=0.0)
+
     def needed(self, units: int) -> int | None:
         return self._tried[units].needed_bytes if units in self._tried else None
 
@@ -161,12 +174,12 @@ class _Search:
         return Largest(self.low * self._unit, refused, reason, self.builds, self._clock() - self._began)
 
 
-def _next(search: _Search, predicted: int | None, cheap: bool) -> int:
+def _next(search: _Search, predicted: int | None) -> int:
     """The next batch to try, strictly between what fits and what does not."""
-    low, high = search.low, search.high or 1
+    low, high, cheap = search.low, search.high or 1, search.cheap
     step = _grain(max(low, high - _grain(high)))
     if predicted is None or (not cheap and search.builds % 3 == 0):
-        wanted = math.isqrt(max(1, low) * high)
+        wanted = math.isqrt(max(1, low, int(_DOUBT * (predicted or 0))) * high)
     elif cheap:
         wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
         step = _grain(wanted)

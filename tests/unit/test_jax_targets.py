@@ -158,20 +158,21 @@ class TestData:
 class Compiler:
     """Memory that grows with the batch, and a limit; it tells what it needs, or not."""
 
-    def __init__(self, *, fixed=0, each=1, capacity=1000, tells=True, squeezes=1.0, broken_from=None):
+    def __init__(self, *, fixed=0, each=1, capacity=1000, tells=True, squeezes=1.0, broken_from=None, refusal_s=1.0):
         self.fixed, self.each, self.capacity, self.tells = fixed, each, capacity, tells
         self.squeezes, self.broken_from = squeezes, broken_from
+        self.refusal_s = refusal_s
         self.asked = {}
 
     def __call__(self, batch):
         assert batch not in self.asked, "the same program was built twice"
         needed = self.fixed + self.each * batch
         if self.broken_from and batch >= self.broken_from:
-            answer = Attempt(False, None, "sizes beyond int32")
+            answer = Attempt(False, None, "sizes beyond int32", self.refusal_s)
         elif needed > self.capacity * self.squeezes:
-            answer = Attempt(False, needed if self.tells else None, "too big")
+            answer = Attempt(False, needed if self.tells else None, "too big", self.refusal_s)
         else:
-            answer = Attempt(True, min(needed, self.capacity) if self.tells else None)
+            answer = Attempt(True, min(needed, self.capacity) if self.tells else None, seconds=1.0)
         self.asked[batch] = answer
         return answer
 
@@ -186,20 +187,18 @@ def compilers(draw):
         tells=draw(st.booleans()),
         squeezes=draw(st.floats(0.7, 1.3)),
         broken_from=draw(st.none() | st.integers(1, 10**6)),
+        refusal_s=draw(st.sampled_from([1.0, 0.01])),
     )
 
 
 class TestLargest:
-    @given(
-        compilers(), st.integers(1, 10**5), st.sampled_from([1, 4, 8, 48]), st.sampled_from([1.0, 0.01]), st.booleans()
-    )
-    def test_both_ends_are_built(self, compiler, start, unit, refusal_cost, hint):
+    @given(compilers(), st.integers(1, 10**5), st.sampled_from([1, 4, 8, 48]), st.booleans())
+    def test_both_ends_are_built(self, compiler, start, unit, hint):
         found = largest_batch(
             compiler,
             start=start,
             unit=unit,
             capacity_bytes=compiler.capacity if hint else None,
-            refusal_cost=refusal_cost,
             ceiling=10**7,
         )
         assert found.builds == len(compiler.asked)
@@ -228,8 +227,8 @@ class TestLargest:
 
     @given(st.floats(0.8, 1.3), st.integers(1, 4096))
     def test_few_that_fit_where_refusing_is_cheap(self, squeezes, start):
-        compiler = Compiler(fixed=10**6, each=1000, capacity=10**10, squeezes=squeezes)
-        found = largest_batch(compiler, start=start, capacity_bytes=compiler.capacity, refusal_cost=0.01)
+        compiler = Compiler(fixed=10**6, each=1000, capacity=10**10, squeezes=squeezes, refusal_s=0.01)
+        found = largest_batch(compiler, start=start, capacity_bytes=compiler.capacity)
         fitting = [batch for batch, answer in compiler.asked.items() if answer.fits]
         # What was asked for, the answer, and rarely one on the way.
         assert len(fitting) <= 4
@@ -257,10 +256,8 @@ class TestLargest:
 
     def test_the_budget_ends_it(self):
         now = iter(range(1000))
-        compiler = Compiler(capacity=10**9)
-        found = largest_batch(
-            compiler, start=1, capacity_bytes=10**9, refusal_cost=0.01, budget_s=5, clock=lambda: next(now)
-        )
+        compiler = Compiler(capacity=10**9, refusal_s=0.01)
+        found = largest_batch(compiler, start=1, capacity_bytes=10**9, budget_s=5, clock=lambda: next(now))
         assert found.builds < 12
         assert compiler.asked[found.batch].fits
         assert not compiler.asked[found.refused].fits
@@ -419,7 +416,6 @@ class TestTpu:
             start=1024,
             unit=target.devices,
             capacity_bytes=target.usable_bytes,
-            refusal_cost=0.01,
         )
         assert small(target.name, found.batch).fits
         with pytest.raises(OutOfMemoryError):
