@@ -162,10 +162,10 @@ class _Search:
         if self.high is None:
             return int(self.low * capacity / low) if low else None
         high = self.needed(self.high)
-        if low is None or high is None or low >= capacity:
+        if low is None or high is None:
             return None
-        if high <= capacity:
-            return self.high
+        if not low < capacity < high:
+            return self.low if low >= capacity else self.high
         return int(self.low + (capacity - low) * (self.high - self.low) / (high - low))
 
     def answer(self, stopped: str = "") -> Largest:
