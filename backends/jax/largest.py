@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ __all__ = ["Attempt", "Largest", "largest_batch"]
 
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
-_CHEAP = 0.1
+_CHEAP = 0.25
 """Where a refusal takes less than this part of a build's time, the search comes from above, step by step."""
 _DOUBT = 0.6
 """How far below its prediction the limit is taken to lie where the interval is halved."""
@@ -149,7 +150,7 @@ class _Search:
         """Whether refusals take next to no time beside builds."""
         builds = [attempt.seconds for attempt in self._tried.values() if attempt.fits]
         refusals = [attempt.seconds for attempt in self._tried.values() if not attempt.fits]
-        return max(refusals, default=0.0) < _CHEAP * max(builds, default=0.0)
+        return bool(builds and refusals) and statistics.median(refusals) < _CHEAP * max(builds)
 
     def needed(self, units: int) -> int | None:
         return self._tried[units].needed_bytes if units in self._tried else None
@@ -182,6 +183,9 @@ def _next(search: _Search, predicted: int | None) -> int:
         wanted = math.isqrt(max(1, low, int(_DOUBT * (predicted or 0))) * high)
     elif cheap:
         wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
+        if high > 1.5 * predicted:
+            # What is squeezed in needs a third more than there is at most, as far as was seen: no need to go slowly.
+            wanted = min(wanted, high - 2 * step)
         step = _grain(wanted)
     else:
         # A prediction next to one end is tested by the step itself.
