@@ -175,12 +175,14 @@ def _devices(target: Target) -> tuple[jax.Device, ...]:
 def _quiet(target: Target, *, loads: bool = False) -> Iterator[None]:
     """Set what the platform's compiler reads from the environment, and restore it.
 
-    libtpu asks a metadata server for what it does not find, and complains of the answer. The plugin for CUDA looks for
-    a driver when it is loaded and logs that there is none before it can be told not to: then alone standard error is
-    held back, for the whole process, and shown only if loading fails.
+    libtpu asks a metadata server for what it does not find, and complains of the answer; it writes logs to /tmp; and it
+    lets only one process of a machine load it, which has a meaning only for chips that are here. The plugin for CUDA
+    looks for a driver when it is loaded and logs that there is none before it can be told not to: then alone standard
+    error is held back, for the whole process, and shown only if loading fails.
     """
     wanted = {
-        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # nobody here wants the hardware, which one process may hold
+        "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
+        "TPU_LOG_DIR": "disabled",
         "TPU_SKIP_MDS_QUERY": "1",
         "TPU_ACCELERATOR_TYPE": "v5litepod-1",
         "TPU_WORKER_HOSTNAMES": "localhost",

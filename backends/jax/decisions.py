@@ -104,8 +104,7 @@ def describe_target(backend: str, target: Target) -> Device:
         memory_bytes=target.memory_bytes,
         compute_units=None,
         capabilities=capabilities(platform, target.capability),
-        # XLA's compiler for TPUs refuses what does not fit before it optimises; that for GPUs does not refuse.
-        facts={"devices": str(target.devices), **({"refuses": "early"} if platform == "tpu" else {})},
+        facts={"devices": str(target.devices)},
         kind=target.name,
     )
 

@@ -270,13 +270,11 @@ def _limit(task: _Task, plan: Plan, first: Attempt, capacity: int | None, second
             return Attempt(False, None, refused.message)
         return Attempt(True, None if program.memory is None else program.memory.total)
 
-    cheap = task.device.facts.get("refuses") == "early"
     found = largest_batch(
         attempt,
         start=plan.batch,
         unit=plan.spread().get("dp", 1) * plan.accumulate,
         capacity_bytes=capacity,
-        refusal_cost=0.01 if cheap else 1.0,
         known=first,
         budget_s=seconds,
     )

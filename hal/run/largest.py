@@ -11,12 +11,12 @@ __all__ = ["Attempt", "Largest", "largest_batch"]
 
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
-_CHEAP = 0.1
-"""Below this a refusal costs so little that the search comes from above, step by step."""
-_OVERSHOOT = {True: 64, False: 4}
-"""How far above the predicted limit the first refusal is looked for, where refusals are cheap and where not."""
-_MARGIN = 2
-"""How far above its prediction the limit may lie: compilers squeeze what nearly fits."""
+_SECOND = 64
+"""How much larger than the first the second batch is, which shows how memory grows with the batch."""
+_BELOW = 0.95
+_ABOVE = 1.5
+"""Where the ends of the first interval are looked for, beside the prediction. Compilers squeeze what nearly fits: that
+of TPUs built programs 1.35 times as large as the line through smaller ones allows."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,7 @@ class Attempt:
 
     Attributes:
         fits: it built, and fits.
-        needed_bytes: memory of one device that it needs, also where it does not fit; None where the compiler gave
-            another reason.
+        needed_bytes: memory of one device that it needs, where the compiler tells.
         reason: why it does not fit.
     """
 
@@ -41,7 +40,7 @@ class Largest:
 
     Attributes:
         batch: the largest batch that was built and fits; 0: none does.
-        refused: a batch above it that was tried and does not fit; None: the search's ceiling stopped it.
+        refused: the smallest batch above it that was tried and does not fit; None: the search's ceiling stopped it.
         reason: why the refused one does not fit, or what else stopped the search.
         builds: how many programs were compiled.
         seconds: how long that took.
@@ -53,11 +52,6 @@ class Largest:
     builds: int
     seconds: float
 
-    @property
-    def step(self) -> int | None:
-        """How exact the answer is: ``batch`` builds, ``batch + step`` was tried and does not."""
-        return None if self.refused is None else self.refused - self.batch
-
 
 def largest_batch(
     build: Callable[[int], Attempt],
@@ -66,115 +60,111 @@ def largest_batch(
     unit: int = 1,
     capacity_bytes: int | None = None,
     ceiling: int = 2**31 - 1,
-    refusal_cost: float = 1.0,
     known: Attempt | None = None,
     budget_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> Largest:
-    """Search for the largest batch that fits.
+    """Bisect for the largest batch that fits.
 
-    Both ends of the answer are built: ``batch`` fits and ``refused`` does not, one step above. The step is ``unit`` for
-    small answers and about one percent of large ones. Memory need not grow evenly with the batch (layouts change):
-    what is found is one place where fitting ends, and above it only the batches that were tried are known not to fit.
+    Both ends of the answer are built: ``batch`` fits and ``refused``, one step above, does not. The step is ``unit``
+    for small answers and about one percent of large ones, or what is left of the interval when the time is up. Memory
+    need not grow evenly with the batch (layouts change): what is found is one place where fitting ends.
 
-    A TPU's compiler refuses in a quarter of a second but takes half a minute to build what nearly fills the memory. So
-    where refusals are cheap the search comes down to the limit from above, one step after the other, and builds once.
-    Where they cost as much as a build, it interpolates, and halves the interval where that does not help.
+    Two builds show how memory grows; the line through them predicts where it ends, and the interval around that is
+    halved.
 
     Args:
         build: compiles for a batch size, a multiple of ``unit``.
         start: a batch size to begin at.
         unit: what batches are multiples of, the number of devices that share one for example.
-        capacity_bytes: memory of one device, to extrapolate with.
+        capacity_bytes: memory of one device, to predict with.
         ceiling: the largest batch that makes sense.
-        refusal_cost: time of a refusal beside that of a build of nearly the same size, 0 to 1.
         known: what the compiler answered for ``start``, if it was asked already.
-        budget_s: after this time (s) the search ends with the interval that it has.
+        budget_s: no build begins that would probably end after this time, unless an end is still missing.
         clock: a monotonic clock in seconds.
     """
-    search = _Search(build, unit, clock)
-    cheap = refusal_cost < _CHEAP
-    top = max(1, ceiling // unit)
-    first = min(max(1, start // unit), top)
+    search = _Search(build, unit, max(1, ceiling // unit), clock)
+    first = min(max(1, start // unit), search.top)
     if known is not None and first * unit == start:
         search.record(first, known)
     else:
         search.probe(first)
-    began = clock()
-    if not search.low and search.needed(first) is None and first > 1:
-        search.probe(1)
-    if not search.low and search.needed(search.high or 1) is None:
-        return search.answer()
-    while search.high is None:
-        if search.low >= top:
-            return search.answer(f"a batch of {search.low * unit} is as far as the search goes")
-        search.probe(min(top, _OVERSHOOT[cheap] * max(search.low, search.predicted(capacity_bytes) or 0)))
-    while search.high - search.low > _grain(search.low) and clock() - began < budget_s:
-        search.probe(_next(search, search.predicted(capacity_bytes), cheap))
-    return search.answer()
+    while True:
+        wanted = search.next(capacity_bytes)
+        complete = search.high is not None and (search.low or search.high == 1)
+        if wanted is None or (complete and clock() - search.began + search.longest_s > budget_s):
+            return search.answer()
+        search.probe(wanted)
 
 
 class _Search:
     """What is known so far, in units: ``low`` fits (0: nothing does yet), ``high`` does not."""
 
-    def __init__(self, build: Callable[[int], Attempt], unit: int, clock: Callable[[], float]) -> None:
-        self._build = build
-        self._unit = unit
-        self._clock = clock
-        self._began = clock()
-        self._tried: dict[int, Attempt] = {}
-        self.builds = 0
-        self.low = 0
+    def __init__(self, build: Callable[[int], Attempt], unit: int, top: int, clock: Callable[[], float]) -> None:
+        self.build, self.unit, self.top, self.clock = build, unit, top, clock
+        self.began = clock()
+        self.tried: dict[int, Attempt] = {}
+        self.longest_s = 0.0
+        self.builds = self.low = 0
         self.high: int | None = None
 
     def probe(self, units: int) -> None:
+        before = self.clock()
+        attempt = self.build(units * self.unit)
+        self.longest_s = max(self.longest_s, self.clock() - before)
         self.builds += 1
-        self.record(units, self._build(units * self._unit))
+        self.record(units, attempt)
 
     def record(self, units: int, attempt: Attempt) -> None:
-        self._tried[units] = attempt
+        self.tried[units] = attempt
         if attempt.fits:
             self.low = max(self.low, units)
         elif self.high is None or units < self.high:
             self.high = units
 
-    def needed(self, units: int) -> int | None:
-        return self._tried[units].needed_bytes if units in self._tried else None
-
-    def predicted(self, capacity: int | None) -> int | None:
-        """Where a straight line through what is known of memory crosses the capacity; None: nothing to draw it by."""
-        if capacity is None:
+    def next(self, capacity: int | None) -> int | None:
+        """The next batch to try, strictly between the ends; None: they are one step apart."""
+        low, high = self.low, self.high
+        if high is None:
+            if low == self.top:
+                return None
+            predicted = self._predicted(capacity)
+            if len(self.tried) == 1 or predicted is None:
+                far = low * _SECOND
+                return min(self.top, far if predicted is None else max(low + 1, min(far, predicted // 2)))
+            below = int(_BELOW * predicted)
+            return min(self.top, below if below > low else max(low + 1, int(_ABOVE * max(low, predicted))))
+        step = _grain(low or high)
+        if high - low <= (step if low else 1):
             return None
-        low = self.needed(self.low) if self.low else 0
-        if self.high is None:
-            return int(self.low * capacity / low) if low else None
-        high = self.needed(self.high)
-        if low is None or high is None or low >= capacity:
+        if not low and len(self.tried) == 1 and self.tried[high].needed_bytes is None:
+            return 1  # whether it builds at all
+        predicted = self._predicted(capacity)
+        middle = math.isqrt(max(1, low) * high)
+        if predicted is not None and low < int(_BELOW * predicted) < high and int(_BELOW * predicted) > middle:
+            middle = int(_BELOW * predicted)
+        aligned = middle // step * step
+        return aligned if low < aligned < high else min(max(middle, low + 1), high - 1)
+
+    def _predicted(self, capacity: int | None) -> int | None:
+        """Where the line through the two largest batches that fit crosses the capacity, in units."""
+        fitting = sorted(units for units, attempt in self.tried.items() if attempt.fits and attempt.needed_bytes)
+        if capacity is None or not fitting:
             return None
-        if high <= capacity:
-            return self.high
-        return int(self.low + (capacity - low) * (self.high - self.low) / (high - low))
+        right = fitting[-1]
+        left = fitting[-2] if len(fitting) > 1 else 0
+        needed = self.tried[right].needed_bytes or 0
+        slope = (needed - ((self.tried[left].needed_bytes or 0) if left else 0)) / (right - left)
+        return int(right + (capacity - needed) / slope) if slope > 0 and needed < capacity else None
 
-    def answer(self, stopped: str = "") -> Largest:
-        refused = None if self.high is None else self.high * self._unit
-        reason = stopped or (self._tried[self.high].reason if self.high is not None else "")
-        return Largest(self.low * self._unit, refused, reason, self.builds, self._clock() - self._began)
-
-
-def _next(search: _Search, predicted: int | None, cheap: bool) -> int:
-    """The next batch to try, strictly between what fits and what does not."""
-    low, high = search.low, search.high or 1
-    step = _grain(max(low, high - _grain(high)))
-    if predicted is None or (not cheap and search.builds % 3 == 0):
-        wanted = math.isqrt(max(1, low) * high)
-    elif cheap:
-        wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
-        step = _grain(wanted)
-    else:
-        # A prediction next to one end is tested by the step itself.
-        wanted = min(max(predicted, low + step), high - step)
-    aligned = wanted // step * step
-    return aligned if low < aligned < high else min(max(wanted, low + 1), high - 1)
+    def answer(self) -> Largest:
+        refused = None if self.high is None else self.high * self.unit
+        reason = (
+            f"a batch of {self.low * self.unit} is as far as the search goes"
+            if self.high is None
+            else self.tried[self.high].reason
+        )
+        return Largest(self.low * self.unit, refused, reason, self.builds, self.clock() - self.began)
 
 
 def _grain(units: int) -> int:

@@ -41,16 +41,13 @@ def compilers(draw):
 
 
 class TestLargest:
-    @given(
-        compilers(), st.integers(1, 10**5), st.sampled_from([1, 4, 8, 48]), st.sampled_from([1.0, 0.01]), st.booleans()
-    )
-    def test_both_ends_are_built(self, compiler, start, unit, refusal_cost, hint):
+    @given(compilers(), st.integers(1, 10**5), st.sampled_from([1, 4, 8, 48]), st.booleans())
+    def test_both_ends_are_built(self, compiler, start, unit, hint):
         found = largest_batch(
             compiler,
             start=start,
             unit=unit,
             capacity_bytes=compiler.capacity if hint else None,
-            refusal_cost=refusal_cost,
             ceiling=10**7,
         )
         assert found.builds == len(compiler.asked)
@@ -67,8 +64,7 @@ class TestLargest:
             assert found.reason == compiler.asked[found.refused].reason
             assert found.refused > found.batch
             if found.batch:
-                assert found.step == found.refused - found.batch
-                assert found.step <= max(unit, found.batch / 60)
+                assert found.refused - found.batch <= max(unit, found.batch / 60)
 
     @given(st.integers(0, 10**6), st.integers(1, 1000), st.integers(1, 4096))
     def test_few_builds_where_memory_is_a_line(self, fixed, each, start):
@@ -77,21 +73,18 @@ class TestLargest:
         assert found.builds <= 12
         assert found.batch * each + fixed <= 10**9 < found.refused * each + fixed
 
-    @given(st.floats(0.8, 1.3), st.integers(1, 4096))
-    def test_few_that_fit_where_refusing_is_cheap(self, squeezes, start):
+    @given(st.floats(0.8, 1.4), st.integers(1, 4096))
+    def test_few_builds_where_the_compiler_squeezes(self, squeezes, start):
         compiler = Compiler(fixed=10**6, each=1000, capacity=10**10, squeezes=squeezes)
-        found = largest_batch(compiler, start=start, capacity_bytes=compiler.capacity, refusal_cost=0.01)
-        fitting = [batch for batch, answer in compiler.asked.items() if answer.fits]
-        # What was asked for, the answer, and rarely one on the way.
-        assert len(fitting) <= 4
-        assert len(compiler.asked) <= 90
-        assert found.batch in fitting
+        found = largest_batch(compiler, start=start, capacity_bytes=compiler.capacity)
+        assert found.builds <= 16
+        assert found.batch * 1000 + 10**6 <= 10**10 * squeezes < found.refused * 1000 + 10**6
 
     def test_what_is_known_is_not_built_again(self):
         compiler = Compiler()
         found = largest_batch(compiler, start=8, known=Attempt(True, 8), capacity_bytes=1000)
         assert 8 not in compiler.asked
-        assert (found.batch, found.refused) == (1000, 1000 + found.step)
+        assert (found.batch, found.refused) == (1000, 1008)
 
     def test_a_program_that_never_builds(self):
         found = largest_batch(lambda batch: Attempt(False, None, "no such op"), start=128)
@@ -103,15 +96,13 @@ class TestLargest:
 
     def test_another_limit_than_memory(self):
         found = largest_batch(Compiler(capacity=10**9, broken_from=5000), start=128, capacity_bytes=10**9)
-        assert (found.batch, found.refused, found.reason) == (4992, 5000, "sizes beyond int32") or found.step <= 80
+        assert found.batch < 5000 <= found.refused <= found.batch + 80
         assert found.reason == "sizes beyond int32"
 
     def test_the_budget_ends_it(self):
         now = iter(range(1000))
         compiler = Compiler(capacity=10**9)
-        found = largest_batch(
-            compiler, start=1, capacity_bytes=10**9, refusal_cost=0.01, budget_s=5, clock=lambda: next(now)
-        )
+        found = largest_batch(compiler, start=1, capacity_bytes=10**9, budget_s=5, clock=lambda: next(now))
         assert found.builds < 12
         assert compiler.asked[found.batch].fits
         assert not compiler.asked[found.refused].fits
