@@ -23,7 +23,7 @@ _NETWORK = (
     "layer_norm leaky_relu linear log_softmax lstm max_pool2d relu rnn sigmoid sigmoid_cross_entropy silu softmax "
     "softplus split_key squared_error stop_gradient"
 ).split()
-_LIKE = ("filled", "normal", "uniform", "zeros_as")
+_LIKE = ("filled", "normal", "positions", "uniform", "zeros_as")
 _STANDARD = (
     "abs acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh bitwise_and bitwise_invert "
     "bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_to ceil clip conj copysign cos cosh "

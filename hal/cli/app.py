@@ -139,6 +139,39 @@ def bench(
     _guard(work, json_output)
 
 
+@app.command(
+    name="compile",
+    help="Compile for a device that is not here: does it build, does it fit, how fast.",
+    context_settings={"help_option_names": []},
+)
+def compile_(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    out: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Keep StableHLO, optimised HLO, memory and cost there.")
+    ] = None,
+    json_output: Json = False,
+    help_: Annotated[bool, _help_option("compile")] = False,
+) -> None:
+    """Build for absent hardware."""
+
+    def work() -> int:
+        from hal.cli.show_compilation import Compiling, show_compilation
+        from hal.config import CompileConfig, build, read
+        from hal.run.compile import compile_absent
+
+        given = {**read(keys or [], config), **({} if out is None else {"out": out})}
+        with Compiling(to_stderr=json_output) as watch:
+            found = compile_absent(build(CompileConfig, given), watch)
+        if json_output:
+            _print_json(found.model_dump(mode="json"))
+        else:
+            show_compilation(found)
+        return found.exit_status
+
+    _guard(work, json_output)
+
+
 def _guard(work: Callable[[], int], json_output: bool) -> None:
     """Run a command; turn an error of hal into a message and its exit status."""
     try:

@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hal.config import BenchConfig, PlanKeys, RunConfig, section_of
+from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, section_of
 from hal.workload import BUILT_IN, model_class
 
 __all__ = ["print_help"]
 
-_CONFIGS: dict[str, type[BaseModel]] = {"run": RunConfig, "bench": BenchConfig}
+_CONFIGS: dict[str, type[BaseModel]] = {"run": RunConfig, "bench": BenchConfig, "compile": CompileConfig}
 
 
 def print_help(command: str, usage: str) -> None:
@@ -38,6 +38,7 @@ def print_help(command: str, usage: str) -> None:
 _EXAMPLES = {
     "run": "hal run model=rnn model.cell=gru data=text:book.txt epochs=10 lr=1e-3",
     "bench": "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
+    "compile": "hal compile model=cnn target=tpu-v5e:2x2 parallel=dp=4 precision=bf16 batch=1024",
 }
 
 
@@ -52,7 +53,7 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:
 
 
 def _rows(config: type[BaseModel], prefix: str, skip: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:
-    if config in (RunConfig, BenchConfig):
+    if config in _CONFIGS.values():
         yield "model", "", "cnn, rnn, gan, transfer, or your own: path/to/file.py:ClassName"
     for name, field in config.model_fields.items():
         if name in skip:

@@ -24,7 +24,7 @@ from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record
 from hal.run.prepare import Job
 
-__all__ = ["Live", "device_json", "show_bench", "show_devices", "show_error"]
+__all__ = ["Live", "device_json", "plan_line", "show_bench", "show_devices", "show_error"]
 
 _REFRESH_S = 0.5
 
@@ -61,7 +61,7 @@ class Live(Observer):
         count = sum(_size(spec) for spec in _leaves(job.params))
         self.console.print(
             f"[dim]{count:,} parameters · data {escape(job.workload.data)}: {len(data.train):,} to train on, "
-            f"{len(data.validation):,} held back · {_plan_line(job.plan)}[/]"
+            f"{len(data.validation):,} held back · {plan_line(job.plan)}[/]"
         )
         where = f"[dim]writing to {escape(str(folder))}[/]"
         self.console.print(where if resumed_step is None else f"{where} [dim]· going on from step {resumed_step}[/]")
@@ -156,7 +156,7 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
     yield "model", f"{escape(record.workload.model)}, {record.parameters:,} parameters"
     device = record.device
     yield "device", escape(f"{device} {device.name} ({device.arch})")
-    yield "plan", _plan_line(record.plan)
+    yield "plan", plan_line(record.plan)
     if record.best is not None:
         last = record.results.get(record.metric)
         said = f"[bold green]{_number(record.best)}[/] best ({'higher' if better == 'max' else 'lower'} is better)"
@@ -260,7 +260,7 @@ def show_bench(found: Bench) -> None:
     for name, plan in plans.items():
         m = found.measurement if found.comparison is None else found.comparison.measurements[name]
         table.add_row(
-            name, _short(m.throughput), _short(m.step_ms), f"{m.first_call_s:.2f} s", str(m.blocks), _plan_line(plan)
+            name, _short(m.throughput), _short(m.step_ms), f"{m.first_call_s:.2f} s", str(m.blocks), plan_line(plan)
         )
     console.print(table)
     console.print(Group(*(Text.from_markup(line) for line in _bench_lines(found, found.measurement))))
@@ -294,7 +294,8 @@ def show_error(error: HalError) -> None:
         console.print(f"[green]→[/] {escape(error.fix)}", soft_wrap=True)
 
 
-def _plan_line(plan: Plan) -> str:
+def plan_line(plan: Plan) -> str:
+    """A plan in one line; what is usual is left out."""
     words = [f"batch {plan.batch}", plan.precision, plan.layout, plan.compile]
     words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
     words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []

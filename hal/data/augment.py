@@ -28,7 +28,7 @@ def _crop(images: Array, key: Any) -> Array:
     batch, height, width, channels = images.shape
     row, row_inside = _origin(images, ops.fold_in(key, 0), height)
     column, column_inside = _origin(images, ops.fold_in(key, 1), width)
-    first = ops.reshape(_count(images, batch) * (height * width), (batch, 1, 1))
+    first = ops.reshape(ops.positions(batch, like=images) * (height * width), (batch, 1, 1))
     pixel = first + ops.expand_dims(row, axis=2) * width + ops.expand_dims(column, axis=1)
     flat = ops.take(ops.reshape(images, (-1, channels)), ops.reshape(pixel, (-1,)), axis=0)
     moved = ops.reshape(flat, tuple(images.shape))
@@ -39,21 +39,13 @@ def _crop(images: Array, key: Any) -> Array:
 def _origin(images: Array, key: Any, size: int) -> tuple[Array, Array]:
     """Where each pixel along an axis comes from, integers (batch, size), and whether that is inside the image."""
     most = max(2, round(0.1 * size))
-    position = _count(images, size)
+    position = ops.positions(size, like=images)
     # Drawn in fp32, since a narrower dtype of the images may round the largest draw up to 1.
     like = ops.astype(position, namespace(images).float32)
     drawn = ops.floor(ops.uniform(key, (images.shape[0], 1), like=like) * (2 * most + 1)) - most
     origin = position + ops.astype(drawn, position.dtype)
     kept = ops.clip(origin, 0, size - 1)
     return kept, origin == kept
-
-
-def _count(like: Array, stop: int) -> Array:
-    """0, 1, ... to below stop, (stop,), on the device of another array, in the framework's integers for indices.
-
-    The standard's arange knows no such likeness; sorting equal values without changing their order does.
-    """
-    return ops.argsort(ops.filled((stop,), 0.0, like=like), stable=True)
 
 
 def _brightness(images: Array, key: Any) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -97,6 +97,13 @@ class Compilation(_Frozen):
     artifacts: tuple[str, ...] = ()
 
     @property
+    def exit_status(self) -> int:
+        """0 where it builds and fits, 4 where it does not fit, 1 where the compiler refuses it for another reason."""
+        if self.fits is False:
+            return 4
+        return 1 if self.stage == "refused" else 0
+
+    @property
     def samples_per_s(self) -> float | None:
         """The estimate of throughput, of all devices that the plan uses."""
         return None if self.cost is None or not self.cost.estimate_s else self.plan.batch / self.cost.estimate_s
@@ -148,8 +155,12 @@ def _shapes(specs: Mapping[str, Any]) -> Tree:
     }
 
 
-def compile_absent(config: CompileConfig) -> Compilation:
+def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda text: None) -> Compilation:
     """Build a workload's step for a target, and find the largest batch that fits.
+
+    Args:
+        config: what for which target.
+        tell: called with what is being built.
 
     Raises:
         RequestError: the request is wrong.
@@ -167,6 +178,7 @@ def compile_absent(config: CompileConfig) -> Compilation:
         "plan": plan,
     }
     program: Program | None = None
+    tell(f"building batch {plan.batch:,} for {task.device.kind}")
     try:
         program = task.build(plan)
         first = Attempt(True, None if program.memory is None else program.memory.total)
@@ -181,7 +193,7 @@ def compile_absent(config: CompileConfig) -> Compilation:
     if program is not None:
         about |= _figures(program)
     if config.largest and (program is None or program.memory is not None):
-        about["largest"] = _limit(task, plan, first, about.get("usable_bytes"), config.seconds)
+        about["largest"] = _limit(task, plan, first, about.get("usable_bytes"), config.seconds, tell)
     if folder is not None and program is not None:
         about["artifacts"] = _kept(folder, program)
     found = Compilation.model_validate(about)
@@ -260,8 +272,11 @@ def _figures(program: Program) -> dict[str, Any]:
     }
 
 
-def _limit(task: _Task, plan: Plan, first: Attempt, capacity: int | None, seconds: float) -> dict[str, Any]:
+def _limit(
+    task: _Task, plan: Plan, first: Attempt, capacity: int | None, seconds: float, tell: Callable[[str], None]
+) -> dict[str, Any]:
     def attempt(batch: int) -> Attempt:
+        tell(f"looking for the largest batch: building {batch:,}")
         try:
             program = task.build(plan.model_copy(update={"batch": batch}))
         except DoesNotFitError as refused:

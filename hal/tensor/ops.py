@@ -93,6 +93,10 @@ class Ops(abc.ABC):
         """Zeros with the dtype and device of ``like``."""
         return self.filled(shape, 0.0, like=like)
 
+    def positions(self, count: int, *, like: Array) -> Array:
+        """0, 1, ... to below a count: integers (count,), in the standard's default dtype, on the device of ``like``."""
+        return self.standard.arange(count, **self._placed(like))
+
     def _placed(self, like: Array) -> dict[str, Any]:
         """Keyword arguments with which a creation function puts an array beside ``like``."""
         return {}

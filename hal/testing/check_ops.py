@@ -190,7 +190,11 @@ class OpsChecks(ConformanceBase):
                 getattr(ops, name)(*args, **kwargs)
 
     def test_created_in_likeness(self, backend: Backend, device: Device, ops: Ops) -> None:
-        """``filled`` and ``zeros_as`` follow the dtype of an array."""
+        """``filled`` and ``zeros_as`` follow the dtype of an array; ``positions`` are integers beside it."""
+        beside = backend.from_host(np.ones(2, np.float32), device)
+        for counted in (ops.positions(3, like=beside), dispatched.positions(3, like=beside)):
+            assert ops.isdtype(counted.dtype, "integral")
+            self.assert_array(backend, counted, np.arange(3), "positions")
         for dtype in (np.float32, np.int32):
             like = backend.from_host(np.ones(2, dtype), device)
             for actual, expected in (

@@ -16,7 +16,7 @@ from hal.backends.jax import JaxBackend, TpuBackend, runtime
 from hal.backends.jax.decisions import capabilities, describe_accelerator, describe_processor
 from hal.backends.jax.runtime import accelerators
 from hal.contract import Available, Unavailable
-from hal.errors import DeviceLostError, OutOfMemoryError, UnavailableError, UnsupportedError
+from hal.errors import ConfigError, DeviceLostError, OutOfMemoryError, UnavailableError, UnsupportedError
 from hal.plan import Plan
 
 
@@ -73,6 +73,30 @@ class TestDecisions:
         for name in ("null", "nvidiactl", *nodes):
             (tmp_path / name).touch()
         assert accelerators(tmp_path) is found
+
+
+class TestTargets:
+    @pytest.mark.parametrize(
+        ("name", "vendor", "devices", "fast"),
+        [
+            ("tpu-v5e:2x2", "Google", "4", {"bf16"}),
+            ("h100", "NVIDIA", "1", {"fp32", "tf32", "bf16", "fp16"}),
+            ("v100", "NVIDIA", "1", {"fp32", "fp16"}),
+            ("rocm:gfx942", "AMD", "1", {"fp32", "fp16"}),
+        ],
+    )
+    def test_a_target_is_a_device(self, name, vendor, devices, fast):
+        device = JaxBackend().target(name)
+        assert (device.kind, device.vendor, device.facts["devices"]) == (name, vendor, devices)
+        assert {n for n, entry in device.capabilities.precisions.items() if entry.accelerated} == fast
+
+    @pytest.mark.parametrize("name", ["cpu", "", "tpu", "h1000"])
+    def test_names_of_others(self, name):
+        assert JaxBackend().target(name) is None
+
+    def test_malformed(self):
+        with pytest.raises(ConfigError, match="no such topology"):
+            JaxBackend().target("tpu-v5e:3x3")
 
 
 class TestAvailability:
