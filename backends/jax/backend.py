@@ -16,7 +16,7 @@ from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.runtime import start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
-from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.types import Array, Tree
@@ -159,9 +159,6 @@ class JaxBackend(Backend):
         donate: tuple[int, ...] = (),
     ) -> Program:
         """Compile with XLA for what is not here, over a mesh of all its devices where the plan says dp."""
-        started = start()
-        if started.problem:
-            raise UnavailableError(f"target={target.kind}: {started.problem}", fix=started.fix)
         from hal.backends.jax import absent
 
         _bound_ops(None)  # from now on hal.ops serves what is traced

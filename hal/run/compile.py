@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hal import registry
 from hal.config import CompileConfig
-from hal.contract import Backend
+from hal.contract import Backend, Unavailable
 from hal.data import batches, load
 from hal.errors import ConfigError, PlanError, RunError, UnavailableError, UnsupportedError
 from hal.hardware import Device
@@ -181,7 +182,7 @@ def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda t
     tell(f"building batch {plan.batch:,} for {task.device.kind}")
     try:
         program = task.build(plan)
-        first = Attempt(True, None if program.memory is None else program.memory.total)
+        first = Attempt(True, None if program.memory is None else program.memory.total, seconds=program.seconds)
         about |= {"stage": "lowered" if program.memory is None else "compiled", "fits": program.fits}
     except DoesNotFitError as refused:
         program = refused.program
@@ -209,6 +210,9 @@ def _prepare(config: CompileConfig) -> tuple[_Task, Plan, Workload]:
     if config.target is None:
         raise ConfigError("no target was named", fix="write for example: target=tpu-v5e:2x2")
     backend, device = _target(config.target)
+    state = backend.probe()
+    if isinstance(state, Unavailable):
+        raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)
@@ -277,13 +281,14 @@ def _limit(
 ) -> dict[str, Any]:
     def attempt(batch: int) -> Attempt:
         tell(f"looking for the largest batch: building {batch:,}")
+        began = time.monotonic()
         try:
             program = task.build(plan.model_copy(update={"batch": batch}))
         except DoesNotFitError as refused:
-            return Attempt(False, refused.needed_bytes, refused.message)
+            return Attempt(False, refused.needed_bytes, refused.message, time.monotonic() - began)
         except (RunError, UnsupportedError) as refused:
-            return Attempt(False, None, refused.message)
-        return Attempt(True, None if program.memory is None else program.memory.total)
+            return Attempt(False, None, refused.message, time.monotonic() - began)
+        return Attempt(True, None if program.memory is None else program.memory.total, seconds=program.seconds)
 
     found = largest_batch(
         attempt,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +12,14 @@ __all__ = ["Attempt", "Largest", "largest_batch"]
 
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
-_SECOND = 64
-"""How much larger than the first the second batch is, which shows how memory grows with the batch."""
-_BELOW = 0.95
-_ABOVE = 1.5
-"""Where the ends of the first interval are looked for, beside the prediction. Compilers squeeze what nearly fits: that
-of TPUs built programs 1.35 times as large as the line through smaller ones allows."""
+_CHEAP = 0.25
+"""Where a refusal takes less than this part of a build's time, the search comes from above, step by step."""
+_DOUBT = 0.6
+"""How far below its prediction the limit is taken to lie where the interval is halved."""
+_OVERSHOOT = 16
+"""How far above the predicted limit the first refusal is looked for: that of a small batch is too low."""
+_MARGIN = 2
+"""How far above its prediction the limit may lie: compilers squeeze what nearly fits."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,16 @@ class Attempt:
 
     Attributes:
         fits: it built, and fits.
-        needed_bytes: memory of one device that it needs, where the compiler tells.
+        needed_bytes: memory of one device that it needs, also where it does not fit; None where the compiler gave
+            another reason.
         reason: why it does not fit.
+        seconds: how long the compiler took to say so.
     """
 
     fits: bool
     needed_bytes: int | None = None
     reason: str = ""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Largest:
 
     Attributes:
         batch: the largest batch that was built and fits; 0: none does.
-        refused: the smallest batch above it that was tried and does not fit; None: the search's ceiling stopped it.
+        refused: a batch above it that was tried and does not fit; None: the search's ceiling stopped it.
         reason: why the refused one does not fit, or what else stopped the search.
         builds: how many programs were compiled.
         seconds: how long that took.
@@ -51,6 +57,11 @@ class Largest:
     reason: str
     builds: int
     seconds: float
+
+    @property
+    def step(self) -> int | None:
+        """How exact the answer is: ``batch`` builds, ``batch + step`` was tried and does not."""
+        return None if self.refused is None else self.refused - self.batch
 
 
 def largest_batch(
@@ -64,107 +75,123 @@ def largest_batch(
     budget_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
 ) -> Largest:
-    """Bisect for the largest batch that fits.
+    """Search for the largest batch that fits.
 
-    Both ends of the answer are built: ``batch`` fits and ``refused``, one step above, does not. The step is ``unit``
-    for small answers and about one percent of large ones, or what is left of the interval when the time is up. Memory
-    need not grow evenly with the batch (layouts change): what is found is one place where fitting ends.
+    Both ends of the answer are built: ``batch`` fits and ``refused`` does not, one step above. The step is ``unit`` for
+    small answers and about one percent of large ones. Memory need not grow evenly with the batch (layouts change):
+    what is found is one place where fitting ends, and above it only the batches that were tried are known not to fit.
 
-    Two builds show how memory grows; the line through them predicts where it ends, and the interval around that is
-    halved.
+    The compiler of most TPUs refuses in a quarter of a second but takes half a minute to build what nearly fills the
+    memory. Where refusals are that cheap the search comes down to the limit from above, one step after the other, and
+    builds once. Elsewhere it interpolates, and halves the interval where that does not help.
 
     Args:
         build: compiles for a batch size, a multiple of ``unit``.
         start: a batch size to begin at.
         unit: what batches are multiples of, the number of devices that share one for example.
-        capacity_bytes: memory of one device, to predict with.
+        capacity_bytes: memory of one device, to extrapolate with.
         ceiling: the largest batch that makes sense.
         known: what the compiler answered for ``start``, if it was asked already.
-        budget_s: no build begins that would probably end after this time, unless an end is still missing.
+        budget_s: the search ends with the interval that it has when another build may not end within this time (s).
         clock: a monotonic clock in seconds.
     """
-    search = _Search(build, unit, max(1, ceiling // unit), clock)
-    first = min(max(1, start // unit), search.top)
+    search = _Search(build, unit, clock)
+    top = max(1, ceiling // unit)
+    first = min(max(1, start // unit), top)
     if known is not None and first * unit == start:
         search.record(first, known)
     else:
         search.probe(first)
-    while True:
-        wanted = search.next(capacity_bytes)
-        complete = search.high is not None and (search.low or search.high == 1)
-        if wanted is None or (complete and clock() - search.began + search.longest_s > budget_s):
-            return search.answer()
-        search.probe(wanted)
+    began = clock()
+    if not search.low and search.needed(first) is None and first > 1:
+        search.probe(1)
+    if not search.low and search.needed(search.high or 1) is None:
+        return search.answer()
+    while search.high is None:
+        if search.low >= top:
+            return search.answer(f"a batch of {search.low * unit} is as far as the search goes")
+        search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity_bytes) or 0)))
+    while search.high - search.low > _grain(search.low) and clock() - began + search.longest_s < budget_s:
+        search.probe(_next(search, search.predicted(capacity_bytes)))
+    return search.answer()
 
 
 class _Search:
     """What is known so far, in units: ``low`` fits (0: nothing does yet), ``high`` does not."""
 
-    def __init__(self, build: Callable[[int], Attempt], unit: int, top: int, clock: Callable[[], float]) -> None:
-        self.build, self.unit, self.top, self.clock = build, unit, top, clock
-        self.began = clock()
-        self.tried: dict[int, Attempt] = {}
-        self.longest_s = 0.0
-        self.builds = self.low = 0
+    def __init__(self, build: Callable[[int], Attempt], unit: int, clock: Callable[[], float]) -> None:
+        self._build = build
+        self._unit = unit
+        self._clock = clock
+        self._began = clock()
+        self._tried: dict[int, Attempt] = {}
+        self.builds = 0
+        self.low = 0
         self.high: int | None = None
 
     def probe(self, units: int) -> None:
-        before = self.clock()
-        attempt = self.build(units * self.unit)
-        self.longest_s = max(self.longest_s, self.clock() - before)
         self.builds += 1
-        self.record(units, attempt)
+        self.record(units, self._build(units * self._unit))
 
     def record(self, units: int, attempt: Attempt) -> None:
-        self.tried[units] = attempt
+        self._tried[units] = attempt
         if attempt.fits:
             self.low = max(self.low, units)
         elif self.high is None or units < self.high:
             self.high = units
 
-    def next(self, capacity: int | None) -> int | None:
-        """The next batch to try, strictly between the ends; None: they are one step apart."""
-        low, high = self.low, self.high
-        if high is None:
-            if low == self.top:
-                return None
-            predicted = self._predicted(capacity)
-            if len(self.tried) == 1 or predicted is None:
-                far = low * _SECOND
-                return min(self.top, far if predicted is None else max(low + 1, min(far, predicted // 2)))
-            below = int(_BELOW * predicted)
-            return min(self.top, below if below > low else max(low + 1, int(_ABOVE * max(low, predicted))))
-        step = _grain(low or high)
-        if high - low <= (step if low else 1):
-            return None
-        if not low and len(self.tried) == 1 and self.tried[high].needed_bytes is None:
-            return 1  # whether it builds at all
-        predicted = self._predicted(capacity)
-        middle = math.isqrt(max(1, low) * high)
-        if predicted is not None and low < int(_BELOW * predicted) < high and int(_BELOW * predicted) > middle:
-            middle = int(_BELOW * predicted)
-        aligned = middle // step * step
-        return aligned if low < aligned < high else min(max(middle, low + 1), high - 1)
+    @property
+    def longest_s(self) -> float:
+        """The longest that the compiler took."""
+        return max(attempt.seconds for attempt in self._tried.values())
 
-    def _predicted(self, capacity: int | None) -> int | None:
-        """Where the line through the two largest batches that fit crosses the capacity, in units."""
-        fitting = sorted(units for units, attempt in self.tried.items() if attempt.fits and attempt.needed_bytes)
-        if capacity is None or not fitting:
-            return None
-        right = fitting[-1]
-        left = fitting[-2] if len(fitting) > 1 else 0
-        needed = self.tried[right].needed_bytes or 0
-        slope = (needed - ((self.tried[left].needed_bytes or 0) if left else 0)) / (right - left)
-        return int(right + (capacity - needed) / slope) if slope > 0 and needed < capacity else None
+    @property
+    def cheap(self) -> bool:
+        """Whether refusals take next to no time beside builds."""
+        builds = [attempt.seconds for attempt in self._tried.values() if attempt.fits]
+        refusals = [attempt.seconds for attempt in self._tried.values() if not attempt.fits]
+        return bool(builds and refusals) and statistics.median(refusals) < _CHEAP * max(builds)
 
-    def answer(self) -> Largest:
-        refused = None if self.high is None else self.high * self.unit
-        reason = (
-            f"a batch of {self.low * self.unit} is as far as the search goes"
-            if self.high is None
-            else self.tried[self.high].reason
-        )
-        return Largest(self.low * self.unit, refused, reason, self.builds, self.clock() - self.began)
+    def needed(self, units: int) -> int | None:
+        return self._tried[units].needed_bytes if units in self._tried else None
+
+    def predicted(self, capacity: int | None) -> int | None:
+        """Where a straight line through what is known of memory crosses the capacity; None: nothing to draw it by."""
+        if capacity is None:
+            return None
+        low = self.needed(self.low) if self.low else 0
+        if self.high is None:
+            return int(self.low * capacity / low) if low else None
+        high = self.needed(self.high)
+        if low is None or high is None:
+            return None
+        if not low < capacity < high:
+            return self.low if low >= capacity else self.high
+        return int(self.low + (capacity - low) * (self.high - self.low) / (high - low))
+
+    def answer(self, stopped: str = "") -> Largest:
+        refused = None if self.high is None else self.high * self._unit
+        reason = stopped or (self._tried[self.high].reason if self.high is not None else "")
+        return Largest(self.low * self._unit, refused, reason, self.builds, self._clock() - self._began)
+
+
+def _next(search: _Search, predicted: int | None) -> int:
+    """The next batch to try, strictly between what fits and what does not."""
+    low, high, cheap = search.low, search.high or 1, search.cheap
+    step = _grain(max(low, high - _grain(high)))
+    if predicted is None or (not cheap and search.builds % 3 == 0):
+        wanted = math.isqrt(max(1, low, int(_DOUBT * (predicted or 0))) * high)
+    elif cheap:
+        wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
+        if high > 1.5 * predicted:
+            # What is squeezed in needs a third more than there is at most, as far as was seen: no need to go slowly.
+            wanted = min(wanted, high - 2 * step)
+        step = _grain(wanted)
+    else:
+        # A prediction next to one end is tested by the step itself.
+        wanted = min(max(predicted, low + step), high - step)
+    aligned = wanted // step * step
+    return aligned if low < aligned < high else min(max(wanted, low + 1), high - 1)
 
 
 def _grain(units: int) -> int:
