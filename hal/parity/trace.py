@@ -168,7 +168,7 @@ class Runner:
     """Runs the parts of a model that are traced and compared, in plain eager mode.
 
     Attributes:
-        job: what runs where.
+        job: what runs where; its plan says compile=eager.
         given: what it starts from.
         seed: of the random numbers.
     """
@@ -196,7 +196,7 @@ class Runner:
         batch = self._features(params, self._batch(0), watch)
         for index, objective in enumerate(self.phase.objectives):
             with self._watched(objective.name, params, watch):
-                objective.loss(params, self.state, batch, self._key(0, index))
+                self._eager(objective.loss)(params, self.state, batch, self._key(0, index))
 
     def gradients(self, watch: PartWatch | None = None) -> dict[str, dict[str, np.ndarray]]:
         """Of each objective, through the whole model; a watch sees every op of its forward pass."""
@@ -280,7 +280,7 @@ class Runner:
         batch = self._features(params, self._batch(last), None)
         for index, objective in enumerate(self.phase.objectives):
             with self._watched(objective.name, params, None):
-                value, _ = objective.loss(params, state, batch, self._key(last, index))
+                value, _ = self._eager(objective.loss)(params, state, batch, self._key(last, index))
             found[objective.name] = float(self.job.backend.to_host(value))
         return found
 
@@ -289,7 +289,7 @@ class Runner:
         if self.phase.features is None:
             return batch
         with self._watched("features", params, watch):
-            features = self.phase.features(params, self.state, batch["inputs"])
+            features = self._eager(self.phase.features)(params, self.state, batch["inputs"])
         return {**batch, "inputs": ops.stop_gradient(features)}
 
     @contextlib.contextmanager
@@ -301,6 +301,10 @@ class Runner:
         else:
             with watched(backend, device, params, lambda call: watch(part, call)):
                 yield
+
+    def _eager(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """A function with the algorithms that the plan chooses; it is not compiled, see :attr:`job`."""
+        return self.job.backend.compile(function, self.job.plan)
 
     def _cast(self, params: Tree) -> Tree:
         return cast_params(params, self.job.params, self.job.plan.precision)
