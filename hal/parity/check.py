@@ -48,7 +48,7 @@ class OpFinding(BaseModel):
     forward: Deviation
     gradient: Deviation | None = Field(description="of the argument that differs most; unset: nothing to differentiate")
     gradient_of: str = ""
-    drift: Deviation | None = Field(default=None, description="of its result when all ops before it differ as they do")
+    drift: Deviation = Field(description="of its result when all ops before it differ as they do")
     limit: Limit = Field(description="what is allowed of forward and gradient")
     exceeds: tuple[str, ...] = Field(default=(), description="forward, gradient or both, where more than allowed")
 
@@ -69,6 +69,7 @@ class LossFinding(BaseModel):
     found: float | None
     off: float | None = Field(description="relative; unset: one of them is not finite")
     allowed: float
+    amplified: float = Field(description="how far off the reference itself is where it starts a rounding away")
     exceeds: bool
 
 
@@ -265,13 +266,15 @@ def _after(found: Mapping[str, float], trace: Trace, allowed: float) -> list[Los
 def _losses(found: Sequence[Mapping[str, float]], trace: Trace, allowed: float) -> list[LossFinding]:
     """Each side trains by itself, so that a rounding may grow; it may be as far off as it grew in the reference."""
     return [
-        _loss(step + 1, name, found[step][name], value, max(allowed, _LEEWAY * trace.amplified[name]))
+        _loss(step + 1, name, found[step][name], value, max(allowed, _LEEWAY * trace.amplified[name]), trace.amplified[name])
         for step, expected in enumerate(trace.training.losses)
         for name, value in expected.items()
     ]
 
 
-def _loss(step: int, name: str, found: float, expected: float, allowed: float) -> LossFinding:
+def _loss(
+    step: int, name: str, found: float, expected: float, allowed: float, amplified: float = 0.0
+) -> LossFinding:
     both = bool(np.isfinite(expected) and np.isfinite(found))
     off = relative(found, expected) if both else None
     return LossFinding(
@@ -281,5 +284,6 @@ def _loss(step: int, name: str, found: float, expected: float, allowed: float) -
         found=found if np.isfinite(found) else None,
         off=off,
         allowed=allowed,
+        amplified=amplified,
         exceeds=off is None or off > allowed,
     )

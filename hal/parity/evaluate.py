@@ -136,24 +136,26 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
 # give their dtype alone.
 _CONSTANT: Mapping[str, tuple[str, ...]] = {"batch_norm": ("mean", "variance")}
 
-# Where a function has no derivative several are right, and libraries choose differently. These choose among equal
-# values, so that only what equal values get together is determined; a bound of clip has no single slope.
+# Where a function has no derivative, several gradients are right and libraries differ. Some choose among equal values, so
+# that only what equal values get together is determined; others have a kink, at which any slope between is right.
 _CHOOSING = frozenset({"max", "max_pool2d", "min"})
+_KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
+    "abs": lambda x: (0,),
+    "clip": lambda x, min=None, max=None: tuple(bound for bound in (min, max) if isinstance(bound, int | float)),
+    "leaky_relu": lambda x, slope=0.01: (0,),
+    "relu": lambda x: (0,),
+}
 
 
 def _unambiguous(
     call: Call, path: tuple[Any, ...], to_host: Callable[[Array], np.ndarray], gradient: np.ndarray
 ) -> np.ndarray:
     """A gradient without what libraries may choose."""
-    if path != (0, 0):
+    if path != (0, 0) or call.op not in _CHOOSING | _KINKS.keys():
         return gradient
-    if call.op in _CHOOSING:
-        x = to_host(call.args[0])
-        _, group = np.unique(x, return_inverse=True)
-        totals = np.bincount(group.ravel(), weights=gradient.ravel().astype(np.float64))
-        return totals[group].reshape(gradient.shape).astype(gradient.dtype)
-    if call.op == "clip":
-        x = to_host(call.args[0])
-        bounds = [bound for bound in (*call.args[1:], *call.kwargs.values()) if isinstance(bound, int | float)]
-        return np.where(np.isin(x, bounds), np.zeros_like(gradient), gradient)
-    return gradient
+    x = to_host(call.args[0])
+    if call.op in _KINKS:
+        return np.where(np.isin(x, _KINKS[call.op](*call.args, **call.kwargs)), np.zeros_like(gradient), gradient)
+    _, group = np.unique(x, return_inverse=True)
+    totals = np.bincount(group.ravel(), weights=gradient.ravel().astype(np.float64))
+    return totals[group].reshape(gradient.shape).astype(gradient.dtype)

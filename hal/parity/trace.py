@@ -51,7 +51,7 @@ class Side(BaseModel):
         return cls(device=DeviceFacts.of(job.device), plan=job.plan, versions=job.backend.versions())
 
     def __str__(self) -> str:
-        return f"{self.device.backend}:{self.device.index}"
+        return str(self.device)
 
 
 class Subject(BaseModel):
