@@ -1,4 +1,4 @@
-"""Numerical parity: whether a model computes the same on another device, and if not, which op is the first to differ."""
+"""Numerical parity: whether a model computes the same on another device, and which op is the first that does not."""
 
 from hal.parity.check import Comparison, Finding, LossFinding, OpFinding
 from hal.parity.deviation import Deviation, Limit, Tolerance

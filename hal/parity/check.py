@@ -83,7 +83,9 @@ class Comparison(BaseModel):
     ops: tuple[OpFinding, ...]
     gradients: tuple[Finding, ...] = Field(description="of each parameter, through the whole model")
     updates: tuple[Finding, ...] = Field(description="of each parameter's change in three updates with equal gradients")
-    loss_after: tuple[LossFinding, ...] = Field(description="with the parameters that the reference had after its steps")
+    loss_after: tuple[LossFinding, ...] = Field(
+        description="with the parameters that the reference had after its steps"
+    )
     losses: tuple[LossFinding, ...] = Field(description="of each optimizer step, each side from its own parameters")
     agrees: bool
 
@@ -266,15 +268,20 @@ def _after(found: Mapping[str, float], trace: Trace, allowed: float) -> list[Los
 def _losses(found: Sequence[Mapping[str, float]], trace: Trace, allowed: float) -> list[LossFinding]:
     """Each side trains by itself, so that a rounding may grow; it may be as far off as it grew in the reference."""
     return [
-        _loss(step + 1, name, found[step][name], value, max(allowed, _LEEWAY * trace.amplified[name]), trace.amplified[name])
+        _loss(
+            step + 1,
+            name,
+            found[step][name],
+            value,
+            max(allowed, _LEEWAY * trace.amplified[name]),
+            trace.amplified[name],
+        )
         for step, expected in enumerate(trace.training.losses)
         for name, value in expected.items()
     ]
 
 
-def _loss(
-    step: int, name: str, found: float, expected: float, allowed: float, amplified: float = 0.0
-) -> LossFinding:
+def _loss(step: int, name: str, found: float, expected: float, allowed: float, amplified: float = 0.0) -> LossFinding:
     both = bool(np.isfinite(expected) and np.isfinite(found))
     off = relative(found, expected) if both else None
     return LossFinding(

@@ -77,7 +77,9 @@ class Evaluator:
         places = [
             place
             for place, leaf in enumerate(leaves)
-            if _is_like(leaf, outputs) and is_floating(_dtype_of(leaf)) and names[place] not in _CONSTANT.get(call.op, ("like",))
+            if _is_like(leaf, outputs)
+            and is_floating(_dtype_of(leaf))
+            and names[place] not in _CONSTANT.get(call.op, ("like",))
         ]
         weighed = [place for place, x in enumerate(outputs) if is_floating(_dtype_of(x))]
         if not places or not weighed:
@@ -128,7 +130,7 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
     if kind == 0:
         function = getattr(Ops, op, None)
         names = [name for name in inspect.signature(function).parameters if name != "self"] if function else []
-        first = names[first] if first < len(names) else f"argument {first + 1}"
+        first = names[first] if first < len(names) else f"x{first + 1}"
     return "/".join(str(part) for part in (first, *rest))
 
 

@@ -246,7 +246,9 @@ class Runner:
         """
         job = self.job
         step = Step(job.backend, job.model, self.phase, job.plan, self._optimizer(), job.params).build()
-        initial = self.given.params if disturbed is None else _disturbed(self.given.params, job.plan.precision, disturbed)
+        initial = (
+            self.given.params if disturbed is None else _disturbed(self.given.params, job.plan.precision, disturbed)
+        )
         params = place(job, initial, job.params)
         optimizer = self._optimizer()
         carry: dict[str, Any] = {

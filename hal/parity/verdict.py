@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hal.parity.check import Comparison, Finding, LossFinding, OpFinding
+from hal.parity.check import Comparison, Finding
 from hal.parity.deviation import Deviation, Limit
-from hal.parity.trace import Side, Subject
+from hal.parity.trace import Side
 
 __all__ = ["advice", "verdict"]
 
 
 def verdict(found: Comparison, reference: Side) -> str:
     """One sentence."""
-    sides = f"{found.side} agrees with {reference}"
+    other = "the trace" if str(found.side) == str(reference) else str(reference)
+    sides = f"{found.side} agrees with {other}"
     if found.agrees:
         ops = f"{len(found.ops)} ops forward and backward" if found.ops else "no op"
         steps = found.losses[-1].step if found.losses else 0

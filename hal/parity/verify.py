@@ -90,7 +90,7 @@ def _one_task(config: VerifyConfig) -> None:
 
 
 def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
-    jobs = [prepare(config.model_copy(update={"device": name})) for name in config.backends or ()]
+    jobs = [prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
     names = [str(job.device) for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="name two different devices")
@@ -99,10 +99,17 @@ def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
     return _found(trace, tuple(_checked(job, trace, note) for job in others))
 
 
+def _target(name: str) -> dict[str, Any]:
+    backend, colon, _ = name.partition(":")
+    return {"backend": backend, "device": name if colon else None}
+
+
 def _record(config: VerifyConfig, folder: Path, note: Note) -> Verification:
     store.free(folder)
-    trace = _traced(prepare(config), config, note)
-    store.save(trace, folder)
+    job = prepare(config)
+    trace = _traced(job, config, note)
+    with classified(job.backend):
+        store.save(trace, folder)
     return _found(trace, recorded=str(folder))
 
 
