@@ -72,14 +72,15 @@ class Evaluator:
         return ops.cast(array, getattr(namespace(array), dtype)) if is_floating(dtype) else array
 
     def _gradients(self, call: Call, outputs: Sequence[Array], index: int) -> dict[str, np.ndarray]:
-        paths, leaves, structure = optree.tree_flatten_with_path((call.args, dict(call.kwargs)))
+        given: Any = (call.args, dict(call.kwargs))
+        leaves: list[Any]
+        paths, leaves, structure = optree.tree_flatten_with_path(given)
         names = [_name(call.op, path) for path in paths]
+        constant = _CONSTANT.get(call.op, ("like",))
         places = [
             place
             for place, leaf in enumerate(leaves)
-            if _is_like(leaf, outputs)
-            and is_floating(_dtype_of(leaf))
-            and names[place] not in _CONSTANT.get(call.op, ("like",))
+            if _is_like(leaf, outputs) and is_floating(_dtype_of(leaf)) and names[place] not in constant
         ]
         weighed = [place for place, x in enumerate(outputs) if is_floating(_dtype_of(x))]
         if not places or not weighed:
@@ -138,8 +139,8 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
 # give their dtype alone.
 _CONSTANT: Mapping[str, tuple[str, ...]] = {"batch_norm": ("mean", "variance")}
 
-# Where a function has no derivative, several gradients are right and libraries differ. Some choose among equal values, so
-# that only what equal values get together is determined; others have a kink, at which any slope between is right.
+# Where a function has no derivative, several gradients are right and libraries differ. Some choose among equal values,
+# so that only what equal values get together is determined; others have a kink, where any slope between is right.
 _CHOOSING = frozenset({"max", "max_pool2d", "min"})
 _KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
     "abs": lambda x: (0,),

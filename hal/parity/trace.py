@@ -246,9 +246,9 @@ class Runner:
         """
         job = self.job
         step = Step(job.backend, job.model, self.phase, job.plan, self._optimizer(), job.params).build()
-        initial = (
-            self.given.params if disturbed is None else _disturbed(self.given.params, job.plan.precision, disturbed)
-        )
+        initial = self.given.params
+        if disturbed is not None:
+            initial = _disturbed(initial, job.plan.precision, disturbed)
         params = place(job, initial, job.params)
         optimizer = self._optimizer()
         carry: dict[str, Any] = {
@@ -340,7 +340,8 @@ def record(job: Job, given: Given, subject: Subject) -> Trace:
         subject: the seed and the number of steps.
     """
     runner = Runner(job, given, subject.seed)
-    evaluator, found = runner.evaluator, []
+    evaluator = runner.evaluator
+    found: list[OpTrace] = []
 
     def watch(part: str, call: Call) -> Tree:
         result, evaluated = evaluator.run(call, len(found))
@@ -368,7 +369,8 @@ def _disturbed(params: Mapping[str, Any], precision: PrecisionName, seed: int) -
 
     def move(array: np.ndarray) -> np.ndarray:
         signs = random.integers(0, 2, array.shape, np.int8).astype(np.float32) * 2 - 1
-        return array * (1 + ROUNDING[precision] * signs)
+        moved: np.ndarray = array * (1 + ROUNDING[precision] * signs)
+        return moved
 
     return nested({path: move(array) for path, array in flat(params).items()})
 

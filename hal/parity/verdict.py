@@ -31,8 +31,8 @@ def advice(found: Comparison) -> str:
         others = len([op for op in found.ops if op.exceeds]) - 1
         alone = "it alone differs" if not others else f"{others} more op{'s differ' if others > 1 else ' differs'} too"
         return (
-            f"mend {first.op} of backend {backend}: each op got the reference's inputs, so the fault is its own, and {alone}; "
-            f"then run the conformance suite, -k {first.op}"
+            f"mend {first.op} of backend {backend}, or plain operators just before it: each op got the reference's "
+            f"inputs, so the fault is no earlier one's, and {alone}; then run the conformance suite, -k {first.op}"
         )
     if any(each.exceeds for each in found.updates):
         return f"compare the optimizer of backend {backend}: it got the reference's gradients"
@@ -50,7 +50,8 @@ def _first(found: Comparison) -> str:
         return f"first at op {op.index}, {op.where}: {what} {_said(each, op.limit)}"
     update, gradient = _wrong(found.updates), _wrong(found.gradients)
     if update is not None:
-        return f"though each op does: the optimizer moves {update.name} otherwise, it {_said(update.found, found.tolerance.update)}"
+        said = _said(update.found, found.tolerance.update)
+        return f"though each op does: the optimizer moves {update.name} otherwise, it {said}"
     if gradient is not None:
         return f"though each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
     loss = next(each for each in (*found.loss_after, *found.losses) if each.exceeds)

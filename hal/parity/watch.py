@@ -163,7 +163,8 @@ class _Scope:
 
 
 def _kinds(kind: type) -> Iterator[type]:
-    for inner in kind.__subclasses__():
+    subclasses: list[type] = kind.__subclasses__()
+    for inner in subclasses:
         yield inner
         yield from _kinds(inner)
 

@@ -225,7 +225,10 @@ def public(module):
 
 
 PUBLIC = {
-    "hal": "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train verify",
+    "hal": (
+        "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train "
+        "verify"
+    ),
     "hal.contract": "Available Backend Group MemoryUse Telemetry Unavailable",
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "

@@ -1,0 +1,42 @@
+"""Two unlike frameworks agree, in both directions and in narrow precision; skipped where JAX is not installed."""
+
+import numpy as np
+import pytest
+from parity_helpers import CNN, GAN, TRANSFER, rnn
+
+import hal
+from hal import ops, registry
+from hal.contract import Available
+from hal.tensor import namespace
+
+BACKEND = registry.backend("jax")
+if not isinstance(BACKEND.probe(), Available):
+    pytest.skip("JAX is not installed", allow_module_level=True)
+
+MODELS = {"cnn": CNN, "text": rnn("text", "lstm"), "gan": GAN, "transfer": TRANSFER}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("name", MODELS)
+def test_they_agree(name, precision):
+    found = hal.verify(**MODELS[name], backends="cpu,jax:cpu:0", precision=precision)
+    assert found.agrees, found.comparisons[0].first
+    assert all(each.off < 1e-4 for each in found.comparisons[0].loss_after if precision == "fp32")
+
+
+def test_the_gradient_of_a_narrow_bias_is_summed_wide():
+    device = next(d for d in BACKEND.devices() if d.kind == "cpu")
+    rng = np.random.default_rng(0)
+    x, weights = rng.standard_normal((8, 16, 16, 1)), rng.uniform(-1, 1, (8, 16, 16, 4))
+
+    def loss(params, narrow):
+        image, kernel, bias = (ops.cast(p, namespace(p).bfloat16) if narrow else p for p in params)
+        y = ops.cast(ops.conv2d(image, kernel, bias), namespace(params[0]).float32)
+        return ops.sum(y * put(weights)), ()
+
+    def put(array):
+        return BACKEND.from_host(array.astype(np.float32), device)
+
+    params = [put(x), put(np.zeros((3, 3, 1, 4))), put(np.zeros(4))]
+    wide, narrow = (BACKEND.value_and_grad(loss)(params, each)[1][2] for each in (False, True))
+    np.testing.assert_allclose(BACKEND.to_host(narrow), BACKEND.to_host(wide), rtol=0.02)
