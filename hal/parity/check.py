@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hal import ops
 from hal.errors import RunError
 from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, Tolerance, deviation, relative
-from hal.parity.evaluate import Evaluated, is_floating
+from hal.parity.evaluate import Evaluated, is_floating, smooth
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
 from hal.run.checkpoint import flat, nested
@@ -173,7 +173,7 @@ def _forced(runner: Runner, trace: Trace) -> PartWatch:
 
     def watch(part: str, call: Call) -> Tree:
         expected = follow(part, call).found
-        leaves, structure = optree.tree_flatten(call.run())
+        leaves, structure = optree.tree_flatten(smooth(call).run())
         return structure.unflatten(map(force, leaves, expected.outputs, expected.dtypes))
 
     return watch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from hal.run.prepare import axes_of
 from hal.tensor import Ops, namespace
 from hal.types import Array, Tree
 
-__all__ = ["Evaluated", "Evaluator", "is_floating"]
+__all__ = ["Evaluated", "Evaluator", "is_floating", "smooth"]
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,10 @@ class Evaluator:
             merged = list(leaves)
             for place, x in zip(places, inputs, strict=True):
                 merged[place] = x
+            args: Any
+            named: Any
             args, named = structure.unflatten(merged)
-            results: list[Any] = optree.tree_leaves(call.function(*args, **named))
+            results: list[Any] = optree.tree_leaves(smooth(replace(call, args=args, kwargs=named)).run())
             total: Any = 0.0
             for place, weight in zip(weighed, weights, strict=True):
                 total = total + ops.sum(ops.cast(results[place], weight.dtype) * weight)
@@ -139,8 +141,8 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
 # give their dtype alone.
 _CONSTANT: Mapping[str, tuple[str, ...]] = {"batch_norm": ("mean", "variance")}
 
-# Where a function has no derivative, several gradients are right and libraries differ. Some choose among equal values,
-# so that only what equal values get together is determined; others have a kink, where any slope between is right.
+# Where a function has no derivative several gradients are right, and libraries differ. Some choose among equal values, so
+# that only what equal values get together is determined; others have a kink, with any slope between.
 _CHOOSING = frozenset({"max", "max_pool2d", "min"})
 _KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
     "abs": lambda x: (0,),
@@ -150,15 +152,23 @@ _KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
 }
 
 
+def smooth(call: Call) -> Call:
+    """The same call, whose gradient is zero for values that lie on a kink."""
+    if call.op not in _KINKS:
+        return call
+    x, *others = call.args
+    for at in _KINKS[call.op](*call.args, **call.kwargs):
+        x = ops.where(x == at, ops.stop_gradient(x), x)
+    return replace(call, args=(x, *others))
+
+
 def _unambiguous(
     call: Call, path: tuple[Any, ...], to_host: Callable[[Array], np.ndarray], gradient: np.ndarray
 ) -> np.ndarray:
-    """A gradient without what libraries may choose."""
-    if path != (0, 0) or call.op not in _CHOOSING | _KINKS.keys():
+    """A gradient in which equal values that an op chooses among are told what all of them get."""
+    if path != (0, 0) or call.op not in _CHOOSING:
         return gradient
     x = to_host(call.args[0])
-    if call.op in _KINKS:
-        return np.where(np.isin(x, _KINKS[call.op](*call.args, **call.kwargs)), np.zeros_like(gradient), gradient)
     _, group = np.unique(x, return_inverse=True)
     totals = np.bincount(group.ravel(), weights=gradient.ravel().astype(np.float64))
     return totals[group].reshape(gradient.shape).astype(gradient.dtype)

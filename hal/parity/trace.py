@@ -16,7 +16,7 @@ from hal.data import batches
 from hal.hardware import PrecisionName
 from hal.nn import Objective, Phase
 from hal.parity.deviation import ROUNDING, relative
-from hal.parity.evaluate import Evaluated, Evaluator
+from hal.parity.evaluate import Evaluated, Evaluator, smooth
 from hal.parity.watch import Call, host_random, watched
 from hal.plan import Plan
 from hal.run.checkpoint import flat, nested
@@ -198,7 +198,7 @@ class Runner:
             with self._watched(objective.name, params, watch):
                 self._eager(objective.loss)(params, self.state, batch, self._key(0, index))
 
-    def gradients(self, watch: PartWatch | None = None) -> dict[str, dict[str, np.ndarray]]:
+    def gradients(self, watch: PartWatch) -> dict[str, dict[str, np.ndarray]]:
         """Of each objective, through the whole model; a watch sees every op of its forward pass."""
         found = {}
         batch = self._features(self._cast(self.params), self._batch(0), watch)
@@ -349,7 +349,7 @@ def record(job: Job, given: Given, subject: Subject) -> Trace:
         return result
 
     runner.forward(watch)
-    gradients = runner.gradients()
+    gradients = runner.gradients(lambda part, call: smooth(call).run())
     training = runner.train(subject.steps)
     return Trace(
         side=Side.of(job),

@@ -54,8 +54,11 @@ _WATCHED = frozenset(ops.__all__) - {"empty_like", "fold_in", "namespace", "spli
 class _HostRandom:
     """A backend's ops whose random numbers NumPy draws on the host from a :class:`hal.tensor.Key`.
 
-    Every backend has its own generators, so that equal keys give other numbers on each; here they give the same.
+    Every backend has its own generators, so that equal keys give other numbers on each; here they give the same. And
+    layers that order their ops by what a backend fuses take one order on all.
     """
+
+    fuses = False
 
     def __init__(self, inner: Ops, backend: Backend, device: Device) -> None:
         self._inner, self._backend, self._device = inner, backend, device

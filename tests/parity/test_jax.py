@@ -7,6 +7,7 @@ from parity_helpers import CNN, GAN, TRANSFER, rnn
 import hal
 from hal import ops, registry
 from hal.contract import Available
+from hal.parity.verdict import verdict
 from hal.tensor import namespace
 
 BACKEND = registry.backend("jax")
@@ -16,11 +17,12 @@ if not isinstance(BACKEND.probe(), Available):
 MODELS = {"cnn": CNN, "text": rnn("text", "lstm"), "gan": GAN, "transfer": TRANSFER}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_they_agree(name, precision):
     found = hal.verify(**MODELS[name], backends="cpu,jax:cpu:0", precision=precision)
-    assert found.agrees, found.comparisons[0].first
+    assert found.agrees, verdict(found.comparisons[0], found.reference)
     assert all(each.off < 1e-4 for each in found.comparisons[0].loss_after if precision == "fp32")
 
 
@@ -39,4 +41,5 @@ def test_the_gradient_of_a_narrow_bias_is_summed_wide():
 
     params = [put(x), put(np.zeros((3, 3, 1, 4))), put(np.zeros(4))]
     wide, narrow = (BACKEND.value_and_grad(loss)(params, each)[1][2] for each in (False, True))
-    np.testing.assert_allclose(BACKEND.to_host(narrow), BACKEND.to_host(wide), rtol=0.02)
+    scale = np.abs(BACKEND.to_host(wide)).max()
+    np.testing.assert_allclose(BACKEND.to_host(narrow), BACKEND.to_host(wide), atol=0.005 * scale)
