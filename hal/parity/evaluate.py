@@ -141,8 +141,8 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
 # give their dtype alone.
 _CONSTANT: Mapping[str, tuple[str, ...]] = {"batch_norm": ("mean", "variance")}
 
-# Where a function has no derivative several gradients are right, and libraries differ. Some choose among equal values, so
-# that only what equal values get together is determined; others have a kink, with any slope between.
+# Where a function has no derivative several gradients are right, and libraries differ. Some choose among equal values,
+# so that only what equal values get together is determined; others have a kink, with any slope between.
 _CHOOSING = frozenset({"max", "max_pool2d", "min"})
 _KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
     "abs": lambda x: (0,),

@@ -1,8 +1,8 @@
-"""Two unlike frameworks agree, in both directions and in narrow precision; skipped where JAX is not installed."""
+"""What verification found in JAX; skipped where it is not installed. All models: tests/gpu."""
 
 import numpy as np
 import pytest
-from parity_helpers import CNN, GAN, TRANSFER, rnn
+from parity_helpers import CNN
 
 import hal
 from hal import ops, registry
@@ -14,16 +14,12 @@ BACKEND = registry.backend("jax")
 if not isinstance(BACKEND.probe(), Available):
     pytest.skip("JAX is not installed", allow_module_level=True)
 
-MODELS = {"cnn": CNN, "text": rnn("text", "lstm"), "gan": GAN, "transfer": TRANSFER}
-
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("name", MODELS)
-def test_they_agree(name, precision):
-    found = hal.verify(**MODELS[name], backends="cpu,jax:cpu:0", precision=precision)
+def test_they_agree():
+    found = hal.verify(**CNN, backends="cpu,jax:cpu:0")
     assert found.agrees, verdict(found.comparisons[0], found.reference)
-    assert all(each.off < 1e-4 for each in found.comparisons[0].loss_after if precision == "fp32")
+    assert all(each.off < 1e-4 for each in found.comparisons[0].loss_after)
 
 
 def test_the_gradient_of_a_narrow_bias_is_summed_wide():
