@@ -78,6 +78,8 @@ def _one_task(config: VerifyConfig) -> None:
             fix="give one of: backends=cpu,... (devices here), record=DIR (write a trace of one device), "
             "against=DIR (compare one device with it)",
         )
+    if config.data.augment:
+        raise ConfigError("data.augment changes images at random, and both sides take them as they are")
     if config.backends is None:
         return
     if {"backend", "device"} & config.model_fields_set:

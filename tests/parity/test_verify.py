@@ -169,6 +169,7 @@ def test_a_trace_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
         (["model=cnn", "record=x", "compile=max"], 2, "compile=eager alone allows"),
         (["model=cnn", "record=x", "parallel=dp=2"], 2, "on one device each"),
         (["model=cnn", "record=x", "steps=0"], 2, "steps=0"),
+        (["model=cnn", "record=x", "data.augment=flip"], 2, "both sides take them as they are"),
         (["model=cnn", "record=x", "backend=cpu", "precision=tf32"], 2, "precision=tf32 is not supported"),
         (["model=cnn", "recrod=x"], 2, "did you mean record?"),
         (["against=nowhere"], 2, "there is no trace in nowhere"),
