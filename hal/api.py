@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from hal.parity import Verification
     from hal.run import Bench, Observer, Record
 
-__all__ = ["Seen", "bench", "devices", "predict", "train"]
+__all__ = ["Seen", "bench", "devices", "predict", "train", "verify"]
 
 
 @dataclass(frozen=True)
@@ -99,3 +100,18 @@ def bench(**keys: Any) -> Bench:
     from hal.config import BenchConfig, build
 
     return run.bench(build(BenchConfig, keys))
+
+
+def verify(**keys: Any) -> Verification:
+    """Compare what a model computes on several devices, op by op, as ``hal verify`` does.
+
+    Args:
+        **keys: the keys of ``hal verify``: ``model="cnn", backends=["cpu", "jax"]``.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal import parity
+    from hal.config import VerifyConfig, build
+
+    return parity.verify(build(VerifyConfig, keys))

@@ -13,7 +13,7 @@ from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
 from hal.plan import Compile, Conv, Layout, Plan, Pool
 
-__all__ = ["BenchConfig", "CompileConfig", "RunConfig", "TargetConfig", "build", "explain", "read"]
+__all__ = ["BenchConfig", "CompileConfig", "RunConfig", "TargetConfig", "VerifyConfig", "build", "explain", "read"]
 
 
 # A folder may be called 2026, which YAML reads as a number.
@@ -229,7 +229,45 @@ class CompileConfig(PlanKeys):
         return self.over(base)
 
 
+class VerifyConfig(TargetConfig):
+    """Keys of ``hal verify``."""
+
+    backends: tuple[str, ...] | None = Field(
+        default=None, description="devices to compare, the first of them the reference: cpu,jax or cpu,cuda:0,cuda:1"
+    )
+    record: str | None = Field(default=None, description="folder to write a trace of one device to, for against=")
+    against: str | None = Field(
+        default=None, description="folder with a trace to compare one device with; what it ran is run here"
+    )
+    steps: int = Field(default=20, ge=1, description="optimizer steps to compare the loss over")
+    out: str | None = Field(default=None, description="file for all deviations as JSON")
+
+    @field_validator("backends", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("compile")
+    @classmethod
+    def _eagerly(cls, value: Compile | None) -> Compile | None:
+        if value not in (None, "eager"):
+            raise ValueError("ops are compared one by one, which compile=eager alone allows; leave the key out")
+        return value
+
+    @field_validator("parallel")
+    @classmethod
+    def _alone(cls, value: str | None) -> str | None:
+        if value not in (None, "none"):
+            raise ValueError("ops are compared on one device each; leave the key out")
+        return value
+
+    def base_plan(self, batch: int) -> Plan:
+        """The plan with this config's keys, eager and with few samples, since every result is kept."""
+        return super().base_plan(min(batch, _VERIFIED_BATCH)).model_copy(update={"compile": "eager"})
+
+
 C = TypeVar("C", bound=BaseModel)
+_VERIFIED_BATCH = 16
 _SECTIONS = ("model", "data", "optimizer")
 
 

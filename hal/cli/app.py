@@ -172,6 +172,33 @@ def compile_(
     _guard(work, json_output)
 
 
+@app.command(
+    help="Does a model compute the same on another device? Op by op: backends=A,B, or record=DIR and against=DIR.",
+    context_settings={"help_option_names": []},
+)
+def verify(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    json_output: Json = False,
+    help_: Annotated[bool, _help_option("verify")] = False,
+) -> None:
+    """Compare devices."""
+
+    def work() -> int:
+        from hal.cli.show import note
+        from hal.cli.show_verify import show_verification
+        from hal.config import VerifyConfig, build, read
+        from hal.parity import verify as compare
+
+        found = compare(build(VerifyConfig, read(keys or [], config)), note)
+        show_verification(found, to_stderr=json_output)
+        if json_output:
+            _print_json(found.model_dump(mode="json"))
+        return 0 if found.agrees else 1
+
+    _guard(work, json_output)
+
+
 def _guard(work: Callable[[], int], json_output: bool) -> None:
     """Run a command; turn an error of hal into a message and its exit status."""
     try:

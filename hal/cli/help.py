@@ -12,12 +12,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, section_of
+from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, VerifyConfig, section_of
 from hal.workload import BUILT_IN, model_class
 
 __all__ = ["print_help"]
 
-_CONFIGS: dict[str, type[BaseModel]] = {"run": RunConfig, "bench": BenchConfig, "compile": CompileConfig}
+_CONFIGS: dict[str, type[BaseModel]] = {
+    "run": RunConfig,
+    "bench": BenchConfig,
+    "compile": CompileConfig,
+    "verify": VerifyConfig,
+}
 
 
 def print_help(command: str, usage: str) -> None:
@@ -39,6 +44,7 @@ _EXAMPLES = {
     "run": "hal run model=rnn model.cell=gru data=text:book.txt epochs=10 lr=1e-3",
     "bench": "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
     "compile": "hal compile model=cnn target=tpu-v5e:2x2 parallel=dp=4 precision=bf16 batch=1024",
+    "verify": "hal verify model=cnn backends=cpu,auto precision=bf16",
 }
 
 

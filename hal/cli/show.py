@@ -24,7 +24,7 @@ from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record
 from hal.run.prepare import Job
 
-__all__ = ["Live", "device_json", "plan_line", "show_bench", "show_devices", "show_error"]
+__all__ = ["Live", "device_json", "note", "plan_line", "show_bench", "show_devices", "show_error"]
 
 _REFRESH_S = 0.5
 
@@ -284,6 +284,11 @@ def _bench_lines(found: Bench, m: Measurement) -> Iterable[str]:
     yield "[dim]medians with 95% bootstrap intervals over synchronised blocks, the data path included[/]"
     for note in found.notes():
         yield f"[yellow]note:[/] {escape(note)}"
+
+
+def note(text: str) -> None:
+    """One dim line on stderr about what is done."""
+    Console(stderr=True, highlight=False).print(f"[dim]{escape(text)}[/]")
 
 
 def show_error(error: HalError) -> None:

@@ -80,6 +80,10 @@ class Layer(abc.ABC):
             The result (batch, ...) and the state from now on.
         """
 
+    def children(self) -> Mapping[str, Layer]:
+        """The layers inside this one, by name."""
+        return {}
+
     def without_activation(self) -> tuple[Layer, str | None]:
         """This layer without its activation, and the activation by name; a layer that has none is itself."""
         return self, None
@@ -155,6 +159,10 @@ class Sequential(Layer):
             named.append((f"{kind}_{count}" if count else kind, layer))
         object.__setattr__(self, "layers", tuple(named))
 
+    def children(self) -> Mapping[str, Layer]:
+        """The layers, in order."""
+        return dict(self.layers)
+
     def _collect(self, shape: Shape, which: str) -> Specs:
         specs: Specs = {}
         for name, layer in self.layers:
@@ -216,16 +224,17 @@ class Residual(Layer):
     shortcut: Layer | None = None
     activation: str | None = None
 
-    def _parts(self) -> dict[str, Layer]:
+    def children(self) -> Mapping[str, Layer]:
+        """Body and, where there is one, shortcut."""
         return {"body": self.body} if self.shortcut is None else {"body": self.body, "shortcut": self.shortcut}
 
     def params(self, shape: Shape) -> Specs:
         """The parameters of both ways."""
-        return {name: found for name, part in self._parts().items() if (found := part.params(shape))}
+        return {name: found for name, part in self.children().items() if (found := part.params(shape))}
 
     def state(self, shape: Shape) -> Specs:
         """The state of both ways."""
-        return {name: found for name, part in self._parts().items() if (found := part.state(shape))}
+        return {name: found for name, part in self.children().items() if (found := part.state(shape))}
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
@@ -236,7 +245,7 @@ class Residual(Layer):
             ShapeError: they give different shapes.
         """
         results, new_state = [], {}
-        for index, (name, part) in enumerate(self._parts().items()):
+        for index, (name, part) in enumerate(self.children().items()):
             own = ops.fold_in(key, index) if key is not None and part.draws else None
             y, after = part.apply(params.get(name, {}), state.get(name, {}), x, training=training, key=own)
             results.append(y)
@@ -253,4 +262,4 @@ class Residual(Layer):
     @property
     def draws(self) -> bool:
         """Whether any way draws random numbers."""
-        return any(part.draws for part in self._parts().values())
+        return any(part.draws for part in self.children().values())

@@ -19,7 +19,7 @@ import numpy as np
 from hal.errors import CheckpointError, NotFoundError
 from hal.run.files import make_folder, sync_folder
 
-__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "flat", "latest", "load", "nested", "save"]
 
 SCHEMA = 1
 _KEPT = 2
@@ -63,7 +63,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     final = folder / f"step-{checkpoint.step:09d}"
     temporary = folder / f".{final.name}.{os.getpid()}.part"
     temporary.mkdir()
-    arrays = serialize(_flat(checkpoint.carry))
+    arrays = serialize(flat(checkpoint.carry))
     meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
     meta["crc32"] = _checksum(arrays, meta)
     for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
@@ -129,7 +129,7 @@ def load(path: Path) -> Checkpoint:
         arrays = parse(content)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    return Checkpoint(int(meta["step"]), _nested(arrays), meta, path)
+    return Checkpoint(int(meta["step"]), nested(arrays), meta, path)
 
 
 def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
@@ -163,19 +163,21 @@ def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    flat: dict[str, np.ndarray] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
+    """The arrays of nested dicts by path, ``body/conv2d/kernel``; each in C order."""
+    found: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{name}/"))
+            found.update(flat(value, f"{prefix}{name}/"))
         else:
-            flat[prefix + name] = np.asarray(value, order="C")
-    return flat
+            found[prefix + name] = np.asarray(value, order="C")
+    return found
 
 
-def _nested(flat: Mapping[str, np.ndarray]) -> dict[str, Any]:
+def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Nested dicts from arrays by path, the inverse of :func:`flat`."""
     tree: dict[str, Any] = {}
-    for path, value in sorted(flat.items()):
+    for path, value in sorted(arrays.items()):
         *parents, name = path.split("/")
         node = tree
         for parent in parents:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from hal.types import Array
@@ -9,7 +11,7 @@ from hal.types import Array
 if TYPE_CHECKING:
     from hal.tensor.ops import Ops
 
-__all__ = ["namespace", "register"]
+__all__ = ["namespace", "register", "serving"]
 
 _OPS: dict[type, Any] = {}
 
@@ -29,6 +31,23 @@ def namespace(array: Array) -> Ops:
         return _OPS[type(array)]  # type: ignore[no-any-return]
     except KeyError:
         return _inherited(type(array))
+
+
+@contextlib.contextmanager
+def serving(array: Array, ops: Any) -> Iterator[None]:
+    """Let other ops serve arrays like one, and all types that its ops serve now, tracers included; then restore them.
+
+    The table is that of the process: other threads see the change too.
+    """
+    own, before = namespace(array), dict(_OPS)
+    _OPS.update({served: ops for served, theirs in before.items() if type(theirs) is type(own)})
+    try:
+        yield
+    finally:
+        for served in [served for served, theirs in _OPS.items() if theirs is ops]:
+            del _OPS[served]  # types first seen meanwhile are found by inheritance again
+            if served in before:
+                _OPS[served] = before[served]
 
 
 def _inherited(array_type: type) -> Ops:

@@ -6,7 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.config import BenchConfig, PlanKeys, RunConfig, build, read, section_of
+from hal.config import BenchConfig, PlanKeys, RunConfig, VerifyConfig, build, read, section_of
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
 from hal.plan import Plan
 from hal.workload import BUILT_IN, configure, model_class
@@ -272,7 +272,7 @@ def _keys(cls, prefix=""):
             yield from (prefix + name if k == "name" else f"{prefix}{name}.{k}" for k in section.model_fields)
 
 
-@pytest.mark.parametrize(("command", "cls"), [("run", RunConfig), ("bench", BenchConfig)])
+@pytest.mark.parametrize(("command", "cls"), [("run", RunConfig), ("bench", BenchConfig), ("verify", VerifyConfig)])
 @pytest.mark.parametrize("option", ["--help", "-h"])
 def test_help_lists_every_key(command, cls, option):
     result = CliRunner().invoke(app, [command, option], env={"COLUMNS": "120"})
@@ -288,7 +288,9 @@ def test_help_lists_every_key(command, cls, option):
         assert each in result.stdout
 
 
-@pytest.mark.parametrize("cls", [RunConfig, BenchConfig, PlanKeys, *(model_class(name).Config for name in BUILT_IN)])
+@pytest.mark.parametrize(
+    "cls", [RunConfig, BenchConfig, VerifyConfig, PlanKeys, *(model_class(name).Config for name in BUILT_IN)]
+)
 def test_every_key_says_what_it_means(cls):
     for name, field in cls.model_fields.items():
         section = section_of(field.annotation)

@@ -74,7 +74,7 @@ class TestImports:
 # Lower ones first: a part of hal imports only what stands above it in this list, which is below it in the design.
 LAYERS = (
     "errors types readahead hardware plan program contract registry tensor ops backends testing measure data nn models "
-    "config workload run tuner api cli __main__"
+    "config workload run parity tuner api cli __main__"
 ).split()
 # Imports against that order, inside functions, with what they are for.
 UPWARD = {
@@ -225,7 +225,10 @@ def public(module):
 
 
 PUBLIC = {
-    "hal": "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train",
+    "hal": (
+        "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train "
+        "verify"
+    ),
     "hal.contract": "Available Backend Group MemoryUse Telemetry Unavailable",
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "

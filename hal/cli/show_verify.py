@@ -1,0 +1,143 @@
+"""What people see of a verification: the ops that matter, what became of the whole, and a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from hal.parity import Comparison, Deviation, Finding, LossFinding, OpFinding, Verification
+from hal.parity.verdict import advice, verdict
+
+__all__ = ["show_verification"]
+
+_ROWS = 20
+_WORST = 4
+
+
+def show_verification(found: Verification, *, to_stderr: bool = False) -> None:
+    """Print the comparison with each device, or where the trace is."""
+    console = Console(stderr=to_stderr, highlight=False)
+    subject, device = found.subject, found.reference.device
+    console.print(
+        f"[bold]{escape(subject.workload.model)}[/] in {subject.precision}, batch {subject.batch}, data "
+        f"{escape(subject.workload.data)}; reference [bold]{found.reference}[/] {escape(device.name)} "
+        f"({escape(device.arch)})"
+    )
+    if found.recorded is not None:
+        console.print(f"trace written to {escape(found.recorded)}; on the other machine:", soft_wrap=True)
+        console.print(f"  [bold]hal verify against={escape(found.recorded)} backend=...[/]", soft_wrap=True)
+    for comparison in found.comparisons:
+        _show(console, comparison, found)
+
+
+def _show(console: Console, found: Comparison, verification: Verification) -> None:
+    device = found.side.device
+    console.print(f"\n[bold]{found.side}[/] {escape(device.name)} ({escape(device.arch)})")
+    rows = _chosen(found.ops)
+    console.print(_table(found.ops, rows))
+    left_out = f"{len(rows)} of {len(found.ops)} ops: the first that exceed and the worst; --json has all\n"
+    limit = found.tolerance.op
+    console.print(
+        f"[dim]{left_out if len(rows) < len(found.ops) else ''}forward, gradient: from the reference's inputs; allowed "
+        f"{limit.largest:.0e} at most, ~{limit.typical:.0e} throughout, of a tensor's scale\n"
+        "drift: where each op goes on from what the ops before it gave[/]"
+    )
+    lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    lines.add_column(style="dim", no_wrap=True)
+    lines.add_column(overflow="fold")
+    for name, text in _whole(found, verification):
+        lines.add_row(name, text)
+    console.print(lines)
+    style = "bold green" if found.agrees else "bold red"
+    console.print(f"[{style}]{escape(verdict(found, verification.reference))}[/]")
+    if next_step := advice(found):
+        console.print(f"[green]→[/] {escape(next_step)}")
+
+
+def _chosen(ops: Sequence[OpFinding]) -> list[OpFinding]:
+    """All ops of a short model; of a long one those that exceed first, and those that differ most."""
+    if len(ops) <= _ROWS:
+        return list(ops)
+    chosen = {op.index for op in [op for op in ops if op.exceeds][: _ROWS - 3 * _WORST]}
+    for share in (_forward_share, _gradient_share, _drift_share):
+        chosen |= {op.index for op in sorted(ops, key=share, reverse=True)[:_WORST]}
+    return [op for op in ops if op.index in chosen]
+
+
+def _forward_share(op: OpFinding) -> float:
+    return op.limit.share(op.forward)
+
+
+def _gradient_share(op: OpFinding) -> float:
+    return -1.0 if op.gradient is None else op.limit.share(op.gradient)
+
+
+def _drift_share(op: OpFinding) -> float:
+    return op.limit.share(op.drift)
+
+
+def _table(ops: Sequence[OpFinding], rows: Sequence[OpFinding]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("op", justify="right")
+    table.add_column("", overflow="fold")
+    table.add_column("shape", overflow="fold", max_width=14)
+    for name in ("forward", "gradient", "drift"):
+        table.add_column(name, justify="right", no_wrap=True)
+    first = next((op.index for op in ops if op.exceeds), None)
+    for op in rows:
+        style = "red" if op.exceeds else ""
+        place = f"{'→ ' if op.index == first else ''}{op.index}"
+        where = f"[dim]{escape(op.layer or op.part)}[/] {op.op}"
+        cells = (
+            place,
+            where,
+            "×".join(map(str, op.shape)),
+            _cell(op, op.forward, "forward"),
+            "" if op.gradient is None else _cell(op, op.gradient, "gradient"),
+            _number(op.drift),
+        )
+        table.add_row(*cells, style=style)
+    return table
+
+
+def _cell(op: OpFinding, each: Deviation, kind: str) -> str:
+    if kind not in op.exceeds:
+        return _number(each)
+    throughout = each.problem is None and each.largest <= op.limit.largest
+    return f"[bold]✗ {f'~{each.typical:.0e}' if throughout else _number(each)}[/]"
+
+
+def _number(each: Deviation) -> str:
+    if each.problem is not None:
+        return each.problem.split()[0]
+    return "0" if each.largest == 0 else f"{each.largest:.0e}"
+
+
+def _whole(found: Comparison, verification: Verification) -> Iterable[tuple[str, str]]:
+    yield "gradients", _worst(found.gradients, "through the whole model")
+    yield "optimizer", _worst(found.updates, "moved by 3 updates with equal gradients")
+    for each in found.loss_after:
+        yield "loss", f"{each.name} after {each.step} steps, from equal parameters: {_pair(each)}"
+    steps = found.losses[-1].step if found.losses else 0
+    for each in found.losses:
+        if each.step == steps:
+            grown = f"; one rounding at the start grows to {each.amplified:.0e} here" if each.off else ""
+            yield "training", f"{each.name} after {steps} steps, each by itself: {_pair(each)}{grown}"
+
+
+def _worst(findings: Sequence[Finding], what: str) -> str:
+    if not findings:
+        return f"none {what}"
+    worst = max(findings, key=lambda each: (each.exceeds, each.found.problem is not None, each.found.largest))
+    mark = "[bold red]✗[/] " if worst.exceeds else ""
+    return f"{mark}{len(findings)} parameters {what}: {_number(worst.found)} at {escape(worst.name)}"
+
+
+def _pair(each: LossFinding) -> str:
+    if each.off is None or each.expected is None or each.found is None:
+        return "[bold red]✗[/] not finite on one side"
+    mark = "[bold red]✗[/] " if each.exceeds else ""
+    return f"{mark}{each.expected:.6g} and {each.found:.6g}, off by {each.off:.0e}"

@@ -1,0 +1,294 @@
+"""Compares what a device does with a trace: each op from the trace's inputs, then the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import optree
+from pydantic import BaseModel, ConfigDict, Field
+
+from hal import ops
+from hal.errors import RunError
+from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, Tolerance, deviation, relative
+from hal.parity.evaluate import Evaluated, is_floating, smooth
+from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
+from hal.parity.watch import Call
+from hal.run.checkpoint import flat, nested
+from hal.run.prepare import Job
+from hal.types import Array, Tree
+
+_LEEWAY = 10  # two trials say little about the tail
+
+__all__ = ["Comparison", "Finding", "LossFinding", "OpFinding", "check"]
+
+
+class Finding(BaseModel):
+    """A deviation of one thing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    found: Deviation
+    exceeds: bool
+
+
+class OpFinding(BaseModel):
+    """How one op differs when it gets the same inputs, forward and backward."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    part: str = Field(description="the objective that it belongs to, or features")
+    layer: str = Field(description="path of the layer; empty outside of layers")
+    op: str
+    shape: tuple[int, ...]
+    dtype: str
+    forward: Deviation
+    gradient: Deviation | None = Field(description="of the argument that differs most; unset: nothing to differentiate")
+    gradient_of: str = ""
+    drift: Deviation = Field(description="of its result when all ops before it differ as they do")
+    limit: Limit = Field(description="what is allowed of forward and gradient")
+    exceeds: tuple[str, ...] = Field(default=(), description="forward, gradient or both, where more than allowed")
+
+    @property
+    def where(self) -> str:
+        """Layer and op, as people name it."""
+        return f"{self.layer or self.part} {self.op}"
+
+
+class LossFinding(BaseModel):
+    """One loss at one optimizer step."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    step: int
+    name: str
+    expected: float | None = Field(description="unset: not finite")
+    found: float | None
+    off: float | None = Field(description="relative; unset: one of them is not finite")
+    allowed: float
+    amplified: float = Field(description="how far off the reference itself is where it starts a rounding away")
+    exceeds: bool
+
+
+class Comparison(BaseModel):
+    """How one device compares with the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    side: Side
+    tolerance: Tolerance
+    ops: tuple[OpFinding, ...]
+    gradients: tuple[Finding, ...] = Field(description="of each parameter, through the whole model")
+    updates: tuple[Finding, ...] = Field(description="of each parameter's change in three updates with equal gradients")
+    loss_after: tuple[LossFinding, ...] = Field(
+        description="with the parameters that the reference had after its steps"
+    )
+    losses: tuple[LossFinding, ...] = Field(description="of each optimizer step, each side from its own parameters")
+    agrees: bool
+
+    @property
+    def first(self) -> OpFinding | None:
+        """The first op that exceeds what is allowed."""
+        return next((op for op in self.ops if op.exceeds), None)
+
+
+def check(job: Job, trace: Trace) -> Comparison:
+    """Run what a trace holds on another device and compare.
+
+    Each op gets what it got in the trace, whatever the ops before it gave, so that a deviation is its own.
+
+    Raises:
+        RunError: the model calls other ops than in the trace.
+    """
+    tolerance = TOLERANCES[trace.subject.precision]
+    runner = Runner(job, trace.given, trace.subject.seed)
+    drifts = _drifts(runner, trace)
+    found = _ops(runner, trace, tolerance, drifts)
+    gradients = _named(runner.gradients(_forced(runner, trace)), trace.gradients, tolerance.gradient)
+    updated = runner.updates({name: nested(each) for name, each in trace.gradients.items()})
+    updates = _updates(updated, trace, tolerance.update)
+    after = _after(runner.loss_after(trace.training), trace, tolerance.loss)
+    losses = _losses(runner.train(trace.subject.steps).losses, trace, tolerance.loss)
+    wrong: list[Any] = [op for op in found if op.exceeds]
+    wrong += [each for each in (*gradients, *updates) if each.exceeds]
+    wrong += [each for each in (*after, *losses) if each.exceeds]
+    return Comparison(
+        side=Side.of(job),
+        tolerance=tolerance,
+        ops=tuple(found),
+        gradients=tuple(gradients),
+        updates=tuple(updates),
+        loss_after=tuple(after),
+        losses=tuple(losses),
+        agrees=not wrong,
+    )
+
+
+def _drifts(runner: Runner, trace: Trace) -> list[Deviation]:
+    """How far the result of each op is off where nothing is put right on the way."""
+    follow = _follow(trace)
+    found: list[Deviation] = []
+
+    def watch(part: str, call: Call) -> Tree:
+        expected = follow(part, call)
+        result = call.run()
+        outputs = [runner.job.backend.to_host(x) for x in optree.tree_leaves(result)]
+        found.append(_worst(zip(outputs, expected.found.outputs, strict=True), TOLERANCES[trace.subject.precision].op))
+        return result
+
+    runner.forward(watch)
+    return found
+
+
+def _ops(runner: Runner, trace: Trace, tolerance: Tolerance, drifts: list[Deviation]) -> list[OpFinding]:
+    evaluator, follow = runner.evaluator, _follow(trace)
+    found: list[OpFinding] = []
+
+    def watch(part: str, call: Call) -> Tree:
+        expected = follow(part, call)
+        result, evaluated = evaluator.run(call, len(found))
+        limit = tolerance.op.times(_rounded_in_a_row(call) ** 0.5)
+        found.append(_compared(len(found), expected, evaluated, limit, drifts[len(found)]))
+        values = zip(expected.found.outputs, expected.found.dtypes, strict=True)
+        _, structure = optree.tree_flatten(result)
+        return structure.unflatten([evaluator.place(value, dtype) for value, dtype in values])
+
+    runner.forward(watch)
+    return found
+
+
+def _forced(runner: Runner, trace: Trace) -> PartWatch:
+    """Give each op the trace's values for its result, and leave its derivatives as they are."""
+    evaluator, follow = runner.evaluator, _follow(trace)
+
+    def force(mine: Array, value: np.ndarray, dtype: str) -> Array:
+        its = evaluator.place(value, dtype)
+        if not is_floating(dtype):
+            return its
+        missing = ops.cast(its, mine.dtype) - mine
+        return mine + ops.stop_gradient(ops.where(ops.isfinite(missing), missing, ops.zeros_like(missing)))
+
+    def watch(part: str, call: Call) -> Tree:
+        expected = follow(part, call).found
+        leaves, structure = optree.tree_flatten(smooth(call).run())
+        return structure.unflatten(map(force, leaves, expected.outputs, expected.dtypes))
+
+    return watch
+
+
+def _follow(trace: Trace) -> Callable[[str, Call], OpTrace]:
+    ahead = iter(trace.ops)
+
+    def follow(part: str, call: Call) -> OpTrace:
+        expected = next(ahead, None)
+        if expected is None or (expected.part, expected.op) != (part, call.op):
+            there = f"{expected.op} in {expected.layer or expected.part}" if expected else "no op"
+            raise RunError(
+                f"the model calls {call.op} in {call.layer or part} where the reference has {there}: "
+                "the two are not the same model",
+                fix="compare equal versions of hal and of the model, or record the trace anew",
+            )
+        return expected
+
+    return follow
+
+
+def _rounded_in_a_row(call: Call) -> float:
+    """How many times a value is rounded on its way through one op: at every step of a sequence, at every addition."""
+    match call.op:
+        case "gru" | "lstm" | "rnn":
+            return float(call.args[0].shape[1])
+        case "scan":
+            return float(call.args[2].shape[0])
+        case "embedding":
+            table, ids = call.args
+            return max(1.0, float(np.prod(ids.shape)) / int(table.shape[0]))
+        case _:
+            return 1.0
+
+
+def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit, drift: Deviation) -> OpFinding:
+    forward = _worst(zip(evaluated.outputs, expected.found.outputs, strict=True), limit)
+    for mine, its in zip(evaluated.dtypes, expected.found.dtypes, strict=True):
+        if mine != its and is_floating(its):
+            forward = Deviation(problem=f"dtype {mine}, should be {its}")
+    gradients = {
+        name: deviation(evaluated.gradients[name], gradient) for name, gradient in expected.found.gradients.items()
+    }
+    worst = max(gradients, key=lambda name: limit.share(gradients[name]), default="")
+    gradient = gradients.get(worst)
+    exceeds = {"forward": limit.exceeded(forward), "gradient": gradient is not None and limit.exceeded(gradient)}
+    return OpFinding(
+        index=index,
+        part=expected.part,
+        layer=expected.layer,
+        op=expected.op,
+        shape=tuple(expected.found.outputs[0].shape) if expected.found.outputs else (),
+        dtype=expected.found.dtypes[0] if expected.found.dtypes else "",
+        forward=forward,
+        gradient=gradient,
+        gradient_of=worst,
+        drift=drift,
+        limit=limit,
+        exceeds=tuple(name for name, wrong in exceeds.items() if wrong),
+    )
+
+
+def _worst(pairs: Iterable[tuple[np.ndarray, np.ndarray]], limit: Limit) -> Deviation:
+    return max((deviation(a, e) for a, e in pairs), key=limit.share, default=Deviation())
+
+
+def _named(found: Mapping[str, Any], expected: Mapping[str, Any], limit: Limit) -> list[Finding]:
+    findings = []
+    for part, arrays in expected.items():
+        for path, array in arrays.items():
+            each = deviation(found[part][path], array)
+            findings.append(Finding(name=f"{part}: {path}", found=each, exceeds=limit.exceeded(each)))
+    return findings
+
+
+def _updates(found: Mapping[str, Mapping[str, np.ndarray]], trace: Trace, limit: Limit) -> list[Finding]:
+    """Of how far each parameter moved; a small step away from a large number is rounded with the number."""
+    findings, before = [], flat(trace.given.params)
+    for part, arrays in trace.updates.items():
+        for path, array in arrays.items():
+            start = before[path].astype(np.float64)
+            moved = array - start
+            rounding = UPDATES * EPSILON * np.abs(start).max(initial=0.0) / max(np.abs(moved).max(initial=0.0), TINY)
+            allowed = Limit(largest=limit.largest + rounding, typical=limit.typical + rounding)
+            each = deviation(found[part][path] - start, moved)
+            findings.append(Finding(name=f"{part}: {path}", found=each, exceeds=allowed.exceeded(each)))
+    return findings
+
+
+def _after(found: Mapping[str, float], trace: Trace, allowed: float) -> list[LossFinding]:
+    step = len(trace.training.losses)
+    return [_loss(step, name, found[name], value, allowed) for name, value in trace.loss_after.items()]
+
+
+def _losses(found: Sequence[Mapping[str, float]], trace: Trace, allowed: float) -> list[LossFinding]:
+    """Each side trains by itself, so that a rounding may grow; it may be as far off as it grew in the reference."""
+    return [
+        _loss(step + 1, name, found[step][name], value, max(allowed, _LEEWAY * grown), grown)
+        for step, expected in enumerate(trace.training.losses)
+        for name, value in expected.items()
+        for grown in (trace.amplified[name],)
+    ]
+
+
+def _loss(step: int, name: str, found: float, expected: float, allowed: float, amplified: float = 0.0) -> LossFinding:
+    both = bool(np.isfinite(expected) and np.isfinite(found))
+    off = relative(found, expected) if both else None
+    return LossFinding(
+        step=step,
+        name=name,
+        expected=expected if np.isfinite(expected) else None,
+        found=found if np.isfinite(found) else None,
+        off=off,
+        allowed=allowed,
+        amplified=amplified,
+        exceeds=off is None or off > allowed,
+    )

@@ -1,0 +1,120 @@
+"""How far one result is from another, and how far it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from hal.hardware import PrecisionName
+
+__all__ = ["EPSILON", "ROUNDING", "TINY", "TOLERANCES", "Deviation", "Limit", "Tolerance", "deviation", "relative"]
+
+
+class Deviation(BaseModel):
+    """How far an array is from what it should be.
+
+    Errors are relative to the scale of the whole array, since a value near zero is the difference of larger ones.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    largest: float = Field(default=0.0, description="largest error over the largest magnitude")
+    typical: float = Field(default=0.0, description="root of the mean squared error over that of the values")
+    problem: str | None = Field(default=None, description="why they cannot be compared; the numbers say nothing then")
+
+
+class Limit(BaseModel):
+    """The largest deviation that rounding explains."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    largest: float
+    typical: float
+
+    def exceeded(self, found: Deviation) -> bool:
+        """Whether a deviation is more than rounding."""
+        return found.problem is not None or found.largest > self.largest or found.typical > self.typical
+
+    def times(self, factor: float) -> Limit:
+        """A wider limit."""
+        return Limit(largest=self.largest * factor, typical=self.typical * factor)
+
+    def share(self, found: Deviation) -> float:
+        """How much of what is allowed a deviation uses up; above 1: too much."""
+        if found.problem is not None:
+            return float("inf")
+        return max(found.largest / self.largest, found.typical / self.typical)
+
+
+class Tolerance(BaseModel):
+    """What is allowed in one precision.
+
+    Attributes:
+        op: of one op, forward and backward, from equal inputs.
+        gradient: of a parameter's gradient, through the whole model.
+        update: of how far an optimizer moves a parameter, in fp32 always.
+        loss: of the loss after the optimizer steps, relative.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    op: Limit
+    gradient: Limit
+    update: Limit
+    loss: float
+
+
+EPSILON = 2.0**-23
+"""The distance from 1 to the next number in fp32."""
+
+ROUNDING: Mapping[PrecisionName, float] = {"fp32": 4 * EPSILON, "tf32": 2.0**-12, "bf16": 2.0**-9, "fp16": 2.0**-12}
+"""What the results of a sound op are off by, about: a sum of some hundred products in fp32, or one rounding to less."""
+
+TINY = float(np.finfo(np.float32).tiny)
+
+_UPDATE = Limit(largest=1e-4, typical=1e-4)
+TOLERANCES: Mapping[PrecisionName, Tolerance] = {
+    "fp32": Tolerance(
+        op=Limit(largest=1e-4, typical=2e-5), gradient=Limit(largest=5e-4, typical=2e-4), update=_UPDATE, loss=1e-4
+    ),
+    "tf32": Tolerance(
+        op=Limit(largest=1e-2, typical=2e-3), gradient=Limit(largest=1e-1, typical=2e-2), update=_UPDATE, loss=2e-3
+    ),
+    "bf16": Tolerance(
+        op=Limit(largest=4e-2, typical=8e-3), gradient=Limit(largest=3e-1, typical=1e-1), update=_UPDATE, loss=2e-2
+    ),
+    "fp16": Tolerance(
+        op=Limit(largest=1e-2, typical=2e-3), gradient=Limit(largest=1e-1, typical=2e-2), update=_UPDATE, loss=2e-3
+    ),
+}
+
+
+def deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
+    """How far an array is from what it should be; of integers and booleans, the share that differs."""
+    if actual.shape != expected.shape:
+        return Deviation(problem=f"shape {actual.shape}, should be {expected.shape}")
+    if expected.dtype.kind in "biu":
+        differ = float(np.mean(actual != expected)) if expected.size else 0.0
+        return Deviation(largest=float(differ > 0), typical=differ)
+    a, e = np.asarray(actual, np.float64), np.asarray(expected, np.float64)
+    same = (a == e) | (np.isnan(a) & np.isnan(e))
+    finite = np.isfinite(a) & np.isfinite(e)
+    if not (same | finite).all():
+        return Deviation(problem=f"{int((~(same | finite)).sum())} of {a.size} values are not finite, or should not be")
+    with np.errstate(invalid="ignore"):
+        error, size = np.where(same, 0.0, np.abs(a - e)), np.where(np.isfinite(e), np.abs(e), 0.0)
+    largest = error.max(initial=0.0)
+    if largest == 0.0:
+        return Deviation()
+    if (scale := size.max()) == 0.0:
+        return Deviation(problem="should be zero everywhere")
+    # Divided first: the square of a small number may be no number any more.
+    mean = np.sqrt(np.mean((error / scale) ** 2) / np.mean((size / scale) ** 2))
+    return Deviation(largest=float(largest / scale), typical=float(mean))
+
+
+def relative(actual: float, expected: float) -> float:
+    """The relative error of one number."""
+    return 0.0 if actual == expected else abs(actual - expected) / max(abs(expected), TINY)

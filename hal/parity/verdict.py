@@ -1,0 +1,71 @@
+"""What a comparison means, in words: what agrees, or where it goes wrong first and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hal.parity.check import Comparison, Finding
+from hal.parity.deviation import Deviation, Limit
+from hal.parity.trace import Side
+
+__all__ = ["advice", "verdict"]
+
+
+def verdict(found: Comparison, reference: Side) -> str:
+    """One sentence."""
+    other = "the trace" if str(found.side) == str(reference) else str(reference)
+    sides = f"{found.side} agrees with {other}"
+    if found.agrees:
+        ops = f"{len(found.ops)} ops forward and backward" if found.ops else "no op"
+        steps = found.losses[-1].step if found.losses else 0
+        return f"{sides}: {ops}, {len(found.gradients)} gradients, the optimizer, and the loss after {steps} steps"
+    return f"{sides.replace('agrees', 'does not agree')}, {_first(found)}"
+
+
+def advice(found: Comparison) -> str:
+    """What to do next; empty where all agrees."""
+    if found.agrees:
+        return ""
+    first, backend = found.first, found.side.device.backend
+    if first is not None:
+        others = len([op for op in found.ops if op.exceeds]) - 1
+        alone = "it alone differs" if not others else f"{others} more op{'s differ' if others > 1 else ' differs'} too"
+        return (
+            f"mend {first.op} of backend {backend}, or plain operators just before it: each op got the reference's "
+            f"inputs, so the fault is no earlier one's, and {alone}; then run the conformance suite, -k {first.op}"
+        )
+    if any(each.exceeds for each in found.updates):
+        return f"compare the optimizer of backend {backend}: it got the reference's gradients"
+    if any(each.exceeds for each in found.gradients):
+        return f"look at value_and_grad of backend {backend}: each op differentiates well by itself"
+    return "each op agrees by itself: try precision=fp32, and fewer steps="
+
+
+def _first(found: Comparison) -> str:
+    op = found.first
+    if op is not None:
+        kind = op.exceeds[0]
+        each = op.forward if kind == "forward" else op.gradient or Deviation()
+        what = "its result" if kind == "forward" else f"its gradient with respect to {op.gradient_of}"
+        return f"first at op {op.index}, {op.where}: {what} {_said(each, op.limit)}"
+    update, gradient = _wrong(found.updates), _wrong(found.gradients)
+    if update is not None:
+        said = _said(update.found, found.tolerance.update)
+        return f"though each op does: the optimizer moves {update.name} otherwise, it {said}"
+    if gradient is not None:
+        return f"though each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
+    loss = next(each for each in (*found.loss_after, *found.losses) if each.exceeds)
+    off = "not finite on one side" if loss.off is None else f"off by {loss.off:.1e} (allowed {loss.allowed:.1e})"
+    return f"though each op does: {loss.name} at step {loss.step} is {off}"
+
+
+def _wrong(findings: Iterable[Finding]) -> Finding | None:
+    return next((each for each in findings if each.exceeds), None)
+
+
+def _said(each: Deviation, limit: Limit) -> str:
+    if each.problem is not None:
+        return f"has {each.problem}" if each.problem.startswith(("shape", "dtype")) else each.problem
+    if each.largest > limit.largest:
+        return f"is off by up to {each.largest:.1e} of its scale (allowed {limit.largest:.1e})"
+    return f"is off by {each.typical:.1e} of its scale throughout (allowed {limit.typical:.1e})"

@@ -1,0 +1,198 @@
+"""Compares devices with one another, or with a trace from another machine: what ``hal verify`` does."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from hal.config import DataSection, ModelSection, VerifyConfig
+from hal.errors import ConfigError
+from hal.nn import Param
+from hal.parity import store
+from hal.parity.check import Comparison, check
+from hal.parity.trace import Given, Side, Subject, Trace, record
+from hal.run.checkpoint import flat
+from hal.run.files import make_folder, write_whole
+from hal.run.prepare import Job, prepare
+from hal.run.session import classified
+from hal.workload import configure, model_class
+
+__all__ = ["Verification", "verify"]
+
+Note = Callable[[str], object]
+
+
+class Verification(BaseModel):
+    """What a verification found: one comparison for each device beside the reference; none where it recorded."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    subject: Subject
+    reference: Side
+    comparisons: tuple[Comparison, ...] = ()
+    recorded: str | None = Field(default=None, description="folder of the trace that was written")
+    agrees: bool = Field(description="whether every device agrees with the reference")
+
+
+def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification:
+    """Compare devices op by op, gradient by gradient and step by step.
+
+    Args:
+        config: what to compare; see the keys.
+        note: is told what is done.
+
+    Raises:
+        RequestError: the request is wrong; nothing was run or written.
+        UnavailableError: a backend or device is not here.
+        HalError: it failed while it ran.
+    """
+    out = None if config.out is None else Path(config.out).expanduser()
+    if out is not None and out.exists():
+        raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
+    _one_task(config)
+    if config.record is not None:
+        found = _record(config, Path(config.record).expanduser(), note)
+    elif config.against is not None:
+        found = _against(config, Path(config.against).expanduser(), note)
+    else:
+        found = _side_by_side(config, note)
+    if out is not None:
+        make_folder(out.parent)
+        write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+    return found
+
+
+def _one_task(config: VerifyConfig) -> None:
+    tasks = [key for key in ("backends", "record", "against") if getattr(config, key) is not None]
+    if len(tasks) != 1:
+        raise ConfigError(
+            f"{' and '.join(f'{key}=' for key in tasks)} were given together"
+            if tasks
+            else "there is nothing to compare with",
+            fix="give one of: backends=cpu,... (devices here), record=DIR (write a trace of one device), "
+            "against=DIR (compare one device with it)",
+        )
+    if config.data.augment:
+        raise ConfigError("data.augment changes images at random, and both sides take them as they are")
+    if config.backends is None:
+        return
+    if {"backend", "device"} & config.model_fields_set:
+        raise ConfigError("backends= names all devices; backend= or device= was given too", fix="leave those out")
+    if len(config.backends) < 2:
+        raise ConfigError(
+            f"backends={','.join(config.backends)} names one device, and comparing takes two",
+            fix="name another after a comma, or use record=DIR here and against=DIR elsewhere",
+        )
+
+
+def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
+    jobs = [prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
+    names = [str(job.device) for job in jobs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="name two different devices")
+    reference, *others = jobs
+    trace = _traced(reference, config, note)
+    return _found(trace, tuple(_checked(job, trace, note) for job in others))
+
+
+def _target(name: str) -> dict[str, Any]:
+    backend, colon, _ = name.partition(":")
+    return {"backend": backend, "device": name if colon else None}
+
+
+def _record(config: VerifyConfig, folder: Path, note: Note) -> Verification:
+    store.free(folder)
+    job = prepare(config)
+    trace = _traced(job, config, note)
+    with classified(job.backend):
+        store.save(trace, folder)
+    return _found(trace, recorded=str(folder))
+
+
+def _against(config: VerifyConfig, folder: Path, note: Note) -> Verification:
+    trace = store.load(folder)
+    job = prepare(_as_recorded(config, trace.subject, folder))
+    _same_parameters(job, trace)
+    return _found(trace, (_checked(job, trace, note),))
+
+
+def _as_recorded(config: VerifyConfig, subject: Subject, folder: Path) -> VerifyConfig:
+    """The config with what the trace ran; what is given too must be the same."""
+    workload = subject.workload
+    fixed = {key: getattr(subject, key) for key in ("precision", "batch", "accumulate", "seed", "steps")}
+    for key, value in fixed.items():
+        if key in config.model_fields_set and getattr(config, key) not in (None, value):
+            _refuse(folder, f"{key}={value}", f"{key}={getattr(config, key)}", key)
+    if config.model is not None:
+        if config.model.name != workload.model:
+            _refuse(folder, f"model={workload.model}", f"model={config.model.name}", "model")
+        keys = configure(model_class(workload.model), {**workload.keys, **config.model.keys()}).model_dump(mode="json")
+        for key, value in keys.items():
+            if workload.keys.get(key) != value:
+                _refuse(folder, f"model.{key}={workload.keys.get(key)}", f"model.{key}={value}", f"model.{key}")
+    update: dict[str, Any] = {**fixed, "model": ModelSection.model_validate({"name": workload.model, **workload.keys})}
+    if config.data.name is None:
+        update["data"] = DataSection.model_validate({**config.data.model_dump(), "name": workload.data})
+    return config.model_copy(update=update)
+
+
+def _refuse(folder: Path, recorded: str, asked: str, key: str) -> None:
+    raise ConfigError(
+        f"the trace in {folder} is of {recorded}, and {asked} was asked for",
+        fix=f"leave {key}= out, since the trace says what to run, or record another trace",
+    )
+
+
+def _same_parameters(job: Job, trace: Trace) -> None:
+    wanted = {path: tuple(spec.shape) for path, spec in _specs(job.params)}
+    found = {path: array.shape for path, array in flat(trace.given.params).items()}
+    differ = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+    if differ:
+        raise ConfigError(
+            f"the trace is of another version of model={job.workload.model}, or of other data: {differ[0]} is "
+            f"{found.get(differ[0], 'missing')} in it and {wanted.get(differ[0], 'missing')} here",
+            fix="use the model and the data that it was recorded with, or record it anew",
+        )
+
+
+def _specs(specs: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Param]]:
+    for name, inner in specs.items():
+        if isinstance(inner, Mapping):
+            yield from _specs(inner, f"{path}{name}/")
+        else:
+            yield path + name, inner
+
+
+def _traced(job: Job, config: VerifyConfig, note: Note) -> Trace:
+    note(f"{job.device}: each op forward and backward, then {config.steps} optimizer steps, three times")
+    subject = Subject.of(job, config.seed, config.steps)
+    with _running(job):
+        return record(job, Given.drawn(job, config.seed, config.steps), subject)
+
+
+def _checked(job: Job, trace: Trace, note: Note) -> Comparison:
+    note(f"{job.device}: the same, compared")
+    with _running(job):
+        return check(job, trace)
+
+
+@contextlib.contextmanager
+def _running(job: Job) -> Iterator[None]:
+    with classified(job.backend), job.backend.applied(job.plan, job.device), np.errstate(all="ignore"):
+        yield
+
+
+def _found(trace: Trace, comparisons: tuple[Comparison, ...] = (), recorded: str | None = None) -> Verification:
+    return Verification(
+        subject=trace.subject,
+        reference=trace.side,
+        comparisons=comparisons,
+        recorded=recorded,
+        agrees=all(each.agrees for each in comparisons),
+    )
