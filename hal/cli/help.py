@@ -43,7 +43,7 @@ def print_help(command: str, usage: str) -> None:
 _EXAMPLES = {
     "run": "hal run model=rnn model.cell=gru data=text:book.txt epochs=10 lr=1e-3",
     "bench": "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
-    "compile": "hal compile model=cnn target=tpu-v5e:2x2 parallel=dp=4 precision=bf16 batch=1024",
+    "compile": "hal compile model=cnn target=a100-80gb precision=bf16 batch=1024",
     "verify": "hal verify model=cnn backends=cpu,auto precision=bf16",
 }
 

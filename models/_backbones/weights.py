@@ -141,7 +141,8 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     from safetensors.numpy import load_file
 
     try:
-        return load_file(path)
+        # Where a package has taught NumPy bfloat16, such arrays come as they are.
+        return {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in load_file(path).items()}
     except SafetensorError as error:
         problem = f"{path} is no safetensors file or is damaged: {error}"
         raise DataError(problem, fix="fetch or save it again") from error
