@@ -137,21 +137,26 @@ class TargetConfig(PlanKeys):
     def _null(cls, value: Any) -> Any:
         return "null" if value is None else value  # YAML reads the backend's name as nothing
 
-    def base_plan(self, batch: int) -> Plan:
-        """The plan with this config's keys; batch is the model's default.
+    def base_plan(self, batch: int, base: Plan | None = None) -> Plan:
+        """The plan with this config's keys.
+
+        Args:
+            batch: the model's default.
+            base: what ``plan=tuned`` stands for.
 
         Raises:
             ConfigError: the plan file holds a wrong key.
             NotFoundError: there is no such file.
             UnavailableError: no tuned plan is stored.
         """
-        if self.plan == "tuned":
+        if self.plan == "tuned" and base is None:
             raise UnavailableError(
                 "no tuned plan is stored for this device and workload",
                 fix="use plan=default, or give the plan's keys in a file: plan=FILE.yaml",
             )
-        base = Plan(batch=batch)
-        if self.plan != "default":
+        if self.plan != "tuned" or base is None:
+            base = Plan(batch=batch)
+        if self.plan not in ("default", "tuned"):
             keys = read([], Path(self.plan).expanduser())
             base = build(PlanKeys, keys).over(base)
         return self.over(base)

@@ -282,6 +282,8 @@ def _bench_lines(found: Bench, m: Measurement) -> Iterable[str]:
     if m.power_w is not None:
         yield f"power {m.power_w:.0f} W"
     yield "[dim]medians with 95% bootstrap intervals over synchronised blocks, the data path included[/]"
+    if found.origin:
+        yield f"[dim]{escape(found.origin)}[/]"
     for note in found.notes():
         yield f"[yellow]note:[/] {escape(note)}"
 
