@@ -10,7 +10,7 @@ from hal.hardware import Capabilities, Device, Precision
 from hal.measure import Environment, Estimate
 from hal.plan import Plan
 from hal.run.plans import Fingerprint
-from hal.tuner.result import Guard, Objective, Outcome, Phases, Summary
+from hal.tuner.result import Guard, Outcome, Phases, Summary
 from hal.workload import Workload
 
 __all__ = ["Ability", "Answer", "Description", "Order"]
@@ -99,7 +99,3 @@ class Answer(BaseModel):
     measurement: Summary | None = None
     guard: Guard | None = None
     samples_to_loss: float | None = None
-
-
-OBJECTIVES_OF_STEADY_STATE: tuple[Objective, ...] = ("throughput", "latency")
-"""Objectives for which a slower steady state is surely worse."""
