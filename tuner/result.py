@@ -199,8 +199,8 @@ class Finalist(BaseModel):
 
     trial: int = Field(description="number of its trial")
     plan: Plan
-    throughput: Estimate = Field(description="over the rounds")
-    step_ms: Estimate = Field(description="over the rounds")
+    throughput: Estimate | None = Field(default=None, description="over the rounds")
+    step_ms: Estimate | None = Field(default=None, description="over the rounds")
     over_default: Estimate | None = Field(
         default=None, description="ratio of throughputs within each round; above 1 is faster"
     )
@@ -232,8 +232,8 @@ class Tuning(BaseModel):
     model_config = _STRICT
 
     schema_version: Literal[1] = 1
-    status: Literal["done", "budget", "trials", "interrupted"] = Field(
-        description="done: the whole space; otherwise what ended it"
+    status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
+        description="done: all plans were tried; settled: the others promise nothing; otherwise what ended it"
     )
     started: str
     ended: str
@@ -277,7 +277,7 @@ class Tuning(BaseModel):
         name = self.objectives[0]
         sign = -1 if OBJECTIVES[name][1] == "maximize" else 1
         final = {f.trial: f.values[name] for f in self.finalists if name in f.values}
-        able = [t for t in self.trials if t.feasible and name in t.values]
+        able = [t for t in self.trials if t.feasible and not t.cut_short and name in t.values]
         return tuple(sorted(able, key=lambda t: (t.number not in final, sign * final.get(t.number, t.values[name]))))
 
     def write(self, folder: Path) -> Path:

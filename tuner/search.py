@@ -24,7 +24,7 @@ __all__ = ["Proposal", "Search", "merit"]
 _FEWEST_FOR_GRID = 3
 """Trials after which the time of the others is estimated."""
 
-_FEWEST_TO_SETTLE = 12
+_FEWEST_TO_SETTLE = 18
 _SETTLED_GAIN = 0.005
 """The search ends when all that was not tried is expected to bring less than this."""
 
