@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -11,17 +12,17 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hal import __version__, errors
+from hal import errors
 from hal.config import PlanKeys, TargetConfig, TuneConfig, build
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError
 from hal.plan import Plan
 from hal.run.files import make_folder
 from hal.run.interrupt import Interrupt
-from hal.run.plans import StoredPlan, nearest, remember
-from hal.run.record import DeviceFacts, now
+from hal.run.plans import StoredPlan, nearest
+from hal.run.record import now
 from hal.tuner.files import Journal, read_config, write_best, write_config
 from hal.tuner.finals import Entrant, run_finals
-from hal.tuner.judge import beat, best_of, by_cause, pareto, values_of, violations_of, winner_of
+from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of
 from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
 from hal.tuner.pool import Pool
@@ -30,11 +31,15 @@ from hal.tuner.result import Finalist, Outcome, Searched, Sentinel, Trial, Tunin
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Claim, Ledger
+from hal.tuner.summary import keep, summed_up
 
 __all__ = ["resumed", "tune"]
 
 _SENTINEL_EVERY = 8
 _SENTINEL_S = 60.0
+_MOST_DRIFT = 0.2
+"""Largest change, as a logarithm, that trials are corrected for."""
+
 _MOST_MEMORY = 0.8
 """Share of the device's memory that the finalists may hold together."""
 
@@ -175,7 +180,7 @@ class _Tuning:
         finalists: list[Finalist] = []
         if status != "interrupted":
             finalists = self._finals(trials)
-        return self._result(status, trials, finalists)
+        return self._ended(status, trials, finalists)
 
     def _search(self) -> str:
         most = self.config.trials
@@ -284,8 +289,10 @@ class _Tuning:
         self.sentinels.append(
             Sentinel(after_trial=trials[-1].number, elapsed_s=self.elapsed_s, throughput=today, drift=ratio)
         )
-        # Within the noise of both measurements, a correction would add noise and take none away.
-        self.drift = ratio if today.surely_below(then) or then.surely_below(today) else 1.0
+        # Within the noise of both measurements, a correction would add noise and take none away. A larger change is
+        # no drift but a disturbance, which need not hold for the next trial or for other plans.
+        sure = today.surely_below(then) or then.surely_below(today)
+        self.drift = ratio if sure and abs(math.log(ratio)) <= _MOST_DRIFT else 1.0
         self.observer.sentinel(self.sentinels[-1])
 
     # The end
@@ -359,97 +366,40 @@ class _Tuning:
             values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
         return finalist.model_copy(update={"values": values})
 
-    def _result(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
-        name = self.objectives[0]
-        winner = winner_of(finalists, trials, name)
-        final = next((f for f in finalists if winner is not None and f.trial == winner.number), None)
-        fields: dict[str, Any] = {
-            "status": status,
-            "started": self.started,
-            "ended": now(),
-            "seconds": self.elapsed_s,
-            "workload": self.described.workload,
-            "device": DeviceFacts.of(self.described.ability.device()),
-            "fingerprint": self.described.fingerprint,
-            "environment": self.described.environment,
-            "config": self.keys,
-            "objectives": self.objectives,
-            "constraints": self.config.constraint.model_dump(exclude_none=True),
-            "space": self.space.dimensions,
-            "searched": self._searched(trials),
-            "default": self.space.default,
-            "baseline": self.space.baseline,
-            "trials": tuple(trials),
-            "sentinels": tuple(self.sentinels),
-            "finalists": tuple(sorted(finalists, key=lambda f: _place(f, name))),
-            "pareto": pareto(trials, self.objectives) if len(self.objectives) > 1 else (),
-            "winner": winner.plan if winner else None,
-            "winner_trial": winner.number if winner else None,
-            "over_default": final.over_default if final else None,
-            "over_baseline": final.over_baseline if final else None,
-            "failures": by_cause(trials),
-            "recipe": self.pool.recipe(winner.plan.model_dump()) if winner else "",
-            "notes": self._notes(),
-        }
-        tuning = Tuning.model_validate(fields)
+    def _ended(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
+        winner = winner_of(finalists, trials, self.objectives[0])
+        rest = list(self.search.remaining(trials, self.ledger.taken()).values())
+        gain = self.search.gain(trials, rest) if rest else (0.0, 0.0)
+        tuning = summed_up(
+            self.described,
+            self.space,
+            self.config,
+            trials,
+            finalists,
+            winner,
+            status=status,
+            started=self.started,
+            seconds=self.elapsed_s,
+            config=self.keys,
+            sentinels=tuple(self.sentinels),
+            recipe=self.pool.recipe(winner.plan.model_dump()) if winner else "",
+            searched=Searched(
+                method="grid" if self.search.method == "grid" or not rest else "search",
+                plans=len(self.space),
+                tried=len(trials),
+                ruled_out=len(self.search.ruled_out(trials)),
+                remaining=len(rest),
+                remaining_s=float(self.search.costs(trials, rest).sum()) if rest else 0.0,
+                likely_gain=gain[0],
+                likely_gain_high=gain[1],
+            ),
+        )
         tuning.write(self.folder)
         if winner is not None:
             write_best(self.folder, tuning, self.keys, winner.plan)
-            self._remember(tuning, winner)
+            keep(tuning, self.folder)
         self.observer.ended(tuning, self.folder)
         return tuning
-
-    def _searched(self, trials: Sequence[Trial]) -> Searched:
-        rest = list(self.search.remaining(trials, self.ledger.taken()).values())
-        gain = self.search.gain(trials, rest) if rest else (0.0, 0.0)
-        return Searched(
-            method="grid" if self.search.method == "grid" or not rest else "search",
-            plans=len(self.space),
-            tried=len(trials),
-            ruled_out=len(self.search.ruled_out(trials)),
-            remaining=len(rest),
-            remaining_s=float(self.search.costs(trials, rest).sum()) if rest else 0.0,
-            likely_gain=gain[0],
-            likely_gain_high=gain[1],
-        )
-
-    def _notes(self) -> tuple[str, ...]:
-        found = []
-        if self.sentinels:
-            drifts = [each.drift for each in self.sentinels]
-            if max(drifts) - min(drifts) > 0.1 or abs(drifts[-1] - 1) > 0.1:
-                found.append(
-                    f"the machine's speed changed: the default plan ran at {min(drifts):.2f} to {max(drifts):.2f} "
-                    "times its first speed"
-                )
-        return tuple(found)
-
-    def _remember(self, tuning: Tuning, winner: Trial) -> None:
-        if winner.measurement is None or len(self.objectives) > 1:
-            return
-        final = next((f for f in tuning.finalists if f.trial == winner.number), None)
-        throughput = final.throughput if final is not None and final.throughput is not None else None
-        remember(
-            StoredPlan(
-                fingerprint=tuning.fingerprint,
-                objective=self.objectives[0],
-                plan=winner.plan,
-                throughput=throughput or winner.measurement.throughput,
-                over_default=tuning.over_default,
-                when=tuning.ended,
-                hal_version=__version__,
-                folder=str(self.folder.resolve()),
-            )
-        )
-
-
-def _place(finalist: Finalist, name: str) -> tuple[bool, float]:
-    from hal.tuner.result import OBJECTIVES
-
-    value = dict(finalist.values).get(name)  # type: ignore[call-overload]
-    if value is None:
-        return True, 0.0
-    return False, -value if OBJECTIVES[name][1] == "maximize" else value  # type: ignore[index]
 
 
 def _words(plan: Plan, default: Plan) -> str:
