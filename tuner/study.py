@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import socket
 import time
 import warnings
@@ -103,34 +104,39 @@ class Ledger:
         self.owner = owner()
 
     def _opened(self, storage: str, name: str) -> optuna.Study:
+        """The study, made unless it is there; two processes may make it, or the tables, at the same moment."""
         optuna = self._optuna
+        directions = [OBJECTIVES[each][1] for each in self._objectives]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            if storage.startswith("journal:"):
-                file = Path(storage.partition(":")[2]).expanduser()
-                file.parent.mkdir(parents=True, exist_ok=True)
-                from optuna.storages.journal import JournalFileBackend
-
-                held: Any = optuna.storages.JournalStorage(JournalFileBackend(str(file)))
-            elif storage.startswith("sqlite"):
-                # Two processes that write at once wait for each other.
-                held = optuna.storages.RDBStorage(storage, engine_kwargs={"connect_args": {"timeout": 60}})
-            else:
-                held = optuna.storages.RDBStorage(storage)
-            directions = [OBJECTIVES[each][1] for each in self._objectives]
-            for attempt in range(_TRIES):  # two processes may create the tables or the study at the same moment
+            for attempt in range(_TRIES):
                 try:
+                    held = self._storage(storage)
                     study = optuna.create_study(
                         storage=held, study_name=name, directions=directions, load_if_exists=True
                     )
                     break
+                except ImportError:
+                    raise
                 except Exception:
                     if attempt == _TRIES - 1:
                         raise
-                    time.sleep(0.2 * (attempt + 1))
-        with contextlib.suppress(Exception):
-            study.set_metric_names(list(self._objectives))
+                    time.sleep(0.3 * (attempt + random.random()))
+            with contextlib.suppress(Exception):  # names for a dashboard
+                study.set_metric_names(list(self._objectives))
         return study
+
+    def _storage(self, storage: str) -> Any:
+        storages = self._optuna.storages
+        if storage.startswith("journal:"):
+            from optuna.storages.journal import JournalFileBackend
+
+            file = Path(storage.partition(":")[2]).expanduser()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return storages.JournalStorage(JournalFileBackend(str(file)))
+        # Two processes that write to SQLite at once wait for each other.
+        waits = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+        return storages.RDBStorage(storage, engine_kwargs=waits)
 
     # Reading
 

@@ -23,7 +23,7 @@ _WANDERED = 0.1
 def summed_up(
     described: Description,
     space: Space,
-    config: TuneConfig,
+    asked: TuneConfig,
     trials: Sequence[Trial],
     finalists: Sequence[Finalist],
     winner: Trial | None,
@@ -34,28 +34,28 @@ def summed_up(
     Args:
         described: where and what.
         space: all plans.
-        config: the keys.
+        asked: the keys.
         trials: all that have ended.
         finalists: those that were measured again.
         winner: the best; None: nothing worked.
         **more: the remaining fields of :class:`Tuning`.
     """
     final = next((f for f in finalists if winner is not None and f.trial == winner.number), None)
-    name = config.objective[0]
+    name = asked.objective[0]
     fields: dict[str, Any] = {
         "ended": now(),
         "workload": described.workload,
         "device": DeviceFacts.of(described.ability.device()),
         "fingerprint": described.fingerprint,
         "environment": described.environment,
-        "objectives": config.objective,
-        "constraints": config.constraint.model_dump(exclude_none=True),
+        "objectives": asked.objective,
+        "constraints": asked.constraint.model_dump(exclude_none=True),
         "space": space.dimensions,
         "default": space.default,
         "baseline": space.baseline,
         "trials": tuple(trials),
         "finalists": tuple(sorted(finalists, key=lambda f: _place(f, name))),
-        "pareto": pareto(trials, config.objective) if len(config.objective) > 1 else (),
+        "pareto": pareto(trials, asked.objective) if len(asked.objective) > 1 else (),
         "winner": winner.plan if winner else None,
         "winner_trial": winner.number if winner else None,
         "over_default": final.over_default if final else None,

@@ -16,7 +16,7 @@ from typing import Any
 
 from hal.tuner.protocol import Channel, ClosedError, ProtocolError
 
-__all__ = ["main"]
+__all__ = ["die_with_parent", "main"]
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _POLL_S = 1.0
@@ -29,7 +29,7 @@ def main(arguments: list[str]) -> int:
         arguments: the descriptors to read from and to write to, and a limit of the address space in bytes or 0.
     """
     read_fd, write_fd, memory_limit = map(int, arguments)
-    _die_with_parent()
+    die_with_parent()
     if memory_limit:
         import resource
 
@@ -104,7 +104,7 @@ class _Server:
         self._channel.send({"id": self._id, "phase": name})
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """A trial must not go on when the tuner is killed: its plan will be tried again, on a quiet machine."""
     parent = os.getppid()
     with contextlib.suppress(OSError, AttributeError):
