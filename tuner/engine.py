@@ -236,7 +236,7 @@ class _Tuning:
         trial = Trial(
             number=claim.number,
             plan=plan,
-            origin=proposal.origin,  # type: ignore[arg-type]
+            origin=proposal.origin,
             outcome=answer.outcome,
             message=answer.message,
             phases=answer.phases,

@@ -85,12 +85,12 @@ class Ledger:
     ) -> None:
         import optuna
 
-        self._optuna = optuna
+        self._optuna: Any = optuna
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._objectives = tuple(objectives)
         self._dimensions = {name: tuple(values) for name, values in dimensions.items() if len(values) > 1}
         try:
-            self._study = self._opened(storage, name)
+            self._study: optuna.Study = self._opened(storage, name)
         except ImportError as error:
             raise ConfigError(
                 f"storage={storage} needs a package: {error}", fix="install the database's driver"
@@ -103,7 +103,7 @@ class Ledger:
             ) from error
         self.owner = owner()
 
-    def _opened(self, storage: str, name: str) -> optuna.Study:
+    def _opened(self, storage: str, name: str) -> Any:
         """The study, made unless it is there; two processes may make it, or the tables, at the same moment."""
         optuna = self._optuna
         directions = [OBJECTIVES[each][1] for each in self._objectives]

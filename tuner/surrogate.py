@@ -61,7 +61,7 @@ class Process:
         distances = self._distances(self._points, self._points)
         self._shape = self._fitted(distances, np.random.default_rng(seed))
         covariance = self._kernel(distances, self._shape) + self._diagonal(self._shape)
-        self._factor = np.linalg.cholesky(covariance)
+        self._factor = np.linalg.cholesky(covariance).astype(np.float64)
         self._weights = _solve(self._factor, self._y)
 
     def predict(self, points: Sequence[Mapping[str, object]]) -> tuple[Floats, Floats]:

@@ -189,5 +189,7 @@ def import_plans(path: Path) -> tuple[StoredPlan, ...]:
 
 def _paths(model: Model) -> tuple[list[str], list[Any]]:
     specs: Mapping[str, Any] = {"params": model.params(), "state": model.state()}
+    paths: list[Any]
+    leaves: list[Any]
     paths, leaves, _ = optree.tree_flatten_with_path(specs)  # type: ignore[arg-type]
     return ["/".join(map(str, path)) for path in paths], leaves
