@@ -224,12 +224,12 @@ class Bench:
         for index, loss in enumerate(self._losses(job, run), start=1):
             if loss <= target:
                 return float(index * job.plan.batch)
-            if index * job.plan.batch >= most or not math.isfinite(loss):
+            if index * job.plan.batch >= most or math.isnan(loss):
                 return None
         return None
 
     def _losses(self, job: Job, run: TrainingSteps) -> Iterator[float]:
-        """Running means of the loss, one a step."""
+        """Running means of the loss, one a step; infinite for the first two, which are no mean."""
         run.restart()
         window: deque[float] = deque(maxlen=max(3, _WINDOW_SAMPLES // job.plan.batch))
         for batch in host_batches(job, self._seed):
