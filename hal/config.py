@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
 from hal.plan import Compile, Conv, Layout, Plan, Pool
 
-__all__ = ["BenchConfig", "CompileConfig", "RunConfig", "SpaceSection", "TargetConfig", "TuneConfig", "VerifyConfig", "build", "explain", "read"]
+__all__ = [
+    "BenchConfig",
+    "CompileConfig",
+    "Keys",
+    "PlanKeys",
+    "RunConfig",
+    "TargetConfig",
+    "VerifyConfig",
+    "build",
+    "explain",
+    "read",
+]
 
 
 # A folder may be called 2026, which YAML reads as a number.
 _STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
-class _Keys(BaseModel):
+class Keys(BaseModel):
+    """Keys of which each is known."""
+
     model_config = _STRICT
 
 
@@ -92,7 +104,7 @@ class OptimizerSection(_Named):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
-class PlanKeys(_Keys):
+class PlanKeys(Keys):
     """Keys of a plan; what is left out comes from ``plan``."""
 
     batch: int | None = Field(default=None, ge=1, description="samples per optimizer step; unset: the model's")
@@ -267,101 +279,9 @@ class VerifyConfig(TargetConfig):
             raise ValueError("ops are compared on one device each; leave the key out")
         return value
 
-    def base_plan(self, batch: int) -> Plan:
+    def base_plan(self, batch: int, base: Plan | None = None) -> Plan:
         """The plan with this config's keys, eager and with few samples, since every result is kept."""
-        return super().base_plan(min(batch, _VERIFIED_BATCH)).model_copy(update={"compile": "eager"})
-
-
-_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
-_SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def _bytes(value: Any) -> Any:
-    """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)(i?b)?", str(value).strip().lower())
-    return int(float(found[1]) * _UNITS[found[2]]) if found else value
-
-
-def _seconds(value: Any) -> Any:
-    """A number of seconds, also as 90s, 8m or 1h; anything else is left to the validation."""
-    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|)", str(value).strip().lower())
-    return float(found[1]) * _SPANS[found[2]] if found else value
-
-
-def _listed(value: Any) -> Any:
-    return value if value is None or isinstance(value, (list, tuple)) else [value]
-
-
-class SpaceSection(_Keys):
-    """Values of plan keys that are tried; what is left out is derived from the device and the workload."""
-
-    batch: tuple[PositiveInt, ...] | None = Field(default=None, description="for example [32,64,128]")
-    precision: tuple[PrecisionName, ...] | None = Field(default=None, description="unset: fp32 and those accelerated")
-    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(default=None, description="unset: all of the device")
-    compile: tuple[Literal["eager", "default", "max"], ...] | None = Field(
-        default=None, description="unset: all of the device"
-    )
-    conv: tuple[Literal["direct", "patches"], ...] | None = Field(default=None, description="unset: all of the device")
-    pool: tuple[Literal["window", "reshape"], ...] | None = Field(default=None, description="unset: all of the device")
-    threads: tuple[PositiveInt | None, ...] | None = Field(
-        default=None, description="unset: one, half the cores, and the framework's choice (null)"
-    )
-    parallel: tuple[str, ...] | None = Field(default=None, description="unset: none, and the devices that are here")
-    accumulate: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="unset: 1, and more where memory is an objective"
-    )
-
-    _lists = field_validator("*", mode="before")(_listed)
-
-
-class ConstraintSection(_Keys):
-    """What the plan must keep."""
-
-    memory: int | None = Field(default=None, gt=0, description="most peak memory, in bytes or as 8GB")
-    latency_ms: float | None = Field(default=None, gt=0, description="longest step in the median, in milliseconds")
-
-    _memory = field_validator("memory", mode="before")(_bytes)
-
-
-class TuneConfig(TargetConfig):
-    """Keys of ``hal tune``. A key of the plan fixes it; ``space.<key>=[...]`` lists what is tried."""
-
-    mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
-    objective: tuple[Literal["throughput", "latency", "energy", "memory", "time_to_loss"], ...] = Field(
-        default=("throughput",),
-        min_length=1,
-        description="throughput, latency, energy, memory or time_to_loss; several with commas for a Pareto front",
-    )
-    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="what the plan must keep")
-    space: SpaceSection = Field(default_factory=SpaceSection, description="values that are tried")
-    trials: int | None = Field(default=None, ge=1, description="most plans to try; unset: as many as the budget allows")
-    budget: float = Field(
-        default=240.0, gt=0, description="time for everything, in seconds or as 90s, 8m, 1h; the last trial is finished"
-    )
-    seconds: float = Field(default=1.5, gt=0, description="longest time in the steady state, for each plan")
-    limit: float = Field(default=90.0, gt=0, description="seconds after which a trial is killed")
-    memory_limit: int | None = Field(
-        default=None, gt=0, description="address space of a worker, in bytes or as 8GB; unset: no limit"
-    )
-    finalists: int = Field(default=3, ge=1, description="best plans that are measured again, in turn with the default")
-    python: str | None = Field(
-        default=None, description="interpreter that runs the trials, for a backend in another environment"
-    )
-    storage: str | None = Field(
-        default=None,
-        description="URL of an Optuna storage, or journal:FILE, that several processes share; "
-        "unset: SQLite in the tuning's folder",
-    )
-    out: str | None = Field(default=None, description="folder for results; unset: a new one in runs/")
-    resume: str | None = Field(default=None, description="folder of a tuning to go on with")
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _several(cls, value: Any) -> Any:
-        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
-
-    _budget = field_validator("budget", "limit", mode="before")(_seconds)
-    _memory = field_validator("memory_limit", mode="before")(_bytes)
+        return super().base_plan(min(batch, _VERIFIED_BATCH), base).model_copy(update={"compile": "eager"})
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from hal import errors
-from hal.config import PlanKeys, TargetConfig, TuneConfig, build
+from hal.config import PlanKeys, TargetConfig, build
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError
 from hal.plan import Plan
 from hal.run.files import make_folder
 from hal.run.interrupt import Interrupt
 from hal.run.plans import StoredPlan, nearest
 from hal.run.record import now
+from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, read_config, write_best, write_config
 from hal.tuner.finals import Entrant, run_finals
 from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of

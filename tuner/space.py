@@ -6,10 +6,11 @@ import itertools
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
-from hal.config import PlanKeys, SpaceSection
+from hal.config import PlanKeys
 from hal.errors import ConfigError, RequestError
 from hal.hardware import Device
 from hal.plan import Plan
+from hal.tuner.config import SpaceSection
 from hal.tuner.messages import Description
 
 __all__ = ["Space", "Value", "costlier", "key_of", "signature_of"]

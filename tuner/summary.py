@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hal import __version__
-from hal.config import TuneConfig
 from hal.run.plans import StoredPlan, remember
 from hal.run.record import DeviceFacts, now
+from hal.tuner.config import TuneConfig
 from hal.tuner.judge import by_cause, pareto
 from hal.tuner.messages import Description
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Sentinel, Trial, Tuning

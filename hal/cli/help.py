@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, TuneConfig, VerifyConfig, section_of
+from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, VerifyConfig, section_of
+from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, model_class
 
 __all__ = ["print_help"]

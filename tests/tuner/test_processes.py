@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from tuner_helpers import description, environment, launched
 
-from hal.config import PlanKeys, SpaceSection
+from hal.config import PlanKeys
+from hal.tuner.config import SpaceSection
 from hal.tuner.result import Trial, Tuning
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Ledger

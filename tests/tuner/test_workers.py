@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from hal.config import TuneConfig, build
+from hal.config import build
 from hal.tuner import tune
+from hal.tuner.config import TuneConfig
 from hal.tuner.result import Outcome
 
 MODEL = f"{Path(__file__).parent / 'faulty_model.py'}:Faulty"

@@ -4,12 +4,13 @@ import json
 import sys
 from pathlib import Path
 
-from hal.config import TuneConfig, build
+from hal.config import build
 from hal.hardware import Capabilities, Device, Precision
 from hal.measure import Environment
 from hal.plan import Plan
 from hal.run.plans import Fingerprint
 from hal.tuner import Observer, tune
+from hal.tuner.config import TuneConfig
 from hal.tuner.messages import Ability, Description
 from hal.workload import Workload
 
