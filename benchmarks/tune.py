@@ -48,7 +48,7 @@ class Lines(Observer):
 
 
 def found_by(
-    name: str, seed: int, brute: bool, space: dict[str, Any], args: argparse.Namespace
+    name: str, seed: int, budget: float | None, space: dict[str, Any], args: argparse.Namespace
 ) -> tuple[Tuning, float]:
     """One tuning and the seconds that its trials and finals took."""
     with tempfile.TemporaryDirectory() as folder:

@@ -30,6 +30,10 @@ STEPS = 8
 _MOST_REPEATS = 24
 """A loss scale of 2**15 is halved at most so often before the first step that is not skipped."""
 
+_OTHER_KEYS = 1000
+_NOISE_FACTOR, _NOISE_MARGIN = 2.0, 0.25
+"""How far beyond one pair of random draws another may be."""
+
 _GRADIENT_SLOTS = ("mean", "velocity")
 """What an optimizer keeps of the first gradient, times a constant."""
 
@@ -69,7 +73,7 @@ class Curve:
     Attributes:
         losses: one a step, summed over the model's objectives.
         direction: the first gradient, flat, in fp32.
-        noise_loss: how much other random draws change the first loss, over its size; of references alone.
+        noise_loss: how much other random draws change the losses, over their size; of references alone.
         noise_cosine: cosine of the first gradients under other random draws; of references alone.
     """
 
@@ -84,7 +88,7 @@ def baseline_of(plan: Plan, **keys: Any) -> Plan:
     return Plan(batch=plan.batch, precision="fp32", compile="eager", **keys)
 
 
-def curve(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]]) -> Curve:
+def curve(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]], *, key_offset: int = 0) -> Curve:
     """Train from the start over some batches.
 
     A step that the loss scale skipped is repeated on the same batch, so that the curve is the one without overflows.
@@ -93,8 +97,9 @@ def curve(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]]
         job: whose steps these are; its settings are applied.
         run: the steps; begins again from the initial values.
         host: one batch a step.
+        key_offset: see :meth:`TrainingSteps.restart`.
     """
-    run.restart()
+    run.restart(key_offset)
     before = _flat(job, run.carry["params"])
     losses: list[float] = []
     direction = np.zeros(0, np.float32)
@@ -117,8 +122,10 @@ def compare_curves(found: Curve, reference: Curve, allowed: Tolerance) -> Guard:
     errors = [abs(a - b) / (scale or 1.0) for a, b in zip(found.losses, reference.losses, strict=True)]
     error = max(errors) if all(map(math.isfinite, errors)) else math.inf
     cosine = _cosine(found.direction, reference.direction)
-    loss_limit = allowed.loss + 4 * reference.noise_loss
-    cosine_limit = min(allowed.cosine, reference.noise_cosine - 0.1 if reference.noise_cosine < 0.9999 else 1.0)
+    loss_limit = allowed.loss + _NOISE_FACTOR * reference.noise_loss
+    cosine_limit = min(
+        allowed.cosine, reference.noise_cosine - _NOISE_MARGIN if reference.noise_cosine < 0.9999 else 1.0
+    )
     said = []
     if error > loss_limit:
         step = int(np.argmax([e if math.isfinite(e) else math.inf for e in errors]))
@@ -161,17 +168,22 @@ def compare_outputs(found: np.ndarray, reference: np.ndarray, allowed: Tolerance
     )
 
 
-def noise(job: Job, run: TrainingSteps, host: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """How much the random draws of the loss itself change the first step: of the loss, and the cosine."""
-    found = []
-    for offset in (0, 1):
-        run.restart(offset)
-        before = _flat(job, run.carry["params"])
-        loss = _loss(job, run(put_batch(job, host)))
-        found.append((loss, _direction(job, run, before)))
-    (first, a), (second, b) = found
-    cosine = _cosine(a, b)
-    return abs(first - second) / (abs(first) or 1.0), 1.0 if cosine is None else cosine
+def noise(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float]:
+    """How much the random draws of the loss itself change a short training: its losses, and the cosine.
+
+    Args:
+        job: the reference, without augmentation, whose draws are the same for all plans.
+        run: its steps.
+        host: one batch a step.
+    """
+    first, second = (curve(job, run, host[:1], key_offset=offset) for offset in (0, _OTHER_KEYS))
+    if first.losses == second.losses:
+        return 0.0, 1.0
+    first, second = (curve(job, run, host, key_offset=offset) for offset in (0, _OTHER_KEYS))
+    scale = max(map(abs, first.losses)) or 1.0
+    cosine = _cosine(first.direction, second.direction)
+    apart = max(abs(a - b) for a, b in zip(first.losses, second.losses, strict=True))
+    return apart / scale, 1.0 if cosine is None else cosine
 
 
 def outputs(job: Job, run: Inferring, host: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 __all__ = ["Process", "expected_improvement"]
 
@@ -51,6 +54,10 @@ class Process:
             raise ValueError(f"{len(points)} points and {len(values)} values; give one value for each point")
         self._names = tuple(points[0])
         self._points = list(points)
+        with _one_thread():
+            self._fit(values, noise, seed)
+
+    def _fit(self, values: Sequence[float], noise: float, seed: int) -> None:
         raw = np.asarray(values, np.float64)
         self._mean = float(raw.mean())
         self._scale = float(raw.std()) or 1.0
@@ -74,6 +81,10 @@ class Process:
 
     def draw(self, points: Sequence[Mapping[str, object]], count: int, seed: int = 0) -> Floats:
         """Values at some points that are possible together, shape (count, points)."""
+        with _one_thread():
+            return self._drawn(points, count, seed)
+
+    def _drawn(self, points: Sequence[Mapping[str, object]], count: int, seed: int) -> Floats:
         across = self._kernel(self._distances(points, self._points), self._shape)
         half = np.linalg.solve(self._factor, across.T)
         covariance = self._kernel(self._distances(points, points), self._shape) - half.T @ half
@@ -147,6 +158,12 @@ def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats
     below = np.array([0.5 * math.erfc(-x / math.sqrt(2)) for x in z])
     gain: Floats = (mean - best) * below + deviation * density
     return np.maximum(gain, 0.0)
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """For matrices as small as these, threads cost more than they bring, and disturb who measures beside."""
+    limited: AbstractContextManager[Any] = threadpool_limits(1)
+    return limited
 
 
 def _solve(factor: Floats, y: Floats) -> Floats:

@@ -208,7 +208,7 @@ class Bench:
             if not all(map(math.isfinite, found.losses)):
                 raise NumericsError("the reference, fp32 eager, has a loss that is not finite", fix="mend the model")
             plain = replace(job, augment=())
-            loss, cosine = noise(plain, TrainingSteps(plain, self._seed), batches[0])
+            loss, cosine = noise(plain, TrainingSteps(plain, self._seed), batches)
             self._curves[batch] = replace(found, noise_loss=loss, noise_cosine=cosine)
 
     # Convergence
