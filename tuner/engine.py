@@ -206,8 +206,7 @@ class _Tuning:
                 rest = self.search.remaining(trials, taken)
                 if not rest:
                     return "done"
-                affordable = self.search.costs(trials, list(rest.values())).min() <= left_s
-                return "settled" if affordable else "budget"
+                return "settled" if self.search.settled(trials, list(rest.values())) else "budget"
             limit_s = self.config.limit
             claim = self.ledger.claim(proposal.plan, 3 * limit_s + 300, most)
             if claim is not None:

@@ -124,9 +124,14 @@ class Search:
         model, best = self._model(known)
         mean, deviation = model.predict([self._space.parameters(p) for p in plans])
         gain = expected_improvement(mean, deviation, best)
-        if able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN:
+        if self.settled(trials, plans):
             return None
         return Proposal(plans[int(np.argmax(gain / costs))], "search")
+
+    def settled(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> bool:
+        """Whether some untried plans promise too little to go on."""
+        able = sum(score is not None for _, score in self._scored(trials))
+        return able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN
 
     def costs(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> Floats:
         """Expected seconds of some plans."""

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from hal.cli.show import bytes_text, plan_line
 from hal.measure import Estimate
+from hal.plan import Plan
 from hal.run.plans import StoredPlan
 from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
@@ -153,31 +154,46 @@ def _closing(tuning: Tuning) -> Iterable[str]:
 
 def _table(tuning: Tuning) -> Table:
     """The best plans: finalists as they were measured last, then the others."""
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("", "throughput", "over default", "over fp32 eager", "memory", "J/sample", "compile", "plan"):
-        table.add_column(column, overflow="fold")
     finals = {f.trial: f for f in tuning.finalists if not f.message}
     numbers = [f.trial for f in tuning.finalists if not f.message]
     numbers += [t.number for t in best_of(tuning.trials, tuning.objectives[0]) if t.number not in finals]
-    for number in numbers[: max(_TOP, len(finals))]:
-        trial = tuning.trial(number)
-        found = trial.measurement
+    shown = [tuning.trial(number) for number in numbers[: max(_TOP, len(finals))]]
+    rows = []
+    for trial in shown:
+        found, final = trial.measurement, finals.get(trial.number)
         if found is None:
             continue
-        final = finals.get(number)
-        throughput = final.throughput if final is not None and final.throughput is not None else found.throughput
-        mark = "[green]best[/]" if number == tuning.winner_trial else "again" if final is not None else ""
-        table.add_row(
-            mark,
-            _short(throughput),
-            _ratio(final.over_default if final else None),
-            _ratio(final.over_baseline if final else None),
-            "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
-            "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
-            "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
-            escape(plan_line(trial.plan)),
+        mark = "[green]best[/]" if trial.number == tuning.winner_trial else "again" if final is not None else ""
+        rows.append(
+            {
+                "": mark,
+                "samples/s": _number((final.throughput if final is not None else None) or found.throughput),
+                "over default": _ratio(final.over_default if final else None),
+                "over fp32 eager": _ratio(final.over_baseline if final and tuning.baseline != tuning.default else None),
+                "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
+                "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
+                "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+                "plan": escape(_words(trial.plan, tuning.default)),
+            }
         )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    names = [name for name in (rows[0] if rows else {}) if name == "" or any(row[name] for row in rows)]
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name != "plan")
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
     return table
+
+
+def _words(plan: Plan, default: Plan) -> str:
+    """How a plan differs from the default, in few words."""
+    words = []
+    for key, value in plan.changes(default).items():
+        if key == "threads":
+            words.append("threads auto" if value is None else f"{value} thread{'s' * (value > 1)}")
+        else:
+            words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
+    return ", ".join(words) or "the default plan"
 
 
 def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
@@ -233,6 +249,10 @@ def show_plans(plans: Sequence[StoredPlan]) -> None:
 
 def _ratio(found: Estimate | None) -> str:
     return "" if found is None else f"{found.median:.2f}x [{found.low:.2f}, {found.high:.2f}]".replace("[", "\\[")
+
+
+def _number(found: Estimate) -> str:
+    return f"{found.median:,.0f} \\[{found.low:,.0f}, {found.high:,.0f}]"
 
 
 def _short(estimate: Estimate) -> str:
