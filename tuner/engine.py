@@ -96,6 +96,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
             return _Tuning(config, keys, described, pool, folder, watch, interrupt).run()
     finally:
         pool.close()
+        _clear(folder)
 
 
 class _Tuning:
@@ -251,7 +252,9 @@ class _Tuning:
             owner=self.ledger.owner,
         )
         self._require_counters(trial)
-        self.ledger.finish(claim, trial)
+        if not self.ledger.finish(claim, trial):
+            self.observer.note(f"trial {trial.number} was given up by another process; was this one suspended?")
+            return
         self.journal.add([trial])
         self.observer.trial(trial, self._progress([*trials, trial]))
         self.since_sentinel += 1
@@ -426,9 +429,19 @@ def _folder(config: TuneConfig) -> Path:
     raise RunError("cannot find a free folder in runs/", fix="give out=")
 
 
+def _clear(folder: Path) -> None:
+    """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
+    if (folder / "config.json").exists() or not folder.is_dir():
+        return
+    log = folder / "workers.log"
+    if [path.name for path in folder.iterdir()] in ([], [log.name]):
+        log.unlink(missing_ok=True)
+        folder.rmdir()
+
+
 def _named(failure: Failure) -> HalError:
     """The error that the worker raised, again; or what became of the worker."""
     cls = getattr(errors, str(failure.details.get("type")), None)
     if isinstance(cls, type) and issubclass(cls, HalError):
         return cls(str(failure.details.get("said", failure)), fix=failure.details.get("fix"))
-    return RunError(f"no worker could be started: {failure.message}", fix="see workers.log in the tuning's folder")
+    return RunError(f"no worker could be started: {failure.message}", fix="try: hal bench with the same keys")

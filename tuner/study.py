@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import ValidationError
 
-from hal.errors import ConfigError, RunError
+from hal.errors import ConfigError
 from hal.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
@@ -231,17 +231,14 @@ class Ledger:
 
     # Results
 
-    def finish(self, claim: Claim, trial: Trial) -> None:
-        """Write a trial's result."""
-        storage = self._study._storage
+    def finish(self, claim: Claim, trial: Trial) -> bool:
+        """Write a trial's result; false: another process has given up the claim, and the plan is tried again."""
         try:
-            storage.set_trial_user_attr(claim.trial_id, _RESULT, trial.model_dump_json())
-        except self._optuna.exceptions.UpdateFinishedTrialError as error:
-            raise RunError(
-                f"trial {trial.number} was given up by another process while this one was at it",
-                fix="its plan will be tried again; was this process suspended?",
-            ) from error
+            self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, trial.model_dump_json())
+        except self._optuna.exceptions.UpdateFinishedTrialError:
+            return False
         self._tell(claim.trial_id, trial)
+        return True
 
     def finish_finals(self, claim: Claim, tag: str, held: Mapping[str, Any]) -> None:
         """Write what the last measurements found."""

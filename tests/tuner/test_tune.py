@@ -5,7 +5,9 @@ import json
 import pytest
 import yaml
 from tuner_helpers import Seen, config, description, fake_tune, launched
+from typer.testing import CliRunner
 
+from hal.cli.app import app
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
 from hal.run.plans import find, stored
 from hal.tuner import Tuning, resumed
@@ -120,6 +122,29 @@ def test_a_worker_that_cannot_start(monkeypatch, tmp_path):
 
     with pytest.raises(RunError, match="cannot start /nowhere/python"):
         tune(config(out=str(tmp_path / "out"), python="/nowhere/python"))
+    assert not (tmp_path / "out").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 2, "no model was named"),
+        (["model=cnn", "backend=null"], 2, "no numbers"),
+        (["model=cnn", "backend=nothing"], 2, "not registered"),
+        (["model=cnn", "backend=cpu", "space.bach=[1]"], 2, "did you mean space.batch"),
+        (["model=cnn", "backend=cpu", "device=7"], 3, "does not exist"),
+        (["model=cnn", "backend=cpu", "space.precision=[tf32]"], 2, "no plan is possible"),
+        (["model=cnn", "backend=cpu", "storage=nosuchdb://x"], 2, "storage="),
+        (["resume=nowhere"], 2, "holds no tuning"),
+    ],
+)
+def test_wrong_requests(monkeypatch, tmp_path, words, status, said):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["tune", *words], env={"COLUMNS": "200"})
+    assert done.exit_code == status, done.output
+    assert said in done.stderr
+    assert list(tmp_path.rglob("*.json*")) == []
+    assert not any(tmp_path.glob("runs/*")), "nothing was begun"
 
 
 def test_surely_slower_ones_are_cut_short(monkeypatch, tmp_path):
