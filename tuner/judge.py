@@ -13,6 +13,10 @@ from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
 __all__ = ["beat", "best_of", "by_cause", "order_of", "pareto", "values_of", "violations_of", "winner_of"]
 
 
+_MARGIN = 0.97
+"""A plan may seem this much slower than the best and still take part in the last measurements."""
+
+
 def values_of(answer: Answer, objectives: Sequence[Objective], drift: float) -> dict[Objective, float]:
     """Values of the objectives, as on a machine as fast as at the start; those that are unknown are left out."""
     found = answer.measurement
@@ -66,11 +70,11 @@ def beat(trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, d
     if best is None or best.measurement is None:
         return None
     if objectives[0] == "throughput":
-        found, factor = best.measurement.throughput, drift / best.drift
+        found, factor = best.measurement.throughput, _MARGIN * drift / best.drift
         return found.model_copy(
             update={"median": found.median * factor, "low": found.low * factor, "high": found.high * factor}
         )
-    step, samples = best.measurement.step_ms, 1000 * plan.batch * drift / best.drift
+    step, samples = best.measurement.step_ms, 1000 * plan.batch * _MARGIN * drift / best.drift
     return Estimate(
         median=samples / step.median, low=samples / step.high, high=samples / step.low, n=step.n, unit="samples/s"
     )
