@@ -13,14 +13,27 @@ from hal.errors import ConfigError, NotFoundError, UnavailableError
 from hal.hardware import PrecisionName
 from hal.plan import Compile, Conv, Layout, Plan, Pool
 
-__all__ = ["BenchConfig", "CompileConfig", "RunConfig", "TargetConfig", "VerifyConfig", "build", "explain", "read"]
+__all__ = [
+    "BenchConfig",
+    "CompileConfig",
+    "Keys",
+    "PlanKeys",
+    "RunConfig",
+    "TargetConfig",
+    "VerifyConfig",
+    "build",
+    "explain",
+    "read",
+]
 
 
 # A folder may be called 2026, which YAML reads as a number.
 _STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
-class _Keys(BaseModel):
+class Keys(BaseModel):
+    """Keys of which each is known."""
+
     model_config = _STRICT
 
 
@@ -91,7 +104,7 @@ class OptimizerSection(_Named):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
-class PlanKeys(_Keys):
+class PlanKeys(Keys):
     """Keys of a plan; what is left out comes from ``plan``."""
 
     batch: int | None = Field(default=None, ge=1, description="samples per optimizer step; unset: the model's")
@@ -137,21 +150,26 @@ class TargetConfig(PlanKeys):
     def _null(cls, value: Any) -> Any:
         return "null" if value is None else value  # YAML reads the backend's name as nothing
 
-    def base_plan(self, batch: int) -> Plan:
-        """The plan with this config's keys; batch is the model's default.
+    def base_plan(self, batch: int, base: Plan | None = None) -> Plan:
+        """The plan with this config's keys.
+
+        Args:
+            batch: the model's default.
+            base: what ``plan=tuned`` stands for.
 
         Raises:
             ConfigError: the plan file holds a wrong key.
             NotFoundError: there is no such file.
             UnavailableError: no tuned plan is stored.
         """
-        if self.plan == "tuned":
+        if self.plan == "tuned" and base is None:
             raise UnavailableError(
                 "no tuned plan is stored for this device and workload",
                 fix="use plan=default, or give the plan's keys in a file: plan=FILE.yaml",
             )
-        base = Plan(batch=batch)
-        if self.plan != "default":
+        if self.plan != "tuned" or base is None:
+            base = Plan(batch=batch)
+        if self.plan not in ("default", "tuned"):
             keys = read([], Path(self.plan).expanduser())
             base = build(PlanKeys, keys).over(base)
         return self.over(base)
@@ -261,9 +279,9 @@ class VerifyConfig(TargetConfig):
             raise ValueError("ops are compared on one device each; leave the key out")
         return value
 
-    def base_plan(self, batch: int) -> Plan:
+    def base_plan(self, batch: int, base: Plan | None = None) -> Plan:
         """The plan with this config's keys, eager and with few samples, since every result is kept."""
-        return super().base_plan(min(batch, _VERIFIED_BATCH)).model_copy(update={"compile": "eager"})
+        return super().base_plan(min(batch, _VERIFIED_BATCH), base).model_copy(update={"compile": "eager"})
 
 
 C = TypeVar("C", bound=BaseModel)

@@ -290,6 +290,16 @@ class Backend(abc.ABC):
     def synchronize(self, device: Device) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
         """Wait until the device has finished all that was given to it."""
 
+    def forget(self, device: Device) -> None:  # noqa: B027 - a runtime that keeps nothing has nothing to forget
+        """Give back what earlier programs left in this process: compiled code and memory kept for later.
+
+        Called between programs that shall not influence one another's speed or memory.
+        """
+
+    def recipe(self, plan: Plan, device: Device) -> str:
+        """Lines of the vendor's own framework that apply a plan outside hal; empty where there are none to give."""
+        return ""
+
     def memory(self, device: Device) -> MemoryUse:
         """Memory that the framework holds on the device, and the peak since :meth:`reset_peak_memory`."""
         return MemoryUse()

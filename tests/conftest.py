@@ -1,9 +1,13 @@
 """Settings of all tests."""
 
 import os
+import tempfile
 
 from hypothesis import settings
 
 # New examples on a developer's machine, the same ones in CI; a busy machine is no failure.
 settings.register_profile("hal", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("hal")
+
+# Tests see no plan that somebody's tuning has stored, and store none there.
+os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")

@@ -1,7 +1,32 @@
-"""The autotuner over Plans. This release reserves its place; `hal tune` comes with the next one."""
+"""The autotuner: finds the fastest correct plan for a workload on a device, and remembers it."""
 
 if __name__ != "hal.tuner":
     raise ImportError(
         f"this package was imported as {__name__!r}; import it as 'hal.tuner', "
         "so that no class exists twice in one process"
     )
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hal.tuner.engine import resumed, tune
+    from hal.tuner.observer import Observer, Progress
+    from hal.tuner.result import Tuning
+
+__all__ = ["Observer", "Progress", "Tuning", "resumed", "tune"]
+
+_HOMES = {
+    "Observer": "hal.tuner.observer",
+    "Progress": "hal.tuner.observer",
+    "Tuning": "hal.tuner.result",
+    "resumed": "hal.tuner.engine",
+    "tune": "hal.tuner.engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # A worker starts with the pipes alone; everything else is loaded when it is told what to do.
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'hal.tuner' has no attribute {name!r}")

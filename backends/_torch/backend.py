@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
+import sys
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +13,7 @@ import numpy as np
 import optree
 
 from hal.backends._torch.build import Build, read_build
+from hal.backends._torch.recipe import recipe
 from hal.contract import Backend, MemoryUse
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
@@ -182,6 +185,21 @@ class TorchBackend(Backend):
             import torch
 
             torch.cuda.synchronize(device.index)
+
+    def forget(self, device: Device) -> None:
+        """Drop compiled code, which PyTorch keeps a limited number of for each function, and cached memory."""
+        compiler = sys.modules.get("torch._dynamo")
+        if compiler is not None:
+            compiler.reset()
+        gc.collect()
+        if self.device_type != "cpu":
+            import torch
+
+            torch.cuda.empty_cache()
+
+    def recipe(self, plan: Plan, device: Device) -> str:
+        """Lines of plain PyTorch."""
+        return recipe(plan, self.device_type)
 
     def memory(self, device: Device) -> MemoryUse:
         """What PyTorch's allocator holds."""

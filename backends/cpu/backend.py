@@ -12,7 +12,7 @@ from hal.backends._host.memory import forget_peak, resident_memory
 from hal.backends._host.telemetry import CpuReader
 from hal.backends._torch import TorchBackend
 from hal.backends.cpu.decisions import availability, describe
-from hal.backends.cpu.heap import kept_heap
+from hal.backends.cpu.heap import kept_heap, trim_heap
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
 from hal.hardware import Device
 from hal.plan import Plan
@@ -54,6 +54,11 @@ class CpuBackend(TorchBackend):
     def reset_peak_memory(self, device: Device) -> None:
         """Let Linux forget the peak of this process."""
         forget_peak()
+
+    def forget(self, device: Device) -> None:
+        """Drop compiled code, and give the heap's free memory back to the kernel."""
+        super().forget(device)
+        trim_heap()
 
     @contextlib.contextmanager
     def applied(self, plan: Plan, device: Device) -> Iterator[None]:

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["kept_heap"]
+__all__ = ["kept_heap", "trim_heap"]
 
 # mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -64,3 +64,10 @@ def kept_heap() -> Iterator[None]:
             _depth -= 1
             if _depth == 0:
                 library.mallopt(_M_TRIM_THRESHOLD, _ADJUSTED_BYTES)
+
+
+def trim_heap() -> None:
+    """Give free memory back to the kernel, where the C library is glibc."""
+    library = _glibc()
+    if library is not None:
+        library.malloc_trim(0)

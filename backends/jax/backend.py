@@ -14,6 +14,7 @@ import numpy as np
 from hal.backends._host import CpuReader, forget_peak, read_host, resident_memory
 from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
+from hal.backends.jax.recipe import recipe
 from hal.backends.jax.runtime import start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
@@ -235,6 +236,17 @@ class JaxBackend(Backend):
         if kind is OutOfMemoryError:
             return OutOfMemoryError(f"{self.name} ran out of memory: {said}", fix=_LESS)
         return None if kind is None else kind(f"{self.name} failed: {said}", fix="run: hal devices")
+
+    def forget(self, device: Device) -> None:
+        """Drop compiled programs."""
+        import jax
+
+        clear: Any = jax.clear_caches
+        clear()
+
+    def recipe(self, plan: Plan, device: Device) -> str:
+        """Lines of plain JAX."""
+        return recipe(plan)
 
     def versions(self) -> dict[str, str]:
         """JAX and what it compiles with."""

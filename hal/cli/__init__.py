@@ -1,4 +1,4 @@
-"""The command line: ``hal run``, ``hal bench``, ``hal devices``."""
+"""The command line: ``hal run``, ``hal bench``, ``hal tune``, ``hal plans``, ``hal devices``."""
 
 from hal.cli.app import main
 

@@ -199,6 +199,66 @@ def verify(
     _guard(work, json_output)
 
 
+@app.command(
+    help="Find the fastest correct plan for this device, remember it, and say how good it is.",
+    context_settings={"help_option_names": []},
+)
+def tune(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    json_output: Json = False,
+    help_: Annotated[bool, _help_option("tune")] = False,
+) -> None:
+    """Search plans."""
+
+    def work() -> int:
+        from hal.cli.tune import TuneLive
+        from hal.config import read
+        from hal.tuner import resumed
+        from hal.tuner import tune as search
+
+        live = TuneLive(to_stderr=json_output)
+        try:
+            found = search(resumed(read(keys or [], config)), live)
+        finally:
+            live.close()
+        if json_output:
+            _print_json(found.model_dump(mode="json"))
+        if found.status == "interrupted":
+            return INTERRUPTED
+        return 0 if found.winner is not None else 1
+
+    _guard(work, json_output)
+
+
+@app.command(help="List the plans that hal tune has stored; write them to a file, or read them from one.")
+def plans(
+    export: Annotated[Path | None, typer.Option("--export", metavar="FILE.json", help="Write them to share.")] = None,
+    import_: Annotated[Path | None, typer.Option("--import", metavar="FILE.json", help="Take over others'.")] = None,
+    json_output: Json = False,
+) -> None:
+    """List, export, import."""
+
+    def work() -> int:
+        from hal.cli.tune import show_plans
+        from hal.run.plans import export_plans, import_plans, stored
+
+        if import_ is not None:
+            taken = import_plans(import_)
+            sys.stderr.write(f"took over {len(taken)} plans\n")
+        found = stored()
+        if export is not None:
+            export_plans(export, found)
+            sys.stderr.write(f"wrote {len(found)} plans to {export}\n")
+        if json_output:
+            _print_json([each.model_dump(mode="json") for each in found])
+        elif export is None:
+            show_plans(found)
+        return 0
+
+    _guard(work, json_output)
+
+
 def _guard(work: Callable[[], int], json_output: bool) -> None:
     """Run a command; turn an error of hal into a message and its exit status."""
     try:

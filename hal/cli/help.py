@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, VerifyConfig, section_of
+from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, model_class
 
 __all__ = ["print_help"]
@@ -20,6 +21,7 @@ __all__ = ["print_help"]
 _CONFIGS: dict[str, type[BaseModel]] = {
     "run": RunConfig,
     "bench": BenchConfig,
+    "tune": TuneConfig,
     "compile": CompileConfig,
     "verify": VerifyConfig,
 }
@@ -45,6 +47,7 @@ _EXAMPLES = {
     "bench": "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
     "compile": "hal compile model=cnn target=a100-80gb precision=bf16 batch=1024",
     "verify": "hal verify model=cnn backends=cpu,auto precision=bf16",
+    "tune": "hal tune model=cnn backend=cpu budget=5m space.batch=[64,128,256] objective=throughput",
 }
 
 

@@ -24,7 +24,7 @@ from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record
 from hal.run.prepare import Job
 
-__all__ = ["Live", "device_json", "note", "plan_line", "show_bench", "show_devices", "show_error"]
+__all__ = ["Live", "bytes_text", "device_json", "note", "plan_line", "show_bench", "show_devices", "show_error"]
 
 _REFRESH_S = 0.5
 
@@ -171,7 +171,7 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
         yield "throughput", f"{middle:,.0f} samples/s in the median{spread}"
         yield "training time", f"{sum(e.seconds for e in record.epochs):.1f} s"
     if record.peak_memory_bytes is not None:
-        yield "peak memory", _bytes(record.peak_memory_bytes)
+        yield "peak memory", bytes_text(record.peak_memory_bytes)
     for note in record.environment.notes():
         yield "noise", escape(note)
     for path in record.files[-1:]:
@@ -193,7 +193,7 @@ def show_devices(seen: tuple[Seen, ...]) -> None:
                 f"[bold]{device}[/]",
                 escape(device.name),
                 escape(device.arch),
-                "unknown" if device.memory_bytes is None else _bytes(device.memory_bytes),
+                "unknown" if device.memory_bytes is None else bytes_text(device.memory_bytes),
                 _precisions(device),
                 escape(getattr(entry.state, "detail", "")),
             )
@@ -278,10 +278,12 @@ def _bench_lines(found: Bench, m: Measurement) -> Iterable[str]:
             f" · {name} {value}" for name, value in (("p95", m.latency.p95_ms), ("p99", m.latency.p99_ms)) if value
         )
     if m.peak_memory_bytes is not None:
-        yield f"peak memory {_bytes(m.peak_memory_bytes)}"
+        yield f"peak memory {bytes_text(m.peak_memory_bytes)}"
     if m.power_w is not None:
         yield f"power {m.power_w:.0f} W"
     yield "[dim]medians with 95% bootstrap intervals over synchronised blocks, the data path included[/]"
+    if found.origin:
+        yield f"[dim]{escape(found.origin)}[/]"
     for note in found.notes():
         yield f"[yellow]note:[/] {escape(note)}"
 
@@ -340,5 +342,6 @@ def _number(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
 
 
-def _bytes(count: int) -> str:
+def bytes_text(count: int) -> str:
+    """A number of bytes for people."""
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

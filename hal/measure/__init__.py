@@ -7,6 +7,7 @@ that go into a record as they are. Nothing here knows a framework: a step is a c
 4.10 ms [4.00, 4.20] (n=8)
 """
 
+from hal.measure._blocks import BlockTimer, warm_up
 from hal.measure.comparison import Candidate, Comparison, compare
 from hal.measure.environment import Environment, EnvironmentWatch
 from hal.measure.estimate import Estimate, Percentile, bootstrap, effective_size
@@ -15,6 +16,7 @@ from hal.measure.measurement import Latency, Measurement, Settings
 from hal.measure.timing import measure
 
 __all__ = [
+    "BlockTimer",
     "Candidate",
     "Comparison",
     "Environment",
@@ -30,4 +32,5 @@ __all__ = [
     "compare",
     "effective_size",
     "measure",
+    "warm_up",
 ]

@@ -3,33 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hal import ops
 from hal.config import BenchConfig
-from hal.data import batches, count_batches
 from hal.errors import ConfigError
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
 from hal.plan import Plan
 from hal.run.files import make_folder, write_whole
-from hal.run.precision import initial_scale
-from hal.run.prepare import Job, feeding, place, prepare
+from hal.run.prepare import Job, feeding, prepare, under
 from hal.run.record import DeviceFacts
 from hal.run.session import classified
-from hal.run.step import Step, inference, trained_names
-from hal.types import Array
+from hal.run.stepper import host_batches, stepper
 from hal.workload import Workload
 
 __all__ = ["Bench", "bench"]
 
 
 class Bench(BaseModel):
-    """What a benchmark found. With two plans, ``comparison`` holds both under ``plan`` and ``versus``."""
+    """What a benchmark found. With two plans, ``comparison`` holds both under ``plan`` and ``versus``.
+
+    ``origin`` says where a tuned plan came from.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -40,6 +38,7 @@ class Bench(BaseModel):
     measurement: Measurement
     versus: Plan | None = None
     comparison: Comparison | None = None
+    origin: str = ""
 
     def notes(self) -> tuple[str, ...]:
         """What makes these numbers doubtful."""
@@ -60,8 +59,7 @@ def bench(config: BenchConfig) -> Bench:
         plan = config.versus.over(job.plan).resolve(job.device)
         if plan == job.plan:
             raise ConfigError("versus.* asks for the same plan", fix="change a key, for example versus.precision=bf16")
-        other = config.model_copy(update={k: getattr(plan, k) for k in Plan.model_fields})
-        jobs["versus"] = prepare(other, config.mode)
+        jobs["versus"] = under(job, plan)
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
         raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
@@ -89,7 +87,9 @@ def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench
         peak_memory=lambda: backend.memory(device).peak_bytes,
         versions=backend.versions(),
     )
-    return Bench(workload=job.workload, device=DeviceFacts.of(device), plan=job.plan, measurement=found)
+    return Bench(
+        workload=job.workload, device=DeviceFacts.of(device), plan=job.plan, measurement=found, origin=job.origin
+    )
 
 
 def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]], settings: Settings) -> Bench:
@@ -106,6 +106,7 @@ def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]]
         measurement=found.measurements["plan"],
         versus=jobs["versus"].plan,
         comparison=found,
+        origin=job.origin,
     )
 
 
@@ -118,8 +119,8 @@ def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, swit
         feeds: closes the data path at the end.
         switch: steps of another plan come between, so each sets what its plan asks for.
     """
-    feed = feeds.enter_context(feeding(job, _forever(job, config.seed), waits=job.split.train.waits))
-    run = _training(job, config.seed) if config.mode == "train" else _inferring(job, config.seed)
+    feed = feeds.enter_context(feeding(job, host_batches(job, config.seed), waits=job.split.train.waits))
+    run = stepper(job, config.seed)
 
     def step() -> object:
         return run(next(feed))
@@ -129,51 +130,3 @@ def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, swit
             return run(next(feed))
 
     return step_under_plan if switch else step
-
-
-def _forever(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
-    data = job.split.train
-    if count_batches(len(data), job.plan.batch) == 0:
-        raise ConfigError(
-            f"batch={job.plan.batch} is larger than the data of {len(data)} samples",
-            fix=f"use more, for example data=synthetic:{2 * job.plan.batch}",
-        )
-    epoch = 0
-    while True:
-        for batch in batches(data, job.plan.batch, seed=seed, epoch=epoch):
-            inputs = batch["inputs"]
-            yield batch if job.workload.mode == "train" else {"inputs": job.model.inference_inputs(inputs)}
-        epoch += 1
-
-
-def _training(job: Job, seed: int) -> Callable[[dict[str, Array]], object]:
-    phase = job.model.phases(1)[0]
-    optimizer = job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper)
-    step = Step(job.backend, job.model, phase, job.plan, optimizer, job.params, augmentations=job.augment).build()
-    params, state = job.model.initial(seed)
-    placed = place(job, params, job.params)
-    optimizers = {
-        o.name: optimizer.init({name: placed[name] for name in trained_names(o, placed)}) for o in phase.objectives
-    }
-    carry: dict[str, Any] = {
-        "params": placed,
-        "state": place(job, state, job.state),
-        "optimizers": optimizers,
-        "scale": place(job, initial_scale(job.plan.precision), {}),
-    }
-    key, done = job.backend.rng(seed, job.device), 0
-
-    def run(batch: dict[str, Array]) -> object:
-        nonlocal carry, done
-        carry, metrics = step(carry, batch, ops.fold_in(key, done), job.defaults.lr)
-        done += 1
-        return metrics
-
-    return run
-
-
-def _inferring(job: Job, seed: int) -> Callable[[dict[str, Array]], object]:
-    predict = inference(job.backend, job.model, job.plan, job.params)
-    params, state = job.model.initial(seed)
-    placed, placed_state = place(job, params, job.params), place(job, state, job.state)
-    return lambda batch: predict(placed, placed_state, batch["inputs"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +13,20 @@ from hal import registry
 from hal.config import TargetConfig
 from hal.contract import Backend, Group
 from hal.data import Split, load
-from hal.errors import ConfigError, UnsupportedError
+from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
+from hal.run.plans import Fingerprint, find, nearest
 from hal.types import Array, Tree
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_batch"]
+__all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_batch", "under"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """A model on its data, on a device, under a plan that the device can follow."""
+    """A model on its data, on a device, under a plan that the device can follow. ``origin`` says who found that."""
 
     backend: Backend
     device: Device
@@ -38,6 +39,7 @@ class Job:
     workload: Workload
     group: Group
     augment: tuple[str, ...] = ()
+    origin: str = ""
 
 
 def pick_device(backend: str, device: int | str | None) -> Device:
@@ -77,23 +79,17 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
             fix="choose another backend: hal devices",
         )
     defaults = cls.defaults_for(keys)
-    plan = config.base_plan(defaults.batch).resolve(device)
     source = config.data.name or defaults.data
+    if config.plan != "tuned":  # a wrong key is found before a large data set is read
+        config.base_plan(defaults.batch).resolve(device)
     split = load(source, cls.wanted(keys), validation=config.data.validation, seed=config.seed)
     if cls.supervised and split.train.labels is None:
         raise ConfigError(
             f"data={source} has no labels, and model={config.model.name} learns from them",
             fix="store the labels beside the inputs, or use a model without classes: model=gan",
         )
-    if mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
     if config.data.augment and cls.wanted(keys).kind != "image":
         raise ConfigError("data.augment changes images, and this model takes none", fix="leave data.augment out")
-    if mode == "train" and plan.batch > len(split.train):
-        raise ConfigError(
-            f"batch={plan.batch} is larger than the training set of {len(split.train)} samples",
-            fix=f"use batch={len(split.train)} or less, or more data",
-        )
     model = cls(keys, split.train)
     workload = Workload.model_validate(
         {
@@ -104,8 +100,12 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
             "input_shape": tuple(split.train.inputs.shape),
         }
     )
+    origin, base = "", Plan(batch=defaults.batch)
+    if config.plan == "tuned":
+        base, origin = _tuned(Fingerprint.of(backend, device, workload, model), device)
+    plan = config.base_plan(defaults.batch, base).resolve(device)
     augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
-    return Job(
+    job = Job(
         backend=backend,
         device=device,
         model=model,
@@ -115,8 +115,47 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         plan=plan,
         defaults=defaults,
         workload=workload,
-        group=backend.group(device, plan),
+        group=Group(backend, device),
         augment=augment,
+        origin=origin,
+    )
+    return under(job, plan)
+
+
+def under(job: Job, plan: Plan) -> Job:
+    """The same job under another plan.
+
+    Raises:
+        PlanError: the plan contradicts itself.
+        UnsupportedError: the device cannot do what the plan asks.
+        ConfigError: the workload cannot be run by this plan.
+    """
+    plan = plan.resolve(job.device)
+    if job.workload.mode == "infer" and plan.accumulate != 1:
+        raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
+    if job.workload.mode == "train" and plan.batch > len(job.split.train):
+        raise ConfigError(
+            f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
+            fix=f"use batch={len(job.split.train)} or less, or more data",
+        )
+    return replace(job, plan=plan, group=job.backend.group(job.device, plan))
+
+
+def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
+    """The plan that a tuning stored for exactly this, and a sentence about it."""
+    found = find(fingerprint)
+    if found is not None:
+        gain = "" if found.over_default is None else f", {found.over_default.median:.2f}x the default plan's speed"
+        return found.plan, f"plan=tuned: found by hal tune on {found.when[:10]} for {found.objective}{gain}"
+    again = f"hal tune model={fingerprint.model} backend={device.backend}"
+    again += " mode=infer" if fingerprint.mode == "infer" else ""
+    near = nearest(fingerprint)
+    changed = ""
+    if near:
+        keys = ", ".join(near[0].fingerprint.differences(fingerprint))
+        changed = f"; one of {near[0].when[:10]} is for another {keys}, which the tuner starts from"
+    raise UnavailableError(
+        f"no tuned plan is stored for this device and workload{changed}", fix=f"run: {again}, or use plan=default"
     )
 
 

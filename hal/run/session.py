@@ -113,6 +113,8 @@ class _Session:
         job.backend.reset_peak_memory(job.device)
         try:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
+            if job.origin:
+                self.observer.note(job.origin)
             if trainer.position.epoch >= trainer.epochs:
                 more = f"epochs={2 * trainer.epochs}"
                 self.observer.note(f"this run had finished its {trainer.epochs} epochs; to go on, give more: {more}")

@@ -1,0 +1,143 @@
+"""Does the tuner find what brute force finds, and in what share of its time?
+
+For each workload and seed, the same space is tried whole and searched, each in a fresh folder; then the plan that each
+found are measured in turn, in fresh processes. The quality is the ratio of the search's plan to brute force's.
+
+    python -m benchmarks.tune                                   cnn train, rnn train, cnn infer; five seeds
+    python -m benchmarks.tune --workloads cnn --seeds 1 --space batch=64,128 --space compile=eager
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from hal.config import build
+from hal.measure import Estimate
+from hal.plan import Plan
+from hal.tuner import Observer, Progress, Tuning, tune
+from hal.tuner.config import TuneConfig
+from hal.tuner.finals import Entrant, run_finals
+from hal.tuner.pool import Pool
+from hal.tuner.process import command_of
+from hal.tuner.result import Trial
+
+WORKLOADS: dict[str, dict[str, Any]] = {
+    "cnn": {"model": {"name": "cnn"}},
+    "rnn": {"model": {"name": "rnn"}},
+    "cnn-infer": {"model": {"name": "cnn"}, "mode": "infer", "batch": 1, "objective": ["latency"]},
+}
+HOUR = 3600.0
+
+
+class Lines(Observer):
+    """A line a trial."""
+
+    def __init__(self, head: str) -> None:
+        self.head = head
+
+    def trial(self, trial: Trial, progress: Progress) -> None:
+        """Print it."""
+        values = " ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
+        print(f"  {self.head} {progress.done:>3} {progress.elapsed_s:7.1f} s  {trial.outcome} {values}", flush=True)
+
+
+def found_by(
+    name: str, seed: int, budget: float | None, space: dict[str, Any], args: argparse.Namespace
+) -> tuple[Tuning, float]:
+    """One tuning and the seconds that its trials and finals took."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys: dict[str, Any] = {
+            "backend": args.backend,
+            "seconds": args.seconds,
+            "limit": args.limit,
+            **WORKLOADS[name],
+            "space": space,
+            "seed": seed,
+            "out": f"{folder}/out",
+            # A budget that all plans fit into makes the tuner try them all.
+            "budget": budget or 24 * HOUR,
+        }
+        start = time.perf_counter()
+        found = tune(build(TuneConfig, keys), Lines(f"{name} seed {seed} {'search' if budget else 'all'}"))
+        return found, time.perf_counter() - start
+
+
+def in_turn(name: str, plans: list[Plan], args: argparse.Namespace, seed: int) -> Estimate | None:
+    """Throughput of the second plan over the first's."""
+    keys = {"backend": args.backend, "model": WORKLOADS[name]["model"]}
+    with tempfile.TemporaryDirectory() as folder:
+        pool = Pool(command_of(), keys, WORKLOADS[name].get("mode", "train"), Path(folder))
+        entrants = [Entrant(number, plan) for number, plan in enumerate(plans)]
+        found = run_finals(
+            pool,
+            entrants,
+            default=0,
+            baseline=None,
+            seconds=10.0,
+            limit_s=args.limit,
+            until=time.monotonic() + HOUR,
+            seed=seed,
+            stop=lambda: False,
+        )
+    return found[1].over_default
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workloads", default=",".join(WORKLOADS))
+    parser.add_argument("--backend", default="cpu")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=1.5)
+    parser.add_argument("--limit", type=float, default=300.0)
+    parser.add_argument("--share", type=float, default=0.25, help="of brute force's time that the search may take")
+    parser.add_argument("--space", action="append", default=[], metavar="KEY=A,B", help="values that are tried")
+    parser.add_argument("--json", type=Path, help="file for all numbers")
+    args = parser.parse_args()
+    space = {key: values.split(",") for key, values in (pair.split("=") for pair in args.space)}
+    rows: list[dict[str, Any]] = []
+    for name in args.workloads.split(","):
+        whole, brute_s = found_by(name, 0, None, space, args)
+        for seed in range(args.seeds):
+            some, search_s = found_by(name, seed, args.share * brute_s, space, args)
+            same = some.winner == whole.winner
+            assert whole.winner is not None
+            assert some.winner is not None
+            ratio = None if same else in_turn(name, [whole.winner, some.winner], args, seed)
+            rows.append(
+                {
+                    "workload": name,
+                    "seed": seed,
+                    "plans": whole.searched.plans,
+                    "tried": some.searched.tried,
+                    "time": search_s / brute_s,
+                    "quality": 1.0 if ratio is None else ratio.median,
+                    "interval": None if ratio is None else [ratio.low, ratio.high],
+                    "status": some.status,
+                    "over_default": some.over_default.median if some.over_default else None,
+                    "brute_s": brute_s,
+                    "search_s": search_s,
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    print(
+        f"\n{'workload':<12}{'plans':>6}{'tried':>7}{'time of brute force':>21}{'of its optimum':>16}   median of seeds"
+    )
+    for name in args.workloads.split(","):
+        mine = [row for row in rows if row["workload"] == name]
+        middle = {key: statistics.median(row[key] for row in mine) for key in ("plans", "tried", "time", "quality")}
+        print(
+            f"{name:<12}{middle['plans']:>6.0f}{middle['tried']:>7.0f}{middle['time']:>20.1%}{middle['quality']:>16.1%}"
+        )
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

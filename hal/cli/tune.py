@@ -1,0 +1,259 @@
+"""What people see of a tuning: live progress, a table of the best plans, and how to use them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from hal.cli.show import bytes_text, plan_line
+from hal.measure import Estimate
+from hal.plan import Plan
+from hal.run.plans import StoredPlan
+from hal.tuner.judge import best_of
+from hal.tuner.messages import Description
+from hal.tuner.observer import Observer
+from hal.tuner.observer import Progress as Where
+from hal.tuner.result import OBJECTIVES, Outcome, Sentinel, Trial, Tuning
+from hal.tuner.space import Space
+
+__all__ = ["TuneLive", "show_plans"]
+
+_TOP = 8
+
+
+class TuneLive(Observer):
+    """Watches a tuning on the terminal.
+
+    Args:
+        to_stderr: leave stdout to the JSON.
+    """
+
+    def __init__(self, to_stderr: bool = False) -> None:
+        self.console = Console(stderr=to_stderr, highlight=False)
+        self._live: Live | None = None
+        self._space: Space | None = None
+        self._best: int | None = None
+
+    def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:
+        """Say what is tuned where."""
+        self._space = space
+        device = described.ability.device()
+        work = described.workload
+        self.console.print(
+            f"[bold]{escape(work.model)}[/] ({work.mode}) on [bold]{device}[/] {escape(device.name)} "
+            f"({escape(device.arch)})"
+        )
+        varied = [f"{name} {len(values)}" for name, values in space.dimensions.items() if len(values) > 1]
+        self.console.print(
+            f"[dim]{len(space)} plans: {escape(' × '.join(varied))} · data {escape(work.data)} · "
+            f"writing to {escape(str(folder))}[/]"
+        )
+        if resumed:
+            self.console.print(f"[dim]going on after {resumed} trials[/]")
+        if self.console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.fields[numbers]}"),
+                console=self.console,
+            )
+            self._task = self._bar.add_task("starting", total=None, numbers="")
+            self._live = Live(self._bar, console=self.console, refresh_per_second=4, transient=True)
+            self._live.start()
+
+    def note(self, text: str) -> None:
+        """One dim line."""
+        self.console.print(f"[dim]{escape(text)}[/]")
+
+    def trying(self, trial: str, progress: Where) -> None:
+        """Name the plan beside the bar."""
+        self._move(f"trying {trial}", progress)
+
+    def trial(self, trial: Trial, progress: Where) -> None:
+        """One line; a new best in green."""
+        new = progress.best is not None and progress.best.number == trial.number and self._best != trial.number
+        if new:
+            self._best = trial.number
+        colour = "green" if new else "default" if trial.outcome is Outcome.OK else "yellow"
+        result = _result(trial)
+        if self._space is not None:
+            said = " ".join(f"{k}={v}" for k, v in trial.plan.changes(self._space.default).items())
+            self.console.print(
+                f"{progress.done:>3}  [{colour}]{escape(result)}[/]  {escape(said or 'the default plan')}",
+                soft_wrap=True,
+            )
+        self._move("", progress)
+
+    def sentinel(self, sentinel: Sentinel) -> None:
+        """Say so if the machine has changed."""
+        if abs(sentinel.drift - 1) > 0.1:
+            self.note(f"the default plan runs at {sentinel.drift:.2f} times its first speed now")
+
+    def finals(self, trials: Sequence[Trial]) -> None:
+        """Say what is measured again."""
+        numbers = f"the best {len(trials)} plans" if len(trials) > 1 else "the best plan"
+        self.note(f"measuring {numbers} again, in turn, each in a fresh process")
+
+    def ended(self, tuning: Tuning, folder: Path) -> None:
+        """The table, and what to do next."""
+        self.close()
+        for line in _closing(tuning):
+            self.console.print(line, soft_wrap=True)
+        table = _table(tuning)
+        if table.row_count:
+            self.console.print(table)
+        for line in _after(tuning, folder):
+            self.console.print(line, soft_wrap=True)
+
+    def close(self) -> None:
+        """Take the bar away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+    def _move(self, doing: str, progress: Where) -> None:
+        if self._live is None:
+            return
+        spent = progress.elapsed_s / max(progress.elapsed_s + progress.left_s, 1e-9)
+        best = "" if progress.best is None else f"best {_result(progress.best)}  "
+        count = f"{progress.done}/{progress.expected}" if progress.expected else str(progress.done)
+        self._bar.update(
+            self._task,
+            description=f"{count} trials",
+            total=1.0,
+            completed=min(1.0, spent),
+            numbers=f"{best}[dim]{progress.left_s:.0f} s left  {escape(doing)}[/]",
+        )
+
+
+def _result(trial: Trial) -> str:
+    if trial.outcome is not Outcome.OK:
+        return f"{trial.outcome.value}: {trial.message}"
+    parts = [f"{value:,.4g} {OBJECTIVES[name][0]}" for name, value in trial.values.items()]
+    parts += ["surely not the best, cut short"] if trial.cut_short else []
+    parts += [f"breaks {name} by {ratio:.2f}x" for name, ratio in trial.violations.items()]
+    return ", ".join(parts)
+
+
+def _closing(tuning: Tuning) -> Iterable[str]:
+    why = {
+        "done": "all plans were tried",
+        "settled": "the plans that were not tried promise nothing more",
+        "budget": "the time is up",
+        "trials": "that was the number of trials",
+        "interrupted": "stopped",
+    }[tuning.status]
+    yield f"[dim]{len(tuning.trials)} trials in {tuning.seconds:.0f} s: {why}[/]"
+
+
+def _table(tuning: Tuning) -> Table:
+    """The best plans: finalists as they were measured last, then the others."""
+    finals = {f.trial: f for f in tuning.finalists if not f.message}
+    numbers = [f.trial for f in tuning.finalists if not f.message]
+    numbers += [t.number for t in best_of(tuning.trials, tuning.objectives[0]) if t.number not in finals]
+    shown = [tuning.trial(number) for number in numbers[: max(_TOP, len(finals))]]
+    rows = []
+    for trial in shown:
+        found, final = trial.measurement, finals.get(trial.number)
+        if found is None:
+            continue
+        mark = "[green]best[/]" if trial.number == tuning.winner_trial else "again" if final is not None else ""
+        rows.append(
+            {
+                "": mark,
+                "samples/s": _number((final.throughput if final is not None else None) or found.throughput),
+                "over default": _ratio(final.over_default if final else None),
+                "over fp32 eager": _ratio(final.over_baseline if final and tuning.baseline != tuning.default else None),
+                "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
+                "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
+                "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+                "plan": escape(_words(trial.plan, tuning.default)),
+            }
+        )
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    names = [name for name in (rows[0] if rows else {}) if name == "" or any(row[name] for row in rows)]
+    for name in names:
+        table.add_column(name, overflow="fold", no_wrap=name != "plan")
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
+    return table
+
+
+def _words(plan: Plan, default: Plan) -> str:
+    """How a plan differs from the default, in few words."""
+    words = []
+    for key, value in plan.changes(default).items():
+        if key == "threads":
+            words.append("threads auto" if value is None else f"{value} thread{'s' * (value > 1)}")
+        else:
+            words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
+    return ", ".join(words) or "the default plan"
+
+
+def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
+    if tuning.pareto:
+        yield f"[dim]Pareto front of {', '.join(tuning.objectives)}: trials {', '.join(map(str, tuning.pareto))}[/]"
+    for outcome, numbers in tuning.failures.items():
+        yield f"[yellow]{outcome.value}[/]: {len(numbers)} trial{'s' * (len(numbers) > 1)}"
+    for note in tuning.notes:
+        yield f"[yellow]note:[/] {escape(note)}"
+    searched = tuning.searched
+    if tuning.winner is None:
+        yield "[bold red]no plan worked[/]"
+        return
+    if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
+        high = searched.likely_gain_high or 0.0
+        yield (
+            f"more time: {searched.remaining} of {searched.plans} plans were not tried (about "
+            f"{searched.remaining_s / 60:.0f} min); they are expected to bring {searched.likely_gain:.1%} more, hardly "
+            f"over {high:.0%}.  Go on with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+        )
+    where = f"model={tuning.workload.model} backend={tuning.device.backend}"
+    command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
+    if len(tuning.objectives) == 1:
+        yield f"to use it:  [bold]{escape(f'{command} {where} plan=tuned')}[/]"
+        yield f"  or on another machine:  [bold]hal run --config {escape(str(folder / 'best.yaml'))}[/]"
+    if tuning.recipe:
+        yield "[dim]outside hal:[/]"
+        yield from (f"[dim]    {escape(line)}[/]" for line in tuning.recipe.rstrip().splitlines())
+
+
+def show_plans(plans: Sequence[StoredPlan]) -> None:
+    """A table of the plans that are remembered."""
+    console = Console(highlight=False)
+    if not plans:
+        console.print("no plan is stored yet; find one with: [bold]hal tune model=cnn[/]")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in ("model", "for", "device", "throughput", "over default", "found", "plan"):
+        table.add_column(column, overflow="fold")
+    for each in plans:
+        print_ = each.fingerprint
+        table.add_row(
+            escape(print_.model),
+            f"{print_.mode}, {each.objective}",
+            f"{escape(print_.backend)} {escape(print_.name)} ({escape(print_.arch)})",
+            _short(each.throughput),
+            _ratio(each.over_default),
+            each.when[:10],
+            escape(plan_line(each.plan)),
+        )
+    console.print(table)
+
+
+def _ratio(found: Estimate | None) -> str:
+    return "" if found is None else f"{found.median:.2f}x [{found.low:.2f}, {found.high:.2f}]".replace("[", "\\[")
+
+
+def _number(found: Estimate) -> str:
+    return f"{found.median:,.0f} \\[{found.low:,.0f}, {found.high:,.0f}]"
+
+
+def _short(estimate: Estimate) -> str:
+    return str(estimate).rpartition(" (n=")[0].replace("[", "\\[")

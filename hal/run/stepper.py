@@ -1,0 +1,107 @@
+"""A job as a function that runs one whole step after the other: what benchmarks and the tuner time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from hal import ops
+from hal.data import batches, count_batches
+from hal.errors import ConfigError
+from hal.run.precision import initial_scale
+from hal.run.prepare import Job, place
+from hal.run.step import Step, inference, trained_names
+from hal.types import Array
+
+__all__ = ["Inferring", "Stepper", "TrainingSteps", "host_batches", "stepper"]
+
+
+class TrainingSteps:
+    """Optimizer steps of a job's first phase, from its initial values.
+
+    Attributes:
+        carry: parameters, state, optimizer state and loss scale after the last step.
+        done: steps since the start.
+    """
+
+    def __init__(self, job: Job, seed: int) -> None:
+        self.job, self.seed = job, seed
+        self._phase = job.model.phases(1)[0]
+        self._optimizer = job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper)
+        self._step = Step(
+            job.backend, job.model, self._phase, job.plan, self._optimizer, job.params, augmentations=job.augment
+        ).build()
+        self._key = job.backend.rng(seed, job.device)
+        self.carry: dict[str, Any] = {}
+        self.done = 0
+        self.restart()
+
+    def restart(self, key_offset: int = 0) -> None:
+        """Go back to the initial values; what is compiled stays.
+
+        Args:
+            key_offset: start with the random key of a later step, for other random draws from the same values.
+        """
+        job = self.job
+        params, state = job.model.initial(self.seed)
+        placed = place(job, params, job.params)
+        self.carry = {
+            "params": placed,
+            "state": place(job, state, job.state),
+            "optimizers": {
+                o.name: self._optimizer.init({name: placed[name] for name in trained_names(o, placed)})
+                for o in self._phase.objectives
+            },
+            "scale": place(job, initial_scale(job.plan.precision), {}),
+        }
+        self.done = key_offset
+
+    def __call__(self, batch: Mapping[str, Array]) -> Mapping[str, Array]:
+        """One step; returns the metrics, which may not be computed yet."""
+        key = ops.fold_in(self._key, self.done)
+        self.carry, metrics = self._step(self.carry, batch, key, self.job.defaults.lr)
+        self.done += 1
+        return metrics
+
+
+class Inferring:
+    """The forward pass of a job with its initial values."""
+
+    def __init__(self, job: Job, seed: int) -> None:
+        self._predict = inference(job.backend, job.model, job.plan, job.params)
+        params, state = job.model.initial(seed)
+        self._params, self._state = place(job, params, job.params), place(job, state, job.state)
+
+    def __call__(self, batch: Mapping[str, Array]) -> Array:
+        """Outputs for one batch."""
+        return self._predict(self._params, self._state, batch["inputs"])
+
+
+Stepper = Callable[[Mapping[str, Array]], object]
+
+
+def stepper(job: Job, seed: int) -> TrainingSteps | Inferring:
+    """The steps of a job, as its workload's mode says."""
+    return TrainingSteps(job, seed) if job.workload.mode == "train" else Inferring(job, seed)
+
+
+def host_batches(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of the training set, one epoch after the other without an end.
+
+    Raises:
+        ConfigError: the data do not fill one batch; at the first batch.
+    """
+    data = job.split.train
+    if count_batches(len(data), job.plan.batch) == 0:
+        raise ConfigError(
+            f"batch={job.plan.batch} is larger than the data of {len(data)} samples",
+            fix=f"use more, for example data=synthetic:{2 * job.plan.batch}",
+        )
+    epoch = 0
+    while True:
+        for batch in batches(data, job.plan.batch, seed=seed, epoch=epoch):
+            inputs = batch["inputs"]
+            yield batch if job.workload.mode == "train" else {"inputs": job.model.inference_inputs(inputs)}
+        epoch += 1

@@ -1,0 +1,164 @@
+"""A tuning that is killed goes on; several on one storage share the work."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from tuner_helpers import description, environment, launched
+
+from hal.config import PlanKeys
+from hal.tuner.config import SpaceSection
+from hal.tuner.result import Trial, Tuning
+from hal.tuner.space import Space, key_of
+from hal.tuner.study import Ledger
+
+DRIVE = str(Path(__file__).parent / "drive.py")
+PLANS = len(Space(description(), PlanKeys(), SpaceSection(), ("throughput",)))
+KEYS = {"model": {"name": "cnn"}, "backend": "cpu", "budget": 100.0, "limit": 5.0}
+
+
+def started(tmp_path, keys, seconds=0.05):
+    env = {**os.environ, **environment(tmp_path / "fake", seconds=seconds), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, DRIVE, json.dumps({**KEYS, **keys})], env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def recorded(folder):
+    """Trials in trials.jsonl; a torn last line does not count."""
+    path = folder / "trials.jsonl"
+    if not path.exists():
+        return {}
+    found = {}
+    for line in path.read_bytes().splitlines(keepends=True):
+        if line.endswith(b"\n"):
+            trial = Trial.model_validate_json(line)
+            assert trial.number not in found, "no trial is written twice"
+            found[trial.number] = line
+    return found
+
+
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_and_resumed(tmp_path, kills):
+    out = tmp_path / "out"
+    keys, rng, done = {"out": str(out)}, random.Random(kills), 0
+    finished = {}
+    while done < kills:
+        process = started(tmp_path, keys)
+        before = len(launched(tmp_path))
+        try:
+            while process.poll() is None and len(launched(tmp_path)) == before:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 8 * PLANS * 0.06 / kills))
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+        done += 1
+        now = recorded(out)
+        assert finished.items() <= now.items(), "no finished trial is lost or changed"
+        finished = now
+        if (out / "config.json").exists():
+            keys = {"resume": str(out)}
+    process = started(tmp_path, keys)
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr.decode()
+    found = Tuning.model_validate_json((out / "tuning.json").read_text())
+    assert found.status == "done"
+    assert finished.items() <= recorded(out).items()
+    assert len(found.trials) == PLANS == len({key_of(t.plan) for t in found.trials})
+    # A trial runs again only if a kill cut it off before its result was written.
+    assert sum(count - 1 for count in Counter(launched(tmp_path)).values()) <= kills
+
+
+def test_a_worker_dies_with_the_tuner(tmp_path):
+    process = started(tmp_path, {"out": str(tmp_path / "out")}, seconds=60)
+    while not launched(tmp_path) and process.poll() is None:
+        time.sleep(0.02)
+    children = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert children
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 10
+    while any(alive(int(pid)) for pid in children):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("storage", ["journal:{}/shared.log", "sqlite:///{}/shared.db"])
+def test_four_processes_finish_one_study(tmp_path, storage):
+    storage = storage.format(tmp_path)
+    processes = [started(tmp_path, {"out": str(tmp_path / f"out{n}"), "storage": storage}) for n in range(4)]
+    outputs = [process.communicate(timeout=180) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, outputs
+    said = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
+    assert {each["trials"] for each in said} == {PLANS}
+    assert len({each["winner"] for each in said}) == 1
+    begun = launched(tmp_path)
+    assert len(begun) == len(set(begun)) == PLANS, "no plan was launched twice"
+    found = Tuning.model_validate_json((tmp_path / "out0" / "tuning.json").read_text())
+    assert len({t.owner for t in found.trials}) > 1, "the work was shared"
+
+
+class TestClaims:
+    """Of two claims to one plan, the first holds."""
+
+    @pytest.fixture
+    def space(self):
+        return Space(description(), PlanKeys(), SpaceSection(), ("throughput",))
+
+    def ledger(self, tmp_path, space):
+        return Ledger(f"journal:{tmp_path}/j.log", "study", ("throughput",), space.dimensions)
+
+    def test_first_come(self, tmp_path, space):
+        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+        plans = list(space.plans.values())
+        assert one.claim(plans[0], 60) is not None
+        assert two.claim(plans[0], 60) is None
+        assert two.claim(plans[1], 60) is not None
+        assert one.taken() == {key_of(plans[0]), key_of(plans[1])}
+
+    def test_given_up(self, tmp_path, space):
+        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+        plan = space.default
+        one.give_up(one.claim(plan, 60))
+        assert one.taken() == set()
+        assert two.claim(plan, 60) is not None
+
+    def test_of_one_that_is_gone(self, tmp_path, space):
+        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+        host, pid, _ = one.owner.split("/")
+        one.owner = f"{host}/{pid}/1.00"  # the same number, another process
+        assert one.claim(space.default, 60) is not None
+        assert two.recover() == 1
+        assert two.claim(space.default, 60) is not None
+
+    def test_of_another_host(self, tmp_path, space):
+        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+        one.owner = "elsewhere/1/1.00"
+        assert one.claim(space.default, 60) is not None
+        assert two.recover() == 0, "it may be alive"
+        one.give_up(two.claim(list(space.plans.values())[1], 60))
+        assert one.claim(list(space.plans.values())[1], -1) is not None
+        assert two.recover() == 1, "its time is over"
+
+    def test_no_more_than_allowed(self, tmp_path, space):
+        one = self.ledger(tmp_path, space)
+        plans = list(space.plans.values())
+        assert one.claim(plans[0], 60, most=1) is not None
+        assert one.claim(plans[1], 60, most=1) is None

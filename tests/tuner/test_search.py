@@ -1,0 +1,111 @@
+"""The search finds good plans early, in simulated spaces."""
+
+import math
+
+import numpy as np
+import pytest
+from tuner_helpers import description
+
+from hal.config import PlanKeys
+from hal.tuner.config import SpaceSection
+from hal.tuner.result import Outcome, Phases, Trial
+from hal.tuner.search import Search
+from hal.tuner.space import Space, key_of
+from hal.tuner.surrogate import Process, expected_improvement
+
+
+@pytest.fixture
+def space():
+    described = description(layouts=("nhwc", "nchw"), compile=("eager", "default", "max"))
+    return Space(described, PlanKeys(), SpaceSection(threads=[None, 1]), ("throughput",))
+
+
+def speeds(space, rng):
+    """Saturating batches, random main effects with exceptions; compiled plans cost ten times as much to try."""
+    half = rng.uniform(20, 200)
+    effect = {key: rng.normal(0.1, 0.35) for key in ("bf16", "nchw", "default", "max", 1)}
+    speed, cost = {}, {}
+    for key, plan in space.plans.items():
+        value = math.log(plan.batch / (plan.batch + half)) + rng.normal(0, 0.05)
+        value += sum(effect.get(x, 0) for x in (plan.precision, plan.layout, plan.compile, plan.threads))
+        speed[key] = 1000 * math.exp(value)
+        cost[key] = 4 + {"eager": 0, "default": 15, "max": 40}[plan.compile]
+    return speed, cost
+
+
+def simulated(space, seed, share):
+    """Quality of the best plan found in a share of brute force's time, and the trials."""
+    rng = np.random.default_rng(seed)
+    speed, cost = speeds(space, rng)
+    search, trials, spent = Search(space, ("throughput",), [], seed), [], 0.0
+    while spent < share * sum(cost.values()):
+        proposal = search.next(trials, set(), share * sum(cost.values()) - spent, None)
+        if proposal is None:
+            break
+        key = key_of(proposal.plan)
+        assert key not in {key_of(t.plan) for t in trials}
+        spent += cost[key]
+        trials.append(trial(len(trials), proposal.plan, speed[key] * math.exp(rng.normal(0, 0.02)), cost[key]))
+    best = sorted(trials, key=lambda t: -t.values["throughput"])[:3]
+    return max(speed[key_of(t.plan)] for t in best) / max(speed.values()), trials
+
+
+def trial(number, plan, throughput, seconds=1.0, outcome=Outcome.OK):
+    values = {"throughput": throughput} if outcome is Outcome.OK else {}
+    phases = Phases(wall_s=seconds)
+    return Trial(number=number, plan=plan, origin="search", outcome=outcome, phases=phases, values=values, started="")
+
+
+def test_within_three_percent_in_a_quarter_of_the_time(space):
+    found = [simulated(space, seed, 0.25) for seed in range(9)]
+    assert np.median([quality for quality, _ in found]) >= 0.97
+    assert np.mean([quality >= 0.97 for quality, _ in found]) >= 0.7
+    assert max(len(trials) for _, trials in found) <= 0.4 * len(space)
+
+
+def test_the_default_comes_first(space):
+    search = Search(space, ("throughput",), [], 0)
+    first = search.next([], set(), 100.0, None)
+    assert (first.plan, first.origin) == (space.default, "default")
+    assert search.next([], {key_of(space.default)}, 100.0, None).plan != space.default, "someone is at it"
+
+
+def test_everything_where_there_is_time(space):
+    search, trials = Search(space, ("throughput",), [], 0), []
+    while (proposal := search.next(trials, set(), 1e6, None)) is not None:
+        trials.append(trial(len(trials), proposal.plan, 100.0 + len(trials)))
+    assert len(trials) == len(space)
+    assert search.method == "grid"
+
+
+def test_failures_are_learnt_from(space):
+    """Where everything compiled fails, the search soon leaves it alone."""
+    search, trials = Search(space, ("throughput",), [], 0), []
+    for _ in range(30):
+        proposal = search.next(trials, set(), 60.0, None)
+        if proposal is None:
+            break
+        bad = proposal.plan.compile != "eager"
+        outcome = Outcome.COMPILE if bad else Outcome.OK
+        trials.append(trial(len(trials), proposal.plan, 100.0 * proposal.plan.batch**0.5, 3.0, outcome))
+    assert sum(t.outcome is not Outcome.OK for t in trials[10:]) <= 0.5 * len(trials[10:])
+    assert max(t.plan.batch for t in trials if t.outcome is Outcome.OK) == 1024
+
+
+def test_the_process_interpolates():
+    points = [{"batch": 2**i, "precision": p} for i in range(4, 10) for p in ("fp32", "bf16")]
+    values = [math.log2(p["batch"]) + (p["precision"] == "bf16") for p in points]
+    held = [3, 8]
+    model = Process(
+        [p for i, p in enumerate(points) if i not in held], [v for i, v in enumerate(values) if i not in held]
+    )
+    mean, deviation = model.predict([points[i] for i in held])
+    assert mean == pytest.approx([values[i] for i in held], abs=0.5)
+    assert (np.abs(mean - [values[i] for i in held]) < 4 * deviation + 0.1).all()
+    drawn = model.draw([points[i] for i in held], 500)
+    assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.2)
+
+
+def test_expected_improvement():
+    gain = expected_improvement(np.array([0.0, 1.0, 0.0]), np.array([1e-6, 1e-6, 1.0]), 0.0)
+    assert gain == pytest.approx([0.0, 1.0, 0.3989], abs=1e-3)

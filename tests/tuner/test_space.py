@@ -1,0 +1,95 @@
+"""Which plans are tried, and which never."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tuner_helpers import description
+
+from hal.config import PlanKeys
+from hal.errors import ConfigError
+from hal.plan import Plan
+from hal.tuner.config import SpaceSection
+from hal.tuner.space import Space, costlier, key_of, signature_of
+
+
+def space(described=None, objectives=("throughput",), fixed=None, **listed):
+    return Space(described or description(), PlanKeys(**(fixed or {})), SpaceSection(**listed), objectives)
+
+
+def test_derived_from_the_device_and_the_workload():
+    found = space()
+    assert found.dimensions["batch"] == (64, 32, 16, 128, 256, 512, 1024)
+    assert found.dimensions["precision"] == ("fp32", "bf16"), "fp16 has no units here"
+    assert found.dimensions["compile"] == ("eager", "default")
+    assert set(found.dimensions["threads"]) == {None, 1, 2}, "four threads are the framework's own choice"
+    assert found.dimensions["accumulate"] == (1,)
+    assert found.default.batch == 64
+    assert len(found) == 7 * 2 * 2 * 3
+
+
+def test_listed_and_fixed():
+    assert space(precision=["fp16"]).dimensions["precision"] == ("fp16",)
+    assert {p.precision for p in space(precision=["fp16"]).plans.values()} == {"fp16"}
+    fixed = space(description(batch=32), fixed={"batch": 32})
+    assert {p.batch for p in fixed.plans.values()} == {32}
+    with pytest.raises(ConfigError, match="fixes what space"):
+        space(fixed={"batch": 32}, batch=[32, 64])
+    with pytest.raises(ConfigError, match="no plan is possible"):
+        space(precision=["tf32"])
+
+
+def test_impossible_ones_are_left_out():
+    found = space(batch=[10, 64], accumulate=[1, 4])
+    assert all(p.batch % p.accumulate == 0 for p in found.plans.values())
+    assert {(p.batch, p.accumulate) for p in found.plans.values()} == {(10, 1), (64, 1), (64, 4)}
+
+
+def test_batches_fit_the_data():
+    assert max(p.batch for p in space(description(samples=100)).plans.values()) == 64
+    assert max(p.batch for p in space(description(mode="infer", samples=100)).plans.values()) == 1024
+
+
+def test_memory_brings_accumulation():
+    assert space(objectives=("memory",)).dimensions["accumulate"] == (1, 2, 4)
+
+
+def test_latency_of_inference_keeps_the_batch():
+    assert space(description(mode="infer", batch=1), ("latency",)).dimensions["batch"] == (1,)
+
+
+def test_devices_of_a_kind():
+    assert space().dimensions["parallel"] == ("none",)
+    several = description(parallel=("dp",)).model_copy(update={"devices": 5})
+    assert space(several).dimensions["parallel"] == ("none", "dp=2", "dp=4")
+
+
+def test_no_plan_twice():
+    found = space(threads=[1, 1, 2], batch=[64, 64])
+    assert len({key_of(p) for p in found.plans.values()}) == len(found)
+
+
+PLANS = st.builds(
+    Plan,
+    batch=st.sampled_from([16, 32, 64]),
+    precision=st.sampled_from(["fp32", "bf16"]),
+    layout=st.sampled_from(["nhwc", "nchw"]),
+    compile=st.sampled_from(["eager", "default"]),
+    threads=st.sampled_from([None, 1]),
+    accumulate=st.sampled_from([1, 2]),
+)
+
+
+@given(PLANS, PLANS, PLANS)
+def test_costlier_is_an_order(a, b, c):
+    assert costlier(a, a)
+    if costlier(a, b) and costlier(b, c):
+        assert costlier(a, c)
+    if costlier(a, b):
+        assert a.batch >= b.batch
+
+
+@given(PLANS, PLANS)
+def test_keys_are_canonical(a, b):
+    assert (key_of(a) == key_of(b)) == (a == b)
+    if signature_of(a) == signature_of(b):
+        assert a.model_copy(update={"threads": None}) == b.model_copy(update={"threads": None})

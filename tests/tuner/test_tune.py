@@ -1,0 +1,156 @@
+"""Whole tunings on workers that compute nothing."""
+
+import json
+
+import pytest
+import yaml
+from tuner_helpers import Seen, config, description, fake_tune, launched
+from typer.testing import CliRunner
+
+from hal.cli.app import app
+from hal.errors import ConfigError, NotFoundError, UnsupportedError
+from hal.run.plans import find, stored
+from hal.tuner import Tuning, resumed
+from hal.tuner.result import Outcome, Trial
+
+
+def test_a_small_space_is_tried_whole(monkeypatch, tmp_path):
+    seen = Seen()
+    found = fake_tune(monkeypatch, tmp_path, observer=seen)
+    assert found.status == "done"
+    assert found.searched.method == "grid"
+    assert found.searched.plans == len(found.trials) == len(set(launched(tmp_path)))
+    assert found.trials[0].plan == found.default
+    assert (found.winner.batch, found.winner.precision, found.winner.compile) == (1024, "bf16", "default")
+    assert found.over_default.low > 1
+    assert found.over_baseline == found.over_default, "the default plan is fp32 eager here"
+    assert [t.number for t in seen.trials] == [t.number for t in found.trials]
+
+
+def test_what_is_written(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path)
+    out = tmp_path / "out"
+    assert Tuning.model_validate_json((out / "tuning.json").read_text()) == found
+    lines = (out / "trials.jsonl").read_text().splitlines()
+    assert [Trial.model_validate_json(line) for line in lines] == list(found.trials)
+    best = yaml.safe_load((out / "best.yaml").read_text())
+    assert best["model"] == {"name": "cnn"}
+    assert best["batch"] == found.winner.batch
+    kept = find(found.fingerprint)
+    assert kept.plan == found.winner
+    assert kept.over_default == found.over_default
+    other = found.fingerprint.model_copy(update={"versions": {"torch": "9"}})
+    assert find(other) is None, "another framework version is no answer"
+
+
+def test_another_fingerprint_is_a_warm_start(monkeypatch, tmp_path):
+    first = fake_tune(monkeypatch, tmp_path)
+    changed = description()
+    print_ = changed.fingerprint.model_copy(update={"versions": {"torch": "9"}})
+    changed = changed.model_copy(update={"fingerprint": print_})
+    seen = Seen()
+    again = fake_tune(monkeypatch, tmp_path, observer=seen, described=changed, out=str(tmp_path / "again"), trials=3)
+    assert [t.origin for t in again.trials] == ["default", "stored", "search"]
+    assert again.trials[1].plan == first.winner
+    assert any("versions" in note for note in seen.notes)
+    assert len(stored()) == 2
+
+
+def test_trials_are_counted(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, trials=4)
+    assert found.status == "trials"
+    assert len(found.trials) == len(launched(tmp_path)) == 4
+    assert found.searched.remaining == found.searched.plans - 4
+    assert found.searched.likely_gain >= 0
+
+
+def test_the_winner_was_measured(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, trials=5)
+    assert found.winner in [t.plan for t in found.trials]
+    assert found.trial(found.winner_trial).feasible
+
+
+def test_resumed(monkeypatch, tmp_path):
+    first = fake_tune(monkeypatch, tmp_path, trials=4)
+    keys = resumed({"resume": str(tmp_path / "out"), "trials": 9})
+    again = fake_tune(monkeypatch, tmp_path, **keys.model_dump(exclude_unset=True), out=None)
+    assert again.trials[:4] == first.trials
+    assert len(again.trials) == 9
+    assert len(set(launched(tmp_path))) == len(launched(tmp_path)) == 9
+    lines = (tmp_path / "out" / "trials.jsonl").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [t.number for t in again.trials]
+
+
+def test_a_folder_is_not_overwritten(monkeypatch, tmp_path):
+    fake_tune(monkeypatch, tmp_path, trials=1)
+    with pytest.raises(ConfigError, match="holds a tuning already"):
+        fake_tune(monkeypatch, tmp_path, trials=1)
+    with pytest.raises(NotFoundError, match="holds no tuning"):
+        resumed({"resume": str(tmp_path)})
+
+
+def test_constraints(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, constraint={"memory": "300M"})
+    assert found.winner.batch == 128
+    assert all(t.violations["memory"] > 1 for t in found.trials if t.plan.batch > 200)
+    found = fake_tune(monkeypatch, tmp_path, out=str(tmp_path / "b"), constraint={"latency_ms": 40})
+    assert found.trial(found.winner_trial).measurement.step_ms.median <= 40
+
+
+def test_a_pareto_front(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, objective="throughput,memory", space={"accumulate": [1]})
+    front = [found.trial(n) for n in found.pareto]
+    assert {t.plan.batch for t in front} == {16, 32, 64, 128, 256, 512, 1024}
+    assert all((t.plan.precision, t.plan.compile) == ("bf16", "default") for t in front)
+    assert found.winner.batch == 1024
+    assert stored() == (), "a front has no plan that is the answer"
+
+
+def test_latency(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, objective="latency")
+    assert found.winner.batch == 16
+
+
+def test_no_counter_of_energy(monkeypatch, tmp_path):
+    with pytest.raises(UnsupportedError, match="no counter"):
+        fake_tune(monkeypatch, tmp_path, objective="energy")
+
+
+def test_a_worker_that_cannot_start(monkeypatch, tmp_path):
+    from hal.errors import RunError
+    from hal.tuner import tune
+
+    with pytest.raises(RunError, match="cannot start /nowhere/python"):
+        tune(config(out=str(tmp_path / "out"), python="/nowhere/python"))
+    assert not (tmp_path / "out").exists(), "nothing was begun"
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "said"),
+    [
+        ([], 2, "no model was named"),
+        (["model=cnn", "backend=null"], 2, "no numbers"),
+        (["model=cnn", "backend=nothing"], 2, "not registered"),
+        (["model=cnn", "backend=cpu", "space.bach=[1]"], 2, "did you mean space.batch"),
+        (["model=cnn", "backend=cpu", "device=7"], 3, "does not exist"),
+        (["model=cnn", "backend=cpu", "space.precision=[tf32]"], 2, "no plan is possible"),
+        (["model=cnn", "backend=cpu", "storage=nosuchdb://x"], 2, "storage="),
+        (["resume=nowhere"], 2, "holds no tuning"),
+    ],
+)
+def test_wrong_requests(monkeypatch, tmp_path, words, status, said):
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["tune", *words], env={"COLUMNS": "200"})
+    assert done.exit_code == status, done.output
+    assert said in done.stderr
+    assert list(tmp_path.rglob("*.json*")) == []
+    assert not any(tmp_path.glob("runs/*")), "nothing was begun"
+
+
+def test_surely_slower_ones_are_cut_short(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path)
+    cut = [t for t in found.trials if t.cut_short]
+    assert cut
+    assert all(t.outcome is Outcome.OK and t.guard is None for t in cut)
+    assert found.winner_trial not in {t.number for t in cut}
+    assert {f.trial for f in found.finalists}.isdisjoint(t.number for t in cut)

@@ -1,0 +1,104 @@
+"""Tunings on workers that compute nothing."""
+
+import json
+import sys
+from pathlib import Path
+
+from hal.config import build
+from hal.hardware import Capabilities, Device, Precision
+from hal.measure import Environment
+from hal.plan import Plan
+from hal.run.plans import Fingerprint
+from hal.tuner import Observer, tune
+from hal.tuner.config import TuneConfig
+from hal.tuner.messages import Ability, Description
+from hal.workload import Workload
+
+FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
+
+
+def device(**changes):
+    can = {
+        "precisions": {
+            "fp32": Precision(True, True),
+            "tf32": Precision(False, False),
+            "bf16": Precision(True, True),
+            "fp16": Precision(True, False),
+        },
+        "layouts": ("nhwc",),
+        "compile": ("eager", "default"),
+        "threads": True,
+        **changes,
+    }
+    return Device("fake", 0, "nobody", "Fake 1", "f1", 8 << 30, 4, Capabilities(**can))
+
+
+def description(mode="train", batch=64, samples=1024, **changes):
+    here = device(**changes)
+    return Description(
+        workload=Workload(model="cnn", data="digits", mode=mode, input_shape=(28, 28, 1)),
+        ability=Ability.of(here),
+        devices=1,
+        fingerprint=Fingerprint(
+            backend="fake",
+            vendor="nobody",
+            arch="f1",
+            name="Fake 1",
+            compute_units=4,
+            memory_bytes=8 << 30,
+            facts={},
+            versions={},
+            model="cnn",
+            mode=mode,
+            input_shape=(28, 28, 1),
+            structure="0",
+        ),
+        environment=Environment.read(),
+        default=Plan(batch=batch).resolve(here),
+        samples=samples,
+        images=True,
+    )
+
+
+def environment(folder, faults=None, seconds=0.0, described=None):
+    """What the fake workers read."""
+    folder.mkdir(exist_ok=True)
+    (folder / "description.json").write_text((described or description()).model_dump_json())
+    return {
+        "FAKE_DESCRIPTION": str(folder / "description.json"),
+        "FAKE_FAULTS": json.dumps(faults or {}),
+        "FAKE_LOG": str(folder / "log.txt"),
+        "FAKE_SECONDS": str(seconds),
+        "HAL_CACHE": str(folder / "cache"),
+    }
+
+
+def config(**keys):
+    return build(TuneConfig, {"model": {"name": "cnn"}, "backend": "cpu", "budget": 60.0, "limit": 3.0, **keys})
+
+
+def fake_tune(monkeypatch, tmp_path, faults=None, observer=None, described=None, **keys):
+    for name, value in environment(tmp_path / "fake", faults, described=described).items():
+        monkeypatch.setenv(name, value)
+    keys = {"out": str(tmp_path / "out"), **keys}
+    return tune(config(**keys), observer, command=FAKE)
+
+
+def launched(tmp_path, word="begin"):
+    """Plans of the trials that began, in order."""
+    path = tmp_path / "fake" / "log.txt"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [line.partition(" ")[2] for line in lines if line.startswith(word)]
+
+
+class Seen(Observer):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.trials, self.notes, self.numbers = [], [], []
+
+    def note(self, text):
+        self.notes.append(text)
+
+    def trial(self, trial, progress):
+        self.trials.append(trial)

@@ -1,0 +1,104 @@
+"""Keys of ``hal tune``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, PositiveInt, field_validator
+
+from hal.config import Keys, TargetConfig
+from hal.hardware import PrecisionName
+
+__all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+_SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def _bytes(value: Any) -> Any:
+    """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
+    found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)(i?b)?", str(value).strip().lower())
+    return int(float(found[1]) * _UNITS[found[2]]) if found else value
+
+
+def _seconds(value: Any) -> Any:
+    """A number of seconds, also as 90s, 8m or 1h; anything else is left to the validation."""
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|)", str(value).strip().lower())
+    return float(found[1]) * _SPANS[found[2]] if found else value
+
+
+def _listed(value: Any) -> Any:
+    return value if value is None or isinstance(value, (list, tuple)) else [value]
+
+
+class SpaceSection(Keys):
+    """Values of plan keys that are tried; what is left out is derived from the device and the workload."""
+
+    batch: tuple[PositiveInt, ...] | None = Field(default=None, description="for example [32,64,128]")
+    precision: tuple[PrecisionName, ...] | None = Field(default=None, description="unset: fp32 and those accelerated")
+    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(default=None, description="unset: all of the device")
+    compile: tuple[Literal["eager", "default", "max"], ...] | None = Field(
+        default=None, description="unset: all of the device"
+    )
+    conv: tuple[Literal["direct", "patches"], ...] | None = Field(default=None, description="unset: all of the device")
+    pool: tuple[Literal["window", "reshape"], ...] | None = Field(default=None, description="unset: all of the device")
+    threads: tuple[PositiveInt | None, ...] | None = Field(
+        default=None, description="unset: one, half the cores, and the framework's choice (null)"
+    )
+    parallel: tuple[str, ...] | None = Field(default=None, description="unset: none, and the devices that are here")
+    accumulate: tuple[PositiveInt, ...] | None = Field(
+        default=None, description="unset: 1, and more where memory is an objective"
+    )
+
+    _lists = field_validator("*", mode="before")(_listed)
+
+
+class ConstraintSection(Keys):
+    """What the plan must keep."""
+
+    memory: int | None = Field(default=None, gt=0, description="most peak memory, in bytes or as 8GB")
+    latency_ms: float | None = Field(default=None, gt=0, description="longest step in the median, in milliseconds")
+
+    _memory = field_validator("memory", mode="before")(_bytes)
+
+
+class TuneConfig(TargetConfig):
+    """Keys of ``hal tune``. A key of the plan fixes it; ``space.<key>=[...]`` lists what is tried."""
+
+    mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
+    objective: tuple[Literal["throughput", "latency", "energy", "memory", "time_to_loss"], ...] = Field(
+        default=("throughput",),
+        min_length=1,
+        description="throughput, latency, energy, memory or time_to_loss; several with commas for a Pareto front",
+    )
+    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="what the plan must keep")
+    space: SpaceSection = Field(default_factory=SpaceSection, description="values that are tried")
+    trials: int | None = Field(default=None, ge=1, description="most plans to try; unset: as many as the budget allows")
+    budget: float = Field(
+        default=240.0, gt=0, description="time for everything, in seconds or as 90s, 8m, 1h; the last trial is finished"
+    )
+    seconds: float = Field(default=1.5, gt=0, description="longest time in the steady state, for each plan")
+    limit: float = Field(default=90.0, gt=0, description="seconds after which a trial is killed")
+    memory_limit: int | None = Field(
+        default=None, gt=0, description="address space of a worker, in bytes or as 8GB; unset: no limit"
+    )
+    finalists: int = Field(default=3, ge=1, description="best plans that are measured again, in turn with the default")
+    python: str | None = Field(
+        default=None, description="interpreter that runs the trials, for a backend in another environment"
+    )
+    storage: str | None = Field(
+        default=None,
+        description="URL of an Optuna storage, or journal:FILE, that several processes share; "
+        "unset: SQLite in the tuning's folder",
+    )
+    out: str | None = Field(default=None, description="folder for results; unset: a new one in runs/")
+    resume: str | None = Field(default=None, description="folder of a tuning to go on with")
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    _budget = field_validator("budget", "limit", mode="before")(_seconds)
+    _memory = field_validator("memory_limit", mode="before")(_bytes)

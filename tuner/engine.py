@@ -1,0 +1,447 @@
+"""A tuning from its first trial to its result: what ``hal tune`` does, without a word to the terminal."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hal import errors
+from hal.config import PlanKeys, TargetConfig, build
+from hal.errors import ConfigError, HalError, RunError, UnsupportedError
+from hal.plan import Plan
+from hal.run.files import make_folder
+from hal.run.interrupt import Interrupt
+from hal.run.plans import StoredPlan, nearest
+from hal.run.record import now
+from hal.tuner.config import TuneConfig
+from hal.tuner.files import Journal, read_config, write_best, write_config
+from hal.tuner.finals import Entrant, run_finals
+from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of
+from hal.tuner.messages import Description, Order
+from hal.tuner.observer import Observer, Progress
+from hal.tuner.pool import Pool
+from hal.tuner.process import Failure, command_of
+from hal.tuner.result import Finalist, Outcome, Searched, Sentinel, Trial, Tuning
+from hal.tuner.search import Proposal, Search
+from hal.tuner.space import Space, key_of
+from hal.tuner.study import Claim, Ledger
+from hal.tuner.summary import keep, summed_up
+
+__all__ = ["resumed", "tune"]
+
+_SENTINEL_EVERY = 8
+_SENTINEL_S = 60.0
+_MOST_DRIFT = 0.2
+"""Largest change, as a logarithm, that trials are corrected for."""
+
+_MOST_MEMORY = 0.8
+"""Share of the device's memory that the finalists may hold together."""
+
+_FINALS_S = 4.0
+"""Each finalist's share of the last measurements, at most."""
+
+
+def resumed(keys: Mapping[str, Any]) -> TuneConfig:
+    """A config from keys; with ``resume``, over the keys of the tuning that goes on.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+        NotFoundError: there is no tuning to go on with.
+    """
+    if keys.get("resume") is None:
+        return build(TuneConfig, keys)
+    saved = read_config(Path(str(keys["resume"])).expanduser())
+    for name, value in keys.items():
+        inner = saved.get(name)
+        saved[name] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
+    return build(TuneConfig, saved)
+
+
+def tune(config: TuneConfig, observer: Observer | None = None, *, command: Sequence[str] | None = None) -> Tuning:
+    """Find the best plan for a workload on a device, and remember it.
+
+    Args:
+        config: what, where, how long; see :func:`resumed` for keys that name a tuning to go on with.
+        observer: who is told while it runs.
+        command: of a worker, instead of this hal's own.
+
+    Returns:
+        What was found, also written to the tuning's folder.
+
+    Raises:
+        RequestError: the request is wrong.
+        UnavailableError: the backend or device is not here.
+        HalError: it failed while it ran.
+    """
+    if config.model is None:
+        raise ConfigError("no model was named", fix="write for example: model=cnn")
+    watch = observer or Observer()
+    folder = _folder(config)
+    keys = config.model_dump(mode="json", exclude_unset=True)
+    target = {name: value for name, value in keys.items() if name in TargetConfig.model_fields}
+    pool = Pool(command or command_of(config.python), target, config.mode, folder, config.memory_limit or 0)
+    try:
+        try:
+            described = pool.describe()
+        except Failure as failure:
+            raise _named(failure) from failure
+        with Interrupt(lambda text: watch.note("stopping after this trial; once more stops at once")) as interrupt:
+            return _Tuning(config, keys, described, pool, folder, watch, interrupt).run()
+    finally:
+        pool.close()
+        _clear(folder)
+
+
+class _Tuning:
+    def __init__(
+        self,
+        config: TuneConfig,
+        keys: dict[str, Any],
+        described: Description,
+        pool: Pool,
+        folder: Path,
+        observer: Observer,
+        interrupt: Interrupt,
+    ) -> None:
+        self.config, self.keys, self.described, self.pool = config, keys, described, pool
+        self.folder, self.observer, self.interrupt = folder, observer, interrupt
+        self.objectives = config.objective
+        fixed = PlanKeys(**{name: getattr(config, name) for name in PlanKeys.model_fields})
+        self.space = Space(described, fixed, config.space, self.objectives)
+        storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+        self.ledger = Ledger(storage, self._name(), self.objectives, self.space.dimensions)
+        self.ledger.recover()
+        self.journal = Journal(folder)
+        write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
+        earlier = self.ledger.trials()
+        self.journal.add(earlier)
+        self.before_s = max((t.elapsed_s for t in earlier), default=0.0) if config.storage is None else 0.0
+        self.started, self.began = now(), time.monotonic()
+        stored = nearest(described.fingerprint)[:1]
+        self.search = Search(self.space, self.objectives, self._warm(stored), config.seed)
+        self.sentinels: list[Sentinel] = []
+        self.drift = 1.0
+        self.sentinel_at, self.since_sentinel = time.monotonic(), 0
+        observer.started(described, self.space, folder, len(earlier))
+        for each in stored:
+            changed = ", ".join(each.fingerprint.differences(described.fingerprint))
+            observer.note(f"starting from a plan of {each.when[:10]} that was found for another {changed}")
+
+    def _name(self) -> str:
+        """Equal for processes that may share a study: the same question to hardware of the same kind."""
+        print_ = self.described.fingerprint
+        asked = {
+            "space": sorted(self.space.plans),
+            "objectives": self.objectives,
+            "constraint": self.config.constraint.model_dump(),
+            "device": [print_.backend, print_.kind, print_.vendor, print_.arch, print_.name],
+            "workload": [print_.model, print_.mode, print_.input_shape, print_.structure],
+        }
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+        return f"hal-{Path(print_.model).stem}-{print_.backend}-{digest}"
+
+    def _warm(self, stored: Sequence[StoredPlan]) -> list[Proposal]:
+        near = [each.plan for each in stored if key_of(each.plan) in self.space.plans]
+        return [Proposal(plan, "stored") for plan in near]
+
+    # Time
+
+    @property
+    def elapsed_s(self) -> float:
+        return self.before_s + time.monotonic() - self.began
+
+    def _left_s(self, trials: Sequence[Trial]) -> float:
+        """Time left for trials; the rest of the budget is for the finalists."""
+        return self.config.budget - self.elapsed_s - self._finals_s(trials)
+
+    def _finals_s(self, trials: Sequence[Trial]) -> float:
+        starts = [t.phases.start_s for t in trials if t.phases.start_s] + [
+            (t.phases.load_s or 0.0) + 2.0 for t in trials if t.phases.load_s
+        ]
+        start_s = statistics.median(starts) if starts else 5.0
+        best = best_of(trials, self.objectives[0])[: self.config.finalists]
+        compile_s = sum((t.phases.compile_s or 0.0) + (t.phases.warmup_s or 0.0) for t in best)
+        each = start_s + min(_FINALS_S, 2 * self.config.seconds)
+        return min(0.5 * self.config.budget, (self.config.finalists + 1) * each + compile_s)
+
+    # The loop
+
+    def run(self) -> Tuning:
+        status = self._search()
+        trials = self.ledger.trials()
+        self.journal.add(trials)
+        if not trials:
+            raise RunError("no trial was finished", fix="go on with it: hal tune resume=" + str(self.folder))
+        finalists: list[Finalist] = []
+        if status != "interrupted":
+            finalists = self._finals(trials)
+        return self._ended(status, trials, finalists)
+
+    def _search(self) -> str:
+        most = self.config.trials
+        while True:
+            if self.interrupt.asked:
+                return "interrupted"
+            trials, taken = self.ledger.trials(), self.ledger.taken()
+            self.ledger.recover()
+            begun = len(trials) + len(taken)
+            if most is not None and begun >= most:
+                if not self._wait_for_others():
+                    return "trials"
+                continue
+            left_s = self._left_s(trials)
+            if left_s <= 0 and trials:
+                return "budget"
+            allowed = None if most is None else most - begun
+            proposal = self.search.next(trials, taken, left_s, allowed)
+            if proposal is None:
+                if self._wait_for_others():
+                    continue  # what the others found may open something
+                rest = self.search.remaining(trials, taken)
+                if not rest:
+                    return "done"
+                return "settled" if self.search.settled(trials, list(rest.values())) else "budget"
+            limit_s = self.config.limit
+            claim = self.ledger.claim(proposal.plan, 3 * limit_s + 300, most)
+            if claim is not None:
+                self._try(claim, proposal, trials, limit_s)
+
+    def _wait_for_others(self) -> bool:
+        """Wait a little if other processes are at trials; false: nobody is."""
+        if not self.ledger.others():
+            return False
+        time.sleep(0.2)
+        self.ledger.recover()
+        return True
+
+    def _try(self, claim: Claim, proposal: Proposal, trials: Sequence[Trial], limit_s: float) -> None:
+        self._watch_drift(trials)
+        plan = proposal.plan
+        order = Order(
+            plan=plan,
+            seconds=self.config.seconds,
+            latency=self.config.mode == "infer",
+            beat=beat(trials, self.objectives, plan, self.drift) if proposal.origin != "default" else None,
+            to_loss="time_to_loss" in self.objectives,
+        )
+        self.observer.trying(_words(plan, self.space.default), self._progress(trials))
+        begun = now()
+        answer = self.pool.run(order, limit_s)
+        trial = Trial(
+            number=claim.number,
+            plan=plan,
+            origin=proposal.origin,
+            outcome=answer.outcome,
+            message=answer.message,
+            phases=answer.phases,
+            measurement=answer.measurement,
+            guard=answer.guard,
+            samples_to_loss=answer.samples_to_loss,
+            drift=self.drift,
+            values=values_of(answer, self.objectives, self.drift),
+            violations=violations_of(answer, self.config.constraint),
+            started=begun,
+            elapsed_s=self.elapsed_s,
+            owner=self.ledger.owner,
+        )
+        self._require_counters(trial)
+        if not self.ledger.finish(claim, trial):
+            self.observer.note(f"trial {trial.number} was given up by another process; was this one suspended?")
+            return
+        self.journal.add([trial])
+        self.observer.trial(trial, self._progress([*trials, trial]))
+        self.since_sentinel += 1
+
+    def _require_counters(self, trial: Trial) -> None:
+        missing = [name for name in self.objectives if name not in trial.values and name in ("energy", "memory")]
+        if missing and trial.outcome is Outcome.OK:
+            raise UnsupportedError(
+                f"objective={missing[0]}: this device has no counter of it that can be read",
+                fix="choose another objective, for example throughput",
+            )
+
+    def _progress(self, trials: Sequence[Trial]) -> Progress:
+        expected = self.config.trials
+        if expected is None and self.search.method == "grid":
+            expected = len(self.space)
+        best = next(iter(best_of(trials, self.objectives[0])), None)
+        left_s = max(0.0, self.config.budget - self.elapsed_s)
+        return Progress(len(trials), expected, best, left_s, self.elapsed_s)
+
+    def _watch_drift(self, trials: Sequence[Trial]) -> None:
+        """Measure the default plan again every few trials, to see whether the machine has changed."""
+        first = next((t for t in trials if key_of(t.plan) == key_of(self.space.default)), None)
+        if first is None or first.measurement is None or first.outcome is not Outcome.OK:
+            return
+        if self.since_sentinel < _SENTINEL_EVERY or time.monotonic() - self.sentinel_at < _SENTINEL_S / 2:
+            return
+        self.sentinel_at, self.since_sentinel = time.monotonic(), 0
+        order = Order(plan=first.plan, seconds=self.config.seconds, guard=False, latency=self.config.mode == "infer")
+        answer = self.pool.run(order, self.config.limit)
+        if answer.measurement is None:
+            return
+        then, today = first.measurement.throughput, answer.measurement.throughput
+        ratio = today.median / then.median * first.drift
+        self.sentinels.append(
+            Sentinel(after_trial=trials[-1].number, elapsed_s=self.elapsed_s, throughput=today, drift=ratio)
+        )
+        # Within the noise of both measurements, a correction would add noise and take none away. A larger change is
+        # no drift but a disturbance, which need not hold for the next trial or for other plans.
+        sure = today.surely_below(then) or then.surely_below(today)
+        self.drift = ratio if sure and abs(math.log(ratio)) <= _MOST_DRIFT else 1.0
+        self.observer.sentinel(self.sentinels[-1])
+
+    # The end
+
+    def _finals(self, trials: Sequence[Trial]) -> list[Finalist]:
+        entrants, default, baseline = self._entrants(trials)
+        if not entrants:
+            return []
+        tag = str(len(trials))
+        claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+        while claim is None:
+            held = self.ledger.note(f"finals:{tag}")
+            if held is not None:
+                return [Finalist.model_validate(each) for each in held["finalists"]]
+            if not self._wait_for_others():
+                claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+        self.pool.close()
+        by_number = {t.number: t for t in trials}
+        self.observer.finals([by_number[each.trial] for each in entrants])
+        found = run_finals(
+            self.pool,
+            entrants,
+            default=default,
+            baseline=baseline,
+            seconds=min(_FINALS_S, 2 * self.config.seconds),
+            limit_s=self.config.limit,
+            until=self.began - self.before_s + self.config.budget,
+            seed=self.config.seed,
+            stop=lambda: self.interrupt.asked,
+        )
+        judged = [self._judged(each, by_number[each.trial]) for each in found]
+        self.ledger.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
+        return judged
+
+    def _entrants(self, trials: Sequence[Trial]) -> tuple[list[Entrant], int | None, int | None]:
+        """The best few, the default plan and fp32 eager, as far as they fit into memory together."""
+        name = self.objectives[0]
+        chosen = best_of(trials, name)[: self.config.finalists]
+        named: dict[str, int | None] = {"default": None, "baseline": None}
+        for which, plan in (("default", self.space.default), ("baseline", self.space.baseline)):
+            found = next((t for t in trials if key_of(t.plan) == key_of(plan) and t.outcome is Outcome.OK), None)
+            if found is not None:
+                named[which] = found.number
+                chosen += [found] if found not in chosen else []
+        room = _MOST_MEMORY * (self.described.fingerprint.memory_bytes or float("inf"))
+        keep = {chosen[0].number, named["default"]} if chosen else set()
+        held = sum(self._memory(t) for t in chosen)
+        for trial in reversed(list(chosen)):
+            if held > room and trial.number not in keep:
+                chosen.remove(trial)
+                held -= self._memory(trial)
+        if held > room and chosen:
+            self.observer.note("the best plan and the default do not fit into memory together: not measured again")
+            return [], None, None
+        return [Entrant(t.number, t.plan) for t in chosen], named["default"], named["baseline"]
+
+    @staticmethod
+    def _memory(trial: Trial) -> float:
+        return float((trial.measurement.peak_memory_bytes if trial.measurement else None) or 0)
+
+    def _judged(self, finalist: Finalist, trial: Trial) -> Finalist:
+        """A finalist with values of the objectives: those that depend on time from the last measurements."""
+        if finalist.throughput is None or finalist.step_ms is None or trial.violations:
+            return finalist
+        values = dict(trial.values)
+        if "throughput" in values:
+            values["throughput"] = finalist.throughput.median
+        if "latency" in values:
+            values["latency"] = finalist.step_ms.median
+        if "time_to_loss" in values and trial.samples_to_loss is not None:
+            values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
+        return finalist.model_copy(update={"values": values})
+
+    def _ended(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
+        winner = winner_of(finalists, trials, self.objectives[0])
+        rest = list(self.search.remaining(trials, self.ledger.taken()).values())
+        gain = self.search.gain(trials, rest) if rest else (0.0, 0.0)
+        tuning = summed_up(
+            self.described,
+            self.space,
+            self.config,
+            trials,
+            finalists,
+            winner,
+            status=status,
+            started=self.started,
+            seconds=self.elapsed_s,
+            config=self.keys,
+            sentinels=tuple(self.sentinels),
+            recipe=self.pool.recipe(winner.plan.model_dump()) if winner else "",
+            searched=Searched(
+                method="grid" if self.search.method == "grid" or not rest else "search",
+                plans=len(self.space),
+                tried=len(trials),
+                ruled_out=len(self.search.ruled_out(trials)),
+                remaining=len(rest),
+                remaining_s=float(self.search.costs(trials, rest).sum()) if rest else 0.0,
+                likely_gain=gain[0],
+                likely_gain_high=gain[1],
+            ),
+        )
+        tuning.write(self.folder)
+        if winner is not None:
+            write_best(self.folder, tuning, self.keys, winner.plan)
+            keep(tuning, self.folder)
+        self.observer.ended(tuning, self.folder)
+        return tuning
+
+
+def _words(plan: Plan, default: Plan) -> str:
+    changed = plan.changes(default)
+    return " ".join(f"{name}={value}" for name, value in changed.items()) or "the default plan"
+
+
+def _folder(config: TuneConfig) -> Path:
+    if config.resume is not None:
+        return Path(config.resume).expanduser()
+    if config.out is not None:
+        folder = Path(config.out).expanduser()
+        if (folder / "config.json").exists():
+            raise ConfigError(
+                f"out={folder} holds a tuning already", fix=f"choose another out=, or go on with it: resume={folder}"
+            )
+        return make_folder(folder)
+    name = config.model.name if config.model else ""
+    stem = f"tune-{Path(name.rpartition(':')[0] or name).stem}-{config.backend}-{datetime.now():%Y%m%d-%H%M%S}"
+    for count in range(1, 1000):
+        folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
+        if not folder.exists():
+            return make_folder(folder)
+    raise RunError("cannot find a free folder in runs/", fix="give out=")
+
+
+def _clear(folder: Path) -> None:
+    """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
+    if (folder / "config.json").exists() or not folder.is_dir():
+        return
+    log = folder / "workers.log"
+    if [path.name for path in folder.iterdir()] in ([], [log.name]):
+        log.unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _named(failure: Failure) -> HalError:
+    """The error that the worker raised, again; or what became of the worker."""
+    cls = getattr(errors, str(failure.details.get("type")), None)
+    if isinstance(cls, type) and issubclass(cls, HalError):
+        return cls(str(failure.details.get("said", failure)), fix=failure.details.get("fix"))
+    return RunError(f"no worker could be started: {failure.message}", fix="try: hal bench with the same keys")

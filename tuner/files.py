@@ -1,0 +1,87 @@
+"""The files in the folder of a tuning."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from hal.errors import NotFoundError
+from hal.plan import Plan
+from hal.run.files import sync_folder, write_whole
+from hal.tuner.result import Trial, Tuning
+
+__all__ = ["Journal", "read_config", "write_best", "write_config"]
+
+
+class Journal:
+    """``trials.jsonl``: one trial a line, each written whole and synced before the next begins.
+
+    A line that a kill has torn is cut off when the file is opened; the study's storage has the trial.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "trials.jsonl"
+        self._numbers: set[int] = set()
+        if not self._path.exists():
+            self._path.touch()
+            sync_folder(folder)
+            return
+        data = self._path.read_bytes()
+        whole = data[: data.rfind(b"\n") + 1]
+        if len(whole) < len(data):
+            with self._path.open("r+b") as file:
+                file.truncate(len(whole))
+                os.fsync(file.fileno())
+        for line in whole.splitlines():
+            try:
+                self._numbers.add(Trial.model_validate_json(line).number)
+            except ValidationError:
+                continue
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Append those that are not there."""
+        new = [trial for trial in trials if trial.number not in self._numbers]
+        if not new:
+            return
+        with self._path.open("ab") as file:
+            for trial in new:
+                file.write(trial.model_dump_json().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._numbers |= {trial.number for trial in new}
+
+
+def write_config(folder: Path, keys: Mapping[str, Any]) -> None:
+    """Keep the keys of a tuning, to go on with it."""
+    write_whole(folder / "config.json", (json.dumps({"schema_version": 1, "keys": keys}, indent=1) + "\n").encode())
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The keys of the tuning in a folder.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    try:
+        held = json.loads((folder / "config.json").read_bytes())
+        return dict(held["keys"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise NotFoundError(f"{folder} holds no tuning", fix="give the folder that hal tune wrote to") from error
+
+
+def write_best(folder: Path, tuning: Tuning, keys: Mapping[str, Any], plan: Plan) -> Path:
+    """Write ``best.yaml``: keys that ``hal run --config`` takes."""
+    kept = {name: keys[name] for name in ("model", "backend", "device", "data", "seed") if name in keys}
+    values = {name: value for name, value in plan.model_dump().items() if value is not None}
+    said = (
+        f"# Found by hal tune on {tuning.ended[:10]} for {', '.join(tuning.objectives)}: hal run --config best.yaml\n"
+    )
+    path = folder / "best.yaml"
+    write_whole(path, (said + yaml.safe_dump({**kept, **values}, sort_keys=False)).encode())
+    return path

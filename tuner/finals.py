@@ -1,0 +1,178 @@
+"""The last measurements: the best plans and the default, in turn, each in a fresh process of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from hal.measure import Estimate
+from hal.plan import Plan
+from hal.tuner.messages import Order
+from hal.tuner.pool import Pool
+from hal.tuner.process import Failure, WorkerProcess
+from hal.tuner.result import Finalist
+
+__all__ = ["Entrant", "run_finals"]
+
+_FEWEST_ROUNDS = 8
+_MOST_ROUNDS = 200
+_NARROW = 0.01
+_LEAST_BLOCK_S = 0.05
+
+
+@dataclass
+class Entrant:
+    """A plan that takes part.
+
+    Attributes:
+        trial: number of its trial.
+        plan: what runs.
+        step_ms: of each block so far.
+        steps: in a block.
+        message: why it is out; empty while it is in.
+    """
+
+    trial: int
+    plan: Plan
+    step_ms: list[float] = field(default_factory=list)
+    steps: int = 1
+    message: str = ""
+    worker: WorkerProcess | None = None
+
+
+def run_finals(
+    pool: Pool,
+    entrants: Sequence[Entrant],
+    *,
+    default: int | None,
+    baseline: int | None,
+    seconds: float,
+    limit_s: float,
+    until: float,
+    seed: int,
+    stop: Callable[[], bool],
+) -> list[Finalist]:
+    """Measure plans block by block in turn.
+
+    Rounds end when every ratio to the default is narrow, or when each plan had its share of the time.
+
+    Args:
+        pool: starts the processes.
+        entrants: who takes part.
+        default: number of the default plan's trial among them; None: it is not.
+        baseline: the same of fp32 eager.
+        seconds: each plan's share of the time.
+        limit_s: longest that one plan may take to be built, and longest for a block.
+        until: time of :func:`time.monotonic` after which no round begins.
+        seed: of the order within rounds.
+        stop: asked after each round whether to end.
+
+    Returns:
+        One for each entrant, in the order given.
+    """
+    try:
+        for each in entrants:
+            _build(pool, each, seconds, limit_s)
+        _rounds(entrants, default, seconds, limit_s, until, seed, stop)
+    finally:
+        for each in entrants:
+            if each.worker is not None:
+                each.worker.kill()
+    by_trial = {each.trial: each for each in entrants}
+    found = []
+    for each in entrants:
+        if each.message or not each.step_ms:
+            said = each.message or "no round was finished"
+            found.append(Finalist(trial=each.trial, plan=each.plan, message=said))
+            continue
+        step = Estimate.of(each.step_ms, unit="ms", in_time_order=True)
+        samples = 1000 * each.plan.batch
+        found.append(
+            Finalist(
+                trial=each.trial,
+                plan=each.plan,
+                throughput=Estimate(
+                    median=samples / step.median,
+                    low=samples / step.high,
+                    high=samples / step.low,
+                    n=step.n,
+                    unit="samples/s",
+                ),
+                step_ms=step,
+                over_default=_ratio(each, by_trial.get(-1 if default is None else default)),
+                over_baseline=_ratio(each, by_trial.get(-1 if baseline is None else baseline)),
+            )
+        )
+    return found
+
+
+def _build(pool: Pool, entrant: Entrant, seconds: float, limit_s: float) -> None:
+    try:
+        entrant.worker, _ = pool.fresh()
+        order = Order(plan=entrant.plan, seconds=seconds, guard=False)
+        entrant.steps = int(entrant.worker.ask("hold", limit_s, order=order.model_dump(mode="json")))
+        took = float(entrant.worker.ask("block", limit_s, steps=entrant.steps))
+        while took < _LEAST_BLOCK_S:
+            entrant.steps *= 2
+            took = float(entrant.worker.ask("block", limit_s, steps=entrant.steps))
+    except Failure as failure:
+        _drop(entrant, failure)
+
+
+def _drop(entrant: Entrant, failure: Failure) -> None:
+    entrant.message = f"{failure.outcome.value}: {failure.message}"
+    if entrant.worker is not None:
+        entrant.worker.kill()
+        entrant.worker = None
+
+
+def _rounds(
+    entrants: Sequence[Entrant],
+    default: int | None,
+    seconds: float,
+    limit_s: float,
+    until: float,
+    seed: int,
+    stop: Callable[[], bool],
+) -> None:
+    rng = np.random.default_rng(seed)
+    began = time.monotonic()
+    for done in range(_MOST_ROUNDS):
+        running = [each for each in entrants if not each.message]
+        if not running or stop():
+            return
+        spent = time.monotonic() - began
+        # A ratio of fewer rounds has no interval; beyond those the time decides.
+        if done >= _FEWEST_ROUNDS and (spent > seconds * len(running) or _narrow(running, default)):
+            return
+        if done > 0 and time.monotonic() > until and done >= _FEWEST_ROUNDS // 2:
+            return
+        took: dict[int, float] = {}
+        for index in rng.permutation(len(running)):
+            each = running[index]
+            assert each.worker is not None
+            try:
+                took[index] = float(each.worker.ask("block", limit_s, steps=each.steps))
+            except Failure as failure:
+                _drop(each, failure)
+        if len(took) == len(running):
+            for index, block_s in took.items():
+                running[index].step_ms.append(1000 * block_s / running[index].steps)
+
+
+def _narrow(running: Sequence[Entrant], default: int | None) -> bool:
+    base = next((each for each in running if each.trial == default), running[0])
+    ratios = [_ratio(each, base) for each in running if each is not base]
+    return all(ratio is not None and ratio.relative_half_width <= _NARROW for ratio in ratios)
+
+
+def _ratio(entrant: Entrant, base: Entrant | None) -> Estimate | None:
+    """Ratio of throughputs, round by round."""
+    if base is None or base.message or len(base.step_ms) != len(entrant.step_ms) or not base.step_ms:
+        return None
+    samples = entrant.plan.batch / base.plan.batch
+    paired = samples * np.asarray(base.step_ms) / np.asarray(entrant.step_ms)
+    return Estimate.of(paired, unit="x", in_time_order=True)

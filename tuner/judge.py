@@ -1,0 +1,114 @@
+"""What a measurement is worth by the objectives, which plan is to beat, and who wins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hal.measure import Estimate
+from hal.plan import Plan
+from hal.tuner.config import ConstraintSection
+from hal.tuner.messages import Answer
+from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
+
+__all__ = ["beat", "best_of", "by_cause", "order_of", "pareto", "values_of", "violations_of", "winner_of"]
+
+
+_MARGIN = 0.97
+"""A plan may seem this much slower than the best and still take part in the last measurements."""
+
+
+def values_of(answer: Answer, objectives: Sequence[Objective], drift: float) -> dict[Objective, float]:
+    """Values of the objectives, as on a machine as fast as at the start; those that are unknown are left out."""
+    found = answer.measurement
+    if found is None or answer.outcome is not Outcome.OK:
+        return {}
+    throughput = found.throughput.median / drift
+    latency = found.latency.p50_ms.median if found.latency is not None else found.step_ms.median
+    to_loss = None if answer.samples_to_loss is None else answer.samples_to_loss / throughput
+    known: dict[Objective, float | None] = {
+        "throughput": throughput,
+        "latency": latency * drift,
+        "energy": found.energy_j_per_sample,
+        "memory": None if found.peak_memory_bytes is None else float(found.peak_memory_bytes),
+        "time_to_loss": to_loss,
+    }
+    return {name: value for name in objectives if (value := known[name]) is not None}
+
+
+def violations_of(answer: Answer, constraint: ConstraintSection) -> dict[str, float]:
+    """Constraints that a measurement breaks, with the value over the limit."""
+    found = answer.measurement
+    if found is None:
+        return {}
+    ratios: dict[str, float] = {}
+    if constraint.memory is not None and found.peak_memory_bytes is not None:
+        ratios["memory"] = found.peak_memory_bytes / constraint.memory
+    if constraint.latency_ms is not None:
+        ratios["latency_ms"] = found.step_ms.median / constraint.latency_ms
+    return {name: ratio for name, ratio in ratios.items() if ratio > 1}
+
+
+def order_of(trial: Trial, objective: Objective) -> float:
+    """A number that is smaller for better trials."""
+    value = trial.values.get(objective)
+    if value is None:
+        return float("inf")
+    return -value if OBJECTIVES[objective][1] == "maximize" else value
+
+
+def best_of(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
+    """Trials that may win, the best first."""
+    able = [t for t in trials if t.feasible and not t.cut_short and objective in t.values]
+    return sorted(able, key=lambda t: order_of(t, objective))
+
+
+def beat(trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, drift: float) -> Estimate | None:
+    """The throughput below which a plan is surely worse than the best so far; None where that cannot be said."""
+    if len(objectives) != 1 or objectives[0] not in ("throughput", "latency"):
+        return None
+    best = next(iter(best_of(trials, objectives[0])), None)
+    if best is None or best.measurement is None:
+        return None
+    if objectives[0] == "throughput":
+        found, factor = best.measurement.throughput, _MARGIN * drift / best.drift
+        return found.model_copy(
+            update={"median": found.median * factor, "low": found.low * factor, "high": found.high * factor}
+        )
+    step, samples = best.measurement.step_ms, 1000 * plan.batch * _MARGIN * drift / best.drift
+    return Estimate(
+        median=samples / step.median, low=samples / step.high, high=samples / step.low, n=step.n, unit="samples/s"
+    )
+
+
+def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[int, ...]:
+    """Numbers of trials that no other beats in all objectives."""
+    able = [t for t in trials if t.feasible and not t.cut_short and all(name in t.values for name in objectives)]
+    rows = [tuple(order_of(t, name) for name in objectives) for t in able]
+
+    def beaten(row: tuple[float, ...]) -> bool:
+        return any(other != row and all(a <= b for a, b in zip(other, row, strict=True)) for other in rows)
+
+    return tuple(t.number for t, row in zip(able, rows, strict=True) if not beaten(row))
+
+
+def winner_of(finalists: Sequence[Finalist], trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """The best of those that were measured: among the finalists, or among the trials where there are none."""
+    by_number = {t.number: t for t in trials}
+    final: Mapping[int, float] = {
+        f.trial: f.values[objective] for f in finalists if not f.message and objective in f.values
+    }
+    able = [by_number[n] for n in final if n in by_number and by_number[n].feasible]
+    if not able:
+        failed = {f.trial for f in finalists if f.message}
+        return next((t for t in best_of(trials, objective) if t.number not in failed), None)
+    sign = -1 if OBJECTIVES[objective][1] == "maximize" else 1
+    return min(able, key=lambda t: sign * final[t.number])
+
+
+def by_cause(trials: Sequence[Trial]) -> dict[Outcome, tuple[int, ...]]:
+    """Numbers of the trials that failed, by cause."""
+    found: dict[Outcome, tuple[int, ...]] = {}
+    for trial in trials:
+        if trial.outcome is not Outcome.OK:
+            found[trial.outcome] = (*found.get(trial.outcome, ()), trial.number)
+    return found

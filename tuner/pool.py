@@ -1,0 +1,110 @@
+"""Workers for trials: one at a time, reused until one fails; several at once for the finalists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from hal.tuner.messages import Answer, Description, Order
+from hal.tuner.process import Failure, WorkerProcess
+from hal.tuner.result import Outcome
+
+__all__ = ["Pool"]
+
+_START_S = 120.0
+"""Longest that a worker may take to import its framework and to load the data."""
+
+_KEEPS = (Outcome.OK, Outcome.DIVERGED, Outcome.UNSUPPORTED)
+"""Outcomes after which a process is as good as before."""
+
+
+class Pool:
+    """Runs trials, one after the other.
+
+    Args:
+        command: of a worker.
+        config: keys of the workload and the device.
+        mode: train or infer.
+        folder: takes the log of the workers.
+        memory_limit: bytes of address space for each; 0: no limit.
+    """
+
+    def __init__(
+        self, command: Sequence[str], config: Mapping[str, Any], mode: str, folder: Path, memory_limit: int = 0
+    ) -> None:
+        self._command, self._config, self._mode = command, config, mode
+        self._log, self._memory_limit = folder / "workers.log", memory_limit
+        self._worker: WorkerProcess | None = None
+        self.started = 0
+
+    def describe(self) -> Description:
+        """Where the workers run, and what.
+
+        Raises:
+            Failure: they cannot.
+        """
+        worker, described = self.fresh()
+        self._worker = worker
+        return described
+
+    def run(self, order: Order, limit_s: float) -> Answer:
+        """Run a trial; whatever happens to the worker is its outcome."""
+        begun = time.perf_counter()
+        start_s: float | None = None
+        try:
+            if self._worker is None or not self._worker.alive:
+                self._worker, _ = self.fresh()
+                start_s = time.perf_counter() - begun
+            try:
+                told = self._worker.ask("trial", limit_s, order=order.model_dump(mode="json"))
+                answer = Answer.model_validate(told)
+            except ValidationError:
+                said = "the worker's answer has another form than an answer"
+                answer = Answer(outcome=Outcome.PROTOCOL, message=said)
+        except Failure as failure:
+            answer = Answer(outcome=failure.outcome, message=failure.message)
+        if answer.outcome not in _KEEPS:
+            self.close()
+        wall_s = time.perf_counter() - begun
+        return answer.model_copy(
+            update={"phases": answer.phases.model_copy(update={"wall_s": wall_s, "start_s": start_s})}
+        )
+
+    def recipe(self, plan: Mapping[str, Any]) -> str:
+        """Lines of the native framework for a plan; empty if the workers cannot say."""
+        try:
+            if self._worker is None or not self._worker.alive:
+                self._worker, _ = self.fresh()
+            return str(self._worker.ask("recipe", _START_S, plan=dict(plan)))
+        except Failure:
+            self.close()
+            return ""
+
+    def fresh(self) -> tuple[WorkerProcess, Description]:
+        """Another worker, with the workload loaded; whoever asks for it ends it.
+
+        Raises:
+            Failure: it did not come up.
+        """
+        worker = WorkerProcess(self._command, self._log, self._memory_limit)
+        self.started += 1
+        try:
+            told = worker.ask("open", _START_S, config=dict(self._config), mode=self._mode)
+            return worker, Description.model_validate(told)
+        except ValidationError:
+            worker.kill()
+            said = "the worker describes itself in another form; is its hal of another version?"
+            raise Failure(Outcome.PROTOCOL, said, {}, ended=True) from None
+        except BaseException:
+            worker.kill()
+            raise
+
+    def close(self) -> None:
+        """End the worker."""
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None

@@ -1,0 +1,166 @@
+"""A worker process as the tuner sees it: started anew, never forked; killed past its time; its end explained."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hal.tuner.protocol import Channel, ClosedError, LateError, ProtocolError
+from hal.tuner.result import Outcome
+
+__all__ = ["Failure", "WorkerProcess", "command_of"]
+
+_TAIL_BYTES = 2000
+_GRACE_S = 2.0
+
+
+def command_of(python: str | None = None) -> tuple[str, ...]:
+    """The command of a worker in this interpreter or in another."""
+    return (python or sys.executable, "-m", "hal.tuner.worker")
+
+
+class Failure(Exception):
+    """A request that got no result.
+
+    Attributes:
+        outcome: why.
+        message: for people.
+        details: of an error that hal raised in the worker: type, said, fix.
+        ended: whether the worker is gone.
+    """
+
+    def __init__(self, outcome: Outcome, message: str, details: Mapping[str, Any], *, ended: bool) -> None:
+        super().__init__(message)
+        self.outcome, self.message, self.details, self.ended = outcome, message, details, ended
+
+
+class WorkerProcess:
+    """One worker. Not to be used by two threads at once.
+
+    Args:
+        command: what to start; the descriptors and the memory limit are appended.
+        log: file that takes what the worker prints.
+        memory_limit: bytes of address space; 0: no limit.
+    """
+
+    def __init__(self, command: Sequence[str], log: Path, memory_limit: int = 0) -> None:
+        started = time.perf_counter()
+        self._log = log
+        to_read, to_write = os.pipe()
+        from_read, from_write = os.pipe()
+        try:
+            with log.open("ab") as out:
+                self._offset = out.tell()
+                self._process = subprocess.Popen(
+                    [*command, str(to_read), str(from_write), str(memory_limit)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=(to_read, from_write),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            for fd in (to_write, from_read):
+                os.close(fd)
+            said = f"cannot start {command[0]}: {error.strerror}"
+            raise Failure(Outcome.CRASH, said, {}, ended=True) from error
+        finally:
+            for fd in (to_read, from_write):
+                os.close(fd)
+        self._channel = Channel(from_read, to_write)
+        self._last_id = 0
+        self._phase = "start"
+        self._closed = False
+        self.start_s = time.perf_counter() - started
+
+    def ask(self, do: str, timeout_s: float, **more: Any) -> Any:
+        """Send a request and wait for its result.
+
+        Raises:
+            Failure: there is none. Unless the worker itself reported an error, it is gone.
+        """
+        self._last_id += 1
+        self._phase = do
+        end = time.monotonic() + timeout_s
+        try:
+            self._channel.send({"id": self._last_id, "do": do, **more})
+            while True:
+                message = self._channel.receive(max(0.0, end - time.monotonic()))
+                if message["id"] != self._last_id:
+                    raise ProtocolError(f"an answer to request {message['id']}, and {self._last_id} was asked")
+                if "phase" in message:
+                    self._phase = str(message["phase"])
+                elif "result" in message:
+                    return message["result"]
+                elif isinstance(message.get("error"), dict):
+                    raise self._reported(message["error"])
+                else:
+                    raise ProtocolError("neither a result nor an error")
+        except LateError:
+            self.kill()
+            said = f"not done after {timeout_s:.0f} s, in phase {self._phase}; killed"
+            raise Failure(Outcome.TIMEOUT, said, {}, ended=True) from None
+        except ProtocolError as error:
+            self.kill()
+            said = f"the worker sent something that is no answer, in phase {self._phase}: {error}"
+            raise Failure(Outcome.PROTOCOL, said, {}, ended=True) from None
+        except ClosedError:
+            raise self._ended() from None
+
+    def _reported(self, error: Mapping[str, Any]) -> Failure:
+        try:
+            outcome = Outcome(str(error.get("outcome")))
+        except ValueError:
+            raise ProtocolError(f"an outcome that does not exist: {error.get('outcome')!r}") from None
+        return Failure(outcome, str(error.get("message", "")), error, ended=False)
+
+    def _ended(self) -> Failure:
+        """Why the worker is gone."""
+        try:
+            status = self._process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            said = f"the worker closed its pipe, in phase {self._phase}, and went on"
+            return Failure(Outcome.PROTOCOL, said, {}, ended=True)
+        self.kill()
+        where = f"in phase {self._phase}"
+        if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+            said = f"killed from outside {where}, as the kernel does when memory runs out (status {status})"
+            return Failure(Outcome.OOM, said, {}, ended=True)
+        if status < 0:
+            name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
+            return Failure(Outcome.CRASH, f"died of {name} {where}{self._said()}", {}, ended=True)
+        return Failure(Outcome.CRASH, f"left with status {status} {where}{self._said()}", {}, ended=True)
+
+    def _said(self) -> str:
+        """The last line that the worker printed."""
+        with contextlib.suppress(OSError), self._log.open("rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(self._offset, size - _TAIL_BYTES))
+            lines = file.read().decode(errors="replace").strip().splitlines()
+            if lines:
+                return f": {lines[-1].strip()[:300]}"
+        return ""
+
+    def kill(self) -> None:
+        """End the worker and what it has started."""
+        if self._closed:
+            return
+        self._closed = True
+        # The leader may be gone already, and processes that it started be left.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._channel.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return not self._closed and self._process.poll() is None

@@ -1,0 +1,287 @@
+"""What a tuning found: every trial, the finalists measured in turn, the winner, and how far to believe it.
+
+Three files in the folder of a tuning hold it: ``trials.jsonl`` (one :class:`Trial` a line, appended as each ends),
+``tuning.json`` (one :class:`Tuning`, whole) and ``best.yaml`` (keys that ``hal run --config`` takes).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from hal.measure import Environment, Estimate, Latency, Measurement
+from hal.plan import Plan
+from hal.run.files import write_whole
+from hal.run.plans import Fingerprint
+from hal.run.record import DeviceFacts
+from hal.workload import Workload
+
+__all__ = [
+    "OBJECTIVES",
+    "Finalist",
+    "Guard",
+    "Objective",
+    "Outcome",
+    "Phases",
+    "Searched",
+    "Sentinel",
+    "Summary",
+    "Trial",
+    "Tuning",
+]
+
+Objective = Literal["throughput", "latency", "energy", "memory", "time_to_loss"]
+
+OBJECTIVES: dict[Objective, tuple[str, Literal["maximize", "minimize"]]] = {
+    "throughput": ("samples/s", "maximize"),
+    "latency": ("ms", "minimize"),
+    "energy": ("J/sample", "minimize"),
+    "memory": ("bytes", "minimize"),
+    "time_to_loss": ("s", "minimize"),
+}
+"""Unit and direction of each objective."""
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Outcome(StrEnum):
+    """How a trial ended. Only ``ok`` can win."""
+
+    OK = "ok"
+    """Measured, and it computes what the reference computes."""
+    DIVERGED = "diverged"
+    """Runs, but its losses, gradients or outputs are not those of the reference; see :class:`Guard`."""
+    OOM = "oom"
+    """Out of memory: an error of that type, or the kernel killed the process."""
+    TIMEOUT = "timeout"
+    """Not done within the limit of a trial, and killed."""
+    CRASH = "crash"
+    """The process died by a signal or left without an answer."""
+    NAN = "nan"
+    """The loss or the outputs were not finite."""
+    COMPILE = "compile"
+    """The framework's compiler failed."""
+    UNSUPPORTED = "unsupported"
+    """The device, its libraries or the workload cannot do what the plan asks."""
+    PROTOCOL = "protocol"
+    """The worker answered something that is no answer."""
+    FAILED = "failed"
+    """Any other error, named in the message."""
+
+
+class Phases(BaseModel):
+    """Where the time of a trial went, in seconds. None: the trial did not come so far."""
+
+    model_config = _STRICT
+
+    start_s: float | None = Field(default=None, description="starting a worker process, if this trial needed one")
+    load_s: float | None = Field(default=None, description="data, initial values and placing them on the device")
+    reference_s: float | None = Field(default=None, description="the reference of the guard, unless it was cached")
+    guard_s: float | None = Field(default=None, description="the short training or the outputs that are compared")
+    compile_s: float | None = Field(default=None, description="the first call, which includes compilation")
+    warmup_s: float | None = Field(default=None, description="from the first call to the steady state")
+    steady_s: float | None = Field(default=None, description="the measured blocks")
+    wall_s: float = Field(default=0.0, description="all of the trial, as the tuner saw it")
+
+
+class Guard(BaseModel):
+    """Whether a plan computes what the reference does: fp32, eager, on the same device, from the same start.
+
+    In training, both take the same few steps on the same batches. The loss curves must agree and the first update of
+    the parameters must point the same way. In inference, the outputs for one batch are compared.
+    """
+
+    model_config = _STRICT
+
+    passed: bool
+    steps: int = Field(ge=0, description="steps that both took; 0 in inference")
+    losses: tuple[float, ...] = Field(default=(), description="of the plan, one a step")
+    reference_losses: tuple[float, ...] = Field(default=(), description="of the reference, one a step")
+    loss_error: float | None = Field(default=None, description="largest difference of the losses over their scale")
+    loss_tolerance: float | None = None
+    cosine: float | None = Field(
+        default=None, description="cosine between the first updates of the parameters; in inference, of the outputs"
+    )
+    cosine_tolerance: float | None = Field(default=None, description="least cosine that passes")
+    message: str = Field(default="", description="what is wrong, with the numbers; empty if it passed")
+
+
+class Summary(BaseModel):
+    """The numbers of one measurement. None means unknown, never zero."""
+
+    model_config = _STRICT
+
+    throughput: Estimate = Field(description="samples/s in the steady state")
+    step_ms: Estimate = Field(description="time of one step")
+    latency: Latency | None = Field(default=None, description="of single steps, in inference")
+    peak_memory_bytes: int | None = Field(default=None, description="of the device; of the process where that is one")
+    power_w: float | None = None
+    energy_j_per_sample: float | None = None
+    blocks: int = Field(ge=1)
+    steps_per_block: int = Field(ge=1)
+    stopped: str = Field(description="why the measurement ended; 'surely slower': than the best so far")
+    notes: tuple[str, ...] = Field(default=(), description="what makes the numbers doubtful")
+
+    @classmethod
+    def of(cls, found: Measurement) -> Summary:
+        """The summary of a measurement."""
+        return cls(
+            throughput=found.throughput,
+            step_ms=found.step_ms,
+            latency=found.latency,
+            peak_memory_bytes=found.peak_memory_bytes,
+            power_w=found.power_w,
+            energy_j_per_sample=found.energy_j_per_sample,
+            blocks=found.blocks,
+            steps_per_block=found.steps_per_block,
+            stopped=found.stopped,
+            notes=found.notes(),
+        )
+
+
+class Trial(BaseModel):
+    """One plan that was tried."""
+
+    model_config = _STRICT
+
+    number: int = Field(ge=0, description="the trial's number in the study, the same in Optuna's storage")
+    plan: Plan
+    origin: Literal["default", "baseline", "stored", "grid", "search"] = Field(
+        description="why it was tried: the model's default plan, fp32 eager, a plan stored for another setting, one of "
+        "all plans, or the search's choice"
+    )
+    outcome: Outcome
+    message: str = Field(default="", description="what went wrong")
+    phases: Phases = Phases()
+    measurement: Summary | None = None
+    guard: Guard | None = None
+    samples_to_loss: float | None = Field(default=None, description="samples until the loss was reached: time_to_loss")
+    drift: float = Field(
+        default=1.0, gt=0, description="speed of the machine by the sentinel, over that at the start; divides values"
+    )
+    values: dict[Objective, float] = Field(default_factory=dict, description="of the objectives, corrected for drift")
+    violations: dict[str, float] = Field(
+        default_factory=dict, description="constraints that were broken, with the measured value over the limit"
+    )
+    started: str = Field(description="ISO 8601, UTC")
+    elapsed_s: float = Field(default=0.0, description="since the tuning began, without the time between resumptions")
+    owner: str = Field(default="", description="host and process that ran it")
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it may win: it ran, it is right, and it keeps the constraints."""
+        return self.outcome is Outcome.OK and not self.violations
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it was stopped because it was surely worse than the best so far."""
+        return self.measurement is not None and self.measurement.stopped == "surely slower"
+
+
+class Sentinel(BaseModel):
+    """The default plan measured again, to see whether the machine has changed."""
+
+    model_config = _STRICT
+
+    after_trial: int = Field(description="number of the trial before it")
+    elapsed_s: float
+    throughput: Estimate
+    drift: float = Field(gt=0, description="over the first measurement")
+
+
+class Finalist(BaseModel):
+    """One of the best plans, measured again in a fresh process, in turn with the others."""
+
+    model_config = _STRICT
+
+    trial: int = Field(description="number of its trial")
+    plan: Plan
+    throughput: Estimate | None = Field(default=None, description="over the rounds")
+    step_ms: Estimate | None = Field(default=None, description="over the rounds")
+    over_default: Estimate | None = Field(
+        default=None, description="ratio of throughputs within each round; above 1 is faster"
+    )
+    over_baseline: Estimate | None = Field(default=None, description="the same over fp32 eager")
+    values: dict[Objective, float] = Field(default_factory=dict, description="of the objectives, as they were judged")
+    message: str = Field(default="", description="why it could not be measured again; it cannot win then")
+
+
+class Searched(BaseModel):
+    """How much of the space was seen, and what more time could bring."""
+
+    model_config = _STRICT
+
+    method: Literal["grid", "search"] = Field(description="grid: every plan; search: those that promised most")
+    plans: int = Field(ge=0, description="plans in the space")
+    tried: int = Field(ge=0)
+    ruled_out: int = Field(default=0, ge=0, description="never launched: a plan that needs less memory had failed")
+    remaining: int = Field(default=0, ge=0, description="neither tried nor ruled out")
+    remaining_s: float | None = Field(default=None, description="estimated time to try the rest")
+    likely_gain: float | None = Field(
+        default=None, description="improvement that trying the rest is expected to bring, as a share: 0.02 is 2%"
+    )
+    likely_gain_high: float | None = Field(default=None, description="95th percentile of the same")
+
+
+class Tuning(BaseModel):
+    """What a tuning found."""
+
+    model_config = _STRICT
+
+    schema_version: Literal[1] = 1
+    status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
+        description="done: all plans were tried; settled: the others promise nothing; otherwise what ended it"
+    )
+    started: str
+    ended: str
+    seconds: float = Field(description="all processes' time from start to end, of this and earlier sittings")
+    workload: Workload
+    device: DeviceFacts
+    fingerprint: Fingerprint
+    environment: Environment
+    config: dict[str, Any] = Field(description="the keys of the command")
+    objectives: tuple[Objective, ...]
+    constraints: dict[str, float] = Field(default_factory=dict)
+    space: dict[str, tuple[str | int | None, ...]] = Field(description="values of each plan key")
+    searched: Searched
+    default: Plan = Field(description="what would run without tuning; speed-ups are over it")
+    baseline: Plan = Field(description="fp32 eager at the default batch")
+    trials: tuple[Trial, ...]
+    sentinels: tuple[Sentinel, ...] = ()
+    finalists: tuple[Finalist, ...] = Field(default=(), description="best first")
+    pareto: tuple[int, ...] = Field(default=(), description="numbers of trials that no other beats in all objectives")
+    winner: Plan | None = Field(default=None, description="the best plan that was measured; None: nothing worked")
+    winner_trial: int | None = None
+    over_default: Estimate | None = Field(default=None, description="speed-up of the winner over the default plan")
+    over_baseline: Estimate | None = Field(default=None, description="speed-up of the winner over fp32 eager")
+    failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="numbers of trials, by cause")
+    recipe: str = Field(default="", description="lines of the native framework that apply the winner outside hal")
+    notes: tuple[str, ...] = ()
+
+    def trial(self, number: int) -> Trial:
+        """The trial of a number.
+
+        Raises:
+            KeyError: there is none.
+        """
+        for each in self.trials:
+            if each.number == number:
+                return each
+        raise KeyError(number)
+
+    def ranked(self) -> tuple[Trial, ...]:
+        """Trials that may win, the best by the first objective first; finalists as their last measurement says."""
+        name = self.objectives[0]
+        sign = -1 if OBJECTIVES[name][1] == "maximize" else 1
+        final = {f.trial: f.values[name] for f in self.finalists if name in f.values}
+        able = [t for t in self.trials if t.feasible and not t.cut_short and name in t.values]
+        return tuple(sorted(able, key=lambda t: (t.number not in final, sign * final.get(t.number, t.values[name]))))
+
+    def write(self, folder: Path) -> Path:
+        """Write ``tuning.json`` whole into a folder."""
+        path = folder / "tuning.json"
+        write_whole(path, (self.model_dump_json(indent=1) + "\n").encode())
+        return path

@@ -1,0 +1,194 @@
+"""Which plan to try next: those that promise most for their time, never one that cannot work or was tried.
+
+The first is the default plan, then fp32 eager and what was stored for something similar. From then on, each proposal
+is the plan with the highest expected improvement for its expected time, by the models of :mod:`hal.tuner.surrogate`;
+where all plans fit into the time that is left, they are all tried, those of one compile signature together.
+docs/decisions/0003 compares this with a sampler of Optuna's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hal.plan import Plan
+from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
+from hal.tuner.space import Space, costlier, key_of, signature_of
+from hal.tuner.surrogate import Floats, Process, expected_improvement
+
+__all__ = ["Proposal", "Search", "merit"]
+
+_FEWEST_FOR_GRID = 3
+"""Trials after which the time of the others is estimated."""
+
+_FEWEST_TO_SETTLE = 18
+_SETTLED_GAIN = 0.005
+"""The search ends when all that was not tried is expected to bring less than this."""
+
+_DRAWS = 400
+_EXPLORED_AT_RANDOM = 0.05
+"""Share of proposals that are drawn at random: no model is right everywhere."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A plan to try, and why."""
+
+    plan: Plan
+    origin: str
+
+
+def merit(trial: Trial, objective: Objective) -> float | None:
+    """The logarithm of an objective, larger for better; None where the trial has none."""
+    value = trial.values.get(objective)
+    if value is None or value <= 0:
+        return None
+    return math.log(value) * (1 if OBJECTIVES[objective][1] == "maximize" else -1)
+
+
+class Search:
+    """Proposes plans from the trials so far.
+
+    Args:
+        space: all plans.
+        objectives: one, or several for a Pareto front.
+        first: plans to try before all others, after the default.
+        seed: of everything random.
+    """
+
+    def __init__(self, space: Space, objectives: Sequence[Objective], first: Sequence[Proposal], seed: int) -> None:
+        self._space, self._objectives = space, tuple(objectives)
+        self._first = [Proposal(space.default, "default"), Proposal(space.baseline, "baseline"), *first]
+        self._rng = np.random.default_rng(seed)
+        self._seed = seed
+        self.method = "search"
+
+    def ruled_out(self, trials: Sequence[Trial]) -> set[str]:
+        """Keys of untried plans that need as much memory as one that ran out of it."""
+        failed = [t.plan for t in trials if t.outcome is Outcome.OOM]
+        tried = {key_of(t.plan) for t in trials}
+        return {
+            key
+            for key, plan in self._space.plans.items()
+            if key not in tried and any(costlier(plan, each) for each in failed)
+        }
+
+    def remaining(self, trials: Sequence[Trial], taken: set[str]) -> dict[str, Plan]:
+        """Plans that may still be tried.
+
+        Args:
+            trials: that have ended.
+            taken: keys of plans that someone is trying.
+        """
+        gone = {key_of(t.plan) for t in trials} | taken | self.ruled_out(trials)
+        return {key: plan for key, plan in self._space.plans.items() if key not in gone}
+
+    def next(self, trials: Sequence[Trial], taken: set[str], left_s: float, most: int | None) -> Proposal | None:
+        """The plan to try now; None: nothing is left, or nothing is worth it.
+
+        Args:
+            trials: that have ended, in any order.
+            taken: keys of plans that someone is trying.
+            left_s: time left for trials.
+            most: trials that may still begin; None: any number.
+        """
+        tried = {key_of(t.plan) for t in trials} | taken
+        for proposal in self._first:
+            if key_of(proposal.plan) not in tried:
+                return proposal
+        rest = self.remaining(trials, taken)
+        if not rest:
+            return None
+        plans = list(rest.values())
+        costs = self.costs(trials, plans)
+        if most is None or most >= len(plans):
+            enough = len(trials) >= _FEWEST_FOR_GRID and float(costs.sum()) <= left_s
+            if enough or (self.method == "grid" and float(costs.sum()) <= 1.5 * left_s):
+                self.method = "grid"
+                return Proposal(self._in_groups(trials, plans), "grid")
+        self.method = "search"
+        affordable = [i for i, cost in enumerate(costs) if cost <= left_s]
+        if not affordable:
+            return None
+        plans, costs = [plans[i] for i in affordable], costs[affordable]
+        known = self._scored(trials)
+        able = sum(score is not None for _, score in known)
+        if able == 0:
+            return Proposal(plans[int(self._rng.integers(len(plans)))], "search")
+        if self._rng.random() < _EXPLORED_AT_RANDOM:
+            weights = 1 / costs
+            return Proposal(plans[int(self._rng.choice(len(plans), p=weights / weights.sum()))], "search")
+        model, best = self._model(known)
+        mean, deviation = model.predict([self._space.parameters(p) for p in plans])
+        gain = expected_improvement(mean, deviation, best)
+        if self.settled(trials, plans):
+            return None
+        return Proposal(plans[int(np.argmax(gain / costs))], "search")
+
+    def settled(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> bool:
+        """Whether some untried plans promise too little to go on."""
+        able = sum(score is not None for _, score in self._scored(trials))
+        return able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN
+
+    def costs(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> Floats:
+        """Expected seconds of some plans."""
+        timed = [(t.plan, math.log(max(t.phases.wall_s, 1e-3))) for t in trials if t.phases.wall_s > 0]
+        if not timed:
+            return np.ones(len(plans))
+        points = [self._space.parameters(plan) for plan, _ in timed]
+        model = Process(points, [value for _, value in timed], noise=0.2, seed=self._seed)
+        mean, deviation = model.predict([self._space.parameters(plan) for plan in plans])
+        found: Floats = np.exp(mean + 0.25 * deviation**2)
+        return found
+
+    def gain(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> tuple[float, float]:
+        """What trying some plans is expected to bring over the best so far, as a share: mean and 95th percentile."""
+        known = self._scored(trials)
+        if not plans or all(score is None for _, score in known):
+            return 0.0, 0.0
+        model, best = self._model(known)
+        drawn = model.draw([self._space.parameters(p) for p in plans], _DRAWS, self._seed)
+        gains = np.expm1(np.clip(drawn.max(axis=1) - best, 0.0, 5.0))
+        return float(gains.mean()), float(np.quantile(gains, 0.95))
+
+    def _scored(self, trials: Sequence[Trial]) -> list[tuple[Plan, float | None]]:
+        """Each trial's merit by one objective, or by a random weighting of several; None where it cannot win.
+
+        Knowles, ParEGO, IEEE Transactions on Evolutionary Computation 10 (2006).
+        """
+        able = [t for t in trials if t.feasible and all(merit(t, name) is not None for name in self._objectives)]
+        table = np.array([[merit(t, name) or 0.0 for name in self._objectives] for t in able])
+        scores: dict[int, float] = {}
+        if able and len(self._objectives) == 1:
+            scores = {t.number: float(row[0]) for t, row in zip(able, table, strict=True)}
+        elif able:
+            low, high = table.min(axis=0), table.max(axis=0)
+            unit = (table - low) / np.where(high > low, high - low, 1.0)
+            weights = self._rng.dirichlet(np.ones(len(self._objectives)))
+            mixed = (weights * unit).min(axis=1) + 0.05 * (weights * unit).sum(axis=1)
+            scores = {t.number: float(score) for t, score in zip(able, mixed, strict=True)}
+        return [(t.plan, scores.get(t.number)) for t in trials]
+
+    def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[Process, float]:
+        """A model of the merit, with what failed taken for worse than all that worked."""
+        good = [score for _, score in known if score is not None]
+        worst = min(good) - 0.5 * max(max(good) - min(good), 0.2)
+        points = [self._space.parameters(plan) for plan, _ in known]
+        # Far below the best, differences do not matter, and would make the model too wide near it.
+        floor = max(good) - 1.5
+        values = [max(worst if score is None else score, floor) for _, score in known]
+        model = Process(points, values, noise=0.015, seed=self._seed)
+        mean, _ = model.predict([points[i] for i, (_, score) in enumerate(known) if score is not None])
+        return model, float(mean.max())
+
+    def _in_groups(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> Plan:
+        """The next of all plans: one of the signature that was run last, else of a random one."""
+        if trials:
+            last = signature_of(trials[-1].plan)
+            same = [plan for plan in plans if signature_of(plan) == last]
+            if same:
+                return same[0]
+        return plans[int(self._rng.integers(len(plans)))]

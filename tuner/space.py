@@ -1,0 +1,174 @@
+"""The plans that can be tried: what the device offers, what the workload allows, what the user fixed or listed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from hal.config import PlanKeys
+from hal.errors import ConfigError, RequestError
+from hal.hardware import Device
+from hal.plan import Plan
+from hal.tuner.config import SpaceSection
+from hal.tuner.messages import Description
+
+__all__ = ["Space", "Value", "costlier", "key_of", "signature_of"]
+
+Value: TypeAlias = str | int | None
+
+_SMALLER, _LARGER = 4, 16
+"""Batches from a quarter of the default to sixteen times as much."""
+
+_LARGEST_INFERENCE_BATCH = 1024
+
+_WIDTH = {"fp32": 4, "tf32": 4, "bf16": 2, "fp16": 2}
+
+
+class Space:
+    """All plans that may be tried, each once, in the canonical form that :meth:`Plan.resolve` gives.
+
+    Attributes:
+        dimensions: values of each plan key, the default's first.
+        plans: every possible combination by its key.
+        default: what runs without tuning.
+        baseline: fp32 eager; it need not be in the space.
+    """
+
+    def __init__(
+        self, described: Description, fixed: PlanKeys, listed: SpaceSection, objectives: Iterable[str]
+    ) -> None:
+        self._device = described.ability.device()
+        self.default = described.default
+        self.baseline = _eager(self.default, self._device)
+        self.dimensions = self._dimensions(described, fixed, listed, set(objectives))
+        self.plans: dict[str, Plan] = {}
+        limit = described.samples if described.workload.mode == "train" else None
+        for values in itertools.product(*self.dimensions.values()):
+            keys = dict(zip(self.dimensions, values, strict=True))
+            try:
+                plan = Plan.model_validate({**self.default.model_dump(), **keys}).resolve(self._device)
+            except RequestError:
+                continue  # what the device cannot do is no part of the space
+            if limit is None or plan.batch <= limit:
+                self.plans.setdefault(key_of(plan), plan)
+        if not self.plans:
+            raise ConfigError(
+                f"no plan is possible on {self._device} with these keys", fix="fix or list fewer keys of the plan"
+            )
+        if key_of(self.default) not in self.plans and not _excludes(listed, self.default):
+            self.plans[key_of(self.default)] = self.default
+
+    def _dimensions(
+        self, described: Description, fixed: PlanKeys, listed: SpaceSection, objectives: set[str]
+    ) -> dict[str, tuple[Value, ...]]:
+        own = self._derived(described, objectives)
+        found: dict[str, tuple[Value, ...]] = {}
+        for name in Plan.model_fields:
+            chosen = getattr(listed, name)
+            if getattr(fixed, name) is not None:
+                if chosen is not None:
+                    raise ConfigError(f"{name}= fixes what space.{name}= lists", fix="leave one of them out")
+                chosen = (getattr(self.default, name),)
+            if chosen is None:
+                chosen = own[name]
+            first: Value = getattr(self.default, name)
+            ordered = [first] if first in chosen else []
+            found[name] = tuple(dict.fromkeys([*ordered, *chosen]))
+        return found
+
+    def _derived(self, described: Description, objectives: set[str]) -> dict[str, tuple[Value, ...]]:
+        """Values of each key where the user says nothing."""
+        can = self._device.capabilities
+        units = self._device.compute_units or 1
+        spare = "memory" in objectives
+        return {
+            "batch": self._batches(described, objectives),
+            "precision": tuple(
+                name for name in can.supported_precisions() if name == "fp32" or can.precisions[name].accelerated
+            ),
+            "layout": can.layouts if described.images else can.layouts[:1],
+            "compile": can.compile,
+            "conv": can.algorithms.get("conv", ("auto",)) if described.images else (self.default.conv,),
+            "pool": can.algorithms.get("pool", ("auto",)) if described.images else (self.default.pool,),
+            # The framework's own choice is one thread for each core.
+            "threads": (None, *sorted({1, units // 2} - {0, units})) if can.threads else (None,),
+            "parallel": ("none", *(f"{kind}={n}" for kind in can.parallel for n in _counts(described.devices))),
+            # Splitting a batch saves memory and costs time.
+            "accumulate": (1, 2, 4) if spare and described.workload.mode == "train" else (1,),
+        }
+
+    def _batches(self, described: Description, objectives: set[str]) -> tuple[int, ...]:
+        default = self.default.batch
+        if described.workload.mode == "infer":
+            if objectives == {"latency"}:
+                return (default,)
+            powers = [2**i for i in range(_LARGEST_INFERENCE_BATCH.bit_length())]
+            return tuple(n for n in powers if n <= max(default, _LARGEST_INFERENCE_BATCH))
+        found, n = [default], default
+        while n % 2 == 0 and n // 2 * _SMALLER >= default:
+            n //= 2
+            found.append(n)
+        n = default
+        while n * 2 <= min(described.samples, default * _LARGER):
+            n *= 2
+            found.append(n)
+        return tuple(found)
+
+    def __len__(self) -> int:
+        return len(self.plans)
+
+    def parameters(self, plan: Plan) -> dict[str, Value]:
+        """The keys of a plan that vary within the space."""
+        return {name: getattr(plan, name) for name, values in self.dimensions.items() if len(values) > 1}
+
+
+def _counts(devices: int) -> tuple[int, ...]:
+    return tuple(n for n in (2**i for i in range(1, 12)) if n <= devices)
+
+
+def _eager(plan: Plan, device: Device) -> Plan:
+    """Fp32 without compilation, otherwise the same."""
+    eager = "eager" if "eager" in device.capabilities.compile else device.capabilities.compile[0]
+    return plan.model_copy(update={"precision": "fp32", "compile": eager}).resolve(device)
+
+
+def _excludes(listed: SpaceSection, plan: Plan) -> bool:
+    """Whether the user listed values that this plan does not have."""
+    chosen: Mapping[str, Any] = listed.model_dump(exclude_none=True)
+    return any(getattr(plan, name) not in values for name, values in chosen.items())
+
+
+def key_of(plan: Plan) -> str:
+    """The canonical name of a resolved plan: equal for equal plans, and for no others."""
+    return " ".join(f"{name}={value}" for name, value in plan.model_dump().items())
+
+
+def signature_of(plan: Plan) -> str:
+    """What a compiled program depends on: plans of one signature run the same code."""
+    return " ".join(f"{name}={value}" for name, value in plan.model_dump().items() if name != "threads")
+
+
+def costlier(plan: Plan, failed: Plan) -> bool:
+    """Whether a plan surely needs as much memory as one that ran out of it.
+
+    The same settings, or settings that need as much: a batch as large in as many parts or fewer, numbers as wide, as
+    many devices or fewer.
+    """
+    same = all(
+        getattr(plan, name) == getattr(failed, name) for name in ("layout", "compile", "conv", "pool", "threads")
+    )
+    spread, failed_spread = _devices(plan), _devices(failed)
+    return (
+        same
+        and plan.batch / plan.accumulate / spread >= failed.batch / failed.accumulate / failed_spread
+        and plan.batch >= failed.batch
+        and _WIDTH[plan.precision] >= _WIDTH[failed.precision]
+    )
+
+
+def _devices(plan: Plan) -> int:
+    count = 1
+    for n in plan.spread().values():
+        count *= n
+    return count

@@ -1,0 +1,275 @@
+"""The trials of a study in Optuna's storage: the one place that says which plans were tried and who tries which.
+
+Several processes may share a storage. A plan is claimed by creating a running trial that carries its key: storages
+create a trial whole and number it, so of two claims to one plan both processes see both, and the lower number holds.
+The result is written into the trial before its state is changed, so a process that is killed in between loses
+nothing: whoever opens the study next finishes what it finds written, and gives up claims whose owner is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import socket
+import time
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from pydantic import ValidationError
+
+from hal.errors import ConfigError
+from hal.plan import Plan
+from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
+from hal.tuner.space import Value, key_of
+
+if TYPE_CHECKING:
+    import optuna
+
+__all__ = ["Claim", "Ledger", "owner"]
+
+_KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
+_PLAN, _FINALS = "plan", "finals"
+_TRIES = 5
+
+
+def owner() -> str:
+    """This process, so that another on the same host can see whether it is still there."""
+    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+def _gone(name: str) -> bool | None:
+    """Whether an owner has ended; None: it is on another host."""
+    host, _, rest = name.partition("/")
+    pid, _, created = rest.partition("/")
+    if host != socket.gethostname():
+        return None
+    try:
+        return abs(psutil.Process(int(pid)).create_time() - float(created)) > 0.05
+    except (psutil.Error, ValueError):
+        return True
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The right to try a plan; ``number`` is that of the trial."""
+
+    number: int
+    trial_id: int
+
+
+class Ledger:
+    """A study.
+
+    Args:
+        storage: URL of an Optuna storage, or ``journal:FILE``.
+        name: of the study; processes that give the same name and storage work on one.
+        objectives: what is optimised.
+        dimensions: values of each plan key.
+
+    Raises:
+        ConfigError: the storage cannot be opened, or holds another study under this name.
+    """
+
+    def __init__(
+        self,
+        storage: str,
+        name: str,
+        objectives: Sequence[Objective],
+        dimensions: Mapping[str, Sequence[Value]],
+    ) -> None:
+        import optuna
+
+        self._optuna: Any = optuna
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self._objectives = tuple(objectives)
+        self._dimensions = {name: tuple(values) for name, values in dimensions.items() if len(values) > 1}
+        try:
+            self._study: optuna.Study = self._opened(storage, name)
+        except ImportError as error:
+            raise ConfigError(
+                f"storage={storage} needs a package: {error}", fix="install the database's driver"
+            ) from error
+        except Exception as error:
+            said = next(iter(str(error).strip().splitlines()), "")[:300]
+            raise ConfigError(
+                f"storage={storage} cannot be used: {type(error).__name__}: {said}",
+                fix="give the URL of an Optuna storage, for example sqlite:///FILE or journal:FILE",
+            ) from error
+        self.owner = owner()
+
+    def _opened(self, storage: str, name: str) -> Any:
+        """The study, made unless it is there; two processes may make it, or the tables, at the same moment."""
+        optuna = self._optuna
+        directions = [OBJECTIVES[each][1] for each in self._objectives]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for attempt in range(_TRIES):
+                try:
+                    held = self._storage(storage)
+                    study = optuna.create_study(
+                        storage=held, study_name=name, directions=directions, load_if_exists=True
+                    )
+                    break
+                except ImportError:
+                    raise
+                except Exception:
+                    if attempt == _TRIES - 1:
+                        raise
+                    time.sleep(0.3 * (attempt + random.random()))
+            with contextlib.suppress(Exception):  # names for a dashboard
+                study.set_metric_names(list(self._objectives))
+        return study
+
+    def _storage(self, storage: str) -> Any:
+        storages = self._optuna.storages
+        if storage.startswith("journal:"):
+            from optuna.storages.journal import JournalFileBackend
+
+            file = Path(storage.partition(":")[2]).expanduser()
+            file.parent.mkdir(parents=True, exist_ok=True)
+            return storages.JournalStorage(JournalFileBackend(str(file)))
+        # Two processes that write to SQLite at once wait for each other.
+        waits = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+        return storages.RDBStorage(storage, engine_kwargs=waits)
+
+    # Reading
+
+    def trials(self) -> list[Trial]:
+        """All plans that were tried to an end, by number."""
+        found = []
+        for each in self._all():
+            written = each.user_attrs.get(_RESULT)
+            if each.state.is_finished() and written is not None:
+                with contextlib.suppress(ValidationError):
+                    found.append(Trial.model_validate_json(written))
+        return sorted(found, key=lambda t: t.number)
+
+    def taken(self) -> set[str]:
+        """Keys of plans that someone is trying."""
+        return {each.user_attrs[_KEY] for each in self._running()}
+
+    def others(self) -> int:
+        """How many trials other processes are at."""
+        return sum(each.user_attrs.get(_OWNER) != self.owner for each in self._running())
+
+    def note(self, name: str) -> Any:
+        """What was noted under a name; None: nothing."""
+        return self._study.user_attrs.get(f"hal:{name}")
+
+    def write_note(self, name: str, value: Any) -> None:
+        """Note something that is no trial."""
+        self._study.set_user_attr(f"hal:{name}", value)
+
+    def _all(self) -> list[optuna.trial.FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _running(self) -> Iterator[optuna.trial.FrozenTrial]:
+        for each in self._all():
+            if not each.state.is_finished() and _KEY in each.user_attrs:
+                yield each
+
+    # Claims
+
+    def claim(self, plan: Plan, expires_s: float, most: int | None = None) -> Claim | None:
+        """Claim a plan; None: another process was first, or as many trials as allowed have begun.
+
+        Args:
+            plan: what is to be tried.
+            expires_s: after so many seconds nobody can still be at it.
+            most: trials that the study may have; None: any number.
+        """
+        params = {name: getattr(plan, name) for name in self._dimensions}
+        return self._claimed(key_of(plan), _PLAN, params, expires_s, most)
+
+    def claim_finals(self, tag: str, expires_s: float) -> Claim | None:
+        """Claim the last measurements; None: another process is at them or has done them.
+
+        Args:
+            tag: tells those after more trials apart.
+            expires_s: after so many seconds nobody can still be at them.
+        """
+        return self._claimed(f"{_FINALS}:{tag}", _FINALS, {}, expires_s, None)
+
+    def _claimed(
+        self, key: str, kind: str, params: Mapping[str, Value], expires_s: float, most: int | None
+    ) -> Claim | None:
+        optuna = self._optuna
+        known = {name: value for name, value in params.items() if value in self._dimensions[name]}
+        template = optuna.trial.create_trial(
+            state=optuna.trial.TrialState.RUNNING,
+            params=known,
+            distributions={
+                name: optuna.distributions.CategoricalDistribution(self._dimensions[name]) for name in known
+            },
+            user_attrs={_KEY: key, _OWNER: self.owner, _KIND: kind, _EXPIRES: time.time() + expires_s},
+        )
+        # create_new_trial, since Study.add_trial does not say which number the trial got.
+        storage, study_id = self._study._storage, self._study._study_id
+        trial_id = storage.create_new_trial(study_id, template_trial=template)
+        mine = storage.get_trial(trial_id)
+        held = [each for each in self._all() if each.number < mine.number and self._counts(each, kind)]
+        if any(each.user_attrs.get(_KEY) == key for each in held) or (most is not None and len(held) >= most):
+            self.give_up(Claim(mine.number, trial_id))
+            return None
+        return Claim(mine.number, trial_id)
+
+    def _counts(self, trial: optuna.trial.FrozenTrial, kind: str) -> bool:
+        """Whether a trial is at work or has a result; not so claims that were given up."""
+        if trial.user_attrs.get(_KIND) != kind:
+            return False
+        return not trial.state.is_finished() or _RESULT in trial.user_attrs
+
+    def give_up(self, claim: Claim) -> None:
+        """Take a claim back."""
+        self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
+
+    # Results
+
+    def finish(self, claim: Claim, trial: Trial) -> bool:
+        """Write a trial's result; false: another process has given up the claim, and the plan is tried again."""
+        try:
+            self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, trial.model_dump_json())
+        except self._optuna.exceptions.UpdateFinishedTrialError:
+            return False
+        self._tell(claim.trial_id, trial)
+        return True
+
+    def finish_finals(self, claim: Claim, tag: str, held: Mapping[str, Any]) -> None:
+        """Write what the last measurements found."""
+        self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
+        self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
+        self._end(claim.trial_id, self._optuna.trial.TrialState.PRUNED, None)
+
+    def _tell(self, trial_id: int, trial: Trial) -> None:
+        states = self._optuna.trial.TrialState
+        values = [trial.values.get(name) for name in self._objectives]
+        whole = trial.outcome is Outcome.OK and all(value is not None for value in values)
+        self._end(trial_id, states.COMPLETE if whole else states.FAIL, values if whole else None)
+
+    def _end(self, trial_id: int, state: Any, values: Any) -> None:
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_state_values(trial_id, state=state, values=values)
+
+    # After a kill
+
+    def recover(self) -> int:
+        """Finish what is written, give up claims whose owner is gone; how many claims were given up."""
+        given_up = 0
+        for each in list(self._running()):
+            gone = _gone(str(each.user_attrs.get(_OWNER)))
+            late = time.time() > float(each.user_attrs.get(_EXPIRES, 0))
+            if gone is False or (gone is None and not late):
+                continue
+            written = each.user_attrs.get(_RESULT)
+            if written:
+                self._tell(each._trial_id, Trial.model_validate_json(written))
+            else:
+                self.give_up(Claim(each.number, each._trial_id))
+                given_up += 1
+        return given_up

@@ -1,0 +1,112 @@
+"""The result of a tuning from its trials, and what is remembered of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hal import __version__
+from hal.run.plans import StoredPlan, remember
+from hal.run.record import DeviceFacts, now
+from hal.tuner.config import TuneConfig
+from hal.tuner.judge import by_cause, pareto
+from hal.tuner.messages import Description
+from hal.tuner.result import OBJECTIVES, Finalist, Objective, Sentinel, Trial, Tuning
+from hal.tuner.space import Space
+
+__all__ = ["keep", "summed_up"]
+
+_WANDERED = 0.1
+
+
+def summed_up(
+    described: Description,
+    space: Space,
+    asked: TuneConfig,
+    trials: Sequence[Trial],
+    finalists: Sequence[Finalist],
+    winner: Trial | None,
+    **more: Any,
+) -> Tuning:
+    """Everything about a tuning in one model.
+
+    Args:
+        described: where and what.
+        space: all plans.
+        asked: the keys.
+        trials: all that have ended.
+        finalists: those that were measured again.
+        winner: the best; None: nothing worked.
+        **more: the remaining fields of :class:`Tuning`.
+    """
+    final = next((f for f in finalists if winner is not None and f.trial == winner.number), None)
+    name = asked.objective[0]
+    fields: dict[str, Any] = {
+        "ended": now(),
+        "workload": described.workload,
+        "device": DeviceFacts.of(described.ability.device()),
+        "fingerprint": described.fingerprint,
+        "environment": described.environment,
+        "objectives": asked.objective,
+        "constraints": asked.constraint.model_dump(exclude_none=True),
+        "space": space.dimensions,
+        "default": space.default,
+        "baseline": space.baseline,
+        "trials": tuple(trials),
+        "finalists": tuple(sorted(finalists, key=lambda f: _place(f, name))),
+        "pareto": pareto(trials, asked.objective) if len(asked.objective) > 1 else (),
+        "winner": winner.plan if winner else None,
+        "winner_trial": winner.number if winner else None,
+        "over_default": final.over_default if final else None,
+        "over_baseline": final.over_baseline if final else None,
+        "failures": by_cause(trials),
+        "notes": _notes(more.get("sentinels", ()), finalists, winner),
+    }
+    return Tuning.model_validate({**fields, **more})
+
+
+def keep(tuning: Tuning, folder: Path) -> None:
+    """Remember the winner of a tuning for one objective; a Pareto front has no plan that is the answer."""
+    if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
+        return
+    final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
+    measured = tuning.trial(tuning.winner_trial).measurement
+    throughput = final.throughput if final is not None else None
+    if throughput is None and measured is not None:
+        throughput = measured.throughput
+    if throughput is None:
+        return
+    remember(
+        StoredPlan(
+            fingerprint=tuning.fingerprint,
+            objective=tuning.objectives[0],
+            plan=tuning.winner,
+            throughput=throughput,
+            over_default=tuning.over_default,
+            when=tuning.ended,
+            hal_version=__version__,
+            folder=str(folder.resolve()),
+        )
+    )
+
+
+def _place(finalist: Finalist, name: Objective) -> tuple[bool, float]:
+    value = finalist.values.get(name)
+    if value is None:
+        return True, 0.0
+    return False, -value if OBJECTIVES[name][1] == "maximize" else value
+
+
+def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner: Trial | None) -> tuple[str, ...]:
+    found = []
+    drifts = [each.drift for each in sentinels]
+    if drifts and (max(drifts) - min(drifts) > _WANDERED or abs(drifts[-1] - 1) > _WANDERED):
+        found.append(
+            f"the machine's speed changed: the default plan ran at {min(drifts):.2f} to {max(drifts):.2f} times its "
+            "first speed"
+        )
+    found += [f"trial {f.trial} could not be measured again: {f.message}" for f in finalists if f.message]
+    if winner is not None and not any(f.trial == winner.number and not f.message for f in finalists):
+        found.append("the winner was measured once, not again in turn with the default plan")
+    return tuple(found)

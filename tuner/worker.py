@@ -1,0 +1,122 @@
+"""The process that trials run in: ``python -m hal.tuner.worker READ_FD WRITE_FD``.
+
+It does what it is told over its pipes, one request after the other, and ends when they close or its parent is gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from hal.tuner.protocol import Channel, ClosedError, ProtocolError
+
+__all__ = ["die_with_parent", "main"]
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_POLL_S = 1.0
+
+
+def main(arguments: list[str]) -> int:
+    """Serve requests until the pipes close.
+
+    Args:
+        arguments: the descriptors to read from and to write to, and a limit of the address space in bytes or 0.
+    """
+    read_fd, write_fd, memory_limit = map(int, arguments)
+    die_with_parent()
+    if memory_limit:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
+    # Children of this process (compilers) must not keep the tuner's pipes open.
+    os.set_inheritable(read_fd, False)
+    os.set_inheritable(write_fd, False)
+    channel = Channel(read_fd, write_fd)
+    server = _Server(channel)
+    while True:
+        try:
+            request = channel.receive()
+            server.answer(request)
+        except ClosedError:
+            return 0
+        except ProtocolError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+
+
+class _Server:
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._bench: Any = None
+        self._id = 0
+
+    def answer(self, request: dict[str, Any]) -> None:
+        """Do one thing and say how it went."""
+        self._id = request["id"]
+        try:
+            result = self._do(request)
+        except Exception as error:  # noqa: BLE001 - the tuner is told, whatever it was
+            from hal.errors import HalError
+            from hal.tuner.trial import outcome_of
+
+            outcome, message = outcome_of(error)
+            about: dict[str, Any] = {"outcome": outcome, "message": message}
+            if isinstance(error, HalError):
+                about |= {"type": type(error).__name__, "said": error.message, "fix": error.fix}
+            self._channel.send({"id": self._id, "error": about})
+            return
+        self._channel.send({"id": self._id, "result": result})
+
+    def _do(self, request: dict[str, Any]) -> Any:
+        do = request.get("do")
+        if do == "open":
+            return self._open(request)
+        if do == "trial":
+            from hal.tuner.messages import Order
+
+            return self._bench.run(Order.model_validate(request["order"])).model_dump(mode="json")
+        if do == "hold":
+            from hal.tuner.messages import Order
+
+            return self._bench.hold(Order.model_validate(request["order"]))
+        if do == "block":
+            return self._bench.block(int(request["steps"]))
+        if do == "recipe":
+            return self._bench.recipe(request["plan"])
+        raise ValueError(f"unknown request {do!r}")
+
+    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
+        from hal.config import TargetConfig, build
+        from hal.tuner.trial import Bench
+
+        self._phase("load")
+        self._bench = Bench(build(TargetConfig, request["config"]), request["mode"], self._phase)
+        described: dict[str, Any] = self._bench.describe().model_dump(mode="json")
+        return described
+
+    def _phase(self, name: str) -> None:
+        self._channel.send({"id": self._id, "phase": name})
+
+
+def die_with_parent() -> None:
+    """A trial must not go on when the tuner is killed: its plan will be tried again, on a quiet machine."""
+    parent = os.getppid()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_POLL_S)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="hal-parent", daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
