@@ -3,7 +3,7 @@
 The first is the default plan, then fp32 eager and what was stored for something similar. From then on, each proposal
 is the plan with the highest expected improvement for its expected time, by the models of :mod:`hal.tuner.surrogate`;
 where all plans fit into the time that is left, they are all tried, those of one compile signature together.
-docs/decisions/0003 compares this with a sampler of Optuna's.
+docs/decisions/0004 compares this with a sampler of Optuna's.
 """
 
 from __future__ import annotations
