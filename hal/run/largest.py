@@ -18,6 +18,8 @@ _DOUBT = 0.6
 """How far below its prediction the limit is taken to lie where the interval is halved."""
 _OVERSHOOT = 16
 """How far above the predicted limit the first refusal is looked for: that of a small batch is too low."""
+_RESERVE = 5
+"""Time that is kept for a build near the answer, in builds of the longest so far: larger programs take longer."""
 _MARGIN = 2
 """How far above its prediction the limit may lie: compilers squeeze what nearly fits."""
 
@@ -111,8 +113,17 @@ def largest_batch(
         if search.low >= top:
             return search.answer(f"a batch of {search.low * unit} is as far as the search goes")
         search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity_bytes) or 0)))
-    while search.high - search.low > _grain(search.low) and clock() - began + search.longest_s < budget_s:
-        search.probe(_next(search, search.predicted(capacity_bytes)))
+    secured = False
+    while search.high - search.low > _grain(search.low):
+        left_s, predicted = budget_s - (clock() - began), search.predicted(capacity_bytes)
+        if left_s <= search.longest_s:
+            break
+        safe = int(_DOUBT * (predicted or 0))
+        if not secured and left_s < _RESERVE * search.longest_s and search.low < safe < search.high:
+            secured = True  # a large batch that surely fits, before the time is spent on those that may not
+            search.probe(safe)
+        else:
+            search.probe(_next(search, predicted))
     return search.answer()
 
 
@@ -183,9 +194,9 @@ def _next(search: _Search, predicted: int | None) -> int:
         wanted = math.isqrt(max(1, low, int(_DOUBT * (predicted or 0))) * high)
     elif cheap:
         wanted = high - 1 if high < 1.1 * _MARGIN * predicted else _MARGIN * predicted
-        if high > 1.5 * predicted:
+        if high > 1.1 * predicted:
             # What is squeezed in needs a third more than there is at most, as far as was seen: no need to go slowly.
-            wanted = min(wanted, high - 2 * step)
+            wanted = min(wanted, high - (4 if high > 1.5 * predicted else 2) * step)
         step = _grain(wanted)
     else:
         # A prediction next to one end is tested by the step itself.
