@@ -16,7 +16,7 @@ cumulative_sum diff divide dropout elu embedding empty_like equal exp expand_dim
 floor_divide fold_in full_like gelu greater greater_equal gru hypot imag isfinite isinf isnan layer_norm
 leaky_relu less less_equal linear log log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or
 logical_xor lstm matmul matrix_transpose max max_pool2d maximum mean min minimum moveaxis multiply namespace
-negative nextafter nonzero normal not_equal ones_like permute_dims positive pow prod real reciprocal relu
+negative nextafter nonzero normal not_equal ones_like permute_dims positions positive pow prod real reciprocal relu
 remainder repeat reshape rnn roll round scan searchsorted sigmoid sigmoid_cross_entropy sign signbit silu sin
 sinh softmax softplus sort split_key sqrt square squared_error squeeze stack std stop_gradient subtract sum take
 take_along_axis tan tanh tensordot tile tril triu trunc uniform unique_all unique_counts unique_inverse
