@@ -63,11 +63,11 @@ def parameters(folder):
 def on_cpu(tmp_path_factory):
     made = {}
 
-    def get(name):
-        if name not in made:
+    def get(name, precision="fp32"):
+        if (name, precision) not in made:
             folder = tmp_path_factory.mktemp("cpu") / name
-            made[name] = (hal.train(**keys(name), out=str(folder)), parameters(folder))
-        return made[name]
+            made[name, precision] = (hal.train(**keys(name, precision=precision), out=str(folder)), parameters(folder))
+        return made[name, precision]
 
     return get
 
@@ -83,7 +83,8 @@ def supported(device, key, value):
 @pytest.mark.parametrize("name", MODELS)
 def test_it_trains_as_the_processor_does(device, name, precision, on_cpu, tmp_path):
     supported(device, "precision", precision)
-    wanted, reference = on_cpu(name)
+    # In fp16 a step that overflows is left out, on the processor as well.
+    wanted, reference = on_cpu(name, "fp16" if precision == "fp16" else "fp32")
     record = hal.train(**keys(name, device, precision=precision), out=str(tmp_path / "run"))
     assert record.device.backend == device.backend
     tolerance = TOLERANCES[precision]
