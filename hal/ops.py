@@ -21,7 +21,7 @@ from hal.tensor.dispatch import namespace as namespace  # noqa: PLC0414 - export
 _NETWORK = (
     "attention avg_pool2d batch_norm cast conv2d conv2d_transpose cross_entropy dropout elu embedding fold_in gelu gru "
     "layer_norm leaky_relu linear log_softmax lstm max_pool2d relu rnn sigmoid sigmoid_cross_entropy silu softmax "
-    "softplus split_key squared_error stop_gradient"
+    "softplus split_key squared_error stop_gradient translate2d"
 ).split()
 _LIKE = ("filled", "normal", "positions", "uniform", "zeros_as")
 _STANDARD = (

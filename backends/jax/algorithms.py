@@ -21,7 +21,7 @@ from jax import lax
 from hal.plan import Plan
 from hal.tensor.shapes import Pads
 
-__all__ = ["Algorithms", "avg_pool", "chosen", "convolve", "max_pool", "under"]
+__all__ = ["Algorithms", "avg_pool", "chosen", "convolve", "max_pool", "translated_by_products", "under"]
 
 Pair = tuple[int, int]
 Array = jax.Array
@@ -148,3 +148,14 @@ def _slices(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Sequence[A
             bottom, right = top + (height - 1) * strides[0] + 1, left + (width - 1) * strides[1] + 1
             found.append(x[:, top : bottom : strides[0], left : right : strides[1], :])
     return found
+
+
+def translated_by_products(x: Array, rows: Array, columns: Array) -> Array:
+    """Images moved by products with matrices of one 1 a row, which is exact; see :meth:`hal.tensor.Ops.translate2d`."""
+    down, right = (
+        (jnp.arange(size)[:, None] - moves[:, None, None] == jnp.arange(size)).astype(x.dtype)
+        for size, moves in ((x.shape[1], rows), (x.shape[2], columns))
+    )
+    exact: Any = lax.Precision.HIGHEST
+    moved = jnp.einsum("nir,nrwc->niwc", down, x, precision=exact)
+    return jnp.einsum("njw,niwc->nijc", right, moved, precision=exact)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from hal.backends.jax.algorithms import avg_pool, convolve, max_pool
+from hal.backends.jax.algorithms import avg_pool, convolve, max_pool, translated_by_products
 from hal.tensor import Ops, register
 from hal.tensor.ops import Pair
 from hal.tensor.shapes import Pads
@@ -128,6 +128,13 @@ class JaxOps(Ops):
 
     def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
         return avg_pool(x, window, strides, pads)
+
+    def _translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
+        def gathered(x: Array, rows: Array, columns: Array) -> Array:
+            return super(JaxOps, self)._translate2d(x, rows, columns)
+
+        # A TPU has no fast gather of single pixels, and its compiler works on one for most of a minute.
+        return lax.platform_dependent(x, rows, columns, tpu=translated_by_products, default=gathered)
 
 
 def _biased(y: Array, bias: Array | None) -> Array:

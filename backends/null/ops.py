@@ -180,6 +180,12 @@ class NullOps(Ops):
         flops = math.prod(shape) * math.prod(window)
         return operate(name, (x,), shape, x.dtype, flops=flops, saves="both" if name == "max_pool2d" else "nothing")
 
+    def _translate2d(self, x: NullArray, rows: NullArray, columns: NullArray) -> NullArray:
+        """No operations; going back, one addition for each element."""
+        return operate(
+            "translate2d", (x, rows, columns), x.shape, x.dtype, saves=(rows, columns), backward_flops=x.size
+        )
+
     def _batch_norm(
         self,
         x: NullArray,

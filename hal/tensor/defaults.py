@@ -29,6 +29,7 @@ __all__ = [
     "normal",
     "rnn",
     "scan",
+    "translate2d",
     "uniform",
 ]
 
@@ -146,6 +147,26 @@ def avg_pool2d(ops: Ops, x: Array, window: Pair, strides: Pair, pads: Pads) -> A
     ones = pad_image(ops, ops.filled((1, x.shape[1], x.shape[2], 1), 1.0, like=x), pads)
     count = xp.sum(xp.stack(windows(ops, ones, window, strides, (1, 1)), axis=0), axis=0)
     return total / count
+
+
+def translate2d(ops: Ops, x: Array, rows: Array, columns: Array) -> Array:
+    """One gather of whole pixels: on a CPU several times faster than one along each axis."""
+    xp = ops.standard
+    batch, height, width, channels = x.shape
+    row, row_inside = _origin(ops, x, rows, height)
+    column, column_inside = _origin(ops, x, columns, width)
+    first = xp.reshape(ops.positions(batch, like=x) * (height * width), (batch, 1, 1))
+    pixel = first + xp.expand_dims(row, axis=2) * width + xp.expand_dims(column, axis=1)
+    moved = xp.reshape(xp.take(xp.reshape(x, (-1, channels)), xp.reshape(pixel, (-1,)), axis=0), tuple(x.shape))
+    inside = xp.logical_and(xp.expand_dims(row_inside, axis=2), xp.expand_dims(column_inside, axis=1))
+    return xp.where(xp.expand_dims(inside, axis=3), moved, ops.zeros_as(x.shape, like=x))
+
+
+def _origin(ops: Ops, x: Array, moves: Array, size: int) -> tuple[Array, Array]:
+    """Where each pixel along an axis comes from, integers (batch, size), and whether that is inside the image."""
+    origin = ops.positions(size, like=x) - ops.standard.expand_dims(moves, axis=1)
+    kept = ops.standard.clip(origin, 0, size - 1)
+    return kept, origin == kept
 
 
 def batch_norm(

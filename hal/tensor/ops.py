@@ -299,6 +299,29 @@ class Ops(abc.ABC):
     def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
         return defaults.avg_pool2d(self, x, window, strides, pads)
 
+    def translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
+        """Move each image by whole pixels; what comes in is zero.
+
+        Args:
+            x: (batch, height, width, channels), finite.
+            rows: by how many pixels each image moves down, integers (batch,); negative: up.
+            columns: by how many it moves to the right, integers (batch,).
+
+        Returns:
+            Images like x: ``y[n, i, j, c] = x[n, i - rows[n], j - columns[n], c]``.
+        """
+        if len(x.shape) != 4:
+            raise ShapeError(f"x has shape {tuple(x.shape)}; should be (batch, height, width, channels)")
+        for name, moves in (("rows", rows), ("columns", columns)):
+            if tuple(moves.shape) != (x.shape[0],):
+                raise ShapeError(
+                    f"{name} has shape {tuple(moves.shape)}; should be one number an image: ({x.shape[0]},)"
+                )
+        return self._translate2d(x, rows, columns)
+
+    def _translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
+        return defaults.translate2d(self, x, rows, columns)
+
     def batch_norm(
         self,
         x: Array,

@@ -120,6 +120,17 @@ _POOLS = [
     )
 ]
 
+_MOVED = [
+    Case("translate2d", label, (floats(*shape), np.array(rows, dtype), np.array(columns, dtype)), axes=("NHWC",))
+    for label, shape, rows, columns, dtype in (
+        ("both-ways", (4, 5, 6, 2), (0, 1, -2, 3), (0, -1, 2, 5), np.int64),
+        ("outside", (3, 4, 3, 1), (4, -9, 0), (0, 0, 7), np.int64),
+        ("int32", (2, 3, 4, 3), (1, -1), (-1, 2), np.int32),
+        ("one-pixel", (2, 1, 1, 2), (0, 1), (0, 0), np.int64),
+        ("empty-batch", (0, 4, 4, 1), (), (), np.int64),
+    )
+]
+
 _NORMS = [
     _norm("training", 3, 2, 4, 3, training=True),
     _norm("training-momentum", 6, 3, training=True, momentum=0.5, epsilon=1e-2),
@@ -258,7 +269,7 @@ _HARD = [
 NETWORK_CASES: tuple[Case, ...] = tuple(
     unique(
         [
-            *(_CONV + _CONV_TRANSPOSE + _POOLS + _NORMS + _RECURRENT),
+            *(_CONV + _CONV_TRANSPOSE + _POOLS + _MOVED + _NORMS + _RECURRENT),
             *(_ATTENTION + _ELEMENTWISE + _SOFTMAX + _LAYERS + _LOSSES + _HARD),
         ]
     )

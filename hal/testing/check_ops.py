@@ -47,6 +47,8 @@ _WRONG_SHAPES: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
     ("max_pool2d", ((2, 1, 5, 3),), {}, "does not fit an axis of 1"),
     ("avg_pool2d", ((2, 5, 5, 3),), {"padding": ((2, 0), (0, 0))}, "without a value"),
     ("avg_pool2d", ((2, 5, 5, 3), (2, 2, 2)), {}, "window"),
+    ("translate2d", ((2, 5, 5), (2,), (2,)), {}, "should be (batch, height, width, channels)"),
+    ("translate2d", ((2, 5, 5, 3), (2,), (3,)), {}, "columns has shape (3,)"),
     ("linear", ((2, 3), (4, 5)), {}, "should be (..., in) and (in, out)"),
     ("linear", ((2, 3), (3,)), {}, "should be (..., in) and (in, out)"),
     ("embedding", ((4, 5, 6), (2,)), {}, "should be (entries, features)"),

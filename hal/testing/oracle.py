@@ -138,6 +138,14 @@ class Oracle:
     def avg_pool2d(self, x: F64, window: Size = 2, *, strides: Size | None = None, padding: Any = "valid") -> F64:
         return self._pool(np.nanmean, x, window, strides, padding)
 
+    def translate2d(self, x: F64, rows: NDArray[np.integer[Any]], columns: NDArray[np.integer[Any]]) -> F64:
+        y = np.zeros_like(x)
+        for n, i, j in np.ndindex(*x.shape[:3]):
+            row, column = i + rows[n], j + columns[n]
+            if 0 <= row < x.shape[1] and 0 <= column < x.shape[2]:
+                y[n, row, column] = x[n, i, j]
+        return y
+
     @staticmethod
     def _pool(reduce: Callable[..., F64], x: F64, window: Size, strides: Size | None, padding: Any) -> F64:
         size, step = _two(window), _two(window if strides is None else strides)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -13,7 +14,9 @@ import hal
 from hal import ops, registry
 from hal.backends._host import Host
 from hal.backends.jax import JaxBackend, TpuBackend, runtime
+from hal.backends.jax.algorithms import translated_by_products
 from hal.backends.jax.decisions import capabilities, describe_accelerator, describe_processor
+from hal.backends.jax.ops import JaxOps
 from hal.backends.jax.runtime import accelerators
 from hal.contract import Available, Unavailable
 from hal.errors import ConfigError, DeviceLostError, OutOfMemoryError, UnavailableError, UnsupportedError
@@ -207,3 +210,18 @@ class TestHere:
                 assert jax.config.jax_default_matmul_precision == products
                 assert jax.config.jax_enable_x64
         assert not jax.config.jax_enable_x64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_images_move_by_products_as_by_a_gather(dtype):
+    """TPUs take the products; here both run, and the numbers are the same to the last bit."""
+    random = np.random.default_rng(0)
+    x = jnp.asarray(random.normal(size=(6, 5, 7, 3)), dtype)
+    rows, columns = (jnp.asarray(random.integers(-6, 7, 6)) for _ in range(2))
+    weights = jnp.asarray(random.normal(size=x.shape), dtype)
+    results = []
+    for translate in (translated_by_products, JaxOps().translate2d):
+        moved, back = jax.vjp(lambda x, translate=translate: translate(x, rows, columns), x)
+        results.append((moved, *back(weights)))
+    for found, wanted in zip(*results, strict=True):
+        np.testing.assert_array_equal(np.asarray(found, np.float32), np.asarray(wanted, np.float32))
