@@ -17,6 +17,7 @@ from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
 from hal.tuner.observer import Progress as Where
+from hal.tuner.report import REPORT
 from hal.tuner.result import OBJECTIVES, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
 from hal.words import bytes_text, plan_changes, plan_line
@@ -109,6 +110,7 @@ class TuneLive(Observer):
             self.console.print(table)
         for line in _after(tuning, folder):
             self.console.print(line, soft_wrap=True)
+        self.console.print(f"report:  [bold]{escape(str(folder / REPORT))}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
