@@ -57,11 +57,11 @@ class TestImports:
     def test_hal_alone(self):
         loaded = loaded_after("import hal")
         assert "hal" in loaded
-        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "typer", "rich"})
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "typer", "rich", "plotly", "jinja2"})
 
     def test_help(self):
         loaded = loaded_after("import sys; sys.argv = ['hal', '--help']; from hal.cli import main; main()")
-        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn"})
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "plotly", "jinja2"})
 
     def test_all_modules_outside_backends(self):
         names = [name for name in OUTSIDE_BACKENDS if name != "hal.__main__" and not name.startswith("hal.testing")]

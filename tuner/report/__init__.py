@@ -73,7 +73,7 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
             fix="its trials are safe in the study: hal tune resume=" + str(folder),
         ) from error
     journal = folder / "trials.jsonl"
-    later = len(journal.read_bytes().splitlines()) - len(tuning.trials) if journal.is_file() else 0
+    later = journal.read_bytes().count(b"\n") - len(tuning.trials) if journal.is_file() else 0
     note = f"{later} later trials, of a sitting that has not ended, are not in this report"
     return write_report(tuning, folder, path, (note,) if later > 0 else ())
 

@@ -99,7 +99,12 @@ def slices(tuning: Tuning, key: str, name: Objective) -> Figure:
     middles = [median(value_of(t, name) for t in held if getattr(t.plan, key) == value) for value in values]
     known = [(at, middle) for at, middle in enumerate(middles) if middle is not None]
     texts = [f"median {number(middle)} {unit_of(name)}" for _, middle in known]
-    dash = {"symbol": "line-ew", "size": 30, "line": {"color": "@accent", "width": 3}, "color": "@accent"}
+    dash = {
+        "symbol": "line-ew",
+        "size": min(30, 130 / len(values)),
+        "line": {"color": "@accent", "width": 3},
+        "color": "@accent",
+    }
     data.append(_scatter("median", [at for at, _ in known], [middle for _, middle in known], texts, marker=dash))
     ticks: Figure = {"tickvals": list(range(len(values))), "ticktext": [_value(value) for value in values]}
     x = _axis(range=[-0.5, len(values) - 0.5], showgrid=False, fixedrange=True, **ticks)
