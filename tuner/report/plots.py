@@ -22,7 +22,18 @@ from hal.tuner.report.values import (
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
 from hal.words import plan_changes, plan_line
 
-__all__ = ["Figure", "finalists", "guard", "history", "parallel", "slices", "time_spent", "trade_off"]
+__all__ = [
+    "FIELD_HEIGHT",
+    "Figure",
+    "finalists",
+    "guard",
+    "history",
+    "parallel",
+    "slices",
+    "strip_height",
+    "time_spent",
+    "trade_off",
+]
 
 Figure = dict[str, Any]
 
@@ -30,13 +41,15 @@ _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-se
 _STATES: dict[str, dict[str, Any]] = {
     "measured": {"symbol": "circle", "color": "@dot", "size": 8},
     "cut short": {"symbol": "circle-open", "color": "@dot", "size": 7},
-    "breaks a constraint": {"symbol": "triangle-up-open", "color": "@bad", "size": 9},
+    "over a limit": {"symbol": "triangle-up-open", "color": "@bad", "size": 9},
 }
 _FAILED = {"symbol": "x-thin", "size": 8, "color": "@bad", "line": {"width": 2, "color": "@bad"}}
 _WINNER = {"symbol": "diamond", "color": "@accent", "size": 13, "line": {"color": "@surface", "width": 2}}
 _DEFAULT = {"symbol": "square-open", "color": "@ink", "size": 12, "line": {"width": 2}}
 _RAMP = ("worst fifth", "", "", "", "best fifth")
 _LEAST_SHARE = 1e-3
+FIELD_HEIGHT = 360
+"""Pixels for the values of all trials in the history."""
 
 
 def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
@@ -85,10 +98,16 @@ def history(tuning: Tuning, name: Objective) -> Figure:
     texts = [_hover(tuning, t, name) for t in failed]
     kinds = [t.outcome.value for t in failed]
     data.append(_scatter("failed", [t.number for t in failed], kinds, texts, marker=_FAILED, yaxis="y2"))
-    strip = {"yaxis2": {**_rows(sorted(set(kinds))), "domain": [0, 0.12]}} if failed else {}
+    share = strip_height(tuning) / (FIELD_HEIGHT + strip_height(tuning))
+    strip = {"yaxis2": {**_rows(sorted(set(kinds))), "domain": [0, share]}} if failed else {}
     x = _axis("trial", anchor="y2" if failed else "y", tickformat="d", range=[-0.04 * (last + 1), 1.04 * last + 1])
-    y = _axis(_titled(name), rangemode=_from(name), domain=[0.22 if failed else 0, 1])
+    y = _axis(_titled(name), rangemode=_from(name), domain=[share + 0.08 if failed else 0, 1])
     return _figure(data, xaxis=x, yaxis=y, showlegend=True, **strip)
+
+
+def strip_height(tuning: Tuning) -> int:
+    """Pixels for the failures in the history: a row for each cause."""
+    return 26 * len({t.outcome for t in tuning.trials if state_of(t) == "failed"})
 
 
 def slices(tuning: Tuning, key: str, name: Objective) -> Figure:
@@ -142,7 +161,7 @@ def parallel(tuning: Tuning, name: Objective) -> Figure:
     return _figure(
         data,
         xaxis=_axis(visible=False, range=[-0.08, 1.08], fixedrange=True),
-        yaxis=_axis(range=[count - 0.6, -0.6], fixedrange=True, **ticks),
+        yaxis=_axis(range=[count - 0.6, -0.45], fixedrange=True, **ticks),
         annotations=labels,
         showlegend=True,
     )
@@ -298,7 +317,7 @@ def _jitter(trial: Trial) -> float:
 def _rows(names: Sequence[str]) -> Figure:
     """An axis of categories from the top down, with half a row on either side."""
     order: Figure = {"type": "category", "categoryorder": "array", "categoryarray": list(names)}
-    return _axis(range=[len(names) - 0.4, -0.6], showgrid=False, fixedrange=True, **order)
+    return _axis(range=[len(names) - 0.4, -0.6], dtick=1, showgrid=False, fixedrange=True, **order)
 
 
 def _axis(title: str = "", **more: Any) -> Figure:

@@ -211,9 +211,10 @@ def _history(tuning: Tuning) -> Section:
     counts = Counter(state_of(trial) for trial in tuning.trials)
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     alt = f"of each trial in order, with the best so far: {said}."
+    height = plots.FIELD_HEIGHT + plots.strip_height(tuning)
     titles = [_capital(NAMES[n]) if len(shown) > 1 else "" for n in shown]
     figures = tuple(
-        Plot(f"history-{n}", plots.history(tuning, n), f"{NAMES[n]} {alt}", title=title)
+        Plot(f"history-{n}", plots.history(tuning, n), f"{NAMES[n]} {alt}", height, title)
         for n, title in zip(shown, titles, strict=True)
     )
     text = f"{_count(len(tuning.trials), 'trial')}: {said}. "
@@ -323,7 +324,8 @@ def _failures(tuning: Tuning) -> Section:
         plans = "; ".join(f"#{t.number} {plan_changes(t.plan, tuning.default)}" for t in trials)
         rows.append((cause, str(len(trials)), message, plans))
     said = ", ".join(f"{len(numbers)} {outcome.value}" for outcome, numbers in tuning.failures.items())
-    text = f"{said}, of {_count(len(tuning.trials), 'trial')}. A failure costs one trial; such a plan cannot win."
+    total = sum(len(numbers) for numbers in tuning.failures.values())
+    text = f"{total} of {_count(len(tuning.trials), 'trial')} failed: {said}. Such a plan cannot win."
     table = Table("Failures by cause", ("cause", "trials#", "message", "plans"), tuple(rows))
     return Section("failures", "Failures", (text,), tables=(table,))
 
@@ -389,7 +391,7 @@ def _environment(tuning: Tuning) -> Section:
         "data": tuning.workload.data,
         "began": _moment(tuning.started),
         "ended": _moment(tuning.ended),
-        "constraints": ", ".join(f"{key} {number(value)}" for key, value in tuning.constraints.items()),
+        "constraints": ", ".join(map(_limit, tuning.constraints.items())),
     }
     text = "A plan's speed depends on all of these; hal uses a remembered plan only where they are the same."
     table = Table("Environment", ("fact", "value"), tuple((key, value) for key, value in facts.items() if value))
@@ -425,6 +427,11 @@ def _command(config: Mapping[str, Any]) -> str:
                 said = ",".join(map(_word, held)) if key == "objective" else f"[{','.join(map(_word, held))}]"
             words.append(shlex.quote(f"{key if inner in ('', 'name') else f'{key}.{inner}'}={said}"))
     return " ".join(["hal tune", *sorted(words, key=lambda word: not word.startswith("model="))])
+
+
+def _limit(item: tuple[str, float]) -> str:
+    key, value = item
+    return f"memory at most {bytes_text(value)}" if key == "memory" else f"a step at most {number(value)} ms"
 
 
 def _word(value: Any) -> str:

@@ -68,10 +68,10 @@ def interval_of(trial: Trial, name: Objective) -> tuple[float, float] | None:
 
 
 def state_of(trial: Trial) -> str:
-    """One of: measured, cut short, breaks a constraint, failed."""
+    """One of: measured, cut short, over a limit, failed."""
     if trial.outcome is not Outcome.OK:
         return "failed"
-    return "breaks a constraint" if trial.violations else "cut short" if trial.cut_short else "measured"
+    return "over a limit" if trial.violations else "cut short" if trial.cut_short else "measured"
 
 
 def varied(tuning: Tuning) -> dict[str, tuple[str | int | None, ...]]:
