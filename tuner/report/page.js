@@ -12,7 +12,10 @@
     return Object.fromEntries(Object.entries(value).map(([key, each]) => [key, coloured(each, styles)]));
   };
 
+  let chosen = null;
+
   const draw = () => {
+    chosen = null;
     const styles = getComputedStyle(document.documentElement);
     const drawn = [...document.querySelectorAll("script[data-plot]")].map((source) => {
       const { data, layout } = coloured(JSON.parse(source.textContent), styles);
@@ -22,20 +25,18 @@
   };
 
   // Lines of the parallel coordinates that do not pass through the chosen value are left out.
-  const choosing = (plot) => {
-    let chosen = "";
-    plot.on("plotly_clickannotation", ({ index, annotation }) => {
-      const rows = plot.layout.yaxis.tickvals.length;
-      const { data } = JSON.parse(document.querySelector(`script[data-plot="${plot.id}"]`).textContent);
-      chosen = chosen === String(index) ? "" : String(index);
-      const kept = data.map(({ x, y }) => y.map((each, at) => {
-        const first = at - (at % (rows + 1));
-        return chosen === "" || Math.abs(x[first + annotation.y] - annotation.x) < 0.01 ? each : null;
-      }));
-      Plotly.restyle(plot, { y: kept });
-      plot.layout.annotations.forEach((_, at) => Plotly.relayout(plot, { [`annotations[${at}].opacity`]: chosen === "" || String(at) === chosen ? 1 : 0.4 }));
-    });
-  };
+  const choosing = (plot) => plot.on("plotly_clickannotation", ({ index, annotation }) => {
+    const { data } = JSON.parse(document.querySelector(`script[data-plot="${plot.id}"]`).textContent);
+    const length = plot.layout.yaxis.tickvals.length + 1;  // of a line, with the gap after it
+    chosen = chosen === index ? null : index;
+    const kept = data.map(({ x, y }) => y.map((row, at) => {
+      const value = x[at - (at % length) + annotation.y];
+      return chosen === null || Math.abs(value - annotation.x) < 0.01 ? row : null;
+    }));
+    const dimmed = (at, { y }) => chosen !== null && at !== chosen && y === annotation.y;
+    const opacities = plot.layout.annotations.map((each, at) => [`annotations[${at}].opacity`, dimmed(at, each) ? 0.35 : 1]);
+    Plotly.update(plot, { y: kept }, Object.fromEntries(opacities));
+  });
 
   const copying = (button) => button.addEventListener("click", () => {
     const code = button.parentElement.querySelector("code");

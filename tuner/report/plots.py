@@ -283,11 +283,13 @@ def _bars(held: Iterable[tuple[float, tuple[float, float] | None]], marker: dict
 
 def _hover(tuning: Tuning, trial: Trial, name: Objective) -> str:
     value, ends = value_of(trial, name), interval_of(trial, name)
-    said = state_of(trial)
-    if value is not None:
-        said = f"{number(value)} {within(*ends) if ends is not None else ''} {unit_of(name)}, {said}"
-    message = f"{trial.outcome.value}: {trial.message}" if trial.message else ""
-    return _lines(f"trial {trial.number}: {said}", plan_changes(trial.plan, tuning.default), message)
+    said = [] if value is None else [number(value), within(*ends) if ends is not None else "", unit_of(name)]
+    state = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
+    return _lines(
+        f"trial {trial.number}: {' '.join(filter(None, said)) or trial.outcome.value}",
+        plan_changes(trial.plan, tuning.default),
+        state,
+    )
 
 
 def _lines(*lines: str) -> str:
@@ -338,7 +340,7 @@ def _figure(data: Sequence[Figure], **layout: Any) -> Figure:
             "bgcolor": "@surface",
             "bordercolor": "@line",
             "align": "left",
-            "font": {"color": "@ink", "size": 12},
+            "font": {"family": _FONT, "color": "@ink", "size": 12},
         },
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": "@muted"}},
         "showlegend": False,
