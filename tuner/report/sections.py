@@ -453,7 +453,8 @@ def _head(name: Objective) -> str:
 
 
 def _listed(tuning: Tuning) -> str:
-    return " and ".join(NAMES[name] for name in tuning.objectives)
+    *most, last = (NAMES[name] for name in tuning.objectives)
+    return f"{', '.join(most)} and {last}"
 
 
 def _count(count: int, noun: str) -> str:
