@@ -28,6 +28,7 @@ from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, command_of
+from hal.tuner.report import write_report
 from hal.tuner.result import Finalist, Outcome, Searched, Sentinel, Trial, Tuning
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
@@ -401,6 +402,7 @@ class _Tuning:
         if winner is not None:
             write_best(self.folder, tuning, self.keys, winner.plan)
             keep(tuning, self.folder)
+        write_report(tuning, self.folder)
         self.observer.ended(tuning, self.folder)
         return tuning
 

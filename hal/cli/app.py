@@ -231,6 +231,29 @@ def tune(
     _guard(work, json_output)
 
 
+@app.command(help="Write the report of a tuning again: one HTML page that needs nothing but a browser.")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="that hal tune wrote to", show_default=False)],
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE.html", help="Where it goes; otherwise report.html in DIR.")
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Write a page."""
+
+    def work() -> int:
+        from hal.tuner.report import report_of
+
+        path = report_of(folder, out)
+        if json_output:
+            _print_json({"report": str(path)})
+        else:
+            sys.stdout.write(f"{path}\n")
+        return 0
+
+    _guard(work, json_output)
+
+
 @app.command(help="List the plans that hal tune has stored; write them to a file, or read them from one.")
 def plans(
     export: Annotated[Path | None, typer.Option("--export", metavar="FILE.json", help="Write them to share.")] = None,

@@ -23,8 +23,9 @@ from hal.measure import Measurement
 from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record
 from hal.run.prepare import Job
+from hal.words import bytes_text, plan_line
 
-__all__ = ["Live", "bytes_text", "device_json", "note", "plan_line", "show_bench", "show_devices", "show_error"]
+__all__ = ["Live", "device_json", "note", "show_bench", "show_devices", "show_error"]
 
 _REFRESH_S = 0.5
 
@@ -301,17 +302,6 @@ def show_error(error: HalError) -> None:
         console.print(f"[green]→[/] {escape(error.fix)}", soft_wrap=True)
 
 
-def plan_line(plan: Plan) -> str:
-    """A plan in one line; what is usual is left out."""
-    words = [f"batch {plan.batch}", plan.precision, plan.layout, plan.compile]
-    words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
-    words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
-    words += [f"conv {plan.conv}"] if plan.conv not in ("auto", "direct") else []
-    words += [f"pool {plan.pool}"] if plan.pool not in ("auto", "window") else []
-    words += [plan.parallel] if plan.parallel != "none" else []
-    return ", ".join(words)
-
-
 def _said(config: dict[str, Any]) -> Iterable[str]:
     """The keys of a run that a benchmark of the same workload needs."""
     model = dict(config.get("model", {}))
@@ -340,8 +330,3 @@ def _size(spec: Any) -> int:
 
 def _number(value: float) -> str:
     return f"{value:.4f}" if 1e-3 <= abs(value) < 1e3 else f"{value:.3g}"
-
-
-def bytes_text(count: int) -> str:
-    """A number of bytes for people."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"

@@ -11,16 +11,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from hal.cli.show import bytes_text, plan_line
 from hal.measure import Estimate
-from hal.plan import Plan
 from hal.run.plans import StoredPlan
 from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
 from hal.tuner.observer import Progress as Where
+from hal.tuner.report import REPORT
 from hal.tuner.result import OBJECTIVES, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
+from hal.words import bytes_text, plan_changes, plan_line
 
 __all__ = ["TuneLive", "show_plans"]
 
@@ -110,6 +110,7 @@ class TuneLive(Observer):
             self.console.print(table)
         for line in _after(tuning, folder):
             self.console.print(line, soft_wrap=True)
+        self.console.print(f"report:  [bold]{escape(str(folder / REPORT))}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -173,7 +174,7 @@ def _table(tuning: Tuning) -> Table:
                 "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
                 "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
                 "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
-                "plan": escape(_words(trial.plan, tuning.default)),
+                "plan": escape(plan_changes(trial.plan, tuning.default)),
             }
         )
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -183,17 +184,6 @@ def _table(tuning: Tuning) -> Table:
     for row in rows:
         table.add_row(*(row[name] for name in names))
     return table
-
-
-def _words(plan: Plan, default: Plan) -> str:
-    """How a plan differs from the default, in few words."""
-    words = []
-    for key, value in plan.changes(default).items():
-        if key == "threads":
-            words.append("threads auto" if value is None else f"{value} thread{'s' * (value > 1)}")
-        else:
-            words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
-    return ", ".join(words) or "the default plan"
 
 
 def _after(tuning: Tuning, folder: Path) -> Iterable[str]:

@@ -1,0 +1,79 @@
+"""What a report is made of. The template knows these and nothing of tunings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Code", "Kind", "Number", "Page", "Plot", "Section", "Table"]
+
+Kind = Literal["measured", "estimated"]
+"""Where numbers come from; the page marks what was not measured."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One of the few numbers at the top, with its unit; under it its interval and what it is compared with."""
+
+    label: str
+    value: str
+    details: tuple[str, ...] = ()
+    kind: Kind = "measured"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of text. The head of a column of numbers ends in ``#``, which is not shown; ``best`` is a row's index."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    best: int | None = None
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure of Plotly (``data`` and ``layout``) under a name of its own; ``alt`` says it in words."""
+
+    name: str
+    figure: dict[str, Any]
+    alt: str
+    height: int = 360
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy."""
+
+    title: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading: paragraphs, a list of sentences, plots, tables, lines to copy."""
+
+    name: str
+    title: str
+    texts: tuple[str, ...] = ()
+    plots: tuple[Plot, ...] = ()
+    tables: tuple[Table, ...] = ()
+    codes: tuple[Code, ...] = ()
+    notes: tuple[str, ...] = ()
+    kind: Kind = "measured"
+
+
+@dataclass(frozen=True)
+class Page:
+    """The whole report: what was tuned where, the result in a line and in a sentence, the numbers, the sections."""
+
+    title: str
+    subject: str
+    headline: str
+    lead: str
+    numbers: tuple[Number, ...]
+    sections: tuple[Section, ...]
+    footer: str
+    kind: Kind = "measured"

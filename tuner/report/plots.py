@@ -1,0 +1,349 @@
+"""The figures, as Plotly reads them. Colours are names that the page looks up in its style sheet: ``@accent``."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from hal.tuner.report.values import (
+    NAMES,
+    interval_of,
+    median,
+    number,
+    state_of,
+    times,
+    unit_of,
+    value_of,
+    varied,
+    within,
+)
+from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
+from hal.words import plan_changes, plan_line
+
+__all__ = [
+    "FIELD_HEIGHT",
+    "Figure",
+    "finalists",
+    "guard",
+    "history",
+    "parallel",
+    "slices",
+    "strip_height",
+    "time_spent",
+    "trade_off",
+]
+
+Figure = dict[str, Any]
+
+_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
+_STATES: dict[str, dict[str, Any]] = {
+    "measured": {"symbol": "circle", "color": "@dot", "size": 8},
+    "cut short": {"symbol": "circle-open", "color": "@dot", "size": 7},
+    "over a limit": {"symbol": "triangle-up-open", "color": "@bad", "size": 9},
+}
+_FAILED = {"symbol": "x-thin", "size": 8, "color": "@bad", "line": {"width": 2, "color": "@bad"}}
+_WINNER = {"symbol": "diamond", "color": "@accent", "size": 13, "line": {"color": "@surface", "width": 2}}
+_DEFAULT = {"symbol": "square-open", "color": "@ink", "size": 12, "line": {"width": 2}}
+_RAMP = ("worst fifth", "", "", "", "best fifth")
+_LEAST_SHARE = 1e-3
+FIELD_HEIGHT = 360
+"""Pixels for the values of all trials in the history."""
+
+
+def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
+    """Speed-ups with their intervals, a row a finalist; ``names`` are those of the rows by the trial's number."""
+    filled = {"symbol": "circle", "size": 11, "color": "@accent"}
+    hollow = {"symbol": "circle-open", "size": 10, "color": "@muted", "line": {"width": 2}}
+    ratios = [("over the default plan", filled, {f.trial: f.over_default for f in tuning.finalists})]
+    if tuning.baseline != tuning.default:
+        ratios.append(("over fp32 eager", hollow, {f.trial: f.over_baseline for f in tuning.finalists}))
+    data = []
+    for name, marker, of in ratios:
+        held = [(f, r) for f in tuning.finalists if (r := of[f.trial]) is not None]
+        texts = [_lines(names[f.trial], plan_line(f.plan), f"{times(r)} {name}") for f, r in held]
+        bars = _bars([(r.median, (r.low, r.high)) for _, r in held], marker, 2)
+        x, y = [r.median for _, r in held], [names[f.trial] for f, _ in held]
+        data.append(_scatter(name, x, y, texts, marker=marker, error_x=bars))
+    rows = [names[f.trial] for f in tuning.finalists if f.over_default is not None or f.over_baseline is not None]
+    one = {"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
+    shapes = [{**one, "line": {"color": "@muted", "width": 1.5, "dash": "dot"}}]
+    return _figure(
+        data,
+        shapes=shapes,
+        xaxis=_axis("times the throughput", ticksuffix="×"),
+        yaxis=_rows(rows),
+        showlegend=len(data) > 1,
+    )
+
+
+def history(tuning: Tuning, name: Objective) -> Figure:
+    """The value of each trial in the order of their numbers, with the best so far; failures in a strip below."""
+    trials = sorted(tuning.trials, key=lambda t: t.number)
+    data = _by_state(tuning, name, trials, [t.number for t in trials], intervals=True)
+    better = max if OBJECTIVES[name][1] == "maximize" else min
+    best: list[tuple[int, float]] = []
+    for trial in trials:
+        value = value_of(trial, name) if state_of(trial) == "measured" else None
+        if value is not None:
+            best.append((trial.number, better(value, best[-1][1]) if best else value))
+    last = trials[-1].number
+    best += [(last, best[-1][1])] if best else []
+    line = {"shape": "hv", "color": "@accent", "width": 2}
+    data.append(_scatter("best so far", [at for at, _ in best], [value for _, value in best], mode="lines", line=line))
+    winner = [t for t in trials if t.number == tuning.winner_trial]
+    data.append(_points(tuning, name, winner, [t.number for t in winner], "winner", _WINNER))
+    failed = [t for t in trials if state_of(t) == "failed"]
+    texts = [_hover(tuning, t, name) for t in failed]
+    kinds = [t.outcome.value for t in failed]
+    data.append(_scatter("failed", [t.number for t in failed], kinds, texts, marker=_FAILED, yaxis="y2"))
+    share = strip_height(tuning) / (FIELD_HEIGHT + strip_height(tuning))
+    strip = {"yaxis2": {**_rows(sorted(set(kinds))), "domain": [0, share]}} if failed else {}
+    x = _axis("trial", anchor="y2" if failed else "y", tickformat="d", range=[-0.04 * (last + 1), 1.04 * last + 1])
+    y = _axis(_titled(name), rangemode=_from(name), domain=[share + 0.08 if failed else 0, 1])
+    return _figure(data, xaxis=x, yaxis=y, showlegend=True, **strip)
+
+
+def strip_height(tuning: Tuning) -> int:
+    """Pixels for the failures in the history: a row for each cause."""
+    return 26 * len({t.outcome for t in tuning.trials if state_of(t) == "failed"})
+
+
+def slices(tuning: Tuning, key: str, name: Objective) -> Figure:
+    """The value of each trial over one key, with the median of each of the key's values."""
+    values = varied(tuning)[key]
+    held = [t for t in tuning.trials if getattr(t.plan, key) in values]
+    data = _by_state(tuning, name, held, [values.index(getattr(t.plan, key)) + _jitter(t) for t in held])
+    middles = [median(value_of(t, name) for t in held if getattr(t.plan, key) == value) for value in values]
+    known = [(at, middle) for at, middle in enumerate(middles) if middle is not None]
+    texts = [f"median {number(middle)} {unit_of(name)}" for _, middle in known]
+    dash = {
+        "symbol": "line-ew",
+        "size": min(30, 130 / len(values)),
+        "line": {"color": "@accent", "width": 3},
+        "color": "@accent",
+    }
+    data.append(_scatter("median", [at for at, _ in known], [middle for _, middle in known], texts, marker=dash))
+    ticks: Figure = {"tickvals": list(range(len(values))), "ticktext": [_value(value) for value in values]}
+    x = _axis(range=[-0.5, len(values) - 0.5], showgrid=False, fixedrange=True, **ticks)
+    return _figure(data, xaxis=x, yaxis=_axis(unit_of(name), rangemode=_from(name), nticks=5))
+
+
+def parallel(tuning: Tuning, name: Objective) -> Figure:
+    """One line a plan, through its value of each key from the top down to the objective; stronger lines are better."""
+    keys = varied(tuning)
+    found = {t.number: v for t in tuning.trials if (v := value_of(t, name)) is not None}
+    low, high = min(found.values()), max(found.values())
+    sign = 1 if OBJECTIVES[name][1] == "maximize" else -1
+    ranked = sorted((t for t in tuning.trials if t.number in found), key=lambda t: sign * found[t.number])
+    count = len(keys) + 1
+    data = []
+    for level, said in enumerate(_RAMP):
+        x: list[float | None] = []
+        some = ranked[len(ranked) * level // len(_RAMP) : len(ranked) * (level + 1) // len(_RAMP)]
+        for trial in some:
+            shift = 0.03 * _jitter(trial)
+            x += [values.index(getattr(trial.plan, k)) / (len(values) - 1) + shift for k, values in keys.items()]
+            x += [(found[trial.number] - low) / (high - low) if high > low else 0.5, None]
+        texts = [_hover(tuning, t, name) for t in some for _ in range(count + 1)]
+        looks: Figure = {
+            "line": {"color": f"@ramp{level}", "width": 2.5 if said == "best fifth" else 1.2},
+            "marker": {"size": 4, "color": f"@ramp{level}"},
+        }
+        y = [*range(count), None] * len(some)
+        data.append(_scatter(said, x, y, texts, mode="lines+markers", showlegend=said != "", **looks))
+    marks = [(at / (len(v) - 1), row, _value(v[at])) for row, v in enumerate(keys.values()) for at in range(len(v))]
+    marks += [(at, count - 1, number(end)) for at, end in (((0, low), (1, high)) if high > low else ((0.5, low),))]
+    tag: Figure = {"showarrow": False, "yshift": 14, "font": {"size": 12, "color": "@ink"}, "bgcolor": "@surface"}
+    labels = [{"x": x, "y": y, "text": text, "captureevents": True, "borderpad": 1, **tag} for x, y, text in marks]
+    ticks: Figure = {"tickvals": list(range(count)), "ticktext": [*keys, f"{NAMES[name]},<br>{unit_of(name)}"]}
+    return _figure(
+        data,
+        xaxis=_axis(visible=False, range=[-0.08, 1.08], fixedrange=True),
+        yaxis=_axis(range=[count - 0.6, -0.45], fixedrange=True, **ticks),
+        annotations=labels,
+        showlegend=True,
+    )
+
+
+def trade_off(tuning: Tuning, across: Objective, up: Objective) -> Figure:
+    """Two quantities of each trial against each other; of two objectives, the front is joined by a line."""
+    held = [t for t in tuning.trials if value_of(t, across) is not None]
+    front = sorted((t for t in held if t.number in tuning.pareto), key=lambda t: value_of(t, across) or 0.0)
+    data = []
+    if set(tuning.objectives) == {across, up}:
+        # Between two plans of the front, what is surely reached is the one that needs less.
+        line = {"color": "@accent", "width": 2, "shape": "hv" if OBJECTIVES[across][1] == "minimize" else "vh"}
+        x, y = [value_of(t, across) for t in front], [value_of(t, up) for t in front]
+        data.append(_scatter("Pareto front", x, y, mode="lines", line=line))
+    rest = [t for t in held if t not in front]
+    data += _by_state(tuning, up, rest, [value_of(t, across) or 0.0 for t in rest])
+    for said, some, marker in (
+        ("on the front", front, {"symbol": "circle", "color": "@accent", "size": 9}),
+        ("default plan", [t for t in held if t.plan == tuning.default], _DEFAULT),
+        ("winner", [t for t in held if t.number == tuning.winner_trial], _WINNER),
+    ):
+        data.append(_points(tuning, up, some, [value_of(t, across) or 0.0 for t in some], said, marker))
+    y_axis = _axis(_titled(up), rangemode=_from(up))
+    return _figure(data, xaxis=_axis(_titled(across)), yaxis=y_axis, showlegend=True)
+
+
+def guard(tuning: Tuning) -> Figure:
+    """How much of the guard's tolerances each plan used, by precision."""
+    shares: dict[str, list[tuple[Trial, float]]] = {"loss error": [], "1 − cosine": []}
+    for trial in tuning.trials:
+        found = trial.guard
+        if found is not None and found.loss_error is not None and found.loss_tolerance:
+            shares["loss error"].append((trial, found.loss_error / found.loss_tolerance))
+        if found is not None and found.cosine is not None and (found.cosine_tolerance or 1) < 1:
+            shares["1 − cosine"].append((trial, max(0, 1 - found.cosine) / (1 - (found.cosine_tolerance or 0))))
+    data = []
+    for (name, held), symbol, good in zip(shares.items(), ("circle", "diamond-open"), ("@accent", "@dot"), strict=True):
+        marker = {"symbol": symbol, "size": 9, "color": ["@bad" if share > 1 else good for _, share in held]}
+        texts = [
+            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of what is allowed")
+            for t, share in held
+        ]
+        x, y = [max(share, _LEAST_SHARE) for _, share in held], [t.plan.precision for t, _ in held]
+        data.append(_scatter(name, x, y, texts, marker=marker))
+    known = {t.plan.precision for held in shares.values() for t, _ in held}
+    most = max((share for held in shares.values() for _, share in held), default=0)
+    ticks: Figure = {
+        "tickvals": [1e-3, 1e-2, 0.1, 1, 10, 100],
+        "ticktext": ["≤0.1%", "1%", "10%", "100%", "10×", "100×"],
+    }
+    x_axis = _axis("share of the tolerance that was used", type="log", **ticks)
+    x_axis["range"] = [-3.15, 0.25 if most <= 1 else 0.25 + len(f"{most:.0f}")]
+    limit = {
+        "type": "line",
+        "x0": 1,
+        "x1": 1,
+        "y0": 0,
+        "y1": 1,
+        "yref": "paper",
+        "line": {"color": "@bad", "width": 1.5},
+    }
+    rows = _rows([p for p in ("fp32", "tf32", "bf16", "fp16") if p in known])
+    return _figure(data, xaxis=x_axis, yaxis=rows, shapes=[{**limit, "layer": "below"}], showlegend=True)
+
+
+def time_spent(spent: Mapping[str, float]) -> Figure:
+    """Seconds by what they were spent on."""
+    texts = [f"{seconds:.1f} s" for seconds in spent.values()]
+    bar = {"type": "bar", "orientation": "h", "x": list(spent.values()), "y": list(spent), "text": texts}
+    looks = {"textposition": "outside", "textfont": {"color": "@ink"}, "cliponaxis": False, "hoverinfo": "skip"}
+    x = _axis(visible=False, range=[0, 1.25 * max(spent.values())], fixedrange=True)
+    return _figure([{**bar, **looks, "marker": {"color": "@accent"}}], xaxis=x, yaxis=_rows(list(spent)), bargap=0.35)
+
+
+# What they share
+
+
+def _by_state(
+    tuning: Tuning, name: Objective, trials: Sequence[Trial], x: Sequence[float], intervals: bool = False
+) -> list[Figure]:
+    """A trace for each way in which trials ended that have a value."""
+    found = []
+    for state, marker in _STATES.items():
+        some = [(t, at) for t, at in zip(trials, x, strict=True) if state_of(t) == state]
+        found.append(_points(tuning, name, [t for t, _ in some], [at for _, at in some], state, marker, intervals))
+    return found
+
+
+def _points(
+    tuning: Tuning,
+    name: Objective,
+    trials: Sequence[Trial],
+    x: Sequence[float],
+    said: str,
+    marker: dict[str, Any],
+    intervals: bool = False,
+) -> Figure:
+    held = [(t, at, value) for t, at in zip(trials, x, strict=True) if (value := value_of(t, name)) is not None]
+    texts = [_hover(tuning, t, name) for t, _, _ in held]
+    more = {"error_y": _bars([(value, interval_of(t, name)) for t, _, value in held], marker, 1)} if intervals else {}
+    return _scatter(said, [at for _, at, _ in held], [value for _, _, value in held], texts, marker=marker, **more)
+
+
+def _scatter(name: str, x: Sequence[Any], y: Sequence[Any], texts: Sequence[str] = (), **more: Any) -> Figure:
+    hover = {"hoverinfo": "text", "hovertext": list(texts)} if texts else {"hoverinfo": "skip"}
+    same = {"type": "scatter", "mode": "markers", "cliponaxis": False}
+    return {**same, "name": name, "x": list(x), "y": list(y), **hover, **more}
+
+
+def _bars(held: Iterable[tuple[float, tuple[float, float] | None]], marker: dict[str, Any], thickness: int) -> Figure:
+    pairs = [(value, *(ends or (value, value))) for value, ends in held]
+    arrays = {
+        "array": [high - value for value, _, high in pairs],
+        "arrayminus": [value - low for value, low, _ in pairs],
+    }
+    return {"type": "data", "symmetric": False, **arrays, "color": marker["color"], "thickness": thickness, "width": 0}
+
+
+def _hover(tuning: Tuning, trial: Trial, name: Objective) -> str:
+    value, ends = value_of(trial, name), interval_of(trial, name)
+    said = [] if value is None else [number(value), within(*ends) if ends is not None else "", unit_of(name)]
+    state = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
+    return _lines(
+        f"trial {trial.number}: {' '.join(filter(None, said)) or trial.outcome.value}",
+        plan_changes(trial.plan, tuning.default),
+        state,
+    )
+
+
+def _lines(*lines: str) -> str:
+    """Short lines of text. Plotly reads tags in texts, so they are escaped."""
+    short = (part for line in lines for part in textwrap.wrap(line, 48, max_lines=8, placeholder=" …"))
+    return "<br>".join(html.escape(part, quote=False) for part in short)
+
+
+def _titled(name: Objective) -> str:
+    return f"{NAMES[name]}, {unit_of(name)}"
+
+
+def _from(name: Objective) -> str:
+    """Speeds are read as lengths, from zero; sizes and times are read against each other."""
+    return "tozero" if OBJECTIVES[name][1] == "maximize" else "normal"
+
+
+def _value(value: str | int | None) -> str:
+    return "auto" if value is None else html.escape(str(value))
+
+
+def _jitter(trial: Trial) -> float:
+    """Between -0.2 and 0.2, the same each time."""
+    return 0.4 * ((trial.number * 0.618034) % 1 - 0.5)
+
+
+def _rows(names: Sequence[str]) -> Figure:
+    """An axis of categories from the top down, with half a row on either side."""
+    order: Figure = {"type": "category", "categoryorder": "array", "categoryarray": list(names)}
+    return _axis(range=[len(names) - 0.4, -0.6], dtick=1, showgrid=False, fixedrange=True, **order)
+
+
+def _axis(title: str = "", **more: Any) -> Figure:
+    quiet = {"size": 12, "color": "@muted"}
+    heading = {"text": title, "standoff": 12, "font": quiet}
+    looks = {"gridcolor": "@line", "zeroline": False, "tickfont": quiet, "automargin": True, "ticklabelstandoff": 6}
+    return {"title": heading, **looks, "separatethousands": True, "exponentformat": "none", **more}
+
+
+def _figure(data: Sequence[Figure], **layout: Any) -> Figure:
+    """A figure in the page's style; traces without points are left out."""
+    base = {
+        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": _FONT, "size": 13, "color": "@ink"},
+        "hoverlabel": {
+            "bgcolor": "@surface",
+            "bordercolor": "@line",
+            "align": "left",
+            "font": {"family": _FONT, "color": "@ink", "size": 12},
+        },
+        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": "@muted"}},
+        "showlegend": False,
+        "hovermode": "closest",
+    }
+    return {"data": [each for each in data if each["x"]], "layout": {**base, **layout}}

@@ -1,0 +1,474 @@
+"""What the report says, section by section: sentences, tables, and which figures stand beside them."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hal.measure import Estimate
+from hal.plan import Plan
+from hal.tuner.report import plots
+from hal.tuner.report.parts import Code, Number, Page, Plot, Section, Table
+from hal.tuner.report.values import (
+    NAMES,
+    interval_of,
+    median,
+    number,
+    ranged,
+    scaled,
+    seconds_text,
+    state_of,
+    times,
+    unit_of,
+    value_of,
+    varied,
+    within,
+)
+from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
+from hal.words import bytes_text, plan_changes, plan_line
+
+__all__ = ["page_of"]
+
+_ENDED = {
+    "done": "all plans were tried",
+    "settled": "the plans that were not tried promise nothing more",
+    "budget": "the time was up",
+    "trials": "that was the number of trials asked for",
+    "interrupted": "it was stopped; hal tune resume=FOLDER goes on",
+}
+_BETTER: dict[Objective, str] = {
+    "throughput": "faster than the default plan",
+    "latency": "lower latency than the default plan",
+    "energy": "less energy per sample than the default plan",
+    "memory": "less memory than the default plan",
+    "time_to_loss": "sooner at the same loss than the default plan",
+}
+_PHASES = {
+    "start_s": "starting workers",
+    "load_s": "loading data and values",
+    "reference_s": "the guard's reference",
+    "guard_s": "the guard",
+    "compile_s": "first call, compilation",
+    "warmup_s": "warming up",
+    "steady_s": "measuring",
+}
+_PLAN = "plan, against the default"
+
+
+def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
+    """The report of a tuning.
+
+    Args:
+        tuning: what was found.
+        best: the text of ``best.yaml``; empty: there is none.
+        notes: sentences that belong among the doubts.
+    """
+    work, device = tuning.workload, tuning.device
+    headline, lead = _headline(tuning)
+    made = (
+        _finalists(tuning),
+        _history(tuning),
+        _trade_off(tuning),
+        _slices(tuning),
+        _parallel(tuning),
+        _guard(tuning),
+        _failures(tuning),
+        _time(tuning),
+        _use(tuning, best),
+        _doubts(tuning, notes),
+        _environment(tuning),
+        _every_trial(tuning),
+    )
+    return Page(
+        title=f"{work.model} on {device.name}: {headline}",
+        subject=f"{work.model} · {'training' if work.mode == 'train' else 'inference'} on {work.data} · "
+        f"{device} {device.name}",
+        headline=headline,
+        lead=lead,
+        numbers=tuple(_numbers(tuning)),
+        sections=tuple(section for section in made if section is not None),
+        footer=f"Written by hal {tuning.environment.hal_version} from a tuning that ended {_moment(tuning.ended)}.",
+    )
+
+
+# The result
+
+
+def _headline(tuning: Tuning) -> tuple[str, str]:
+    """The result in a line, and the sentence under it."""
+    winner, name, ratio = tuning.winner, tuning.objectives[0], tuning.over_default
+    if winner is None:
+        return "No plan worked", f"{len(tuning.trials)} plans were tried; what went wrong is listed below."
+    said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
+    if len(tuning.objectives) > 1:
+        more = f" It has {times(ratio)} the throughput of the default plan." if ratio is not None else ""
+        head = f"{_count(len(tuning.pareto), 'plan')} on the Pareto front of {_listed(tuning)}"
+        return head, f"The one with the best {NAMES[name]} is {said}{more}"
+    if winner == tuning.default:
+        return "The default plan is the best that was tried", f"It is {said}"
+    if name == "throughput" and ratio is not None:
+        how = "Measured in turn with the default plan, in fresh processes; 95% interval."
+        if ratio.low <= 1 <= ratio.high:
+            return f"No plan is surely faster than the default: {times(ratio)}", f"The best is {said} {how}"
+        return f"{times(ratio)} {_BETTER[name]}", f"{_capital(said)} {how}"
+    mine, its = _value(tuning, winner, name), _value(tuning, tuning.default, name)
+    if not mine or not its:
+        return f"The best plan is {plan_line(winner)}", "The default plan gave no value to compare it with."
+    gain = mine / its if OBJECTIVES[name][1] == "maximize" else its / mine
+    how = f"{number(mine)} instead of {number(its)} {unit_of(name)}; this ratio has no interval."
+    return f"{gain:.2f}× {_BETTER[name]}", f"{_capital(said)} {_capital(NAMES[name])}: {how}"
+
+
+def _value(tuning: Tuning, plan: Plan, name: Objective) -> float | None:
+    """A plan's value as last measured."""
+    final = next((f.values[name] for f in tuning.finalists if f.plan == plan and name in f.values), None)
+    trial = next((t for t in tuning.trials if t.plan == plan), None)
+    return scaled(name, final) if final is not None else None if trial is None else value_of(trial, name)
+
+
+def _numbers(tuning: Tuning) -> Iterator[Number]:
+    searched, ratio = tuning.searched, tuning.over_baseline
+    if tuning.winner is not None:
+        best, default = _throughput(tuning, tuning.winner), _throughput(tuning, tuning.default)
+        if best is not None:
+            interval = f"95% interval {within(best.low, best.high)}"
+            yield Number("Throughput", f"{number(best.median)} samples/s", (interval, _than(ranged(default))))
+        if ratio is not None and tuning.baseline != tuning.default:
+            interval = f"95% interval [{ratio.low:.2f}, {ratio.high:.2f}]"
+            yield Number("Over fp32 eager", f"{ratio.median:.2f}×", (interval,))
+        mine, its = _measured(tuning, tuning.winner), _measured(tuning, tuning.default)
+        for label, say, used, usual in (
+            ("Peak memory", bytes_text, mine[0], its[0]),
+            ("Energy", lambda joules: f"{number(joules)} J/sample", mine[1], its[1]),
+        ):
+            if used is not None:
+                yield Number(label, say(used), (_than("" if usual is None else say(usual)),))
+    yield Number("Time to tune", seconds_text(tuning.seconds), (_ENDED[tuning.status],))
+    share = f"{searched.tried / searched.plans:.0%} of {searched.plans:,}" if searched.plans else ""
+    ruled_out = f"{searched.ruled_out} more surely need too much memory" if searched.ruled_out else ""
+    yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out))
+    if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
+        more = f"in about {seconds_text(searched.remaining_s)}, hardly over {searched.likely_gain_high or 0:.0%}"
+        yield Number("Gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
+
+
+def _than(default: str) -> str:
+    return f"default {default}" if default else ""
+
+
+def _throughput(tuning: Tuning, plan: Plan) -> Estimate | None:
+    """A plan's throughput as last measured."""
+    final = next((f.throughput for f in tuning.finalists if f.plan == plan and f.throughput is not None), None)
+    return final or next((t.measurement.throughput for t in tuning.trials if t.plan == plan and t.measurement), None)
+
+
+def _measured(tuning: Tuning, plan: Plan) -> tuple[float | None, float | None]:
+    """A plan's peak memory in bytes and its energy in J/sample."""
+    found = next((t.measurement for t in tuning.trials if t.plan == plan and t.measurement), None)
+    return (None, None) if found is None else (found.peak_memory_bytes, found.energy_j_per_sample)
+
+
+# The sections
+
+
+def _finalists(tuning: Tuning) -> Section:
+    title, name, finals = "The finalists", tuning.objectives[0], tuning.finalists
+    if not finals:
+        why = "the tuning was stopped before" if tuning.status == "interrupted" else "none worked, or they did not fit"
+        return Section("finalists", title, (f"The best plans were not measured again: {why}.",))
+    names = {}
+    for final in finals:
+        words = [f"#{final.trial}", "best" if final.trial == tuning.winner_trial else ""]
+        words += ["default" if final.plan == tuning.default else ""]
+        words += ["fp32 eager" if final.plan == tuning.baseline != tuning.default else ""]
+        names[final.trial] = " · ".join(filter(None, words))
+    columns = {
+        "trial": list(names.values()),
+        _PLAN: [plan_changes(f.plan, tuning.default) for f in finals],
+        "samples/s#": [ranged(f.throughput) or f.message for f in finals],
+        "over default#": [times(f.over_default) for f in finals],
+    }
+    if tuning.baseline != tuning.default:
+        columns["over fp32 eager#"] = [times(f.over_baseline) for f in finals]
+    if name != "throughput":
+        columns[_head(name)] = [number(scaled(name, f.values[name])) if name in f.values else "" for f in finals]
+    best = next((at for at, f in enumerate(finals) if f.trial == tuning.winner_trial), None)
+    table = Table("Finalists, with 95% intervals", tuple(columns), tuple(zip(*columns.values(), strict=True)), best)
+    text = (
+        "The best plans, the default and fp32 eager were measured again in turn, block by block, each in a fresh "
+        "process. Dots are medians, bars 95% intervals. Ratios are taken within rounds: a slow machine slows both."
+    )
+    able = [f for f in finals if f.over_default is not None or f.over_baseline is not None]
+    said = "; ".join(f"{names[f.trial]} {times(f.over_default or f.over_baseline)}" for f in able)
+    plot = Plot("finalists", plots.finalists(tuning, names), f"Speed-ups: {said}.", 130 + 44 * len(able))
+    return Section("finalists", title, (text,), (plot,) if able else (), (table,))
+
+
+def _history(tuning: Tuning) -> Section:
+    shown: list[Objective] = [n for n in tuning.objectives if any(value_of(t, n) is not None for t in tuning.trials)]
+    counts = Counter(state_of(trial) for trial in tuning.trials)
+    said = ", ".join(f"{count} {state}" for state, count in counts.items())
+    alt = f"of each trial in order, with the best so far: {said}."
+    height = plots.FIELD_HEIGHT + plots.strip_height(tuning)
+    titles = [_capital(NAMES[n]) if len(shown) > 1 else "" for n in shown]
+    figures = tuple(
+        Plot(f"history-{n}", plots.history(tuning, n), f"{NAMES[n]} {alt}", height, title)
+        for n, title in zip(shown, titles, strict=True)
+    )
+    text = f"{_count(len(tuning.trials), 'trial')}: {said}. "
+    text += "Values are corrected for drift of the machine where it was sure; bars are 95% intervals."
+    return Section("history", "How the search went", (text,), figures)
+
+
+def _trade_off(tuning: Tuning) -> Section | None:
+    several = len(tuning.objectives) > 1
+    up: Objective = tuning.objectives[0] if several else "throughput"
+    others: tuple[Objective, ...] = tuning.objectives[1:] if several else ("memory",)
+    figures = tuple(
+        Plot(f"trade-off-{n}", plots.trade_off(tuning, n, up), f"{NAMES[up]} of each plan against its {NAMES[n]}.", 400)
+        for n in others
+        if sum(value_of(t, n) is not None and value_of(t, up) is not None for t in tuning.trials) > 1
+    )
+    if not figures:
+        return None
+    if not several:
+        text = "What speed costs in memory, plan by plan. Memory was no objective: the search did not look for little."
+        return Section("trade-off", "Speed against memory", (text,), figures)
+    front = sorted((tuning.trial(n) for n in tuning.pareto), key=lambda t: -(value_of(t, up) or 0.0))
+    rows = tuple((f"#{t.number}", plan_changes(t.plan, tuning.default), *_values(tuning, t)) for t in front)
+    table = Table("The Pareto front", ("trial", _PLAN, *map(_head, tuning.objectives)), rows)
+    text = f"No other plan beats these {len(front)} in {_listed(tuning)} at once; the choice among them is yours."
+    return Section("trade-off", "The Pareto front", (text,), figures, (table,))
+
+
+def _slices(tuning: Tuning) -> Section | None:
+    name = tuning.objectives[0]
+    if sum(value_of(t, name) is not None for t in tuning.trials) < 2 or not varied(tuning):
+        return None
+    rows, figures = [], []
+    for key, values in varied(tuning).items():
+        for value in values:
+            held = [v for t in tuning.trials if getattr(t.plan, key) == value and (v := value_of(t, name)) is not None]
+            best = (max if OBJECTIVES[name][1] == "maximize" else min)(held, default=None)
+            cells = ["" if v is None else number(v) for v in (median(held), best)]
+            rows.append((key, "auto" if value is None else str(value), str(len(held)), *cells))
+        alt = f"{NAMES[name]} by {key}; the table below has the medians."
+        figures.append(Plot(f"slice-{key}", plots.slices(tuning, key, name), alt, 260, key))
+    columns = ("key", "value", "measured#", f"median, {unit_of(name)}#", f"best, {unit_of(name)}#")
+    text = "Each dot is a plan, each bar the median of those that share a value. The other keys vary within a column, "
+    text += "and the search looks more often where it is fast: a difference is a hint, not a measured effect."
+    table = Table(f"{_capital(NAMES[name])} by each key's values", columns, tuple(rows), folded=True)
+    return Section("slices", "What each key changes", (text,), tuple(figures), (table,))
+
+
+def _parallel(tuning: Tuning) -> Section | None:
+    name, keys = tuning.objectives[0], varied(tuning)
+    count = sum(value_of(t, name) is not None for t in tuning.trials)
+    if count < 2 or len(keys) < 2:
+        return None
+    alt = f"A line for each of {count} plans through its values of {', '.join(keys)} to its {NAMES[name]}; "
+    text = f"A line a plan, from top to bottom; the strongest are the best fifth by {NAMES[name]}. "
+    text += "Press a value to see its plans alone, and again to see all."
+    figure = plots.parallel(tuning, name)
+    plot = Plot("parallel", figure, f"{alt}the table of every trial has the same.", 130 + 76 * (len(keys) + 1))
+    return Section("parallel", "All keys together", (text,), (plot,))
+
+
+def _guard(tuning: Tuning) -> Section:
+    title, held = "Does it compute the same?", [(t.plan.precision, t.guard) for t in tuning.trials if t.guard]
+    if not held:
+        return Section("guard", title, ("No plan came as far as the numerics guard.",))
+    passed = sum(guard.passed for _, guard in held)
+    text = "The outputs of each plan that may win are compared with those of fp32 eager, for the same batch. "
+    if tuning.workload.mode == "train":
+        text = (
+            "Plans that may win take the same few training steps as fp32 eager, from the same start. The largest "
+            "difference of the losses and the angle between the first updates must stay within limits. "
+        )
+    text += f"{passed} of {_count(len(held), 'plan')} passed."
+    text += " What is wrong with the others is said below." if passed < len(held) else ""
+    rows = []
+    for precision in sorted({precision for precision, _ in held}):
+        some = [guard for of, guard in held if of == precision]
+        rows.append(
+            (
+                precision,
+                f"{sum(g.passed for g in some)} of {len(some)}",
+                _end(max, (g.loss_error for g in some), ".2%"),
+                _end(min, (g.loss_tolerance for g in some), ".2%"),
+                _end(min, (g.cosine for g in some), ".5f"),
+                _end(max, (g.cosine_tolerance for g in some), ".5f"),
+            )
+        )
+    columns = ("precision", "passed#", "largest loss error#", "allowed#", "least cosine#", "needed#")
+    table = Table("Extremes over the plans of each precision", columns, tuple(rows))
+    figure, alt = (
+        plots.guard(tuning),
+        "Share of the guard's tolerances that each plan used; the table has the extremes.",
+    )
+    plot = (Plot("guard", figure, alt, 150 + 50 * len(rows)),) if figure["data"] else ()
+    return Section("guard", title, (text,), plot, (table,))
+
+
+def _failures(tuning: Tuning) -> Section:
+    causes: dict[tuple[str, str], list[Trial]] = defaultdict(list)
+    for outcome, numbers in tuning.failures.items():
+        for trial in map(tuning.trial, numbers):
+            causes[outcome.value, trial.message].append(trial)
+    if not causes:
+        return Section("failures", "Failures", ("No trial failed.",))
+    rows = []
+    for (cause, message), trials in causes.items():
+        plans = "; ".join(f"#{t.number} {plan_changes(t.plan, tuning.default)}" for t in trials)
+        rows.append((cause, str(len(trials)), message, plans))
+    said = ", ".join(f"{len(numbers)} {outcome.value}" for outcome, numbers in tuning.failures.items())
+    total = sum(len(numbers) for numbers in tuning.failures.values())
+    text = f"{total} of {_count(len(tuning.trials), 'trial')} failed: {said}. Such a plan cannot win."
+    table = Table("Failures by cause", ("cause", "trials#", "message", "plans"), tuple(rows))
+    return Section("failures", "Failures", (text,), tables=(table,))
+
+
+def _time(tuning: Tuning) -> Section | None:
+    spent = {text: sum(getattr(t.phases, field) or 0.0 for t in tuning.trials) for field, text in _PHASES.items()}
+    wall = sum(t.phases.wall_s for t in tuning.trials)
+    spent["else in trials"] = wall - sum(spent.values())
+    spent["finalists, search, checks"] = tuning.seconds - wall
+    spent = {text: seconds for text, seconds in spent.items() if seconds >= 0.05}
+    if not spent:
+        return None
+    said = ", ".join(f"{text} {seconds:.1f} s" for text, seconds in spent.items())
+    text = f"The tuning took {seconds_text(tuning.seconds)}: {_ENDED[tuning.status]}."
+    plot = Plot("time", plots.time_spent(spent), f"Seconds spent: {said}.", 60 + 34 * len(spent))
+    return Section("time", "Where the time went", (text,), (plot,))
+
+
+def _use(tuning: Tuning, best: str) -> Section | None:
+    if tuning.winner is None:
+        return None
+    where = f"model={tuning.workload.model} backend={tuning.device.backend}"
+    command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
+    codes = [Code("On this machine", f"{command} {where} plan=tuned")] if len(tuning.objectives) == 1 else []
+    codes += [Code("On any machine: best.yaml, for hal run --config best.yaml", best.rstrip())] if best else []
+    codes += [Code("Outside hal", tuning.recipe.rstrip())] if tuning.recipe else []
+    return Section("use", "Use it", codes=tuple(codes))
+
+
+def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
+    winner = None if tuning.winner_trial is None else tuning.trial(tuning.winner_trial).measurement
+    found = [*notes, *tuning.notes, *tuning.environment.notes()]
+    found += [f"the winner's trial: {note}" for note in (winner.notes if winner is not None else ())]
+    noisy = sum(bool(t.measurement and t.measurement.notes) for t in tuning.trials)
+    found += [f"{noisy} of {_count(len(tuning.trials), 'trial')} have notes of their own on noise"] if noisy else []
+    text = "Intervals are 95% bootstrap intervals of the median over blocks: they know the noise within a measurement, "
+    text += "not what a later day brings."
+    text += "" if found else " Nothing was seen that makes the numbers doubtful."
+    rows = tuple(
+        (f"after #{s.after_trial}", seconds_text(s.elapsed_s), ranged(s.throughput), f"{s.drift:.2f}×")
+        for s in tuning.sentinels
+    )
+    text += " The default plan was measured again during the search, as a watch on the machine's speed." if rows else ""
+    table = Table("The default plan, again", ("when", "elapsed#", "samples/s#", "speed over the first#"), rows)
+    return Section("doubts", "Noise and drift", (text,), tables=(table,) if rows else (), notes=tuple(found))
+
+
+def _environment(tuning: Tuning) -> Section:
+    device, here, held = tuning.device, tuning.environment, tuning.fingerprint
+    shape = "×".join(map(str, tuning.workload.input_shape))
+    facts = {
+        "device": f"{device} {device.name} ({device.arch}), {device.vendor}",
+        "device memory": "" if device.memory_bytes is None else bytes_text(device.memory_bytes),
+        "compute units": "" if device.compute_units is None else str(device.compute_units),
+        **{key.replace("_", " "): value for key, value in {**device.facts, **held.facts}.items()},
+        "processor": f"{here.cpu_model}, {here.cpu_threads} threads usable, {bytes_text(here.memory_bytes)}",
+        "system": here.operating_system,
+        "Python": here.python,
+        "hal": here.hal_version,
+        **held.versions,
+        **here.versions,
+        "model": f"{tuning.workload.model}, input {shape}, structure {held.structure}",
+        "data": tuning.workload.data,
+        "began": _moment(tuning.started),
+        "ended": _moment(tuning.ended),
+        "constraints": ", ".join(map(_limit, tuning.constraints.items())),
+    }
+    text = "A plan's speed depends on all of these; hal uses a remembered plan only where they are the same."
+    table = Table("Environment", ("fact", "value"), tuple((key, value) for key, value in facts.items() if value))
+    codes = (Code("The command", _command(tuning.config)),)
+    return Section("environment", "Where it was measured", (text,), tables=(table,), codes=codes)
+
+
+def _every_trial(tuning: Tuning) -> Section:
+    columns = ("trial", _PLAN, "why", "how it ended", *map(_head, tuning.objectives))
+    columns += () if "memory" in tuning.objectives else (_head("memory"),)
+    rows = []
+    for trial in sorted(tuning.trials, key=lambda t: t.number):
+        ended = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
+        used = value_of(trial, "memory")
+        cells = (f"#{trial.number}", plan_changes(trial.plan, tuning.default), trial.origin, ended)
+        more = () if "memory" in tuning.objectives else ("" if used is None else number(used),)
+        rows.append((*cells, *_values(tuning, trial), *more, f"{trial.phases.wall_s:.1f}"))
+    best = next((at for at, row in enumerate(rows) if row[0] == f"#{tuning.winner_trial}"), None)
+    table = Table("Every trial", (*columns, "wall time, s#"), tuple(rows), best, folded=True)
+    return Section("trials", "Every trial", (f"The default plan is {plan_line(tuning.default)}.",), tables=(table,))
+
+
+# Words
+
+
+def _command(config: Mapping[str, Any]) -> str:
+    """The command line of the keys of a tuning."""
+    words = []
+    for key, value in config.items():
+        for inner, held in value.items() if isinstance(value, dict) else [("", value)]:
+            said = _word(held)
+            if isinstance(held, (list, tuple)):
+                said = ",".join(map(_word, held)) if key == "objective" else f"[{','.join(map(_word, held))}]"
+            words.append(shlex.quote(f"{key if inner in ('', 'name') else f'{key}.{inner}'}={said}"))
+    return " ".join(["hal tune", *sorted(words, key=lambda word: not word.startswith("model="))])
+
+
+def _limit(item: tuple[str, float]) -> str:
+    key, value = item
+    return f"memory at most {bytes_text(value)}" if key == "memory" else f"a step at most {number(value)} ms"
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _values(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
+    """Cells of the objectives' values, with intervals where they are known."""
+    found = []
+    for name in tuning.objectives:
+        value, ends = value_of(trial, name), interval_of(trial, name)
+        interval = "" if ends is None else f" {within(*ends)}"
+        found.append("" if value is None else number(value) + interval)
+    return tuple(found)
+
+
+def _head(name: Objective) -> str:
+    return f"{NAMES[name]}, {unit_of(name)}#"
+
+
+def _listed(tuning: Tuning) -> str:
+    *most, last = (NAMES[name] for name in tuning.objectives)
+    return f"{', '.join(most)} and {last}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _end(pick: Any, values: Iterable[float | None], form: str) -> str:
+    known = [value for value in values if value is not None]
+    return format(pick(known), form) if known else ""
+
+
+def _moment(iso: str) -> str:
+    return iso[:16].replace("T", " ") + " UTC"

@@ -1,0 +1,118 @@
+"""Numbers of a tuning as the report shows them: their units, their intervals, their words."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+
+from hal.measure import Estimate
+from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
+
+__all__ = [
+    "NAMES",
+    "interval_of",
+    "median",
+    "number",
+    "ranged",
+    "scaled",
+    "seconds_text",
+    "state_of",
+    "times",
+    "unit_of",
+    "value_of",
+    "varied",
+    "within",
+]
+
+NAMES: dict[Objective, str] = {
+    "throughput": "throughput",
+    "latency": "latency",
+    "energy": "energy",
+    "memory": "peak memory",
+    "time_to_loss": "time to the loss",
+}
+"""Objectives in words."""
+
+
+def unit_of(name: Objective) -> str:
+    """The unit that the report uses."""
+    return "MiB" if name == "memory" else OBJECTIVES[name][0]
+
+
+def scaled(name: Objective, value: float) -> float:
+    """A value in the report's unit."""
+    return value / (1 << 20) if name == "memory" else value
+
+
+def value_of(trial: Trial, name: Objective) -> float | None:
+    """What a trial is worth, in the report's unit: as an objective, otherwise as measured beside it."""
+    found = trial.measurement
+    if name in trial.values:
+        return scaled(name, trial.values[name])
+    if found is None or trial.outcome is not Outcome.OK:
+        return None
+    if name == "throughput":
+        return found.throughput.median / trial.drift
+    return scaled(name, found.peak_memory_bytes) if name == "memory" and found.peak_memory_bytes is not None else None
+
+
+def interval_of(trial: Trial, name: Objective) -> tuple[float, float] | None:
+    """The 95% interval of a value, corrected for drift like the value; None where there is none."""
+    found = trial.measurement
+    if found is None or name not in ("throughput", "latency"):
+        return None
+    if name == "throughput":
+        return found.throughput.low / trial.drift, found.throughput.high / trial.drift
+    step = found.latency.p50_ms if found.latency is not None else found.step_ms
+    return step.low * trial.drift, step.high * trial.drift
+
+
+def state_of(trial: Trial) -> str:
+    """One of: measured, cut short, over a limit, failed."""
+    if trial.outcome is not Outcome.OK:
+        return "failed"
+    return "over a limit" if trial.violations else "cut short" if trial.cut_short else "measured"
+
+
+def varied(tuning: Tuning) -> dict[str, tuple[str | int | None, ...]]:
+    """The keys of the plan that the tuning had a choice of, with their values; numbers in order."""
+    return {
+        key: tuple(sorted(values, key=lambda value: value if isinstance(value, int) else 0))
+        for key, values in tuning.space.items()
+        if len(values) > 1
+    }
+
+
+def median(values: Iterable[float | None]) -> float | None:
+    """The median of those that are known; None: none is."""
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
+
+
+def number(value: float) -> str:
+    """A number with four significant digits, thousands apart."""
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"
+
+
+def within(low: float, high: float) -> str:
+    """An interval."""
+    return f"[{number(low)}, {number(high)}]"
+
+
+def ranged(found: Estimate | None) -> str:
+    """A number with its interval; empty where there is none."""
+    return "" if found is None else f"{number(found.median)} {within(found.low, found.high)}"
+
+
+def times(found: Estimate | None) -> str:
+    """A ratio with its interval; empty where there is none."""
+    return "" if found is None else f"{found.median:.2f}× [{found.low:.2f}, {found.high:.2f}]"
+
+
+def seconds_text(seconds: float) -> str:
+    """A time in seconds, minutes or hours."""
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
