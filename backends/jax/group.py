@@ -48,16 +48,16 @@ class MeshGroup(Group):
         self.rank, self.size = jax.process_index(), jax.process_count()
         self.devices = mesh.devices.size
         spec: Any = PartitionSpec
-        self.whole, self.split = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
+        self._replicated, self._divided = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
 
     def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
         """The whole array on every device of the mesh."""
-        return self._put(array, self.whole)
+        return self._put(array, self._replicated)
 
     def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
         """A batch spread over the mesh; one that does not divide, as an evaluation's last, is whole on every device."""
         divides = array.ndim > 0 and array.shape[0] % self.devices == 0
-        return self._put(array, self.split if divides else self.whole)
+        return self._put(array, self._divided if divides else self._replicated)
 
     def _put(self, array: np.ndarray, sharding: NamedSharding) -> Array:
         with jax.enable_x64(True):

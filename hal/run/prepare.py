@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
 from hal.run.plans import Fingerprint, find, nearest
+from hal.run.world import here
 from hal.types import Array, Tree
 from hal.workload import Workload, configure, model_class
 
@@ -26,7 +27,14 @@ __all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_
 
 @dataclass(frozen=True)
 class Job:
-    """A model on its data, on a device, under a plan that the device can follow. ``origin`` says who found that."""
+    """A model on its data, on a device, under a plan that the device can follow.
+
+    Attributes:
+        group: the devices that the plan spreads over. Where it wants several processes, they meet in
+            :func:`hal.run.together.together`; until then this is the device alone.
+        origin: who found the plan.
+        explain: what became of another process, where that is why something failed here.
+    """
 
     backend: Backend
     device: Device
@@ -40,6 +48,7 @@ class Job:
     group: Group
     augment: tuple[str, ...] = ()
     origin: str = ""
+    explain: Callable[[BaseException], BaseException | None] = lambda error: None
 
 
 def pick_device(backend: str, device: int | str | None) -> Device:
@@ -138,7 +147,15 @@ def under(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or more data",
         )
-    return replace(job, plan=plan, group=job.backend.group(job.device, plan))
+    return replace(job, plan=plan, group=_group(job.backend, job.device, plan))
+
+
+def _group(backend: Backend, device: Device, plan: Plan) -> Group:
+    if backend.processes(plan) == 1:
+        return backend.group(device, plan)
+    group, world = Group(backend, device), here()
+    group.rank = 0 if world is None else world.rank
+    return group
 
 
 def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
