@@ -197,6 +197,9 @@ class Backend(abc.ABC):
     def devices(self) -> list[Device]:
         """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available."""
 
+    def expect(self, devices: int) -> None:  # noqa: B027 - most runtimes find what is there
+        """Told before devices are first asked for how many a plan wants: a runtime may make some of the processor."""
+
     @abc.abstractmethod
     def ops(self, device: Device) -> Ops:
         """The neutral tensor API bound to a device. Equal devices give the same object."""

@@ -23,7 +23,7 @@ from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableE
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.readahead import read_ahead
-from hal.tensor.dispatch import serving
+from hal.tensor.dispatch import namespace, serving
 from hal.tensor.random import Key
 from hal.types import Array, Tree
 
@@ -51,6 +51,9 @@ class TorchBackend(Backend):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
+
+    _usual_threads: int | None = None
+    """What the user's process computes with, while a plan is applied."""
 
     @functools.cached_property
     def _build(self) -> Build | None:
@@ -209,35 +212,47 @@ class TorchBackend(Backend):
         import torch
 
         before_threads = torch.get_num_threads()
-        threads = plan.threads
-        if threads is None and self.processes(plan) > 1 and self.device_type == "cpu":
+        outermost = self._usual_threads is None
+        if outermost:
+            self._usual_threads = before_threads
+        threads = plan.threads or self._usual_threads
+        if plan.threads is None and self.processes(plan) > 1 and self.device_type == "cpu":
             threads = max(1, (device.compute_units or 1) // _local_processes(plan, self.processes(plan)))
         switches = _tf32_switches() if self.device_type != "cpu" else []
         before = [switch.fp32_precision for switch in switches]
         try:
-            if threads is not None:
+            if threads != before_threads:
                 torch.set_num_threads(threads)
             for switch in switches:
                 switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
             with self._shared(plan):
                 yield
         finally:
-            if threads is not None:
+            if torch.get_num_threads() != before_threads:
                 torch.set_num_threads(before_threads)
+            if outermost:
+                self._usual_threads = None
             for switch, value in zip(switches, before, strict=True):
                 switch.fp32_precision = value
 
     @contextlib.contextmanager
     def _shared(self, plan: Plan) -> Iterator[None]:
-        """Let ops of the whole batch ask the other processes, where a plan has any."""
-        if self.processes(plan) == 1:
-            yield
-            return
+        """Let ops of the whole batch ask the other processes, where a plan has any, and only there."""
         import torch
 
+        from hal.backends._torch.ops import TorchOps
+
+        many, tensor = self.processes(plan) > 1, torch.empty(0)
+        serves = namespace(tensor)
+        if not many:
+            # Within another plan that has other processes, this one is alone.
+            alone = isinstance(serves, TorchOps) and serves.shares
+            with serving(tensor, TorchOps()) if alone else contextlib.nullcontext():
+                yield
+            return
         from hal.backends._torch.shared_ops import SharedOps
 
-        with serving(torch.empty(0), SharedOps()), warnings.catch_warnings():
+        with serving(tensor, SharedOps()), warnings.catch_warnings():
             # Said of axes of one element, whose stride means nothing.
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
             yield

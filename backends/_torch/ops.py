@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import array_api_compat.torch as standard
 import torch
@@ -45,6 +45,9 @@ def generator(key: Key, device: torch.device) -> torch.Generator | None:
 
 class TorchOps(Ops):
     """Ops on torch.Tensor; for creation bound to a device, otherwise on the device of the arguments."""
+
+    shares: ClassVar[bool] = False
+    """Whether batch statistics are those of several processes' rows."""
 
     def __init__(self, device: torch.device | None = None) -> None:
         super().__init__(standard, device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +16,8 @@ Tensor = torch.Tensor
 
 class SharedOps(TorchOps):
     """As :class:`TorchOps`, with batch statistics over the rows of all processes, each of which holds as many."""
+
+    shares: ClassVar[bool] = True
 
     def _batch_norm(
         self,

@@ -17,6 +17,7 @@ import time
 from collections.abc import Mapping
 from typing import IO, Any
 
+from hal import errors
 from hal.errors import HalError, RunError
 from hal.run.world import World
 
@@ -68,7 +69,9 @@ class _Follower:
         """Why it ended."""
         if self.error is not None:
             said, fix = str(self.error["message"]), self.error.get("fix")
-            return RunError(f"rank {self.rank} failed: {said}", fix=fix)
+            cls = getattr(errors, str(self.error.get("type")), None)
+            kind = cls if isinstance(cls, type) and issubclass(cls, HalError) else RunError
+            return kind(f"rank {self.rank} failed: {said}", fix=fix)
         status = self.process.wait()
         if status == -signal.SIGKILL:
             return RunError(

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         fix = error.fix if isinstance(error, HalError) else None
         said = error.message if isinstance(error, HalError) else f"{type(error).__name__}: {error}"
-        _say({"error": {"message": said, "fix": fix}})
+        _say({"error": {"type": type(error).__name__, "message": said, "fix": fix}})
         return 1
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hal import registry
-from hal.config import TargetConfig
+from hal.config import TargetConfig, build
 from hal.contract import Backend, Group
 from hal.data import Split, load
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
@@ -80,6 +81,8 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
+    if config.parallel is not None and config.backend in registry.names():
+        registry.backend(config.backend).expect(math.prod(build(Plan, {"parallel": config.parallel}).spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
