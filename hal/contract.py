@@ -152,6 +152,9 @@ class Group:
         """The number that the process of rank 0 gives; waits for it, and not for devices."""
         return number
 
+    def abort(self) -> None:
+        """Let exchanges under way fail, since a process is gone; called from another thread."""
+
     def close(self) -> None:
         """Leave the group."""
 

@@ -213,9 +213,8 @@ class TorchBackend(Backend):
 
         before_threads = torch.get_num_threads()
         outermost = self._usual_threads is None
-        if outermost:
-            self._usual_threads = before_threads
-        threads = plan.threads or self._usual_threads
+        usual = before_threads if self._usual_threads is None else self._usual_threads
+        self._usual_threads, threads = usual, plan.threads or usual
         if plan.threads is None and self.processes(plan) > 1 and self.device_type == "cpu":
             threads = max(1, (device.compute_units or 1) // _local_processes(plan, self.processes(plan)))
         switches = _tf32_switches() if self.device_type != "cpu" else []
@@ -301,6 +300,14 @@ class TorchBackend(Backend):
             return OutOfMemoryError(
                 f"{self.name} ran out of memory: {_first_line(error)}",
                 fix="use a smaller batch=, or split it with accumulate=",
+            )
+        # gloo raises a bare RuntimeError too; its words begin with the place in its source.
+        if isinstance(error, torch.distributed.DistError) or (
+            type(error) is RuntimeError and "/gloo/" in _first_line(error)
+        ):
+            return DeviceLostError(
+                f"an exchange with another process of this run failed: {_first_line(error)}",
+                fix="see what that process said; go on from the last checkpoint with resume=",
             )
         if isinstance(error, torch.AcceleratorError):
             return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")

@@ -35,6 +35,8 @@ __all__ = ["DataParallel", "FullySharded", "join", "local_of"]
 
 Tensor = torch.Tensor
 _TIMEOUT = timedelta(minutes=4)
+_devices_before: list[int] = []
+"""The current card before this process joined a group."""
 
 
 def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
@@ -46,6 +48,7 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
     if not dist.is_initialized():
         accelerated = backend.device_type != "cpu"
         if accelerated:
+            _devices_before.append(torch.cuda.current_device())
             torch.cuda.set_device(device.index)
         try:
             # gloo carries what is said between hosts also where tensors travel by the vendor's library.
@@ -154,10 +157,17 @@ class DataParallel(Group):
         dist.broadcast(said, src=0)
         return int(said)
 
+    def abort(self) -> None:
+        """Between cards kernels wait for one that is gone; between processors the connection breaks by itself."""
+        if self.backend.device_type != "cpu" and dist.is_initialized():
+            dist.distributed_c10d._abort_process_group()
+
     def close(self) -> None:
         """Leave; the next plan may spread over others."""
         if dist.is_initialized():
             dist.destroy_process_group()
+        if _devices_before:
+            torch.cuda.set_device(_devices_before.pop())
 
 
 class FullySharded(DataParallel):

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hal.contract import Backend, Group
@@ -58,6 +59,12 @@ class MeshGroup(Group):
         """A batch spread over the mesh; one that does not divide, as an evaluation's last, is whole on every device."""
         divides = array.ndim > 0 and array.shape[0] % self.devices == 0
         return self._put(array, self._divided if divides else self._replicated)
+
+    def agreed(self, number: int) -> int:
+        """By an exchange between the devices."""
+        if self.size == 1:
+            return number
+        return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
     def _put(self, array: np.ndarray, sharding: NamedSharding) -> Array:
         with jax.enable_x64(True):

@@ -13,12 +13,13 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from hal import errors
-from hal.errors import HalError, RunError
+from hal.errors import DeviceLostError, HalError, RunError
 from hal.run.world import World
 
 __all__ = ["Crew"]
@@ -26,6 +27,7 @@ __all__ = ["Crew"]
 _START_S = 240.0
 _EXPLAIN_S = 5.0
 _LEAVE_S = 20.0
+_POLL_S = 0.2
 _TAIL_BYTES = 2000
 
 
@@ -109,6 +111,7 @@ class Crew:
 
     def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:
         self._followers: list[_Follower] = []
+        self._over = threading.Event()
         try:
             for rank in range(1, size):
                 self._followers.append(_Follower(World(rank, size, rank, size, "127.0.0.1", port), task))
@@ -131,13 +134,25 @@ class Crew:
                 if not each.listen():
                     raise each.story()
 
+    def watch(self, abort: Callable[[], None]) -> None:
+        """From now on call a function, in a thread, when a follower fails: exchanges with it would not end."""
+
+        def wait() -> None:
+            while not self._over.wait(_POLL_S):
+                if any(each.process.poll() not in (None, 0) for each in self._followers):
+                    abort()
+                    return
+
+        threading.Thread(target=wait, name="hal-crew", daemon=True).start()
+
     def explain(self, error: BaseException) -> HalError | None:
         """What became of a follower, where that is why an exchange with it failed; None: each of them goes on.
 
         Args:
             error: what was raised here; an error of hal's explains itself.
         """
-        if isinstance(error, (HalError, KeyboardInterrupt, SystemExit)):
+        explained = isinstance(error, HalError) and not isinstance(error, DeviceLostError)
+        if explained or isinstance(error, (KeyboardInterrupt, SystemExit)):
             return None
         until = time.monotonic() + _EXPLAIN_S
         while self._followers:
@@ -160,6 +175,7 @@ class Crew:
 
     def end(self) -> None:
         """End those that are left, at once."""
+        self._over.set()
         for each in self._followers:
             each.end()
         self._followers.clear()

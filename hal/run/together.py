@@ -62,9 +62,9 @@ def together(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Pla
         job.backend.member(job.device, spread, count - 1)  # are there so many devices?
         world = World(0, count, 0, count, "127.0.0.1", free_port())
         with _crew(job, world, {"call": call, "arguments": dict(arguments)}) as crew:
-            yield from _joined(job, world, spread, crew.explain, ready=crew.wait_ready)
+            yield from _joined(job, world, spread, crew.explain, crew.wait_ready, crew.watch)
         return
-    yield from _joined(job, world, spread, lambda error: None, ready=report_ready)
+    yield from _joined(job, world, spread, lambda error: None, report_ready, lambda abort: None)
 
 
 def _joined(
@@ -73,11 +73,13 @@ def _joined(
     spread: Plan,
     explain: Callable[[BaseException], BaseException | None],
     ready: Callable[[], None],
+    watch: Callable[[Callable[[], None]], None],
 ) -> Iterator[Job]:
     device = job.backend.member(job.device, spread, world.local_rank)
     ready()
     with entered(world):
         group = job.backend.group(device, spread)
+    watch(group.abort)
     try:
         own = group if job.backend.processes(job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank

@@ -15,7 +15,7 @@ from hal.backends.cuda import decisions as cuda
 from hal.backends.cuda.host import Host
 from hal.backends.rocm import RocmBackend
 from hal.backends.rocm import decisions as rocm
-from hal.errors import ConfigError, UnavailableError
+from hal.errors import ConfigError, DeviceLostError, UnavailableError
 from hal.plan import Plan
 from hal.run.world import World, entered, here
 from hal.tensor import Key
@@ -157,3 +157,11 @@ def test_variables_are_put_back(monkeypatch):
     with monkeypatch.context() as inner:
         inner.setenv("WORLD_SIZE", "1")
         assert here() is None
+
+
+def test_a_lost_peer_is_named_by_the_backend():
+    said = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:26214"
+    backend = registry.backend("cpu")
+    for error in (RuntimeError(said), torch.distributed.DistNetworkError("connection lost")):
+        assert isinstance(backend.classify(error), DeviceLostError)
+    assert backend.classify(RuntimeError("something else")) is None
