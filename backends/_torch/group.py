@@ -94,7 +94,6 @@ class DataParallel(Group):
         """
         plan = Plan() if plan is None else plan
         function = self.backend.compiled(fn, plan)
-        alone = self.backend.value_and_grad(fn)
         wrapped: list[Any] = []
 
         def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
@@ -102,8 +101,8 @@ class DataParallel(Group):
             if not wrapped:
                 used = _used(function, leaves, structure, args)
                 if not any(used):
-                    (loss, aux), grads = alone(params, *args)
-                    return (*self._mean((loss, aux), args),), grads
+                    found = self.backend.constant(function(self.whole(params), *args))
+                    return self._mean(found, args), structure.unflatten([torch.zeros_like(x) for x in leaves])
                 wrapped.append(self._wrap(_Loss(function, structure, leaves, used), plan))
             module = wrapped[0]
             inner = module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module

@@ -16,9 +16,9 @@ import hal
 from hal.errors import ConfigError, PlanError, UnavailableError
 from hal.run.world import free_port
 
-# Batch statistics, dropout, and an evaluation batch of 3 that two processes do not divide.
+# Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3 that two processes do not divide.
 NORMALISED = {
-    "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Normalised"},
+    "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Spare"},
     "backend": "cpu",
     "data": {"name": "synthetic:95"},
     "batch": 16,
@@ -204,15 +204,10 @@ def test_refused(tmp_path, monkeypatch):
 NORMALISED_BENCH = {key: value for key, value in NORMALISED.items() if key != "schedule"}
 
 
-@pytest.mark.parametrize("mode", ["train", "infer"])
-def test_bench_in_turn_with_one_process(mode):
-    found = hal.bench(**NORMALISED_BENCH, mode=mode, parallel="dp=2", versus={"parallel": "none"}, seconds=0.5)
-    assert found.plan.parallel == "dp=2"
-    assert found.versus.parallel == "none"
+@pytest.mark.parametrize(("mode", "plan", "versus"), [("train", "fsdp=2", "none"), ("infer", "none", "dp=2")])
+def test_bench_in_turn_with_one_process(mode, plan, versus):
+    found = hal.bench(**NORMALISED_BENCH, mode=mode, parallel=plan, versus={"parallel": versus}, seconds=0.5)
+    assert found.plan.parallel == plan
+    assert found.versus.parallel == versus
     assert found.comparison.measurements["plan"].throughput.median > 0
     assert psutil.Process().children() == []
-
-
-def test_bench_alone():
-    found = hal.bench(**NORMALISED_BENCH, parallel="fsdp=2", seconds=0.5)
-    assert found.measurement.throughput.median > 0
