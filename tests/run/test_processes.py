@@ -16,7 +16,7 @@ import hal
 from hal.errors import ConfigError, PlanError, UnavailableError
 from hal.run.world import free_port
 
-# Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3 that two processes do not divide.
+# Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
 NORMALISED = {
     "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Spare"},
     "backend": "cpu",
