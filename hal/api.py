@@ -87,11 +87,14 @@ def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
     return run.predict(folder, inputs, keys)
 
 
-def bench(**keys: Any) -> Bench:
+def bench(**keys: Any) -> Bench | None:
     """Measure one plan, or two in turn, as ``hal bench`` does.
 
     Args:
         **keys: the keys of ``hal bench``; sections as dicts: ``versus={"precision": "bf16"}``.
+
+    Returns:
+        What was found; None in a process that a launcher started with a rank above 0.
 
     Raises:
         HalError: see :mod:`hal.errors`.

@@ -117,7 +117,9 @@ class PlanKeys(Keys):
     pool: Pool | None = Field(default=None, description="algorithm of max-pooling: window, reshape or auto")
     threads: int | None = Field(default=None, ge=1, description="CPU threads of the framework; unset: its own choice")
     parallel: str | None = Field(
-        default=None, description="devices to spread over: none, or dp=N to split each batch over N of them"
+        default=None,
+        description="devices to spread over: none, dp=N to split each batch over N of them, or "
+        "fsdp=N to split parameters too",
     )
     accumulate: int | None = Field(
         default=None, ge=1, description="parts that a batch is split into, gradients averaged"

@@ -72,7 +72,9 @@ class Telemetry:
 class Group:
     """The devices that a run spreads over, as one process sees them; this one: a single device.
 
-    Every process holds the same host data and goes through the same steps.
+    Every process holds the same host data and goes through the same steps. Either arrays span all devices of all
+    processes, or each process computes on arrays of its own, with its rows of each batch (:meth:`rows`). Methods that
+    take part in an exchange are called by all processes, in the same order.
 
     Attributes:
         rank: this process's number; the one of number 0 writes files and speaks to people.
@@ -91,8 +93,70 @@ class Group:
         return self.backend.from_host(array, self.device, axes=axes, layout=layout)
 
     def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
-        """A host array of samples (batch, ...), the same in every process, spread over the devices."""
+        """A host array of samples (rows, ...), this process's of each batch, spread over the devices."""
         return self.put(array, axes=axes, layout=layout)
+
+    def spreads(self, samples: int) -> bool:
+        """Whether the rows of so many samples are divided between processes that compute on arrays of their own."""
+        return False
+
+    def rows(self, samples: np.ndarray, parts: int = 1) -> np.ndarray:
+        """This process's rows of a batch (samples, ...); all of them where the processes do not divide it.
+
+        Args:
+            samples: of the whole batch, or their indices.
+            parts: the step takes the batch in so many parts, each of which is divided.
+        """
+        return samples
+
+    def share(self, key: Any, rows: int, parts: int = 1) -> Any:
+        """A random key that draws this process's rows of what one process would draw for the whole batch.
+
+        Args:
+            key: a key of the backend's.
+            rows: that this process holds.
+            parts: as of :meth:`rows`.
+        """
+        return key
+
+    def value_and_grad(
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+    ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
+        """As :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
+
+        Loss, floating results and gradients are means over the processes, so they are those of the whole batch.
+        """
+        return self.backend.value_and_grad(fn, plan)
+
+    def optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """An optimizer that takes what :meth:`shard` gives."""
+        return optimizer
+
+    def sum(self, tree: Tree) -> Tree:
+        """Floating arrays of one shape in every process, summed over the processes."""
+        return tree
+
+    def gather(self, array: Array) -> Array:
+        """Rows (rows, ...) of every process one after the other, (rows * size, ...), in every process."""
+        return array
+
+    def shard(self, tree: Tree) -> Tree:
+        """Parameters or an optimizer's slots, whole in every process, as training keeps them; consumes them."""
+        return tree
+
+    def whole(self, tree: Tree) -> Tree:
+        """The reverse of :meth:`shard`; arrays that were never sharded stay as they are."""
+        return tree
+
+    def agreed(self, number: int) -> int:
+        """The number that the process of rank 0 gives; waits for it, and not for devices."""
+        return number
+
+    def abort(self) -> None:
+        """Let exchanges under way fail, since a process is gone; called from another thread."""
+
+    def close(self) -> None:
+        """Leave the group."""
 
 
 class Backend(abc.ABC):
@@ -136,6 +200,9 @@ class Backend(abc.ABC):
     def devices(self) -> list[Device]:
         """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available."""
 
+    def expect(self, devices: int) -> None:  # noqa: B027 - most runtimes find what is there
+        """Told before devices are first asked for how many a plan wants: a runtime may make some of the processor."""
+
     @abc.abstractmethod
     def ops(self, device: Device) -> Ops:
         """The neutral tensor API bound to a device. Equal devices give the same object."""
@@ -153,11 +220,32 @@ class Backend(abc.ABC):
             layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
         """
 
-    def group(self, device: Device, plan: Plan) -> Group:
-        """The devices that a plan spreads over, ``device`` among them.
+    def processes(self, plan: Plan) -> int:
+        """How many processes must take part in a plan; a runtime that drives many devices from one wants one."""
+        return 1
+
+    def member(self, device: Device, plan: Plan, local_rank: int) -> Device:
+        """The device that a process on this machine drives, of those that the plan spreads over.
+
+        Args:
+            device: the first of them.
+            plan: what spreads.
+            local_rank: number of the process on this machine.
 
         Raises:
             UnavailableError: there are not so many.
+        """
+        return device
+
+    def group(self, device: Device, plan: Plan) -> Group:
+        """The devices that a plan spreads over, ``device`` among them.
+
+        Where :meth:`processes` is above one this joins the others, as the environment variables RANK, WORLD_SIZE,
+        MASTER_ADDR and MASTER_PORT say, and waits for them.
+
+        Raises:
+            UnavailableError: there are not so many devices.
+            RunError: the other processes cannot be reached.
         """
         return Group(self, device)
 

@@ -39,7 +39,8 @@ class Capabilities:
         precisions: one entry for each of :data:`PRECISIONS`.
         layouts: physical layouts of images that the backend offers, the device's default first.
         compile: values of the plan key ``compile`` that the backend offers, the default first.
-        parallel: kinds of the plan key ``parallel`` that the backend offers, for example ``dp``.
+        parallel: kinds of the plan key ``parallel`` that the backend offers: ``dp``, ``fsdp``.
+        spread: how many processes or devices of this machine a plan may spread over.
         algorithms: values of the plan keys ``conv`` and ``pool`` that the backend offers, the device's default first.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
@@ -49,6 +50,7 @@ class Capabilities:
     layouts: tuple[str, ...] = ("nhwc",)
     compile: tuple[str, ...] = ("eager",)
     parallel: tuple[str, ...] = ()
+    spread: int = 1
     algorithms: Mapping[str, tuple[str, ...]] = field(
         default_factory=lambda: {"conv": ("direct",), "pool": ("window",)}
     )

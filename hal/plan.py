@@ -45,7 +45,9 @@ class Plan(BaseModel):
         default=None, ge=1, description="CPU threads of the framework; unset: the framework's choice"
     )
     parallel: str = Field(
-        default="none", description="devices to spread over: none, or dp=N to split each batch over N of them"
+        default="none",
+        description="devices to spread over: none, dp=N to split each batch over N of them, or "
+        "fsdp=N to split parameters too",
     )
     accumulate: int = Field(default=1, ge=1, description="parts that a batch is split into, their gradients averaged")
 
@@ -82,16 +84,19 @@ class Plan(BaseModel):
         }
         for key, values in offered.items():
             self._require(device, key, chosen[key], values)
+        if len(self.spread()) > 1:
+            raise PlanError(f"parallel={self.parallel} names two kinds", fix="choose one of them")
         for kind, count in self.spread().items():
             if kind not in can.parallel:
                 raise UnsupportedError(
                     f"parallel={self.parallel} is not supported on {device} ({device.name})",
                     fix=f"it supports: {', '.join(['none', *(f'{kind}=N' for kind in can.parallel)])}",
                 )
-            if self.batch % count:
+            if self.batch % (count * self.accumulate):
+                parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
                 raise PlanError(
-                    f"parallel={self.parallel} does not divide batch={self.batch}",
-                    fix=f"choose a batch that is a multiple of {count}",
+                    f"parallel={self.parallel} does not divide batch={self.batch}{parts}",
+                    fix=f"choose a batch that is a multiple of {count * self.accumulate}",
                 )
         if self.threads is not None and not can.threads:
             raise UnsupportedError(

@@ -28,6 +28,7 @@ class Ability(BaseModel):
     layouts: tuple[str, ...]
     compile: tuple[str, ...]
     parallel: tuple[str, ...]
+    spread: int = 1
     algorithms: dict[str, tuple[str, ...]]
     threads: bool
 
@@ -42,6 +43,7 @@ class Ability(BaseModel):
             layouts=can.layouts,
             compile=can.compile,
             parallel=can.parallel,
+            spread=can.spread,
             algorithms=dict(can.algorithms),
             threads=can.threads,
         )
@@ -53,6 +55,7 @@ class Ability(BaseModel):
             layouts=self.layouts,
             compile=self.compile,
             parallel=self.parallel,
+            spread=self.spread,
             algorithms=self.algorithms,
             threads=self.threads,
         )

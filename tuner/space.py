@@ -43,6 +43,7 @@ class Space:
         self.baseline = _eager(self.default, self._device)
         self.dimensions = self._dimensions(described, fixed, listed, set(objectives))
         self.plans: dict[str, Plan] = {}
+        own_threads = fixed.threads is None and listed.threads is None
         limit = described.samples if described.workload.mode == "train" else None
         for values in itertools.product(*self.dimensions.values()):
             keys = dict(zip(self.dimensions, values, strict=True))
@@ -50,6 +51,9 @@ class Space:
                 plan = Plan.model_validate({**self.default.model_dump(), **keys}).resolve(self._device)
             except RequestError:
                 continue  # what the device cannot do is no part of the space
+            # Processes share the cores evenly unless the user says otherwise.
+            if plan.parallel != "none" and plan.threads is not None and own_threads:
+                continue
             if limit is None or plan.batch <= limit:
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
@@ -93,7 +97,16 @@ class Space:
             "pool": can.algorithms.get("pool", ("auto",)) if described.images else (self.default.pool,),
             # The framework's own choice is one thread for each core.
             "threads": (None, *sorted({1, units // 2} - {0, units})) if can.threads else (None,),
-            "parallel": ("none", *(f"{kind}={n}" for kind in can.parallel for n in _counts(described.devices))),
+            # Splitting parameters saves memory and costs time.
+            "parallel": (
+                "none",
+                *(
+                    f"{kind}={n}"
+                    for kind in can.parallel
+                    if spare or kind != "fsdp"
+                    for n in _counts(max(described.devices, can.spread))
+                ),
+            ),
             # Splitting a batch saves memory and costs time.
             "accumulate": (1, 2, 4) if spare and described.workload.mode == "train" else (1,),
         }

@@ -8,12 +8,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from hal.config import TargetConfig
+from hal.config import TargetConfig, build
 from hal.contract import Backend
 from hal.errors import HalError, NumericsError, OutOfMemoryError, RequestError, UnavailableError
 from hal.measure import BlockTimer, Environment, Measurement, Settings, measure, warm_up
@@ -22,6 +23,7 @@ from hal.run.plans import Fingerprint
 from hal.run.prepare import Job, feeding, prepare, put_batch, under
 from hal.run.session import classified
 from hal.run.stepper import Inferring, TrainingSteps, host_batches, stepper
+from hal.run.together import Lead, finish, follow_steps, pinned, together
 from hal.tuner.guard import (
     STEPS,
     Curve,
@@ -36,7 +38,7 @@ from hal.tuner.guard import (
 from hal.tuner.messages import Ability, Answer, Description, Order
 from hal.tuner.result import Guard, Outcome, Phases, Summary
 
-__all__ = ["Bench", "outcome_of"]
+__all__ = ["Bench", "follow", "outcome_of"]
 
 _TARGET_STEPS = 40
 """Steps of the default plan after which its loss is the target of ``time_to_loss``."""
@@ -46,6 +48,10 @@ _WINDOW_SAMPLES = 320
 
 _PATIENCE = 6
 """A plan that needs so many times the samples of the default plan does not reach the loss."""
+
+
+_END, _GUARD, _TRAIN = 0, 1, 2
+"""What the processes of a plan do together after the measurement."""
 
 
 class _Compiling(Exception):
@@ -63,6 +69,7 @@ class Bench:
 
     def __init__(self, config: TargetConfig, mode: str, phase: Callable[[str], None]) -> None:
         start = time.perf_counter()
+        self._config = config
         self._job = prepare(config, mode)
         self._seed = config.seed
         self._phase = phase
@@ -112,23 +119,29 @@ class Bench:
             return Answer(outcome=outcome, message=message, phases=Phases(**phases))
 
     def _run(self, order: Order, phases: dict[str, float]) -> Answer:
-        job = under(self._job, order.plan)
-        with classified(self._backend), self._backend.applied(job.plan, job.device), contextlib.ExitStack() as stack:
+        with contextlib.ExitStack() as stack:
+            self._phase("start processes")
+            job = self._entered(order, stack)
             self._phase("compile")
             with _timed(phases, "compile_s"):
-                run, step = self._built(job, stack)
+                run, own = self._built(job, stack)
+                step = Lead(job.group, own) if job.group.size > 1 else own
                 self._first_call(job, step)
             self._phase("measure")
             found = self._measured(job, order, step)
             phases |= {"warmup_s": found.warmup_s, "steady_s": found.steady_s}
             summary = Summary.of(found)
+            finish(job.group, (step,))
             if found.stopped == "surely slower":
+                job.group.agreed(_END)
                 return Answer(outcome=Outcome.OK, phases=Phases(**phases), measurement=summary)
             verdict = self._guarded(job, run, phases) if order.guard else None
             samples = None
             if order.to_loss and (verdict is None or verdict.passed) and isinstance(run, TrainingSteps):
                 self._phase("train to the loss")
+                job.group.agreed(_TRAIN)
                 samples = self._samples_to_loss(job, run)
+            job.group.agreed(_END)
         answer: dict[str, Any] = {"phases": Phases(**phases), "measurement": summary, "guard": verdict}
         if verdict is not None and not verdict.passed:
             finite = len(verdict.losses) == verdict.steps and verdict.loss_error is not None
@@ -138,6 +151,30 @@ class Bench:
             said = f"did not reach the loss of the default plan within {_PATIENCE} times its samples"
             return Answer(outcome=Outcome.DIVERGED, message=said, **answer)
         return Answer(outcome=Outcome.OK, samples_to_loss=samples, **answer)
+
+    def _entered(self, order: Order, stack: contextlib.ExitStack) -> Job:
+        """The job of an order with the processes that it wants, its settings applied."""
+        job = under(self._job, order.plan)
+        task = {"keys": pinned(self._config, job), "mode": job.workload.mode}
+        job = stack.enter_context(together(job, "hal.tuner.trial:follow", task))
+        stack.enter_context(classified(self._backend))
+        stack.enter_context(self._backend.applied(job.plan, job.device))
+        return job
+
+    def take_part(self) -> None:
+        """In a process of a rank above 0: do what rank 0 does in :meth:`run` or :meth:`hold`."""
+        with contextlib.ExitStack() as stack:
+            job = stack.enter_context(together(self._job, "", {}))
+            stack.enter_context(self._backend.applied(job.plan, job.device))
+            run, step = self._built(job, stack)
+            follow_steps(job.group, {0: step})
+            while what := job.group.agreed(_END):
+                if what == _TRAIN and isinstance(run, TrainingSteps):
+                    self._samples_to_loss(job, run)
+                elif isinstance(run, TrainingSteps):
+                    curve(job, run, list(islice(host_batches(job, self._seed), STEPS)))
+                else:
+                    outputs(job, run, next(host_batches(job, self._seed)))
 
     def _built(self, job: Job, stack: contextlib.ExitStack) -> tuple[TrainingSteps | Inferring, Callable[[], object]]:
         feed = stack.enter_context(feeding(job, host_batches(job, self._seed), waits=job.split.train.waits))
@@ -182,8 +219,9 @@ class Bench:
         batches = list(islice(host_batches(job, self._seed), STEPS if isinstance(run, TrainingSteps) else 1))
         with _timed(phases, "reference_s"):
             self._phase("reference")
-            self._refer(job.plan.batch, batches)
+            self._refer(job.plan.batch)
         self._phase("guard")
+        job.group.agreed(_GUARD)
         with _timed(phases, "guard_s"):
             if isinstance(run, Inferring):
                 return compare_outputs(
@@ -194,11 +232,12 @@ class Bench:
     def _reference_job(self, batch: int) -> Job:
         return under(self._job, baseline_of(self._job.plan.model_copy(update={"batch": batch})))
 
-    def _refer(self, batch: int, batches: list[dict[str, np.ndarray]]) -> None:
-        """Run the reference for a batch size, unless that was done."""
+    def _refer(self, batch: int) -> None:
+        """Run the reference for a batch size, unless that was done; in this process alone."""
         if batch in self._curves or batch in self._outputs:
             return
         job = self._reference_job(batch)
+        batches = list(islice(host_batches(job, self._seed), STEPS if job.workload.mode == "train" else 1))
         with self._backend.applied(job.plan, job.device):
             run = stepper(job, self._seed)
             if isinstance(run, Inferring):
@@ -214,18 +253,17 @@ class Bench:
     # Convergence
 
     def _samples_to_loss(self, job: Job, run: TrainingSteps) -> float | None:
-        if self._target is None:
+        if self._target is None and job.group.rank == 0:
             reference = self._reference_job(self._job.plan.batch)
             with self._backend.applied(reference.plan, reference.device):
                 own = TrainingSteps(reference, self._seed)
                 losses = list(islice(self._losses(reference, own), _TARGET_STEPS))
             self._target = losses[-1], float(_TARGET_STEPS * reference.plan.batch)
-        target, most = self._target[0], _PATIENCE * self._target[1]
+        target, samples = self._target or (0.0, 0.0)
         for index, loss in enumerate(self._losses(job, run), start=1):
-            if loss <= target:
-                return float(index * job.plan.batch)
-            if index * job.plan.batch >= most or math.isnan(loss):
-                return None
+            over = loss <= target or index * job.plan.batch >= _PATIENCE * samples or math.isnan(loss)
+            if job.group.agreed(int(over)):
+                return float(index * job.plan.batch) if loss <= target else None
         return None
 
     def _losses(self, job: Job, run: TrainingSteps) -> Iterator[float]:
@@ -243,16 +281,15 @@ class Bench:
         """Build a plan and warm it up, to run blocks when asked; how many steps a block needs."""
         self.drop()
         self._backend.forget(self._job.device)
-        job = under(self._job, order.plan)
         with contextlib.ExitStack() as stack:
-            stack.enter_context(classified(self._backend))
-            stack.enter_context(self._backend.applied(job.plan, job.device))
-            _, step = self._built(job, stack)
+            job = self._entered(order, stack)
+            _, own = self._built(job, stack)
+            step = Lead(job.group, own) if job.group.size > 1 else own
             timer = BlockTimer(step, lambda: self._backend.synchronize(job.device), time.perf_counter)
             settings = Settings(warmup_max_seconds=order.seconds, max_seconds=max(1.0, order.seconds))
             timer.block(1)
             steps = warm_up(timer, settings).steps_per_block(settings)
-            self._held = _Held(timer, stack.pop_all())
+            self._held = _Held(timer, stack.pop_all(), partial(_let_go, job, step))
         return steps
 
     def block(self, steps: int) -> float:
@@ -264,13 +301,29 @@ class Bench:
     def drop(self) -> None:
         """Let go of the plan that is held."""
         if self._held is not None:
-            self._held.stack.close()
+            with self._held.stack:
+                self._held.let_go()
             self._held = None
 
 
+def follow(keys: Mapping[str, Any], mode: str) -> None:
+    """Take part in a trial that rank 0 leads.
+
+    Args:
+        keys: of the workload, the device and the plan.
+        mode: train or infer.
+    """
+    Bench(build(TargetConfig, keys), mode, lambda phase: None).take_part()
+
+
+def _let_go(job: Job, step: Callable[[], object]) -> None:
+    finish(job.group, (step,))
+    job.group.agreed(_END)
+
+
 class _Held:
-    def __init__(self, timer: BlockTimer, stack: contextlib.ExitStack) -> None:
-        self.timer, self.stack = timer, stack
+    def __init__(self, timer: BlockTimer, stack: contextlib.ExitStack, let_go: Callable[[], None]) -> None:
+        self.timer, self.stack, self.let_go = timer, stack, let_go
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:

@@ -5,21 +5,14 @@ It does what it is told over its pipes, one request after the other, and ends wh
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import os
-import signal
 import sys
-import threading
-import time
 from typing import Any
 
+from hal.orphan import die_with_parent
 from hal.tuner.protocol import Channel, ClosedError, ProtocolError
 
-__all__ = ["die_with_parent", "main"]
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-_POLL_S = 1.0
+__all__ = ["main"]
 
 
 def main(arguments: list[str]) -> int:
@@ -102,20 +95,6 @@ class _Server:
 
     def _phase(self, name: str) -> None:
         self._channel.send({"id": self._id, "phase": name})
-
-
-def die_with_parent() -> None:
-    """A trial must not go on when the tuner is killed: its plan will be tried again, on a quiet machine."""
-    parent = os.getppid()
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(_POLL_S)
-        os._exit(0)
-
-    threading.Thread(target=watch, name="hal-parent", daemon=True).start()
 
 
 if __name__ == "__main__":

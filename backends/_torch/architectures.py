@@ -56,9 +56,14 @@ class Architecture:
         """The same row where nothing can run, for the reason given."""
         return replace(self, precisions={name: Precision(False, False, reason) for name in PRECISIONS})
 
-    def capabilities(self, *, threads: bool = False) -> Capabilities:
-        """What a device of this architecture can do."""
-        return Capabilities(dict(self.precisions), self.layouts, self.compile, threads=threads)
+    def capabilities(self, *, threads: bool = False, spread: int = 1) -> Capabilities:
+        """What a device of this architecture can do.
+
+        Args:
+            threads: whether the plan key ``threads`` has a meaning.
+            spread: how many processes a plan may spread over on this machine.
+        """
+        return Capabilities(dict(self.precisions), self.layouts, self.compile, ("dp", "fsdp"), spread, threads=threads)
 
 
 @functools.cache

@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import gc
+import math
+import os
 import sys
+import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -14,11 +18,12 @@ import optree
 
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.recipe import recipe
-from hal.contract import Backend, MemoryUse
-from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
+from hal.contract import Backend, Group, MemoryUse
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
 from hal.hardware import Device
 from hal.plan import Plan
 from hal.readahead import read_ahead
+from hal.tensor.dispatch import namespace, serving
 from hal.tensor.random import Key
 from hal.types import Array, Tree
 
@@ -47,6 +52,9 @@ class TorchBackend(Backend):
 
     device_type: ClassVar[str]
 
+    _usual_threads: int | None = None
+    """What the user's process computes with, while a plan is applied."""
+
     @functools.cached_property
     def _build(self) -> Build | None:
         """The PyTorch that is installed; None: none is."""
@@ -56,6 +64,39 @@ class TorchBackend(Backend):
         import torch
 
         return torch.device(self.device_type) if self.device_type == "cpu" else torch.device("cuda", device.index)
+
+    def processes(self, plan: Plan) -> int:
+        """One for each device."""
+        return math.prod(plan.spread().values())
+
+    def member(self, device: Device, plan: Plan, local_rank: int) -> Device:
+        """The processor, or the card of that number among those like the first."""
+        if self.device_type == "cpu":
+            cores = device.compute_units or 1
+            if local_rank >= cores:
+                raise UnavailableError(
+                    f"parallel={plan.parallel} wants as many cores, and {device} has {cores}",
+                    fix=f"use at most {cores} processes",
+                )
+            return device
+        alike = [each for each in self.devices() if (each.name, each.arch) == (device.name, device.arch)]
+        ordered = [device, *(each for each in alike if each != device)]
+        if local_rank >= len(ordered):
+            raise UnavailableError(
+                f"parallel={plan.parallel} wants a card for each process; there are {len(ordered)} like {device} "
+                f"({device.name}) on this machine",
+                fix=f"use at most {len(ordered)} processes here, or start it on several machines with torchrun",
+            )
+        return ordered[local_rank]
+
+    def group(self, device: Device, plan: Plan) -> Group:
+        """The device alone, or this process among those that the plan spreads over."""
+        if self.processes(plan) == 1:
+            return Group(self, device)
+        from hal.backends._torch.group import join
+
+        self.ops(device)
+        return join(self, device, plan)
 
     def ops(self, device: Device) -> TorchOps:
         """The neutral tensor API bound to a device."""
@@ -87,7 +128,7 @@ class TorchBackend(Backend):
         """Differentiate with autograd; the function is compiled as the plan says, its backward pass with it."""
         import torch
 
-        function = fn if plan is None else self._compiled(fn, plan)
+        function = fn if plan is None else self.compiled(fn, plan)
 
         def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
             leaves, structure = optree.tree_flatten(params)
@@ -99,17 +140,23 @@ class TorchBackend(Backend):
                     if loss.requires_grad
                     else [torch.zeros_like(leaf) for leaf in leaves]  # no parameter takes part
                 )
-            return (loss.detach(), _constant(aux)), structure.unflatten(gradients)
+            return (loss.detach(), self.constant(aux)), structure.unflatten(gradients)
 
         return differentiate
+
+    @staticmethod
+    def constant(tree: Tree) -> Tree:
+        """Results that no gradient flows into any more."""
+        return _constant(tree)
 
     def compile(
         self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
     ) -> Callable[..., Any]:
         """Compile with TorchInductor; a function that differentiates was compiled by :meth:`value_and_grad`."""
-        return fn if differentiates else self._compiled(fn, plan)
+        return fn if differentiates else self.compiled(fn, plan)
 
-    def _compiled(self, fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
+    def compiled(self, fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
+        """A function compiled as the plan says, whatever it does."""
         if plan.compile == "eager":
             return fn
         import torch
@@ -127,7 +174,7 @@ class TorchBackend(Backend):
             used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
             with torch.random.fork_rng(devices=[device for device in used if device.type != "cpu"]):
                 torch.manual_seed(keys[0].seed or 0)
-                return compiled(*(Key(None) if isinstance(a, Key) else a for a in args))
+                return compiled(*(replace(a, seed=None) if isinstance(a, Key) else a for a in args))
 
         return call
 
@@ -161,23 +208,53 @@ class TorchBackend(Backend):
 
     @contextlib.contextmanager
     def applied(self, plan: Plan, device: Device) -> Iterator[None]:
-        """Set thread count and TF32 as the plan says; restore them."""
+        """Set thread count and TF32 as the plan says; restore them. Processes on one processor share its cores."""
         import torch
 
-        threads = torch.get_num_threads()
+        before_threads = torch.get_num_threads()
+        outermost = self._usual_threads is None
+        usual = before_threads if self._usual_threads is None else self._usual_threads
+        self._usual_threads, threads = usual, plan.threads or usual
+        if plan.threads is None and self.processes(plan) > 1 and self.device_type == "cpu":
+            threads = max(1, (device.compute_units or 1) // _local_processes(plan, self.processes(plan)))
         switches = _tf32_switches() if self.device_type != "cpu" else []
         before = [switch.fp32_precision for switch in switches]
         try:
-            if plan.threads is not None:
-                torch.set_num_threads(plan.threads)
+            if threads != before_threads:
+                torch.set_num_threads(threads)
             for switch in switches:
                 switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
-            yield
+            with self._shared(plan):
+                yield
         finally:
-            if plan.threads is not None:
-                torch.set_num_threads(threads)
+            if torch.get_num_threads() != before_threads:
+                torch.set_num_threads(before_threads)
+            if outermost:
+                self._usual_threads = None
             for switch, value in zip(switches, before, strict=True):
                 switch.fp32_precision = value
+
+    @contextlib.contextmanager
+    def _shared(self, plan: Plan) -> Iterator[None]:
+        """Let ops of the whole batch ask the other processes, where a plan has any, and only there."""
+        import torch
+
+        from hal.backends._torch.ops import TorchOps
+
+        many, tensor = self.processes(plan) > 1, torch.empty(0)
+        serves = namespace(tensor)
+        if not many:
+            # Within another plan that has other processes, this one is alone.
+            alone = isinstance(serves, TorchOps) and serves.shares
+            with serving(tensor, TorchOps()) if alone else contextlib.nullcontext():
+                yield
+            return
+        from hal.backends._torch.shared_ops import SharedOps
+
+        with serving(tensor, SharedOps()), warnings.catch_warnings():
+            # Said of axes of one element, whose stride means nothing.
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            yield
 
     def synchronize(self, device: Device) -> None:
         """Wait for the device; the CPU is never ahead."""
@@ -224,6 +301,14 @@ class TorchBackend(Backend):
                 f"{self.name} ran out of memory: {_first_line(error)}",
                 fix="use a smaller batch=, or split it with accumulate=",
             )
+        # gloo raises a bare RuntimeError too; its words begin with the place in its source.
+        if isinstance(error, torch.distributed.DistError) or (
+            type(error) is RuntimeError and "/gloo/" in _first_line(error)
+        ):
+            return DeviceLostError(
+                f"an exchange with another process of this run failed: {_first_line(error)}",
+                fix="see what that process said; go on from the last checkpoint with resume=",
+            )
         if isinstance(error, torch.AcceleratorError):
             return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")
         if any(type(cause).__name__ == "InvalidCxxCompiler" for cause in _causes(error)):
@@ -245,6 +330,11 @@ def _bound_ops(device: torch.device) -> TorchOps:
     from hal.backends._torch.ops import TorchOps
 
     return TorchOps(device)
+
+
+def _local_processes(plan: Plan, count: int) -> int:
+    """How many of a plan's processes run on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", count))
 
 
 def _dtype(dtype: np.dtype[Any]) -> torch.dtype:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import array_api_compat.torch as standard
 import torch
@@ -46,6 +46,9 @@ def generator(key: Key, device: torch.device) -> torch.Generator | None:
 class TorchOps(Ops):
     """Ops on torch.Tensor; for creation bound to a device, otherwise on the device of the arguments."""
 
+    shares: ClassVar[bool] = False
+    """Whether batch statistics are those of several processes' rows."""
+
     def __init__(self, device: torch.device | None = None) -> None:
         super().__init__(standard, device)
 
@@ -77,18 +80,32 @@ class TorchOps(Ops):
     def uniform(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
         """Numbers from [0, 1) with the dtype and device of ``like``."""
         g = generator(key, like.device)
-        return torch.rand(tuple(shape), generator=g, dtype=like.dtype, device=like.device)
+        drawn: Tensor = key.drawn(
+            lambda whole: torch.rand(whole, generator=g, dtype=like.dtype, device=like.device), shape
+        )
+        return drawn
 
     def normal(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
         """Standard normal numbers with the dtype and device of ``like``."""
         g = generator(key, like.device)
-        return torch.randn(tuple(shape), generator=g, dtype=like.dtype, device=like.device)
+        drawn: Tensor = key.drawn(
+            lambda whole: torch.randn(whole, generator=g, dtype=like.dtype, device=like.device), shape
+        )
+        return drawn
 
     def _dropout(self, x: Tensor, rate: float, key: Key) -> Tensor:
-        if key.seed is None:
+        if key.seed is None and key.share is None:
             return F.dropout(x, rate)
-        keep = torch.empty_like(x).bernoulli_(1 - rate, generator=generator(key, x.device))
-        return x * keep.div_(1 - rate)
+
+        def draw(shape: tuple[int, ...]) -> Tensor:
+            # Numbers fill memory in its order, so the whole batch is laid out as its part is.
+            like = torch.empty_like(x) if shape == x.shape else _laid_out(shape, x)
+            if key.seed is None:
+                return F.dropout(torch.ones_like(like), rate)
+            return like.bernoulli_(1 - rate, generator=generator(key, x.device)).div_(1 - rate)
+
+        kept: Tensor = key.drawn(draw, x.shape)
+        return x * kept
 
     # Activations
 
@@ -233,6 +250,15 @@ class TorchOps(Ops):
     def sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross-entropy of logits against labels in [0, 1], elementwise, fp32."""
         return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+
+
+def _laid_out(shape: tuple[int, ...], like: Tensor) -> Tensor:
+    """Memory for a larger batch, its axes in the order that those of ``like`` have in memory."""
+    stride = [like.shape[axis] != 1 and like.stride(axis) for axis in range(like.ndim)]
+    outer = [0] if like.shape[0] == 1 else []  # an axis of one element has no place in memory of its own
+    order = outer + sorted((a for a in range(like.ndim) if a not in outer), key=lambda a: -stride[a])
+    memory = torch.empty([shape[axis] for axis in order], dtype=like.dtype, device=like.device)
+    return memory.permute([order.index(axis) for axis in range(like.ndim)])
 
 
 def _native(pads: Pads, window: Pair) -> bool:

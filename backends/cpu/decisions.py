@@ -54,7 +54,7 @@ def describe(host: Host, capability: str) -> list[Device]:
             arch=row.key,
             memory_bytes=host.memory_bytes,
             compute_units=host.cores,
-            capabilities=row.capabilities(threads=True),
+            capabilities=row.capabilities(threads=True, spread=host.cores or 1),
             facts=facts,
         )
     ]

@@ -92,7 +92,7 @@ def _device(build: Build, host: Host, index: int, found: Properties) -> Device:
         arch=_sm(found),
         memory_bytes=found.total_memory,
         compute_units=found.multi_processor_count,
-        capabilities=row.capabilities(),
+        capabilities=row.capabilities(spread=_alike(build, found)),
         facts=facts,
     )
 
@@ -138,6 +138,12 @@ def _seen(host: Host) -> str:
     first = names[0] if names[0].startswith(VENDOR) else f"{VENDOR} {names[0]}"
     more = f" (and {len(host.cards) - 1} more)" if len(host.cards) > 1 else ""
     return f"an {first} is here{more}"
+
+
+def _alike(build: Build, found: Properties) -> int:
+    """How many cards are like one; a slice of a card can take part in no exchange between processes."""
+    same = sum((each.name, _sm(each)) == (found.name, _sm(found)) for each in build.devices)
+    return 1 if mig_profile(found.name) else same
 
 
 def _sm(found: Properties) -> str:

@@ -15,7 +15,7 @@ from hal.backends._host import CpuReader, forget_peak, read_host, resident_memor
 from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.recipe import recipe
-from hal.backends.jax.runtime import start
+from hal.backends.jax.runtime import expect, start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.hardware import Device
@@ -56,6 +56,10 @@ class JaxBackend(Backend):
         """Whether JAX is installed and has a device."""
         started = start()
         return Unavailable(started.problem, started.fix) if started.problem else Available(started.version)
+
+    def expect(self, devices: int) -> None:
+        """Make so many devices of the processor, unless JAX has started or the user's environment says how many."""
+        expect(devices)
 
     @functools.cached_property
     def _found(self) -> dict[Device, Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hal.contract import Backend, Group
@@ -48,16 +49,22 @@ class MeshGroup(Group):
         self.rank, self.size = jax.process_index(), jax.process_count()
         self.devices = mesh.devices.size
         spec: Any = PartitionSpec
-        self.whole, self.split = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
+        self._replicated, self._divided = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
 
     def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
         """The whole array on every device of the mesh."""
-        return self._put(array, self.whole)
+        return self._put(array, self._replicated)
 
     def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
         """A batch spread over the mesh; one that does not divide, as an evaluation's last, is whole on every device."""
         divides = array.ndim > 0 and array.shape[0] % self.devices == 0
-        return self._put(array, self.split if divides else self.whole)
+        return self._put(array, self._divided if divides else self._replicated)
+
+    def agreed(self, number: int) -> int:
+        """By an exchange between the devices."""
+        if self.size == 1:
+            return number
+        return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
     def _put(self, array: np.ndarray, sharding: NamedSharding) -> Array:
         with jax.enable_x64(True):

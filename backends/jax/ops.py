@@ -134,7 +134,8 @@ class JaxOps(Ops):
             return super(JaxOps, self)._translate2d(x, rows, columns)
 
         # A TPU has no fast gather of single pixels, and its compiler works on one for most of a minute.
-        return lax.platform_dependent(x, rows, columns, tpu=translated_by_products, default=gathered)
+        moved: Array = lax.platform_dependent(x, rows, columns, tpu=translated_by_products, default=gathered)
+        return moved
 
 
 def _biased(y: Array, bias: Array | None) -> Array:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Started", "accelerators", "install_hint", "start"]
+__all__ = ["Started", "accelerators", "expect", "install_hint", "start"]
 
 _INSTALL = "pip install 'hal-tensor[jax]'"
 # Files that a driver makes for its hardware; without any of them JAX need not look for more than the processor.
@@ -43,6 +43,15 @@ def accelerators(dev: Path = Path("/dev")) -> bool:
     return any(next(dev.glob(pattern), None) is not None for pattern in _NODES)
 
 
+_wanted: dict[str, str] = {}
+
+
+def expect(devices: int) -> None:
+    """Let JAX make so many devices of the processor when it starts; of several processes each has one."""
+    if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        _wanted["JAX_NUM_CPU_DEVICES"] = str(devices)
+
+
 @functools.cache
 def start() -> Started:
     """Import JAX and let it find its devices; never raises."""
@@ -50,7 +59,7 @@ def start() -> Started:
         return Started({}, problem="jax is not installed", fix=_INSTALL)
     quiet = {} if accelerators() else {"JAX_PLATFORMS": "cpu"}
     try:
-        with _unless_set({"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2", **quiet}):
+        with _unless_set({"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "2", **quiet, **_wanted}):
             import jax
 
             _join(jax)

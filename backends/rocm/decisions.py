@@ -88,7 +88,7 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         arch=gfx(found),
         memory_bytes=found.total_memory,
         compute_units=found.multi_processor_count,
-        capabilities=row.capabilities(),
+        capabilities=row.capabilities(spread=_alike(build, found)),
         facts=facts,
     )
 
@@ -136,6 +136,11 @@ def _other_build(found: Properties, environ: Mapping[str, str]) -> str:
     if _order(gfx(found)) >= (11,):
         return f"{step}; do not set {_OVERRIDE}, which hurts on this card"
     return step
+
+
+def _alike(build: Build, found: Properties) -> int:
+    """How many cards are like one."""
+    return sum((each.name, gfx(each)) == (found.name, gfx(found)) for each in build.devices)
 
 
 def _seen(host: Host) -> str:

@@ -40,7 +40,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
 
     phase = job.model.phases(1)[0]
     optimizer = backend.optimizer("adamw", HYPER)
-    run = Step(backend, job.model, phase, job.plan, optimizer, job.params).build()
+    run = Step(job.group, job.model, phase, job.plan, optimizer, job.params).build()
     params, state = job.model.initial(task.seed)
     placed = place(job, params, job.params)
     carry: dict[str, Any] = {

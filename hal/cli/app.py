@@ -130,6 +130,8 @@ def bench(
         from hal.run import bench as measure
 
         found = measure(build(BenchConfig, read(keys or [], config)))
+        if found is None:  # of several processes one speaks
+            return 0
         if json_output:
             _print_json(found.model_dump(mode="json"))
         else:

@@ -243,6 +243,7 @@ def _facts(device: Device) -> dict[str, Any]:
         "compile": list(can.compile),
         "algorithms": {key: list(values) for key, values in can.algorithms.items()},
         "parallel": list(can.parallel),
+        "spread": can.spread,
     }
 
 

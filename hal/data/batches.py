@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -30,6 +30,7 @@ def batches(
     shuffle: bool = True,
     drop_last: bool = True,
     start: int = 0,
+    own: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """The batches of one epoch, each sample at most once.
 
@@ -41,6 +42,7 @@ def batches(
         shuffle: false: in the order of the data set.
         drop_last: leave out the last samples where they do not fill a batch, so that all batches have one shape.
         start: the first batch to yield; a run that stopped after k batches of an epoch continues with start=k.
+        own: which of a batch's samples, given by their indices, are taken; None: all.
 
     Returns:
         An iterator over batches as :meth:`Dataset.take` gives them.
@@ -64,9 +66,11 @@ def batches(
         )
     random = generator(seed, epoch)
     order = random.permutation(samples) if shuffle else np.arange(samples)
-    return _walk(dataset.at_epoch(epoch), order, batch, range(start, count))
+    return _walk(dataset.at_epoch(epoch), order, batch, range(start, count), own or (lambda samples: samples))
 
 
-def _walk(dataset: Dataset, order: np.ndarray, batch: int, steps: range) -> Iterator[dict[str, np.ndarray]]:
+def _walk(
+    dataset: Dataset, order: np.ndarray, batch: int, steps: range, own: Callable[[np.ndarray], np.ndarray]
+) -> Iterator[dict[str, np.ndarray]]:
     for step in steps:
-        yield dataset.take(order[step * batch : (step + 1) * batch])
+        yield dataset.take(own(order[step * batch : (step + 1) * batch]))

@@ -245,7 +245,7 @@ class Runner:
             disturbed: move each initial parameter by a rounding, up or down as this seed draws.
         """
         job = self.job
-        step = Step(job.backend, job.model, self.phase, job.plan, self._optimizer(), job.params).build()
+        step = Step(job.group, job.model, self.phase, job.plan, self._optimizer(), job.params).build()
         initial = self.given.params
         if disturbed is not None:
             initial = _disturbed(initial, job.plan.precision, disturbed)

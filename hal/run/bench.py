@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hal.config import BenchConfig
+from hal.config import BenchConfig, build
 from hal.errors import ConfigError
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
 from hal.plan import Plan
@@ -18,6 +18,7 @@ from hal.run.prepare import Job, feeding, prepare, under
 from hal.run.record import DeviceFacts
 from hal.run.session import classified
 from hal.run.stepper import host_batches, stepper
+from hal.run.together import AHEAD, Lead, finish, follow_steps, joined, pinned, together
 from hal.workload import Workload
 
 __all__ = ["Bench", "bench"]
@@ -45,8 +46,11 @@ class Bench(BaseModel):
         return self.measurement.notes() if self.comparison is None else self.comparison.notes()
 
 
-def bench(config: BenchConfig) -> Bench:
+def bench(config: BenchConfig) -> Bench | None:
     """Measure the throughput of a plan, its data path included; of two plans, block by block in turn.
+
+    Returns:
+        What was found; None in a process of a rank above 0.
 
     Raises:
         RequestError: the request is wrong.
@@ -54,24 +58,49 @@ def bench(config: BenchConfig) -> Bench:
         HalError: it failed while it ran.
     """
     job = prepare(config, config.mode)
-    jobs = {"plan": job}
+    versus = None
     if config.versus is not None:
-        plan = config.versus.over(job.plan).resolve(job.device)
-        if plan == job.plan:
+        versus = config.versus.over(job.plan).resolve(job.device)
+        if versus == job.plan:
             raise ConfigError("versus.* asks for the same plan", fix="change a key, for example versus.precision=bf16")
-        jobs["versus"] = under(job, plan)
+        under(job, versus)  # whatever is wrong with it is found before anything is started
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
         raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
-    if out is not None:
-        make_folder(out.parent)
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
-    with classified(job.backend), job.backend.applied(job.plan, job.device), contextlib.ExitStack() as feeds:
-        steps = {name: _stepper(each, config, feeds, switch=len(jobs) > 1) for name, each in jobs.items()}
-        found = _measured(job, steps["plan"], settings) if len(jobs) == 1 else _compared(jobs, steps, settings)
+    with contextlib.ExitStack() as stack:
+        task = {"keys": pinned(config, job, leave_out=("out",))}
+        job = stack.enter_context(together(job, "hal.run.bench:follow", task, () if versus is None else (versus,)))
+        stack.enter_context(classified(job.backend))
+        stack.enter_context(job.backend.applied(job.plan, job.device))
+        jobs = {"plan": job} if versus is None else {"plan": job, "versus": joined(job, versus)}
+        steps = {name: _stepper(each, config, stack, switch=len(jobs) > 1) for name, each in jobs.items()}
+        group = max((each.group for each in jobs.values()), key=lambda each: each.size)
+        if job.group.rank != 0:
+            follow_steps(group, dict(enumerate(steps.values())), ahead=AHEAD if len(jobs) == 1 else 1)
+            return None
+        if out is not None:
+            make_folder(out.parent)
+        leads = {
+            name: Lead(group, steps[name], number, AHEAD if len(jobs) == 1 else 1)
+            if each.group.size > 1
+            else steps[name]
+            for number, (name, each) in enumerate(jobs.items())
+        }
+        found = _measured(job, leads["plan"], settings) if len(jobs) == 1 else _compared(jobs, leads, settings)
         if out is not None:
             write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+        finish(group, leads.values())
     return found
+
+
+def follow(keys: Mapping[str, Any]) -> None:
+    """Take part in a benchmark that rank 0 leads.
+
+    Args:
+        keys: of the benchmark.
+    """
+    bench(build(BenchConfig, keys))
 
 
 def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench:

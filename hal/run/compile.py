@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hal import registry
 from hal.config import CompileConfig
-from hal.contract import Backend, Unavailable
+from hal.contract import Backend, Group, Unavailable
 from hal.data import batches, load
 from hal.errors import ConfigError, PlanError, RunError, UnavailableError, UnsupportedError
 from hal.hardware import Device
@@ -132,7 +132,9 @@ class _Task:
             return function, (_shapes(params), _shapes(state), batch["inputs"]), ()
         phase = self.model.phases(1)[0]
         optimizer = self.backend.optimizer(self.defaults.optimizer, self.defaults.hyper)
-        step = Step(self.backend, self.model, phase, plan, optimizer, params, augmentations=self.augment)
+        step = Step(
+            Group(self.backend, self.device), self.model, phase, plan, optimizer, params, augmentations=self.augment
+        )
         number = ArrayShape((), "float32")
         optimizers = {}
         for objective in phase.objectives:

@@ -7,20 +7,31 @@ import threading
 from collections.abc import Callable
 from types import FrameType, TracebackType
 
+from hal.contract import Group
+
 __all__ = ["Interrupt"]
 
 
 class Interrupt:
     """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one stops at once.
 
+    Attributes:
+        asked: it came to this process.
+        heard: all processes of the run have agreed to stop; see :meth:`hear`.
+
     Args:
         say: told in a sentence that the first one was heard.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
-        self.asked = False
+        self.asked = self.heard = False
         self._say = say
         self._before: dict[int, object] = {}
+
+    def hear(self, group: Group) -> bool:
+        """Whether to stop, as rank 0 was asked; all processes ask at the same point."""
+        self.heard = bool(group.agreed(int(self.asked)))
+        return self.heard
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:

@@ -32,7 +32,7 @@ def predict(folder: str | Path, inputs: np.ndarray, keys: Mapping[str, Any]) -> 
         ShapeError: the inputs are not in the model's shape.
         HalError: the checkpoint is damaged, or the backend is not here.
     """
-    config = resumed({**keys, "resume": str(folder)})
+    config = resumed({"parallel": "none", **keys, "resume": str(folder)})
     job = prepare(config, "infer")
     if tuple(inputs.shape[1:]) != job.model.input_shape and job.model.supervised:
         raise ShapeError(f"inputs have shape {inputs.shape}; should be (batch, *{job.model.input_shape})")

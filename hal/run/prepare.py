@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from hal import registry
-from hal.config import TargetConfig
+from hal.config import TargetConfig, build
 from hal.contract import Backend, Group
 from hal.data import Split, load
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
@@ -18,6 +19,7 @@ from hal.hardware import Device
 from hal.nn import Defaults, Model, Param
 from hal.plan import Plan
 from hal.run.plans import Fingerprint, find, nearest
+from hal.run.world import here
 from hal.types import Array, Tree
 from hal.workload import Workload, configure, model_class
 
@@ -26,7 +28,14 @@ __all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_
 
 @dataclass(frozen=True)
 class Job:
-    """A model on its data, on a device, under a plan that the device can follow. ``origin`` says who found that."""
+    """A model on its data, on a device, under a plan that the device can follow.
+
+    Attributes:
+        group: the devices that the plan spreads over. Where it wants several processes, they meet in
+            :func:`hal.run.together.together`; until then this is the device alone.
+        origin: who found the plan.
+        explain: what became of another process, where that is why something failed here.
+    """
 
     backend: Backend
     device: Device
@@ -40,6 +49,7 @@ class Job:
     group: Group
     augment: tuple[str, ...] = ()
     origin: str = ""
+    explain: Callable[[BaseException], BaseException | None] = lambda error: None
 
 
 def pick_device(backend: str, device: int | str | None) -> Device:
@@ -71,6 +81,8 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
+    if config.parallel is not None and config.backend in registry.names():
+        registry.backend(config.backend).expect(math.prod(build(Plan, {"parallel": config.parallel}).spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
@@ -138,7 +150,15 @@ def under(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or more data",
         )
-    return replace(job, plan=plan, group=job.backend.group(job.device, plan))
+    return replace(job, plan=plan, group=_group(job.backend, job.device, plan))
+
+
+def _group(backend: Backend, device: Device, plan: Plan) -> Group:
+    if backend.processes(plan) == 1:
+        return backend.group(device, plan)
+    group, world = Group(backend, device), here()
+    group.rank = 0 if world is None else world.rank
+    return group
 
 
 def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:

@@ -23,6 +23,7 @@ from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
 from hal.run.prepare import Job, prepare
 from hal.run.record import DeviceFacts, Record, now
+from hal.run.together import pinned, together
 from hal.run.trainer import Trainer, Training
 
 __all__ = ["classified", "resumed", "run"]
@@ -96,8 +97,23 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
             if (folder / "checkpoints").is_dir()
             else "it stopped before its first checkpoint: choose another out=, or remove the folder",
         )
-    with classified(job.backend), job.backend.applied(job.plan, job.device), Interrupt(watch.note) as interrupt:
+    with contextlib.ExitStack() as stack:
+        task = {"keys": pinned(config, job), "folder": str(folder)}
+        job = stack.enter_context(together(job, "hal.run.session:follow", task))
+        stack.enter_context(classified(job.backend))
+        stack.enter_context(job.backend.applied(job.plan, job.device))
+        interrupt = stack.enter_context(Interrupt(watch.note))
         return _Session(job, config, folder, watch).run(resume, interrupt)
+
+
+def follow(keys: Mapping[str, Any], folder: str) -> None:
+    """Take part in a run that rank 0 leads.
+
+    Args:
+        keys: of the run.
+        folder: where rank 0 writes.
+    """
+    run(build(RunConfig, {**keys, "out": folder}))
 
 
 class _Session:
@@ -121,7 +137,7 @@ class _Session:
             trainer.auxiliary = self._auxiliaries(interrupt)
             training = trainer.run(interrupt)
         except BaseException as error:
-            named = job.backend.classify(error) or error
+            named = job.explain(error) or job.backend.classify(error) or error
             partial = {
                 "epochs": tuple(trainer.history),
                 "checkpoint": _text(trainer.saved),
@@ -148,7 +164,7 @@ class _Session:
                 self.observer.note(f"{name}: not trained, since the data has no classes; its numbers are left out")
                 continue
             found[name] = self._auxiliary(name, auxiliary, interrupt)
-            if interrupt.asked:
+            if interrupt.heard:
                 break
         return found
 
@@ -160,7 +176,7 @@ class _Session:
         defaults = cls.defaults_for(keys)
         model = cls(keys, job.split.train)
         batch = min(defaults.batch, len(job.split.train))
-        plan = job.plan.model_copy(update={"batch": batch, "accumulate": 1})
+        plan = job.plan.model_copy(update={"batch": batch, "accumulate": 1}).resolve(job.device)
         inner = replace(
             job, model=model, params=model.params(), state=model.state(), plan=plan, defaults=defaults, augment=()
         )

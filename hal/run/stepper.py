@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,9 +30,9 @@ class TrainingSteps:
     def __init__(self, job: Job, seed: int) -> None:
         self.job, self.seed = job, seed
         self._phase = job.model.phases(1)[0]
-        self._optimizer = job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper)
+        self._optimizer = job.group.optimizer(job.backend.optimizer(job.defaults.optimizer, job.defaults.hyper))
         self._step = Step(
-            job.backend, job.model, self._phase, job.plan, self._optimizer, job.params, augmentations=job.augment
+            job.group, job.model, self._phase, job.plan, self._optimizer, job.params, augmentations=job.augment
         ).build()
         self._key = job.backend.rng(seed, job.device)
         self.carry: dict[str, Any] = {}
@@ -46,7 +47,7 @@ class TrainingSteps:
         """
         job = self.job
         params, state = job.model.initial(self.seed)
-        placed = place(job, params, job.params)
+        placed = job.group.shard(place(job, params, job.params))
         self.carry = {
             "params": placed,
             "state": place(job, state, job.state),
@@ -70,13 +71,14 @@ class Inferring:
     """The forward pass of a job with its initial values."""
 
     def __init__(self, job: Job, seed: int) -> None:
+        self._group = job.group
         self._predict = inference(job.backend, job.model, job.plan, job.params)
         params, state = job.model.initial(seed)
         self._params, self._state = place(job, params, job.params), place(job, state, job.state)
 
     def __call__(self, batch: Mapping[str, Array]) -> Array:
-        """Outputs for one batch."""
-        return self._predict(self._params, self._state, batch["inputs"])
+        """Outputs for one batch, of all processes that divide it."""
+        return self._group.gather(self._predict(self._params, self._state, batch["inputs"]))
 
 
 Stepper = Callable[[Mapping[str, Array]], object]
@@ -88,7 +90,7 @@ def stepper(job: Job, seed: int) -> TrainingSteps | Inferring:
 
 
 def host_batches(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of the training set, one epoch after the other without an end.
+    """This process's rows of batches of the training set, one epoch after the other without an end.
 
     Raises:
         ConfigError: the data do not fill one batch; at the first batch.
@@ -100,8 +102,9 @@ def host_batches(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
             fix=f"use more, for example data=synthetic:{2 * job.plan.batch}",
         )
     epoch = 0
+    train, group = job.workload.mode == "train", job.group
+    own = partial(group.rows, parts=job.plan.accumulate) if train else None
     while True:
-        for batch in batches(data, job.plan.batch, seed=seed, epoch=epoch):
-            inputs = batch["inputs"]
-            yield batch if job.workload.mode == "train" else {"inputs": job.model.inference_inputs(inputs)}
+        for batch in batches(data, job.plan.batch, seed=seed, epoch=epoch, own=own):
+            yield batch if train else {"inputs": group.rows(job.model.inference_inputs(batch["inputs"]))}
         epoch += 1

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import optree
 
 from hal.config import RunConfig
+from hal.contract import Group
 from hal.data import Dataset, Split, batches, count_batches
 from hal.errors import CheckpointError, ConfigError, NumericsError
 from hal.nn import Objective, Phase, Report, Trained, View
@@ -29,6 +31,9 @@ from hal.tensor.optimizers import Optimizer, Slots
 from hal.types import Array, Tree
 
 __all__ = ["Position", "Trainer", "Training"]
+
+_ANSWER_S = 0.3
+"""Within about so much time the processes of a run answer an interrupt."""
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Trainer:
         self.lr = config.lr or job.defaults.lr
         self.schedule = config.schedule or job.defaults.schedule
         self.optimizer_name = config.optimizer.name or job.defaults.optimizer
-        self.optimizer = _optimizer(job, config, self.optimizer_name)
+        self.optimizer = job.group.optimizer(_optimizer(job, config, self.optimizer_name))
         self.key = job.backend.rng(config.seed, job.device)
         self.position = Position()
         self.history: list[Epoch] = []
@@ -118,14 +123,14 @@ class Trainer:
             if self.position.epoch < first + phase.epochs and not self._finished():
                 self._train_phase(phase, first, interrupt)
             first += phase.epochs
-            if interrupt.asked:
+            if interrupt.heard:
                 break
             if index + 1 < len(self.phases) and self.position.epoch == first and self.position.step_in_epoch == 0:
                 self.carry["optimizers"] = {}
-        interrupted = interrupt.asked and not self._finished() and self.position.epoch < self.epochs
+        interrupted = interrupt.heard and not self._finished() and self.position.epoch < self.epochs
         report = Report() if interrupted else self.job.model.run_end(self._view(self.job.split))
         self._keep(report)
-        trained = Trained(self.job.model, self.carry["params"], self.carry["state"])
+        trained = Trained(self.job.model, self.job.group.whole(self.carry["params"]), self.carry["state"])
         return Training(interrupted, tuple(self.history), report, self.saved, trained, tuple(self.files))
 
     def _finished(self) -> bool:
@@ -144,7 +149,7 @@ class Trainer:
                 self.observer.note(f"optimizer={self.optimizer_name} starts anew: the checkpoint is of another one")
             self.carry["optimizers"][objective.name] = self.optimizer.init(self._trained(objective))
         step = Step(
-            job.backend,
+            job.group,
             job.model,
             phase,
             job.plan,
@@ -166,7 +171,7 @@ class Trainer:
                 self.position = Position(epoch=self.position.epoch + 1, step=self.position.step)
             self._save()
             self.observer.epoch(epoch)
-            if interrupt.asked or self._finished():
+            if interrupt.hear(self.job.group) or self._finished():
                 return
 
     def _trained(self, objective: Objective) -> Tree:
@@ -182,8 +187,11 @@ class Trainer:
         self.observer.note(f"{phase.name}: computing the frozen features of {count} samples once")
         view = self._view(split)
 
+        group = self.job.group
+
         def compute(inputs: np.ndarray) -> np.ndarray:
-            return np.asarray(view.call(phase.features, view.params, view.state, inputs))
+            found = np.asarray(view.call(phase.features, view.params, view.state, group.rows(inputs)))
+            return np.asarray(group.gather(found)) if group.spreads(len(inputs)) else found
 
         batch = self.job.plan.batch
         return Split(Features(split.train, compute, batch), Features(split.validation, compute, batch)), True
@@ -195,7 +203,8 @@ class Trainer:
     ) -> bool:
         """Train to the end of an epoch; false where an interrupt stopped it before."""
         job, at, batch = self.job, self.position, self.job.plan.batch
-        host = batches(data, batch, seed=self.config.seed, epoch=at.epoch, start=at.step_in_epoch)
+        own = partial(job.group.rows, parts=job.plan.accumulate)
+        host = batches(data, batch, seed=self.config.seed, epoch=at.epoch, start=at.step_in_epoch, own=own)
         # The sums of a resumed epoch go on from the same fp32 values, so that its means come out the same.
         sums: dict[str, Array] = place(job, {name: np.array(x, np.float32) for name, x in at.sums.items()}, {})
         started, began = at.seconds, time.perf_counter()
@@ -211,6 +220,7 @@ class Trainer:
             at.seconds = started + time.perf_counter() - began
             at.sums = self._checked(totals())
 
+        watch = _Watch(interrupt, job.group)
         with feeding(job, host, waits=data.waits) as feed:
             for arrays in feed:
                 lr = self._lr(phase, first)
@@ -225,10 +235,11 @@ class Trainer:
                     continue
                 if self._finished():
                     break
-                if interrupt.asked or due:
+                stop = watch.stop()
+                if stop or due:
                     settle()
                     self._save()
-                    if interrupt.asked:
+                    if stop:
                         return False
                     started, began = at.seconds, time.perf_counter()
         settle()
@@ -283,16 +294,25 @@ class Trainer:
         self.files = list(dict.fromkeys([*self.files, *report.files]))
 
     def _evaluated(self, data: Dataset, evaluate: Callable[..., Mapping[str, Array]]) -> dict[str, float]:
-        job = self.job
-        sums: dict[str, Array] = {}
-        host = batches(data, job.plan.batch, seed=0, epoch=0, shuffle=False, drop_last=False)
+        job, batch = self.job, self.job.plan.batch
+        params = job.group.whole(self.carry["params"])
+        # Of batches that the processes divide, each sums its rows; the others are whole in each of them.
+        divided: dict[str, Array] = {}
+        alike: dict[str, Array] = {}
+        host = batches(data, batch, seed=0, epoch=0, shuffle=False, drop_last=False, own=job.group.rows)
         with feeding(job, host, waits=data.waits) as feed:
-            for arrays in feed:
-                found = evaluate(self.carry["params"], self.carry["state"], arrays)
+            for index, arrays in enumerate(feed):
+                found = evaluate(params, self.carry["state"], arrays)
                 if not found:
                     return {}
-                sums = {name: sums[name] + value if name in sums else value for name, value in found.items()}
-        return {name: float(job.backend.to_host(value)) / len(data) for name, value in sorted(sums.items())}
+                sums = divided if job.group.spreads(min(batch, len(data) - index * batch)) else alike
+                for name, value in found.items():
+                    sums[name] = sums[name] + value if name in sums else value
+        totals: dict[str, float] = {}
+        for sums in (job.group.sum(divided), alike):
+            for name, value in sums.items():
+                totals[name] = totals.get(name, 0.0) + float(job.backend.to_host(value))
+        return {name: value / len(data) for name, value in sorted(totals.items())}
 
     def _view(self, split: Split) -> View:
         job = self.job
@@ -307,7 +327,7 @@ class Trainer:
 
         return View(
             epoch=self.position.epoch + 1,
-            params=cast_params(self.carry["params"], job.params, precision),
+            params=cast_params(job.group.whole(self.carry["params"]), job.params, precision),
             state=self.carry["state"],
             seed=self.config.seed + 1 + self.position.epoch,
             split=split,
@@ -319,9 +339,9 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
+        carry: Any = self.job.group.whole(self.carry)
         if self.job.group.rank != 0:
             return
-        carry: Any = self.carry
         host: Any = optree.tree_map(self.job.backend.to_host, carry)
         meta = {
             "config": self.config.model_dump(mode="json", exclude_unset=True),
@@ -360,15 +380,40 @@ class Trainer:
     def _placed(self, carry: dict[str, Any]) -> dict[str, Any]:
         job = self.job
         optimizers = {
-            objective: {slot: place(job, value, job.params) for slot, value in slots.items()}
+            objective: {
+                slot: place(job, value, {}) if slot == "step" else job.group.shard(place(job, value, job.params))
+                for slot, value in slots.items()
+            }
             for objective, slots in carry["optimizers"].items()
         }
         return {
-            "params": place(job, carry["params"], job.params),
+            "params": job.group.shard(place(job, carry["params"], job.params)),
             "state": place(job, carry["state"], job.state),
             "optimizers": optimizers,
             "scale": place(job, carry["scale"], {}),
         }
+
+
+class _Watch:
+    """Asks between steps whether to stop; of several processes only now and then, since all of them must answer."""
+
+    def __init__(self, interrupt: Interrupt, group: Group) -> None:
+        self._interrupt, self._group = interrupt, group
+        self._left = self._every = 1
+        self._asked_at = time.perf_counter()
+
+    def stop(self) -> bool:
+        """Called after every step."""
+        if self._group.size == 1:
+            return self._interrupt.hear(self._group)
+        self._left -= 1
+        if self._left:
+            return False
+        now = time.perf_counter()
+        step_s = (now - self._asked_at) / self._every
+        self._left = self._every = self._group.agreed(max(1, min(int(_ANSWER_S / step_s), 1000)))
+        self._asked_at = now
+        return self._interrupt.hear(self._group)
 
 
 def _optimizer(job: Job, config: RunConfig, name: str) -> Optimizer:

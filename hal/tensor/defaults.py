@@ -51,13 +51,13 @@ def _host_generator(key: Any) -> np.random.Generator:
 
 def uniform(ops: Ops, key: Any, shape: tuple[int, ...], like: Array) -> Array:
     """Drawn by NumPy on the host."""
-    drawn = _host_generator(key).random(shape, dtype=np.float32)
+    drawn = key.drawn(lambda whole: _host_generator(key).random(whole, dtype=np.float32), shape)
     return ops.cast(ops.standard.asarray(drawn, **ops._placed(like)), like.dtype)
 
 
 def normal(ops: Ops, key: Any, shape: tuple[int, ...], like: Array) -> Array:
     """Drawn by NumPy on the host."""
-    drawn = _host_generator(key).standard_normal(shape, dtype=np.float32)
+    drawn = key.drawn(lambda whole: _host_generator(key).standard_normal(whole, dtype=np.float32), shape)
     return ops.cast(ops.standard.asarray(drawn, **ops._placed(like)), like.dtype)
 
 

@@ -91,6 +91,7 @@ class ContractChecks(ConformanceBase):
             assert "eager" in can.compile
             assert set(can.compile) <= {"eager", "default", "max"}
             assert set(can.parallel) <= {"dp", "fsdp"}
+            assert can.spread >= 1
             assert set(can.algorithms) == {"conv", "pool"}
             assert set(can.algorithms["conv"]) <= {"direct", "patches"}
             assert set(can.algorithms["pool"]) <= {"window", "reshape"}

@@ -1,4 +1,4 @@
-"""A model with batch statistics and dropout."""
+"""Models with batch statistics and dropout."""
 
 from hal import nn, ops
 from hal.data import Wanted
@@ -44,3 +44,10 @@ class Normalised(nn.Model):
         logits = self.predict(params, state, batch["inputs"])
         hit = ops.equal(ops.argmax(logits, axis=-1), batch["labels"])
         return {"loss": ops.cross_entropy(logits, batch["labels"]), "accuracy": hit}
+
+
+class Spare(Normalised):
+    """With parameters that take no part."""
+
+    def params(self):
+        return {**super().params(), "spare": nn.Param((3,), "ones"), "one": nn.Param((), "ones")}

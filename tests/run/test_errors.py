@@ -54,7 +54,7 @@ REQUESTS = [
     (["model=cn"], r"model=cn is not known; did you mean cnn\?", "path/to/file.py:ClassName"),
     (["model=cnn", "backend=cpuu"], r"backend=cpuu is not registered; did you mean cpu\?", "registered: .*cpu"),
     (["model=cnn", "backend=cpu", "precision=tf32"], "precision=tf32 is not supported on cpu:0", "it supports: fp32"),
-    (["model=cnn", "backend=cpu", "parallel=dp=64"], "parallel=dp=64 is not supported on cpu:0", "it supports: none"),
+    (["model=cnn", "backend=cpu", "parallel=tp=64"], "parallel=tp=64 is not supported on cpu:0", "none, dp=N, fsdp=N"),
     (["model=cnn", "parallel=two"], "parallel=two: write none", ""),
     (["model=cnn", "batch=16", "accumulate=3"], "accumulate=3 does not divide batch=16", "multiple of 3"),
     (["model=cnn", "data=synthetic:40", "batch=33"], "batch=33 is larger than the training set of 32", "batch=32"),

@@ -52,7 +52,7 @@ def single(tmp_path_factory):
 
 
 def test_devices_of_one_process(single, tmp_path):
-    spread = json.loads(finish(start(tmp_path / "run", {"JAX_NUM_CPU_DEVICES": "2"}, parallel="dp=2")))
+    spread = json.loads(finish(start(tmp_path / "run", parallel="dp=2")))
     assert spread["plan"]["parallel"] == "dp=2"
     for mine, wanted in zip(numbers(spread), numbers(single), strict=True):
         assert mine == pytest.approx(wanted, rel=1e-5)

@@ -63,6 +63,17 @@ def test_devices_of_a_kind():
     assert space(several).dimensions["parallel"] == ("none", "dp=2", "dp=4")
 
 
+def test_processes_on_one_device():
+    here = description(parallel=("dp", "fsdp"), spread=4)
+    found = space(here)
+    assert found.dimensions["parallel"] == ("none", "dp=2", "dp=4")
+    assert {p.threads for p in found.plans.values() if p.parallel == "dp=2"} == {None}, "they share the cores"
+    assert space(here, objectives=("memory",)).dimensions["parallel"][-2:] == ("fsdp=2", "fsdp=4")
+    assert {p.threads for p in space(here, threads=[1]).plans.values() if p.parallel == "dp=2"} == {1}
+    odd = space(description(batch=6, parallel=("dp",), spread=4), batch=[6], accumulate=[1, 2])
+    assert {(p.parallel, p.accumulate) for p in odd.plans.values()} == {("none", 1), ("none", 2), ("dp=2", 1)}
+
+
 def test_no_plan_twice():
     found = space(threads=[1, 1, 2], batch=[64, 64])
     assert len({key_of(p) for p in found.plans.values()}) == len(found)

@@ -22,6 +22,7 @@ def tuned(monkeypatch, tmp_path, fault, **keys):
         "data": {"name": "synthetic:256"},
         "batch": 16,
         "threads": 1,
+        "parallel": "none",
         "layout": "nchw",
         "compile": "eager",
         "space": {"precision": ["fp32", "bf16"]},

@@ -42,7 +42,7 @@ def test_auto_becomes_the_devices_default():
 
 
 def test_what_the_device_can_do_passes_unchanged():
-    plan = Plan(batch=6, precision="bf16", layout="nhwc", compile="default", threads=3, parallel="dp=2", accumulate=2)
+    plan = Plan(batch=12, precision="bf16", layout="nhwc", compile="default", threads=3, parallel="dp=2", accumulate=2)
     plan = plan.model_copy(update={"conv": "direct", "pool": "window"})
     assert plan.resolve(device()) == plan
 
@@ -93,6 +93,9 @@ def test_devices_have_to_divide_the_batch():
     error = refused(Plan(batch=9, parallel="dp=2"), device(), PlanError)
     assert "parallel=dp=2 does not divide batch=9" in error.message
     assert "multiple of 2" in error.fix
+    error = refused(Plan(batch=6, parallel="dp=2", accumulate=2), device(), PlanError)
+    assert "parallel=dp=2 does not divide batch=6 in 2 parts" in error.message
+    assert "multiple of 4" in error.fix
 
 
 def test_accumulate_that_divides_passes():

@@ -66,7 +66,7 @@ class Training:
         self.job = prepare(build(RunConfig, {"model": "small", "backend": "cpu", "precision": name, **keys}))
         job, phase = self.job, self.job.model.phases(1)[0]
         self.optimizer = job.backend.optimizer(optimizer, {})
-        self.step = Step(job.backend, job.model, phase, job.plan, self.optimizer, job.params).build()
+        self.step = Step(job.group, job.model, phase, job.plan, self.optimizer, job.params).build()
         params, state = (place(job, v, s) for v, s in zip(job.model.initial(0), (job.params, job.state), strict=True))
         names = trained_names(phase.objectives[0], params)
         self.carry = {

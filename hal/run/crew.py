@@ -1,0 +1,181 @@
+"""The other processes of a run on this machine: started anew, told what to do, watched, and ended with this one.
+
+This process is rank 0. The others follow it: they run the same code on the same keys (:mod:`hal.run.follow`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import IO, Any
+
+from hal import errors
+from hal.errors import DeviceLostError, HalError, RunError
+from hal.run.world import World
+
+__all__ = ["Crew"]
+
+_START_S = 240.0
+_EXPLAIN_S = 5.0
+_LEAVE_S = 20.0
+_POLL_S = 0.2
+_TAIL_BYTES = 2000
+
+
+class _Follower:
+    def __init__(self, world: World, task: Mapping[str, Any]) -> None:
+        self.rank = world.rank
+        self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self.reports, theirs = os.pipe()
+        try:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "hal.run.follow", str(theirs)],
+                stdin=subprocess.PIPE,
+                stdout=self.log,
+                stderr=subprocess.STDOUT,
+                pass_fds=(theirs,),
+                env={**os.environ, **world.variables()},
+                process_group=0,  # Ctrl-C is for this process, which tells the others
+            )
+        finally:
+            os.close(theirs)
+        self._said = b""
+        self.ready = False
+        self.error: dict[str, Any] | None = None
+        stdin: Any = self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write((json.dumps(task) + "\n").encode())
+            stdin.flush()  # it stays open: its end tells the follower that this process is gone
+
+    def listen(self) -> bool:
+        """Read what it reports; false at the end of the pipe."""
+        more = os.read(self.reports, 65536)
+        self._said += more
+        *lines, self._said = self._said.split(b"\n")
+        for line in lines:
+            report = json.loads(line)
+            self.ready = self.ready or "ready" in report
+            self.error = report.get("error", self.error)
+        return bool(more)
+
+    def story(self) -> HalError:
+        """Why it ended."""
+        if self.error is not None:
+            said, fix = str(self.error["message"]), self.error.get("fix")
+            cls = getattr(errors, str(self.error.get("type")), None)
+            kind = cls if isinstance(cls, type) and issubclass(cls, HalError) else RunError
+            return kind(f"rank {self.rank} failed: {said}", fix=fix)
+        status = self.process.wait()
+        if status == -signal.SIGKILL:
+            return RunError(
+                f"rank {self.rank} was killed from outside, as the kernel does when memory runs out",
+                fix="use a smaller batch= or fewer processes; go on from the last checkpoint with resume=",
+            )
+        how = f"of {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
+        return RunError(f"rank {self.rank} died {how}{self._tail()}")
+
+    def _tail(self) -> str:
+        size = self.log.seek(0, os.SEEK_END)
+        self.log.seek(max(0, size - _TAIL_BYTES))
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        return f": {lines[-1].strip()[:300]}" if lines else ""
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        stdin: Any = self.process.stdin
+        with contextlib.suppress(BrokenPipeError):
+            stdin.close()
+        os.close(self.reports)
+        self.log.close()
+
+
+class Crew:
+    """Followers of this process, ranks 1 and up. Used by one thread.
+
+    Args:
+        size: how many processes there are with this one.
+        port: where they meet.
+        task: what they do, as :mod:`hal.run.follow` reads it.
+    """
+
+    def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:
+        self._followers: list[_Follower] = []
+        self._over = threading.Event()
+        try:
+            for rank in range(1, size):
+                self._followers.append(_Follower(World(rank, size, rank, size, "127.0.0.1", port), task))
+        except BaseException:
+            self.end()
+            raise
+
+    def wait_ready(self) -> None:
+        """Wait until each is about to join.
+
+        Raises:
+            RunError: one of them ended, or took too long.
+        """
+        until = time.monotonic() + _START_S
+        for each in self._followers:
+            while not each.ready:
+                found, _, _ = select.select([each.reports], [], [], max(0.0, until - time.monotonic()))
+                if not found:
+                    raise RunError(f"rank {each.rank} was not ready after {_START_S:.0f} s")
+                if not each.listen():
+                    raise each.story()
+
+    def watch(self, abort: Callable[[], None]) -> None:
+        """From now on call a function, in a thread, when a follower fails: exchanges with it would not end."""
+
+        def wait() -> None:
+            while not self._over.wait(_POLL_S):
+                if any(each.process.poll() not in (None, 0) for each in self._followers):
+                    abort()
+                    return
+
+        threading.Thread(target=wait, name="hal-crew", daemon=True).start()
+
+    def explain(self, error: BaseException) -> HalError | None:
+        """What became of a follower, where that is why an exchange with it failed; None: each of them goes on.
+
+        Args:
+            error: what was raised here; an error of hal's explains itself.
+        """
+        explained = isinstance(error, HalError) and not isinstance(error, DeviceLostError)
+        if explained or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            return None
+        until = time.monotonic() + _EXPLAIN_S
+        while self._followers:
+            for each in self._followers:
+                if each.process.poll() is not None:
+                    while each.listen():
+                        pass
+                    return each.story()
+            if time.monotonic() > until:
+                return None
+            time.sleep(0.05)
+        return None
+
+    def leave(self) -> None:
+        """Let them end by themselves, for a while, after the work is done."""
+        until = time.monotonic() + _LEAVE_S
+        for each in self._followers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                each.process.wait(max(0.0, until - time.monotonic()))
+
+    def end(self) -> None:
+        """End those that are left, at once."""
+        self._over.set()
+        for each in self._followers:
+            each.end()
+        self._followers.clear()

@@ -1,0 +1,178 @@
+"""Brings the processes of a plan together: those that a launcher started, or those that are started here."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hal.config import TargetConfig
+from hal.contract import Group
+from hal.errors import ConfigError, PlanError
+from hal.plan import Plan
+from hal.run.crew import Crew
+from hal.run.follow import report_ready
+from hal.run.prepare import Job, under
+from hal.run.world import World, entered, free_port, here
+
+__all__ = ["AHEAD", "Lead", "finish", "follow_steps", "joined", "pinned", "together"]
+
+AHEAD = 8
+"""Steps that followers are told of at once, so that none waits for the word; only if nothing else comes between."""
+
+
+@contextlib.contextmanager
+def together(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan, ...] = ()) -> Iterator[Job]:
+    """A job whose group has met, for the time of a block; its processes end with the block.
+
+    Args:
+        job: what :func:`~hal.run.prepare.prepare` gave.
+        call: ``module:function`` that followers call, which comes by here too.
+        arguments: of that function, as JSON has them.
+        plans: further plans that will run within the block.
+
+    Raises:
+        PlanError: the plans want different numbers of processes, or others than were started.
+        UnavailableError: there are not so many devices.
+        RunError: a follower did not come up.
+    """
+    wanted = {job.backend.processes(plan) for plan in (job.plan, *plans)}
+    count, world = max(wanted), here()
+    if wanted - {1, count}:
+        raise PlanError(
+            f"plans that spread over {' and '.join(map(str, sorted(wanted - {1})))} processes cannot run in turn",
+            fix="compare each of them with parallel=none",
+        )
+    if world is not None and count == 1 and job.group.size == 1:
+        raise ConfigError(
+            f"a launcher started {world.size} processes, and parallel={job.plan.parallel} wants one",
+            fix=f"write parallel=dp={world.size}",
+        )
+    if world is not None and count not in (1, world.size):
+        raise PlanError(
+            f"a launcher started {world.size} processes, and parallel={job.plan.parallel} wants {count}",
+            fix=f"write parallel=dp={world.size}, or start {count}",
+        )
+    if count == 1:
+        yield job
+        return
+    spread = next(plan for plan in (job.plan, *plans) if job.backend.processes(plan) == count)
+    if world is None:
+        job.backend.member(job.device, spread, count - 1)  # are there so many devices?
+        world = World(0, count, 0, count, "127.0.0.1", free_port())
+        with _crew(job, world, {"call": call, "arguments": dict(arguments)}) as crew:
+            yield from _joined(job, world, spread, crew.explain, crew.wait_ready, crew.watch)
+        return
+    yield from _joined(job, world, spread, lambda error: None, report_ready, lambda abort: None)
+
+
+def _joined(
+    job: Job,
+    world: World,
+    spread: Plan,
+    explain: Callable[[BaseException], BaseException | None],
+    ready: Callable[[], None],
+    watch: Callable[[Callable[[], None]], None],
+) -> Iterator[Job]:
+    device = job.backend.member(job.device, spread, world.local_rank)
+    ready()
+    with entered(world):
+        group = job.backend.group(device, spread)
+    watch(group.abort)
+    try:
+        own = group if job.backend.processes(job.plan) > 1 else Group(job.backend, device)
+        own.rank = world.rank
+        yield replace(job, device=device, group=own, explain=explain)
+    finally:
+        group.close()
+
+
+@contextlib.contextmanager
+def _crew(job: Job, world: World, task: Mapping[str, Any]) -> Iterator[Crew]:
+    crew = Crew(world.size, world.port, task)
+    try:
+        yield crew
+        crew.leave()
+    except BaseException as error:
+        story = crew.explain(error)
+        if story is None:
+            raise
+        raise story from error
+    finally:
+        crew.end()
+
+
+def joined(job: Job, plan: Plan) -> Job:
+    """A job of processes that have met, under another plan: with all of them, or with this one alone.
+
+    Raises:
+        HalError: as of :func:`~hal.run.prepare.under`.
+    """
+    other = under(job, plan)
+    many = job.backend.processes(other.plan) > 1
+    group = job.backend.group(job.device, other.plan) if many else Group(job.backend, job.device)
+    group.rank = job.group.rank
+    return replace(other, group=group)
+
+
+def pinned(config: TargetConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The keys of a config with which followers get the same job: device and plan as they were resolved here.
+
+    Args:
+        config: what was asked for.
+        job: what came of it.
+        leave_out: keys that concern rank 0 alone.
+    """
+    keys: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True, exclude=set(leave_out))
+    plan = {name: value for name, value in job.plan.model_dump().items() if value is not None}
+    return {**keys, **plan, "backend": job.device.backend, "device": str(job.device), "plan": "default"}
+
+
+class Lead:
+    """Steps of rank 0, announced to the others, so that all run as many.
+
+    Args:
+        group: who takes part.
+        step: one step.
+        number: of this step function among several; from 0.
+        ahead: how many to announce at once, see :data:`AHEAD`.
+    """
+
+    def __init__(self, group: Group, step: Callable[[], object], number: int = 0, ahead: int = AHEAD) -> None:
+        self._group, self._step, self._number, self._ahead = group, step, number, ahead
+        self._announced = 0
+
+    def __call__(self) -> object:
+        """One step."""
+        if self._announced == 0:
+            self._announced = self._ahead
+            self._group.agreed(1 + self._number)
+        self._announced -= 1
+        return self._step()
+
+    def settle(self) -> None:
+        """Run what was announced and is not done."""
+        while self._announced:
+            self()
+
+
+def finish(group: Group, steps: Iterable[Callable[[], object]]) -> None:
+    """Let the followers out of :func:`follow_steps`, after the steps that were announced."""
+    for step in steps:
+        if isinstance(step, Lead):
+            step.settle()
+    group.agreed(0)
+
+
+def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]], ahead: int = AHEAD) -> None:
+    """Run the steps that rank 0 announces, until it calls :func:`finish`.
+
+    Args:
+        group: who takes part; its rank is not 0.
+        steps: by their numbers from 0.
+        ahead: as of :class:`Lead`.
+    """
+    while number := group.agreed(0):
+        for _ in range(ahead):
+            steps[number - 1]()

@@ -1,0 +1,94 @@
+"""The place of this process among those that a launcher started together, as torchrun's variables say it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hal.errors import ConfigError
+
+__all__ = ["World", "entered", "free_port", "here"]
+
+
+@dataclass(frozen=True)
+class World:
+    """Processes that run together.
+
+    Attributes:
+        rank: number of this one.
+        size: how many there are.
+        local_rank: number of this one on its machine.
+        local_size: how many are on its machine.
+        address: where the one of rank 0 can be reached.
+        port: at which port.
+    """
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+    address: str
+    port: int
+
+    def variables(self) -> dict[str, str]:
+        """Environment variables that say so."""
+        return {
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.size),
+            "LOCAL_RANK": str(self.local_rank),
+            "LOCAL_WORLD_SIZE": str(self.local_size),
+            "MASTER_ADDR": self.address,
+            "MASTER_PORT": str(self.port),
+        }
+
+
+def here(environ: Mapping[str, str] | None = None) -> World | None:
+    """What the environment says; None: no launcher started this process, or it alone.
+
+    Raises:
+        ConfigError: variables are missing or no numbers.
+    """
+    env = os.environ if environ is None else environ
+    if env.get("WORLD_SIZE", "1") == "1":
+        return None
+    try:
+        size = int(env["WORLD_SIZE"])
+        return World(
+            rank=int(env["RANK"]),
+            size=size,
+            local_rank=int(env.get("LOCAL_RANK", "0")),
+            local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
+            address=env["MASTER_ADDR"],
+            port=int(env["MASTER_PORT"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise ConfigError(
+            f"WORLD_SIZE={env['WORLD_SIZE']} says that processes run together, and {error} is missing or no number",
+            fix="start them with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
+        ) from error
+
+
+@contextlib.contextmanager
+def entered(world: World) -> Iterator[None]:
+    """The variables of a world, for the time of a block."""
+    variables = world.variables()
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,213 @@
+"""Runs on several processes, each with its rows of every batch, end as the run of one process does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from run_helpers import CNN, RNN_CLASSIFY, pairs, train
+
+import hal
+from hal.errors import ConfigError, PlanError, UnavailableError
+from hal.run.world import free_port
+
+# Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
+NORMALISED = {
+    "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Spare"},
+    "backend": "cpu",
+    "data": {"name": "synthetic:95"},
+    "batch": 16,
+    "threads": 1,
+    "schedule": "constant",
+}
+GAN = {
+    "model": {"name": "gan", "size": 20, "width": 8, "noise": 10},
+    "backend": "cpu",
+    "data": {"name": "synthetic:90"},
+    "batch": 16,
+    "threads": 1,
+    "epochs": 1,
+}
+
+
+def numbers(record):
+    return [{**epoch.train, **epoch.validation} for epoch in record.epochs]
+
+
+def assert_equal(mine, wanted, rel=1e-5):
+    assert len(mine) == len(wanted) > 0
+    for epoch, other in zip(mine, wanted, strict=True):
+        assert epoch == pytest.approx(other, rel=rel)
+
+
+@pytest.fixture(scope="module")
+def single(tmp_path_factory):
+    return numbers(train(tmp_path_factory.mktemp("single") / "run", base=NORMALISED, epochs=2))
+
+
+def test_two_processes_and_then_one(single, tmp_path):
+    spread = train(tmp_path / "run", base=NORMALISED, epochs=1, parallel="dp=2")
+    assert spread.plan.parallel == "dp=2"
+    assert_equal(numbers(spread), single[:1])
+    alone = hal.train(resume=str(tmp_path / "run"), parallel="none", epochs=2)
+    assert_equal(numbers(alone), single)
+    assert psutil.Process().children() == []
+
+
+@pytest.mark.parametrize(
+    ("base", "keys", "rel"),
+    [
+        (CNN, {"parallel": "dp=2", "accumulate": 2, "clip": 0.5, "epochs": 1}, 1e-5),
+        # Gradients in fp16 are rounded after they are summed over other rows.
+        (NORMALISED, {"parallel": "fsdp=2", "precision": "fp16", "clip": 1.0, "epochs": 1}, 3e-3),
+        (GAN, {"parallel": "dp=2"}, 1e-4),
+        (GAN, {"parallel": "fsdp=2"}, 1e-4),
+        (RNN_CLASSIFY, {"parallel": "fsdp=2", "accumulate": 2, "epochs": 1, "optimizer": {"name": "rmsprop"}}, 1e-5),
+    ],
+    ids=["cnn-dp", "fp16-fsdp", "gan-dp", "gan-fsdp", "rnn-fsdp"],
+)
+def test_models(base, keys, rel, tmp_path):
+    wanted = train(tmp_path / "single", base=base, **{**keys, "parallel": "none"})
+    found = train(tmp_path / "spread", base=base, **keys)
+    assert_equal(numbers(found), numbers(wanted), rel)
+    names = [{path.name for path in (tmp_path / each).iterdir()} for each in ("single", "spread")]
+    assert names[0] == names[1]
+
+
+def test_sharded_checkpoint_is_whole_and_goes_on_sharded(single, tmp_path):
+    train(tmp_path / "run", base=NORMALISED, epochs=1)
+    spread = hal.train(resume=str(tmp_path / "run"), parallel="fsdp=2", epochs=2)
+    assert_equal(numbers(spread), single)
+    outputs = hal.predict(tmp_path / "run", hal.device("cpu").xp.zeros((2, 12, 12, 1)).numpy())
+    assert outputs.shape == (2, 10)
+
+
+def test_torchrun_on_two_nodes(single, tmp_path):
+    words = pairs({**NORMALISED, "epochs": 2, "parallel": "dp=2", "out": str(tmp_path / "run")})
+    where = f"--nnodes 2 --nproc-per-node 1 --master-addr 127.0.0.1 --master-port {free_port()}"
+    launch = [sys.executable, "-m", "torch.distributed.run", *where.split()]
+    both = [
+        subprocess.Popen(
+            [*launch, "--node-rank", str(node), "-m", "hal", "run", *words, "--json"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for node in (0, 1)
+    ]
+    done = [each.communicate(timeout=120) for each in both]
+    assert [each.returncode for each in both] == [0, 0], done
+    assert done[1][0] == "", "one speaks"
+    epochs = json.loads(done[0][0])["epochs"]
+    assert_equal([{**epoch["train"], **epoch["validation"]} for epoch in epochs], single)
+
+
+# Ends
+
+
+def started(folder):
+    """A run of two processes that has written a checkpoint, and its follower."""
+    words = pairs({**NORMALISED, "epochs": 100000, "parallel": "dp=2", "out": str(folder)})
+    leader = subprocess.Popen(
+        [sys.executable, "-m", "hal", "run", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+    wait_for(lambda: list((folder / "checkpoints").glob("step-*")) or leader.poll() is not None)
+    (follower,) = psutil.Process(leader.pid).children()
+    return leader, follower
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        time.sleep(0.01)
+
+
+def test_a_killed_rank_is_named(tmp_path):
+    leader, follower = started(tmp_path / "run")
+    follower.kill()
+    _, err = leader.communicate(timeout=60)
+    assert leader.returncode == 1
+    assert "rank 1 was killed from outside" in err
+    assert "Traceback" not in err
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["status"] == "failed"
+    assert "rank 1" in record["error"]
+
+
+def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
+    leader, follower = started(tmp_path / "run")
+    leader.send_signal(signal.SIGINT)
+    out, err = leader.communicate(timeout=60)
+    assert leader.returncode == 130, err
+    assert "stopped and saved" in out
+    assert not follower.is_running()
+    leader, follower = started(tmp_path / "other")
+    leader.kill()
+    leader.communicate(timeout=60)
+    wait_for(lambda: not follower.is_running() or follower.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):
+    model = tmp_path / "broken.py"
+    model.write_text(
+        "import os\nfrom hal.testing_model import Normalised\n".replace("hal.testing_model", "normalised")
+        + "class Broken(Normalised):\n"
+        "    def __init__(self, config, data):\n"
+        "        super().__init__(config, data)\n"
+        "        if os.environ.get('RANK') == '1':\n"
+        "            raise OSError('no luck on this one')\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    keys = {**NORMALISED, "model": {"name": f"{model}:Broken"}}
+    with pytest.raises(hal.errors.RunError, match=r"rank 1 failed: OSError: no luck on this one"):
+        train(tmp_path / "run", base=keys, epochs=1, parallel="dp=2")
+    assert not (tmp_path / "run").exists()
+    assert psutil.Process().children() == []
+
+
+# What is refused before anything starts
+
+
+def test_refused(tmp_path, monkeypatch):
+    with pytest.raises(PlanError, match="parallel=dp=3 does not divide batch=16"):
+        train(tmp_path / "run", base=NORMALISED, parallel="dp=3")
+    with pytest.raises(UnavailableError, match="parallel=dp=1024 wants as many cores"):
+        train(
+            tmp_path / "run", base={**NORMALISED, "data": {"name": "synthetic:2000"}, "batch": 1024}, parallel="dp=1024"
+        )
+    with pytest.raises(PlanError, match="names two kinds"):
+        train(tmp_path / "run", base=NORMALISED, parallel="dp=2,fsdp=2")
+    with pytest.raises(PlanError, match="2 and 4 processes cannot run in turn"):
+        hal.bench(**{**NORMALISED_BENCH, "parallel": "dp=2", "versus": {"parallel": "dp=4"}})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="MASTER_ADDR"):
+        train(tmp_path / "run", base=NORMALISED, parallel="dp=2")
+    for name, value in (("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match="started 2 processes, and parallel=none wants one"):
+        train(tmp_path / "run", base=NORMALISED)
+    with pytest.raises(PlanError, match="started 2 processes, and parallel=dp=4 wants 4"):
+        train(tmp_path / "run", base=NORMALISED, parallel="dp=4")
+    assert not (tmp_path / "run").exists()
+
+
+NORMALISED_BENCH = {key: value for key, value in NORMALISED.items() if key != "schedule"}
+
+
+@pytest.mark.parametrize(("mode", "plan", "versus"), [("train", "fsdp=2", "none"), ("infer", "none", "dp=2")])
+def test_bench_in_turn_with_one_process(mode, plan, versus):
+    found = hal.bench(**NORMALISED_BENCH, mode=mode, parallel=plan, versus={"parallel": versus}, seconds=0.5)
+    assert found.plan.parallel == plan
+    assert found.versus.parallel == versus
+    assert found.comparison.measurements["plan"].throughput.median > 0
+    assert psutil.Process().children() == []

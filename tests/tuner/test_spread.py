@@ -1,0 +1,55 @@
+"""A worker that tries a plan of several processes, which follow it."""
+
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hal.config import TargetConfig, build
+from hal.tuner.messages import Order
+from hal.tuner.result import Outcome
+from hal.tuner.trial import Bench
+
+KEYS = {
+    "model": {"name": f"{Path(__file__).parents[1] / 'run' / 'normalised.py'}:Normalised"},
+    "backend": "cpu",
+    "data": {"name": "synthetic:256"},
+    "batch": 16,
+    "threads": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def bench():
+    return Bench(build(TargetConfig, KEYS), "train", lambda phase: None)
+
+
+def order(bench, **keys):
+    plan = bench.describe().default.model_copy(update={"parallel": "dp=2"})
+    return Order(plan=plan, seconds=0.2, **keys)
+
+
+def test_trial(bench):
+    answer = bench.run(order(bench, to_loss=True))
+    assert (answer.outcome, answer.message) == (Outcome.OK, "")
+    assert answer.measurement.throughput.median > 0
+    assert answer.guard.passed
+    assert answer.guard.loss_error < 1e-5, "the same batches, statistics and draws as one process"
+    assert answer.samples_to_loss % 16 == 0
+    assert psutil.Process().children() == []
+
+
+def test_blocks_in_turn(bench):
+    steps = bench.hold(order(bench))
+    assert steps >= 1
+    assert all(bench.block(steps) > 0 for _ in range(3))
+    assert len(psutil.Process().children()) == 1
+    bench.drop()
+    assert psutil.Process().children() == []
+
+
+def test_impossible(bench):
+    plan = bench.describe().default.model_copy(update={"parallel": "dp=3"})
+    answer = bench.run(Order(plan=plan, seconds=0.2))
+    assert answer.outcome is Outcome.UNSUPPORTED
+    assert "does not divide" in answer.message
