@@ -93,7 +93,7 @@ class Space:
             "pool": can.algorithms.get("pool", ("auto",)) if described.images else (self.default.pool,),
             # The framework's own choice is one thread for each core.
             "threads": (None, *sorted({1, units // 2} - {0, units})) if can.threads else (None,),
-            "parallel": ("none", *(f"{kind}={n}" for kind in can.parallel for n in _counts(described.devices))),
+            "parallel": ("none", *(f"{kind}={n}" for kind in can.parallel for n in _counts(described))),
             # Splitting a batch saves memory and costs time.
             "accumulate": (1, 2, 4) if spare and described.workload.mode == "train" else (1,),
         }
@@ -123,8 +123,11 @@ class Space:
         return {name: getattr(plan, name) for name, values in self.dimensions.items() if len(values) > 1}
 
 
-def _counts(devices: int) -> tuple[int, ...]:
-    return tuple(n for n in (2**i for i in range(1, 12)) if n <= devices)
+def _counts(described: Description) -> tuple[int, ...]:
+    """How many devices a plan may spread over: powers of two; all devices of a target."""
+    if described.target is not None:
+        return (described.devices,) if described.devices > 1 else ()
+    return tuple(n for n in (2**i for i in range(1, 12)) if n <= described.devices)
 
 
 def _eager(plan: Plan, device: Device) -> Plan:

@@ -20,7 +20,7 @@ from hal.run.largest import Attempt, largest_batch
 from hal.run.record import DeviceFacts
 from hal.workload import Workload
 
-__all__ = ["Compilation", "Limit", "MemoryFigures", "compile_absent", "compiled"]
+__all__ = ["Compilation", "Limit", "MemoryFigures", "compile_absent"]
 
 
 class _Frozen(BaseModel):
@@ -115,54 +115,37 @@ def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda t
     folder = None if config.out is None else Path(config.out).expanduser()
     if folder is not None and folder.exists():
         raise ConfigError(f"out={folder} exists already and stays as it is", fix="choose another out=")
-    tell(f"building batch {job.plan.batch:,} for {job.device.kind}")
-    found, program = compiled(job, job.plan)
-    if found.stage == "refused" and found.fits is None:
-        return found
-    about: dict[str, Any] = {}
-    if config.largest and (program is None or program.memory is not None):
-        seconds = 0.0 if program is None or found.fits is False else program.seconds
-        first = Attempt(found.fits is not False, found.needed_bytes, found.reason, seconds)
-        about["largest"] = _limit(job, first, found.usable_bytes, config.seconds, tell)
-    if folder is not None and program is not None:
-        about["artifacts"] = _kept(folder, program)
-    found = Compilation.model_validate({**found.model_dump(), **about})
-    if folder is not None:
-        make_folder(folder)
-        write_whole(folder / "compilation.json", (found.model_dump_json(indent=1) + "\n").encode())
-    return found
-
-
-def compiled(job: AbsentJob, plan: Plan) -> tuple[Compilation, Program | None]:
-    """What the target's compiler says of one plan, and the program where there is one.
-
-    Args:
-        job: what for which target.
-        plan: resolved for the target.
-
-    Raises:
-        UnavailableError: the target's compiler is not installed.
-    """
     about: dict[str, Any] = {
         "workload": job.workload,
         "target": job.device.kind,
         "device": DeviceFacts.of(job.device),
         "devices": job.devices,
-        "plan": plan,
+        "plan": job.plan,
     }
-    program: Program | None
+    program: Program | None = None
+    tell(f"building batch {job.plan.batch:,} for {job.device.kind}")
     try:
-        program = job.build(plan)
+        program = job.build(job.plan)
+        first = Attempt(True, None if program.memory is None else program.memory.total, seconds=program.seconds)
         about |= {"stage": "lowered" if program.memory is None else "compiled", "fits": program.fits}
     except DoesNotFitError as refused:
         program = refused.program
+        first = Attempt(False, refused.needed_bytes, refused.message)
         about |= {"stage": "compiled" if program else "refused", "fits": False, "reason": refused.message}
         about |= {"needed_bytes": refused.needed_bytes, "usable_bytes": refused.usable_bytes}
     except (RunError, UnsupportedError) as refused:
-        return Compilation.model_validate({**about, "stage": "refused", "reason": refused.message}), None
+        return Compilation.model_validate({**about, "stage": "refused", "reason": refused.message})
     if program is not None:
         about |= _figures(program)
-    return Compilation.model_validate(about), program
+    if config.largest and (program is None or program.memory is not None):
+        about["largest"] = _limit(job, first, about.get("usable_bytes"), config.seconds, tell)
+    if folder is not None and program is not None:
+        about["artifacts"] = _kept(folder, program)
+    found = Compilation.model_validate(about)
+    if folder is not None:
+        make_folder(folder)
+        write_whole(folder / "compilation.json", (found.model_dump_json(indent=1) + "\n").encode())
+    return found
 
 
 def _figures(program: Program) -> dict[str, Any]:
