@@ -33,6 +33,7 @@ def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, (list, tuple)) else [value]
 
 
+_LIMIT_S, _BUILD_LIMIT_S = 90.0, 45.0
 _MEASURED = ("backend", "device", "seconds", "finalists")
 """Keys that have no meaning where nothing runs."""
 
@@ -88,7 +89,9 @@ class TuneConfig(TargetConfig):
         default=240.0, gt=0, description="time for everything, in seconds or as 90s, 8m, 1h; the last trial is finished"
     )
     seconds: float = Field(default=1.5, gt=0, description="longest time in the steady state, for each plan")
-    limit: float = Field(default=90.0, gt=0, description="seconds after which a trial is killed")
+    limit: float | None = Field(
+        default=None, gt=0, description="seconds after which a trial is killed; unset: 90, with target= 45"
+    )
     memory_limit: int | None = Field(
         default=None, gt=0, description="address space of a worker, in bytes or as 8GB; unset: no limit"
     )
@@ -111,6 +114,11 @@ class TuneConfig(TargetConfig):
 
     _budget = field_validator("budget", "limit", mode="before")(_seconds)
     _memory = field_validator("memory_limit", mode="before")(_bytes)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which a trial is killed."""
+        return self.limit or (_LIMIT_S if self.target is None else _BUILD_LIMIT_S)
 
     def for_workers(self) -> dict[str, Any]:
         """The keys that workers need, of those that were given.

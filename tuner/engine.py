@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hal import errors
-from hal.config import PlanKeys, build
+from hal.config import PlanKeys, build, without_password
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError
 from hal.plan import Plan
 from hal.run.files import make_folder
@@ -31,6 +32,7 @@ from hal.tuner.process import Failure, command_of
 from hal.tuner.result import Finalist, Outcome, Searched, Sentinel, Trial, Tuning
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
+from hal.tuner.storage import lost
 from hal.tuner.study import Claim, Ledger
 from hal.tuner.summary import keep, summed_up
 
@@ -84,6 +86,8 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     watch = observer or Observer()
     keys = config.model_dump(mode="json", exclude_unset=True)
+    if config.storage is not None:
+        keys["storage"] = without_password(config.storage)
     workload = config.for_workers()
     folder = _folder(config)
     pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
@@ -92,8 +96,11 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
             described = pool.describe()
         except Failure as failure:
             raise _named(failure) from failure
-        with Interrupt(lambda text: watch.note("stopping after this trial; once more stops at once")) as interrupt:
-            return _Tuning(config, keys, described, pool, folder, watch, interrupt).run()
+        said = "stopping after this trial; once more stops at once"
+        with lost(config.storage or "", folder), Interrupt(lambda text: watch.note(said)) as interrupt:
+            tuning = _Tuning(config, keys, described, pool, folder, watch, interrupt)
+            with contextlib.closing(tuning.ledger):
+                return tuning.run()
     finally:
         pool.close()
         _clear(folder)
@@ -218,7 +225,7 @@ class _Tuning:
                 if not rest:
                     return "done"
                 return "settled" if self.search.settled(trials, list(rest.values())) else "budget"
-            limit_s = self.config.limit
+            limit_s = self.config.limit_s
             claim = self.ledger.claim(proposal.plan, 3 * limit_s + 300, most)
             if claim is not None:
                 self._try(claim, proposal, trials, limit_s)
@@ -303,7 +310,7 @@ class _Tuning:
             return
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         order = Order(plan=first.plan, seconds=self.config.seconds, guard=False, latency=self.config.mode == "infer")
-        answer = self.pool.run(order, self.config.limit)
+        answer = self.pool.run(order, self.config.limit_s)
         if answer.measurement is None:
             return
         then, today = first.measurement.throughput, answer.measurement.throughput
@@ -324,13 +331,13 @@ class _Tuning:
         if not entrants:
             return []
         tag = str(len(trials))
-        claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+        claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         while claim is None:
             held = self.ledger.note(f"finals:{tag}")
             if held is not None:
                 return [Finalist.model_validate(each) for each in held["finalists"]]
             if not self._wait_for_others():
-                claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+                claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         self.pool.close()
         by_number = {t.number: t for t in trials}
         self.observer.finals([by_number[each.trial] for each in entrants])
@@ -340,7 +347,7 @@ class _Tuning:
             default=default,
             baseline=baseline,
             seconds=min(_FINALS_S, 2 * self.config.seconds),
-            limit_s=self.config.limit,
+            limit_s=self.config.limit_s,
             until=self.began - self.before_s + self.config.budget,
             seed=self.config.seed,
             stop=lambda: self.interrupt.asked,

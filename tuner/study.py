@@ -11,22 +11,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from pydantic import ValidationError
 
-from hal.errors import ConfigError
 from hal.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
+from hal.tuner.storage import open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -35,7 +33,6 @@ __all__ = ["Claim", "Ledger", "owner"]
 
 _KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
 _PLAN, _FINALS = "plan", "finals"
-_TRIES = 5
 
 
 def owner() -> str:
@@ -73,7 +70,8 @@ class Ledger:
         dimensions: values of each plan key.
 
     Raises:
-        ConfigError: the storage cannot be opened, or holds another study under this name.
+        ConfigError: the storage cannot be opened so, or holds another study under this name.
+        UnavailableError: its server does not answer, or its driver is not installed.
     """
 
     def __init__(
@@ -86,57 +84,13 @@ class Ledger:
         import optuna
 
         self._optuna: Any = optuna
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._objectives = tuple(objectives)
         self._dimensions = {name: tuple(values) for name, values in dimensions.items() if len(values) > 1}
-        try:
-            self._study: optuna.Study = self._opened(storage, name)
-        except ImportError as error:
-            raise ConfigError(
-                f"storage={storage} needs a package: {error}", fix="install the database's driver"
-            ) from error
-        except Exception as error:
-            said = next(iter(str(error).strip().splitlines()), "")[:300]
-            raise ConfigError(
-                f"storage={storage} cannot be used: {type(error).__name__}: {said}",
-                fix="give the URL of an Optuna storage, for example sqlite:///FILE or journal:FILE",
-            ) from error
-        self.owner = owner()
-
-    def _opened(self, storage: str, name: str) -> Any:
-        """The study, made unless it is there; two processes may make it, or the tables, at the same moment."""
-        optuna = self._optuna
-        directions = [OBJECTIVES[each][1] for each in self._objectives]
-        with warnings.catch_warnings():
+        self._study, self.close = open_study(storage, name, [OBJECTIVES[each][1] for each in self._objectives])
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # names for a dashboard
             warnings.simplefilter("ignore")
-            for attempt in range(_TRIES):
-                try:
-                    held = self._storage(storage)
-                    study = optuna.create_study(
-                        storage=held, study_name=name, directions=directions, load_if_exists=True
-                    )
-                    break
-                except ImportError:
-                    raise
-                except Exception:
-                    if attempt == _TRIES - 1:
-                        raise
-                    time.sleep(0.3 * (attempt + random.random()))
-            with contextlib.suppress(Exception):  # names for a dashboard
-                study.set_metric_names(list(self._objectives))
-        return study
-
-    def _storage(self, storage: str) -> Any:
-        storages = self._optuna.storages
-        if storage.startswith("journal:"):
-            from optuna.storages.journal import JournalFileBackend
-
-            file = Path(storage.partition(":")[2]).expanduser()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            return storages.JournalStorage(JournalFileBackend(str(file)))
-        # Two processes that write to SQLite at once wait for each other.
-        waits = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        return storages.RDBStorage(storage, engine_kwargs=waits)
+            self._study.set_metric_names(list(self._objectives))
+        self.owner = owner()
 
     # Reading
 
