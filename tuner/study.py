@@ -32,6 +32,12 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Ledger", "owner"]
 
 _KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
+_OUTCOME = "outcome"
+"""In words, for people in front of a dashboard."""
+
+_CONSTRAINTS = "constraints"
+"""Where Optuna keeps what is positive if a constraint is broken."""
+
 _PLAN, _FINALS = "plan", "finals"
 
 
@@ -181,6 +187,8 @@ class Ledger:
 
     def give_up(self, claim: Claim) -> None:
         """Take a claim back."""
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up: its plan is another trial's")
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results
@@ -198,13 +206,28 @@ class Ledger:
         """Write what the last measurements found."""
         self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
         self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
+        self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "the last measurements, of no plan alone")
         self._end(claim.trial_id, self._optuna.trial.TrialState.PRUNED, None)
 
     def _tell(self, trial_id: int, trial: Trial) -> None:
+        """End a trial so that a dashboard shows what became of it."""
         states = self._optuna.trial.TrialState
         values = [trial.values.get(name) for name in self._objectives]
         whole = trial.outcome is Outcome.OK and all(value is not None for value in values)
-        self._end(trial_id, states.COMPLETE if whole else states.FAIL, values if whole else None)
+        said = "ok"
+        if trial.cut_short:
+            said = "cut short: surely not the best"
+        elif trial.outcome is not Outcome.OK:
+            said = f"{trial.outcome.value}: {trial.message}"
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_user_attr(trial_id, _OUTCOME, said)
+            if trial.violations:
+                broken = [ratio - 1 for ratio in trial.violations.values()]
+                self._study._storage.set_trial_system_attr(trial_id, _CONSTRAINTS, broken)
+        if trial.cut_short:
+            self._end(trial_id, states.PRUNED, None)
+        else:
+            self._end(trial_id, states.COMPLETE if whole else states.FAIL, values if whole else None)
 
     def _end(self, trial_id: int, state: Any, values: Any) -> None:
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import optuna
 import pytest
 from postgresql import SECRET, free_port
 from tuner_helpers import FAKE, fake_tune
@@ -12,6 +13,7 @@ from hal.config import build, read, without_password
 from hal.errors import ConfigError, RunError, UnavailableError
 from hal.tuner import Observer, resumed, tune
 from hal.tuner.config import TuneConfig
+from hal.tuner.result import Outcome
 from hal.tuner.storage import open_study
 
 
@@ -139,3 +141,26 @@ def test_a_torn_journal(monkeypatch, tmp_path):
     again = fake_tune(monkeypatch, tmp_path, storage=storage, trials=6, out=str(tmp_path / "again"))
     assert again.trials[:3] == first.trials
     assert len(again.trials) == 6
+
+
+def test_what_a_dashboard_shows(monkeypatch, tmp_path):
+    """A dashboard reads states, values, parameters and attributes from Optuna's storage, and nothing of hal's."""
+    found = fake_tune(monkeypatch, tmp_path, faults={"compile=default": "oom"}, constraint={"memory": "300M"})
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{tmp_path}/out/study.db")
+    shown = {each.number: each for each in study.trials}
+    for trial in found.trials:
+        each = shown[trial.number]
+        if trial.cut_short:
+            assert (each.state.name, each.values) == ("PRUNED", None)
+            assert each.user_attrs["outcome"].startswith("cut short")
+        elif trial.outcome is Outcome.OK:
+            assert (each.state.name, each.values) == ("COMPLETE", [trial.values["throughput"]])
+            assert each.params["batch"] == trial.plan.batch
+            assert each.user_attrs["outcome"] == "ok"
+        else:
+            assert (each.state.name, each.user_attrs["outcome"]) == ("FAIL", "oom: as told: oom")
+        assert each.duration is not None
+        assert bool(each.system_attrs.get("constraints")) is bool(trial.violations)
+    assert {each.state.name for each in shown.values()} == {"PRUNED", "COMPLETE", "FAIL"}
+    assert study.metric_names == ["throughput"]
+    assert study.best_trial.number == found.winner_trial, "what breaks a constraint is not the best"
