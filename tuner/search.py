@@ -127,7 +127,7 @@ class Search:
         plans, costs = [plans[i] for i in affordable], costs[affordable]
         known = self._scored(trials)
         able = sum(score is not None for _, score in known)
-        if able == 0:
+        if able == 0 or (self._smallest_first and len(trials) < _FEWEST_FOR_GRID):
             return Proposal(self._any(plans), "search")
         if self._rng.random() < _EXPLORED_AT_RANDOM:
             weights = 1 / costs
@@ -206,5 +206,6 @@ class Search:
 
     def _any(self, plans: Sequence[Plan]) -> Plan:
         if self._smallest_first:
-            return min(plans, key=lambda plan: plan.batch)
+            smallest = min(plan.batch for plan in plans)
+            plans = [plan for plan in plans if plan.batch == smallest]
         return plans[int(self._rng.integers(len(plans)))]

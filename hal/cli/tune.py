@@ -139,10 +139,10 @@ class TuneLive(Observer):
 def _result(trial: Trial) -> str:
     if trial.outcome is not Outcome.OK:
         return f"{trial.outcome.value}: {trial.message}"
-    about = "" if trial.estimate is None else "about "
-    parts = [f"{about}{_value(value, name)}" for name, value in trial.values.items()]
+    about = "cut short at about " if trial.cut_short else "about " if trial.estimate is not None else ""
+    parts = [f"{about}{', '.join(_value(value, name) for name, value in trial.values.items())}"]
     parts += ["estimated, not measured"] if trial.estimate is not None else []
-    parts += ["surely not the best, cut short"] if trial.cut_short else []
+    parts += ["surely not the best"] if trial.cut_short else []
     parts += [f"breaks {name} by {ratio:.2f}x" for name, ratio in trial.violations.items()]
     return ", ".join(parts)
 
@@ -226,6 +226,9 @@ def _words(plan: Plan, default: Plan) -> str:
 def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     if tuning.pareto:
         yield f"[dim]Pareto front of {', '.join(tuning.objectives)}: trials {', '.join(map(str, tuning.pareto))}[/]"
+    cut = sum(t.cut_short for t in tuning.trials)
+    if cut:
+        yield f"[dim]cut short: {cut} trial{'s' * (cut > 1)}, surely not the best[/]"
     for outcome, numbers in tuning.failures.items():
         yield f"[yellow]{outcome.value}[/]: {len(numbers)} trial{'s' * (len(numbers) > 1)}"
     for note in tuning.notes:
