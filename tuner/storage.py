@@ -101,12 +101,20 @@ def _opened(storage: str) -> tuple[Any, Callable[[], None]]:
             storage = _DRIVER + storage.removeprefix(scheme)
             # A connection that was dropped during a long trial is made anew.
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
-    held = storages.RDBStorage(storage, engine_kwargs=options)
+    # Made in two steps, since what fails in its constructor leaves connections open.
+    held = storages.RDBStorage.__new__(storages.RDBStorage)
 
     def close() -> None:
-        held.remove_session()
-        held.engine.dispose()
+        if "scoped_session" in vars(held):
+            held.remove_session()
+        if "engine" in vars(held):
+            held.engine.dispose()
 
+    try:
+        held.__init__(storage, engine_kwargs=options)  # type: ignore[misc]
+    except BaseException:
+        close()
+        raise
     return held, close
 
 
