@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
-    from hal.api import bench, devices, predict, train, verify
+    from hal.api import bench, devices, predict, train, tune, verify
     from hal.hardware import Capabilities, Device
     from hal.nn import Model
     from hal.plan import Plan
@@ -40,6 +40,7 @@ __all__ = [
     "ops",
     "predict",
     "train",
+    "tune",
     "verify",
 ]
 
@@ -54,6 +55,7 @@ _HOMES = {
     "devices": "hal.api",
     "predict": "hal.api",
     "train": "hal.api",
+    "tune": "hal.api",
     "verify": "hal.api",
 }
 _MODULES = frozenset({"api", "errors", "nn", "ops"})

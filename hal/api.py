@@ -21,10 +21,11 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from hal import tuner
     from hal.parity import Verification
     from hal.run import Bench, Observer, Record
 
-__all__ = ["Seen", "bench", "devices", "predict", "train", "verify"]
+__all__ = ["Seen", "bench", "devices", "predict", "train", "tune", "verify"]
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,25 @@ def bench(**keys: Any) -> Bench | None:
     from hal.config import BenchConfig, build
 
     return run.bench(build(BenchConfig, keys))
+
+
+def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
+    """Find the best plan for a device and remember it, as ``hal tune`` does.
+
+    Args:
+        observer: who is told while it runs.
+        **keys: the keys of ``hal tune``; sections as dicts: ``space={"batch": [64, 128]}``. ``resume`` names the folder
+            of a tuning to go on with.
+
+    Returns:
+        All trials and the winner, also written to the tuning's folder. ``hal.train(..., plan="tuned")`` uses it.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal import tuner
+
+    return tuner.tune(tuner.resumed(keys), observer)
 
 
 def verify(**keys: Any) -> Verification:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -24,6 +25,7 @@ __all__ = [
     "build",
     "explain",
     "read",
+    "without_password",
 ]
 
 
@@ -324,13 +326,15 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
-            raise ConfigError(f"{pair!r} is not key=value", fix="write for example: model=cnn, without spaces around =")
+            said = without_password(pair)
+            raise ConfigError(f"{said!r} is not key=value", fix="write for example: model=cnn, without spaces around =")
         dotted.append(f"{key}.name={value}" if key in _SECTIONS else pair)
     try:
         merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(dotted))
         found = OmegaConf.to_container(merged, resolve=True)
     except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        raise ConfigError(f"cannot understand {' '.join(pairs)}: {str(error).splitlines()[0]}") from error
+        said = f"cannot understand {' '.join(pairs)}: {str(error).splitlines()[0]}"
+        raise ConfigError(without_password(said)) from error
     return dict(found)  # type: ignore[arg-type]
 
 
@@ -361,7 +365,20 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
         else:
             said = item["msg"].removeprefix("Value error, ")
             lines.append(f"{prefix}{place}={item['input']}: {said[:1].lower()}{said[1:]}")
-    return "\n".join(lines)
+    return without_password("\n".join(lines))
+
+
+def without_password(text: str) -> str:
+    """A text without the passwords of the URLs in it.
+
+    >>> without_password("storage=postgresql://user:secret@host/name")
+    'storage=postgresql://user@host/name'
+    >>> without_password("postgresql://host/name?user=me&password=secret")
+    'postgresql://host/name?user=me'
+    """
+    text = re.sub(r"(\w+://[^\s/@:]*):\S*@", r"\1@", text)
+    text = re.sub(r"(?<=[?&])(?:ssl)?password=[^&\s'\"]*&", "", text)  # one that others follow
+    return re.sub(r"[?&](?:ssl)?password=[^&\s'\"]*", "", text)
 
 
 def _dotted(cls: type[BaseModel], prefix: str) -> Iterable[str]:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from hal.config import Keys, TargetConfig
+from hal.config import Keys, PlanKeys, TargetConfig
+from hal.errors import ConfigError, UnsupportedError
 from hal.hardware import PrecisionName
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
@@ -30,6 +31,11 @@ def _seconds(value: Any) -> Any:
 
 def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, (list, tuple)) else [value]
+
+
+_LIMIT_S, _BUILD_LIMIT_S = 90.0, 45.0
+_MEASURED = ("backend", "device", "seconds", "finalists")
+"""Keys that have no meaning where nothing runs."""
 
 
 class SpaceSection(Keys):
@@ -66,6 +72,10 @@ class ConstraintSection(Keys):
 class TuneConfig(TargetConfig):
     """Keys of ``hal tune``. A key of the plan fixes it; ``space.<key>=[...]`` lists what is tried."""
 
+    target: str | None = Field(
+        default=None,
+        description="hardware that is not here, as hal compile takes it: plans are built for it, and by estimates",
+    )
     mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
     objective: tuple[Literal["throughput", "latency", "energy", "memory", "time_to_loss"], ...] = Field(
         default=("throughput",),
@@ -79,7 +89,9 @@ class TuneConfig(TargetConfig):
         default=240.0, gt=0, description="time for everything, in seconds or as 90s, 8m, 1h; the last trial is finished"
     )
     seconds: float = Field(default=1.5, gt=0, description="longest time in the steady state, for each plan")
-    limit: float = Field(default=90.0, gt=0, description="seconds after which a trial is killed")
+    limit: float | None = Field(
+        default=None, gt=0, description="seconds after which a trial is killed; unset: 90, with target= 45"
+    )
     memory_limit: int | None = Field(
         default=None, gt=0, description="address space of a worker, in bytes or as 8GB; unset: no limit"
     )
@@ -102,3 +114,37 @@ class TuneConfig(TargetConfig):
 
     _budget = field_validator("budget", "limit", mode="before")(_seconds)
     _memory = field_validator("memory_limit", mode="before")(_bytes)
+
+    @property
+    def limit_s(self) -> float:
+        """Seconds after which a trial is killed."""
+        return self.limit or (_LIMIT_S if self.target is None else _BUILD_LIMIT_S)
+
+    def for_workers(self) -> dict[str, Any]:
+        """The keys that workers need, of those that were given.
+
+        Raises:
+            RequestError: with ``target``, a key asks for what only a device that is here can tell.
+        """
+        given = self.model_dump(mode="json", exclude_unset=True)
+        if self.target is None:
+            return {name: value for name, value in given.items() if name in TargetConfig.model_fields}
+        for name in _MEASURED:
+            if name in given:
+                raise ConfigError(
+                    f"{name}= has no meaning with target={self.target}: plans are built for it, and nothing runs",
+                    fix=f"leave {name} out",
+                )
+        if self.plan == "tuned":
+            raise ConfigError(
+                "plan=tuned is a plan that was measured on a device that is here", fix="use plan=default or a file"
+            )
+        for name in self.objective:
+            if name in ("energy", "time_to_loss"):
+                raise UnsupportedError(
+                    f"objective={name} can be measured alone, and target={self.target} is not here",
+                    fix="choose throughput, latency or memory, which its compiler's answers give estimates of",
+                )
+        return {
+            name: given[name] for name in ("model", "target", "data", "plan", *PlanKeys.model_fields) if name in given
+        }

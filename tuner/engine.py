@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hal import errors
-from hal.config import PlanKeys, TargetConfig, build
+from hal.config import PlanKeys, build, without_password
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError
 from hal.plan import Plan
 from hal.run.files import make_folder
@@ -32,6 +33,7 @@ from hal.tuner.report import write_report
 from hal.tuner.result import Finalist, Outcome, Searched, Sentinel, Trial, Tuning
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
+from hal.tuner.storage import lost
 from hal.tuner.study import Claim, Ledger
 from hal.tuner.summary import keep, summed_up
 
@@ -84,17 +86,22 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
     if config.model is None:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     watch = observer or Observer()
-    folder = _folder(config)
     keys = config.model_dump(mode="json", exclude_unset=True)
-    target = {name: value for name, value in keys.items() if name in TargetConfig.model_fields}
-    pool = Pool(command or command_of(config.python), target, config.mode, folder, config.memory_limit or 0)
+    if config.storage is not None:
+        keys["storage"] = without_password(config.storage)
+    workload = config.for_workers()
+    folder = _folder(config)
+    pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
     try:
         try:
             described = pool.describe()
         except Failure as failure:
             raise _named(failure) from failure
-        with Interrupt(lambda text: watch.note("stopping after this trial; once more stops at once")) as interrupt:
-            return _Tuning(config, keys, described, pool, folder, watch, interrupt).run()
+        said = "stopping after this trial; once more stops at once"
+        with lost(config.storage or "", folder), Interrupt(lambda text: watch.note(said)) as interrupt:
+            tuning = _Tuning(config, keys, described, pool, folder, watch, interrupt)
+            with contextlib.closing(tuning.ledger):
+                return tuning.run()
     finally:
         pool.close()
         _clear(folder)
@@ -125,8 +132,14 @@ class _Tuning:
         self.journal.add(earlier)
         self.before_s = max((t.elapsed_s for t in earlier), default=0.0) if config.storage is None else 0.0
         self.started, self.began = now(), time.monotonic()
-        stored = nearest(described.fingerprint)[:1]
-        self.search = Search(self.space, self.objectives, self._warm(stored), config.seed)
+        stored = nearest(described.fingerprint)[:1] if described.target is None else ()
+        self.search = Search(
+            self.space,
+            self.objectives,
+            self._warm(stored),
+            config.seed,
+            smallest_first=described.target is not None,
+        )
         self.sentinels: list[Sentinel] = []
         self.drift = 1.0
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
@@ -138,13 +151,15 @@ class _Tuning:
     def _name(self) -> str:
         """Equal for processes that may share a study: the same question to hardware of the same kind."""
         print_ = self.described.fingerprint
-        asked = {
+        asked: dict[str, Any] = {
             "space": sorted(self.space.plans),
             "objectives": self.objectives,
             "constraint": self.config.constraint.model_dump(),
             "device": [print_.backend, print_.kind, print_.vendor, print_.arch, print_.name],
             "workload": [print_.model, print_.mode, print_.input_shape, print_.structure],
         }
+        if self.described.target is not None:
+            asked["estimated for"] = self.described.target
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         return f"hal-{Path(print_.model).stem}-{print_.backend}-{digest}"
 
@@ -163,6 +178,8 @@ class _Tuning:
         return self.config.budget - self.elapsed_s - self._finals_s(trials)
 
     def _finals_s(self, trials: Sequence[Trial]) -> float:
+        if self.described.target is not None:
+            return 0.0
         starts = [t.phases.start_s for t in trials if t.phases.start_s] + [
             (t.phases.load_s or 0.0) + 2.0 for t in trials if t.phases.load_s
         ]
@@ -181,7 +198,7 @@ class _Tuning:
         if not trials:
             raise RunError("no trial was finished", fix="go on with it: hal tune resume=" + str(self.folder))
         finalists: list[Finalist] = []
-        if status != "interrupted":
+        if status != "interrupted" and self.described.target is None:
             finalists = self._finals(trials)
         return self._ended(status, trials, finalists)
 
@@ -209,7 +226,7 @@ class _Tuning:
                 if not rest:
                     return "done"
                 return "settled" if self.search.settled(trials, list(rest.values())) else "budget"
-            limit_s = self.config.limit
+            limit_s = self.config.limit_s
             claim = self.ledger.claim(proposal.plan, 3 * limit_s + 300, most)
             if claim is not None:
                 self._try(claim, proposal, trials, limit_s)
@@ -243,6 +260,7 @@ class _Tuning:
             message=answer.message,
             phases=answer.phases,
             measurement=answer.measurement,
+            estimate=answer.estimate,
             guard=answer.guard,
             samples_to_loss=answer.samples_to_loss,
             drift=self.drift,
@@ -252,7 +270,7 @@ class _Tuning:
             elapsed_s=self.elapsed_s,
             owner=self.ledger.owner,
         )
-        self._require_counters(trial)
+        self._require_values(trial)
         if not self.ledger.finish(claim, trial):
             self.observer.note(f"trial {trial.number} was given up by another process; was this one suspended?")
             return
@@ -260,9 +278,17 @@ class _Tuning:
         self.observer.trial(trial, self._progress([*trials, trial]))
         self.since_sentinel += 1
 
-    def _require_counters(self, trial: Trial) -> None:
-        missing = [name for name in self.objectives if name not in trial.values and name in ("energy", "memory")]
-        if missing and trial.outcome is Outcome.OK:
+    def _require_values(self, trial: Trial) -> None:
+        missing = [name for name in self.objectives if name not in trial.values]
+        if not missing or trial.outcome is not Outcome.OK:
+            return
+        if trial.estimate is not None:
+            raise UnsupportedError(
+                f"objective={missing[0]}: nothing gives an estimate of it for target={self.described.target}: "
+                f"{trial.estimate.source}",
+                fix="choose objective=memory" if missing[0] != "memory" else "choose objective=throughput",
+            )
+        if missing[0] in ("energy", "memory"):
             raise UnsupportedError(
                 f"objective={missing[0]}: this device has no counter of it that can be read",
                 fix="choose another objective, for example throughput",
@@ -285,7 +311,7 @@ class _Tuning:
             return
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         order = Order(plan=first.plan, seconds=self.config.seconds, guard=False, latency=self.config.mode == "infer")
-        answer = self.pool.run(order, self.config.limit)
+        answer = self.pool.run(order, self.config.limit_s)
         if answer.measurement is None:
             return
         then, today = first.measurement.throughput, answer.measurement.throughput
@@ -306,13 +332,13 @@ class _Tuning:
         if not entrants:
             return []
         tag = str(len(trials))
-        claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+        claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         while claim is None:
             held = self.ledger.note(f"finals:{tag}")
             if held is not None:
                 return [Finalist.model_validate(each) for each in held["finalists"]]
             if not self._wait_for_others():
-                claim = self.ledger.claim_finals(tag, 10 * self.config.limit)
+                claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         self.pool.close()
         by_number = {t.number: t for t in trials}
         self.observer.finals([by_number[each.trial] for each in entrants])
@@ -322,7 +348,7 @@ class _Tuning:
             default=default,
             baseline=baseline,
             seconds=min(_FINALS_S, 2 * self.config.seconds),
-            limit_s=self.config.limit,
+            limit_s=self.config.limit_s,
             until=self.began - self.before_s + self.config.budget,
             seed=self.config.seed,
             stop=lambda: self.interrupt.asked,
@@ -423,7 +449,8 @@ def _folder(config: TuneConfig) -> Path:
             )
         return make_folder(folder)
     name = config.model.name if config.model else ""
-    stem = f"tune-{Path(name.rpartition(':')[0] or name).stem}-{config.backend}-{datetime.now():%Y%m%d-%H%M%S}"
+    where = config.backend if config.target is None else config.target.replace(":", "-")
+    stem = f"tune-{Path(name.rpartition(':')[0] or name).stem}-{where}-{datetime.now():%Y%m%d-%H%M%S}"
     for count in range(1, 1000):
         folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
         if not folder.exists():

@@ -78,10 +78,14 @@ def read_config(folder: Path) -> dict[str, Any]:
 def write_best(folder: Path, tuning: Tuning, keys: Mapping[str, Any], plan: Plan) -> Path:
     """Write ``best.yaml``: keys that ``hal run --config`` takes."""
     kept = {name: keys[name] for name in ("model", "backend", "device", "data", "seed") if name in keys}
+    if tuning.target is not None:
+        kept["backend"] = tuning.device.backend
     values = {name: value for name, value in plan.model_dump().items() if value is not None}
     said = (
         f"# Found by hal tune on {tuning.ended[:10]} for {', '.join(tuning.objectives)}: hal run --config best.yaml\n"
     )
+    if tuning.target is not None:
+        said += f"# For {tuning.target}, which was not there. Estimated by {tuning.estimated_by}: not measured.\n"
     path = folder / "best.yaml"
     write_whole(path, (said + yaml.safe_dump({**kept, **values}, sort_keys=False)).encode())
     return path

@@ -1,9 +1,10 @@
 """Whether a plan computes what the reference does.
 
-The reference is fp32, eager, in one part, on the same device. Both start from the same values and see the same batches
-and random keys; what is compared is the loss of each step and the direction of the first gradient. A model that draws
-random numbers in its loss (dropout) may draw others when it is compiled: how much that alone changes is measured on
-the reference, and widens the tolerance.
+The reference is fp32, eager, on the same device, and in one part; in as many parts as the plan for a model whose layers
+keep statistics of batches, since those of the parts are others. Both start from the same values and see the same
+batches and random keys; what is compared is the loss of each step and the direction of the first gradient. A model
+that draws random numbers in its loss (dropout) may draw others when it is compiled: how much that alone changes is
+measured on the reference, and widens the tolerance.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ class Curve:
 
 
 def baseline_of(plan: Plan, **keys: Any) -> Plan:
-    """The plan that the reference runs under: fp32, eager, in one part, on one device."""
+    """The plan that the reference runs under: fp32, eager, on one device, in one part unless ``keys`` say otherwise."""
     return Plan(batch=plan.batch, precision="fp32", compile="eager", **keys)
 
 

@@ -1,4 +1,4 @@
-"""What a measurement is worth by the objectives, which plan is to beat, and who wins."""
+"""What a measurement or an estimate is worth by the objectives, which plan is to beat, and who wins."""
 
 from __future__ import annotations
 
@@ -19,32 +19,47 @@ _MARGIN = 0.97
 
 def values_of(answer: Answer, objectives: Sequence[Objective], drift: float) -> dict[Objective, float]:
     """Values of the objectives, as on a machine as fast as at the start; those that are unknown are left out."""
+    if answer.outcome is not Outcome.OK:
+        return {}
+    known = _estimated(answer) if answer.estimate is not None else _measured(answer, drift)
+    return {name: value for name in objectives if (value := known.get(name)) is not None}
+
+
+def _measured(answer: Answer, drift: float) -> Mapping[Objective, float | None]:
     found = answer.measurement
-    if found is None or answer.outcome is not Outcome.OK:
+    if found is None:
         return {}
     throughput = found.throughput.median / drift
     latency = found.latency.p50_ms.median if found.latency is not None else found.step_ms.median
-    to_loss = None if answer.samples_to_loss is None else answer.samples_to_loss / throughput
-    known: dict[Objective, float | None] = {
+    return {
         "throughput": throughput,
         "latency": latency * drift,
         "energy": found.energy_j_per_sample,
         "memory": None if found.peak_memory_bytes is None else float(found.peak_memory_bytes),
-        "time_to_loss": to_loss,
+        "time_to_loss": None if answer.samples_to_loss is None else answer.samples_to_loss / throughput,
     }
-    return {name: value for name in objectives if (value := known[name]) is not None}
+
+
+def _estimated(answer: Answer) -> Mapping[Objective, float | None]:
+    found = answer.estimate
+    if found is None:
+        return {}
+    memory = None if found.memory_bytes is None else float(found.memory_bytes)
+    return {"throughput": found.throughput, "latency": found.step_ms, "memory": memory}
 
 
 def violations_of(answer: Answer, constraint: ConstraintSection) -> dict[str, float]:
-    """Constraints that a measurement breaks, with the value over the limit."""
-    found = answer.measurement
-    if found is None:
-        return {}
+    """Constraints that a measurement or an estimate breaks, with the value over the limit."""
+    memory_bytes, step_ms = None, None
+    if answer.measurement is not None:
+        memory_bytes, step_ms = answer.measurement.peak_memory_bytes, answer.measurement.step_ms.median
+    elif answer.estimate is not None:
+        memory_bytes, step_ms = answer.estimate.memory_bytes, answer.estimate.step_ms
     ratios: dict[str, float] = {}
-    if constraint.memory is not None and found.peak_memory_bytes is not None:
-        ratios["memory"] = found.peak_memory_bytes / constraint.memory
-    if constraint.latency_ms is not None:
-        ratios["latency_ms"] = found.step_ms.median / constraint.latency_ms
+    if constraint.memory is not None and memory_bytes is not None:
+        ratios["memory"] = memory_bytes / constraint.memory
+    if constraint.latency_ms is not None and step_ms is not None:
+        ratios["latency_ms"] = step_ms / constraint.latency_ms
     return {name: ratio for name, ratio in ratios.items() if ratio > 1}
 
 

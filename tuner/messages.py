@@ -10,7 +10,7 @@ from hal.hardware import Capabilities, Device, Precision
 from hal.measure import Environment, Estimate
 from hal.plan import Plan
 from hal.run.plans import Fingerprint
-from hal.tuner.result import Guard, Outcome, Phases, Summary
+from hal.tuner.result import Estimated, Guard, Outcome, Phases, Summary
 from hal.workload import Workload
 
 __all__ = ["Ability", "Answer", "Description", "Order"]
@@ -69,7 +69,8 @@ class Description(BaseModel):
 
     workload: Workload
     ability: Ability
-    devices: int = Field(ge=1, description="devices of this kind")
+    devices: int = Field(ge=1, description="devices of this kind; of a target, all that a plan can spread over")
+    target: str | None = Field(default=None, description="name of hardware that is not here; None: it is here")
     fingerprint: Fingerprint
     environment: Environment
     default: Plan = Field(description="the plan without tuning, resolved")
@@ -100,5 +101,6 @@ class Answer(BaseModel):
     message: str = ""
     phases: Phases = Phases()
     measurement: Summary | None = None
+    estimate: Estimated | None = None
     guard: Guard | None = None
     samples_to_loss: float | None = None

@@ -21,6 +21,7 @@ from hal.workload import Workload
 
 __all__ = [
     "OBJECTIVES",
+    "Estimated",
     "Finalist",
     "Guard",
     "Objective",
@@ -51,7 +52,7 @@ class Outcome(StrEnum):
     """How a trial ended. Only ``ok`` can win."""
 
     OK = "ok"
-    """Measured, and it computes what the reference computes."""
+    """Measured, and it computes what the reference computes; for hardware that is not here: built, and fits."""
     DIVERGED = "diverged"
     """Runs, but its losses, gradients or outputs are not those of the reference; see :class:`Guard`."""
     OOM = "oom"
@@ -142,6 +143,18 @@ class Summary(BaseModel):
         )
 
 
+class Estimated(BaseModel):
+    """What a compiler's answer says of a plan on hardware that is not here. Nothing was measured."""
+
+    model_config = _STRICT
+
+    throughput: float | None = Field(description="samples/s of all devices of the plan, the data path not counted")
+    step_ms: float | None = Field(description="time of one step; None: nothing says")
+    memory_bytes: int | None = Field(description="that the program needs of each device")
+    usable_bytes: int | None = Field(description="that a program may use of each device")
+    source: str = Field(description="whose estimate the time is, for people")
+
+
 class Trial(BaseModel):
     """One plan that was tried."""
 
@@ -157,6 +170,7 @@ class Trial(BaseModel):
     message: str = Field(default="", description="what went wrong")
     phases: Phases = Phases()
     measurement: Summary | None = None
+    estimate: Estimated | None = Field(default=None, description="in place of a measurement, for a device not here")
     guard: Guard | None = None
     samples_to_loss: float | None = Field(default=None, description="samples until the loss was reached: time_to_loss")
     drift: float = Field(
@@ -240,6 +254,7 @@ class Tuning(BaseModel):
     seconds: float = Field(description="all processes' time from start to end, of this and earlier sittings")
     workload: Workload
     device: DeviceFacts
+    target: str | None = Field(default=None, description="hardware that is not here; all numbers are estimates then")
     fingerprint: Fingerprint
     environment: Environment
     config: dict[str, Any] = Field(description="the keys of the command")
@@ -255,6 +270,10 @@ class Tuning(BaseModel):
     pareto: tuple[int, ...] = Field(default=(), description="numbers of trials that no other beats in all objectives")
     winner: Plan | None = Field(default=None, description="the best plan that was measured; None: nothing worked")
     winner_trial: int | None = None
+    estimated_by: str | None = Field(
+        default=None,
+        description="for hardware that is not here: whose estimates the winner's numbers are; nothing was measured",
+    )
     over_default: Estimate | None = Field(default=None, description="speed-up of the winner over the default plan")
     over_baseline: Estimate | None = Field(default=None, description="speed-up of the winner over fp32 eager")
     failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="numbers of trials, by cause")

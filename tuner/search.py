@@ -57,13 +57,24 @@ class Search:
         objectives: one, or several for a Pareto front.
         first: plans to try before all others, after the default.
         seed: of everything random.
+        smallest_first: where nothing is known to choose by, take the smallest batch. A build of a larger one takes
+            longer, and one that does not fit rules out all larger ones.
     """
 
-    def __init__(self, space: Space, objectives: Sequence[Objective], first: Sequence[Proposal], seed: int) -> None:
+    def __init__(
+        self,
+        space: Space,
+        objectives: Sequence[Objective],
+        first: Sequence[Proposal],
+        seed: int,
+        *,
+        smallest_first: bool = False,
+    ) -> None:
         self._space, self._objectives = space, tuple(objectives)
         self._first = [Proposal(space.default, "default"), Proposal(space.baseline, "baseline"), *first]
         self._rng = np.random.default_rng(seed)
         self._seed = seed
+        self._smallest_first = smallest_first
         self.method = "search"
 
     def ruled_out(self, trials: Sequence[Trial]) -> set[str]:
@@ -116,8 +127,8 @@ class Search:
         plans, costs = [plans[i] for i in affordable], costs[affordable]
         known = self._scored(trials)
         able = sum(score is not None for _, score in known)
-        if able == 0:
-            return Proposal(plans[int(self._rng.integers(len(plans)))], "search")
+        if able == 0 or (self._smallest_first and len(trials) < _FEWEST_FOR_GRID):
+            return Proposal(self._any(plans), "search")
         if self._rng.random() < _EXPLORED_AT_RANDOM:
             weights = 1 / costs
             return Proposal(plans[int(self._rng.choice(len(plans), p=weights / weights.sum()))], "search")
@@ -191,4 +202,10 @@ class Search:
             same = [plan for plan in plans if signature_of(plan) == last]
             if same:
                 return same[0]
+        return self._any(plans)
+
+    def _any(self, plans: Sequence[Plan]) -> Plan:
+        if self._smallest_first:
+            smallest = min(plan.batch for plan in plans)
+            plans = [plan for plan in plans if plan.batch == smallest]
         return plans[int(self._rng.integers(len(plans)))]

@@ -104,7 +104,7 @@ class Space:
                     f"{kind}={n}"
                     for kind in can.parallel
                     if spare or kind != "fsdp"
-                    for n in _counts(max(described.devices, can.spread))
+                    for n in _counts(described, can.spread)
                 ),
             ),
             # Splitting a batch saves memory and costs time.
@@ -136,8 +136,11 @@ class Space:
         return {name: getattr(plan, name) for name, values in self.dimensions.items() if len(values) > 1}
 
 
-def _counts(devices: int) -> tuple[int, ...]:
-    return tuple(n for n in (2**i for i in range(1, 12)) if n <= devices)
+def _counts(described: Description, spread: int) -> tuple[int, ...]:
+    """How many devices a plan may spread over: powers of two; all devices of a target."""
+    if described.target is not None:
+        return (described.devices,) if described.devices > 1 else ()
+    return tuple(n for n in (2**i for i in range(1, 12)) if n <= max(described.devices, spread))
 
 
 def _eager(plan: Plan, device: Device) -> Plan:

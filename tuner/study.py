@@ -11,22 +11,20 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
 import socket
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 from pydantic import ValidationError
 
-from hal.errors import ConfigError
 from hal.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
+from hal.tuner.storage import open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -34,8 +32,13 @@ if TYPE_CHECKING:
 __all__ = ["Claim", "Ledger", "owner"]
 
 _KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
+_OUTCOME = "outcome"
+"""In words, for people in front of a dashboard."""
+
+_CONSTRAINTS = "constraints"
+"""Where Optuna keeps what is positive if a constraint is broken."""
+
 _PLAN, _FINALS = "plan", "finals"
-_TRIES = 5
 
 
 def owner() -> str:
@@ -73,7 +76,8 @@ class Ledger:
         dimensions: values of each plan key.
 
     Raises:
-        ConfigError: the storage cannot be opened, or holds another study under this name.
+        ConfigError: the storage cannot be opened so, or holds another study under this name.
+        UnavailableError: its server does not answer, or its driver is not installed.
     """
 
     def __init__(
@@ -86,57 +90,13 @@ class Ledger:
         import optuna
 
         self._optuna: Any = optuna
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._objectives = tuple(objectives)
         self._dimensions = {name: tuple(values) for name, values in dimensions.items() if len(values) > 1}
-        try:
-            self._study: optuna.Study = self._opened(storage, name)
-        except ImportError as error:
-            raise ConfigError(
-                f"storage={storage} needs a package: {error}", fix="install the database's driver"
-            ) from error
-        except Exception as error:
-            said = next(iter(str(error).strip().splitlines()), "")[:300]
-            raise ConfigError(
-                f"storage={storage} cannot be used: {type(error).__name__}: {said}",
-                fix="give the URL of an Optuna storage, for example sqlite:///FILE or journal:FILE",
-            ) from error
-        self.owner = owner()
-
-    def _opened(self, storage: str, name: str) -> Any:
-        """The study, made unless it is there; two processes may make it, or the tables, at the same moment."""
-        optuna = self._optuna
-        directions = [OBJECTIVES[each][1] for each in self._objectives]
-        with warnings.catch_warnings():
+        self._study, self.close = open_study(storage, name, [OBJECTIVES[each][1] for each in self._objectives])
+        with warnings.catch_warnings(), contextlib.suppress(Exception):  # names for a dashboard
             warnings.simplefilter("ignore")
-            for attempt in range(_TRIES):
-                try:
-                    held = self._storage(storage)
-                    study = optuna.create_study(
-                        storage=held, study_name=name, directions=directions, load_if_exists=True
-                    )
-                    break
-                except ImportError:
-                    raise
-                except Exception:
-                    if attempt == _TRIES - 1:
-                        raise
-                    time.sleep(0.3 * (attempt + random.random()))
-            with contextlib.suppress(Exception):  # names for a dashboard
-                study.set_metric_names(list(self._objectives))
-        return study
-
-    def _storage(self, storage: str) -> Any:
-        storages = self._optuna.storages
-        if storage.startswith("journal:"):
-            from optuna.storages.journal import JournalFileBackend
-
-            file = Path(storage.partition(":")[2]).expanduser()
-            file.parent.mkdir(parents=True, exist_ok=True)
-            return storages.JournalStorage(JournalFileBackend(str(file)))
-        # Two processes that write to SQLite at once wait for each other.
-        waits = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
-        return storages.RDBStorage(storage, engine_kwargs=waits)
+            self._study.set_metric_names(list(self._objectives))
+        self.owner = owner()
 
     # Reading
 
@@ -227,6 +187,8 @@ class Ledger:
 
     def give_up(self, claim: Claim) -> None:
         """Take a claim back."""
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up: its plan is another trial's")
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results
@@ -244,13 +206,28 @@ class Ledger:
         """Write what the last measurements found."""
         self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
         self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
+        self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "the last measurements, of no plan alone")
         self._end(claim.trial_id, self._optuna.trial.TrialState.PRUNED, None)
 
     def _tell(self, trial_id: int, trial: Trial) -> None:
+        """End a trial so that a dashboard shows what became of it."""
         states = self._optuna.trial.TrialState
         values = [trial.values.get(name) for name in self._objectives]
         whole = trial.outcome is Outcome.OK and all(value is not None for value in values)
-        self._end(trial_id, states.COMPLETE if whole else states.FAIL, values if whole else None)
+        said = "ok"
+        if trial.cut_short:
+            said = "cut short: surely not the best"
+        elif trial.outcome is not Outcome.OK:
+            said = f"{trial.outcome.value}: {trial.message}"
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_user_attr(trial_id, _OUTCOME, said)
+            if trial.violations:
+                broken = [ratio - 1 for ratio in trial.violations.values()]
+                self._study._storage.set_trial_system_attr(trial_id, _CONSTRAINTS, broken)
+        if trial.cut_short:
+            self._end(trial_id, states.PRUNED, None)
+        else:
+            self._end(trial_id, states.COMPLETE if whole else states.FAIL, values if whole else None)
 
     def _end(self, trial_id: int, state: Any, values: Any) -> None:
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):

@@ -46,6 +46,7 @@ def summed_up(
         "ended": now(),
         "workload": described.workload,
         "device": DeviceFacts.of(described.ability.device()),
+        "target": described.target,
         "fingerprint": described.fingerprint,
         "environment": described.environment,
         "objectives": asked.objective,
@@ -58,6 +59,7 @@ def summed_up(
         "pareto": pareto(trials, asked.objective) if len(asked.objective) > 1 else (),
         "winner": winner.plan if winner else None,
         "winner_trial": winner.number if winner else None,
+        "estimated_by": winner.estimate.source if winner and winner.estimate else None,
         "over_default": final.over_default if final else None,
         "over_baseline": final.over_baseline if final else None,
         "failures": by_cause(trials),
@@ -67,8 +69,13 @@ def summed_up(
 
 
 def keep(tuning: Tuning, folder: Path) -> None:
-    """Remember the winner of a tuning for one objective; a Pareto front has no plan that is the answer."""
+    """Remember the winner of a tuning for one objective.
+
+    A Pareto front has no plan that is the answer, and what was estimated is no measured plan.
+    """
     if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
+        return
+    if tuning.target is not None:
         return
     final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
     measured = tuning.trial(tuning.winner_trial).measurement
@@ -106,6 +113,8 @@ def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner:
             f"the machine's speed changed: the default plan ran at {min(drifts):.2f} to {max(drifts):.2f} times its "
             "first speed"
         )
+    if winner is not None and winner.estimate is not None:
+        return (f"estimated by {winner.estimate.source}: not measured",)
     found += [f"trial {f.trial} could not be measured again: {f.message}" for f in finalists if f.message]
     if winner is not None and not any(f.trial == winner.number and not f.message for f in finalists):
         found.append("the winner was measured once, not again in turn with the default plan")

@@ -73,8 +73,8 @@ class Bench:
         self._job = prepare(config, mode)
         self._seed = config.seed
         self._phase = phase
-        self._curves: dict[int, Curve] = {}
-        self._outputs: dict[int, np.ndarray] = {}
+        self._curves: dict[Plan, Curve] = {}
+        self._outputs: dict[Plan, np.ndarray] = {}
         self._target: tuple[float, float] | None = None
         self._held: _Held | None = None
         self._load_s: float | None = time.perf_counter() - start
@@ -219,42 +219,44 @@ class Bench:
         batches = list(islice(host_batches(job, self._seed), STEPS if isinstance(run, TrainingSteps) else 1))
         with _timed(phases, "reference_s"):
             self._phase("reference")
-            self._refer(job.plan.batch)
+            reference = self._reference_job(job.plan)
+            self._refer(reference)
         self._phase("guard")
         job.group.agreed(_GUARD)
         with _timed(phases, "guard_s"):
             if isinstance(run, Inferring):
                 return compare_outputs(
-                    outputs(job, run, batches[0]), self._outputs[job.plan.batch], tolerance(job.plan)
+                    outputs(job, run, batches[0]), self._outputs[reference.plan], tolerance(job.plan)
                 )
-            return compare_curves(curve(job, run, batches), self._curves[job.plan.batch], tolerance(job.plan))
+            return compare_curves(curve(job, run, batches), self._curves[reference.plan], tolerance(job.plan))
 
-    def _reference_job(self, batch: int) -> Job:
-        return under(self._job, baseline_of(self._job.plan.model_copy(update={"batch": batch})))
+    def _reference_job(self, plan: Plan) -> Job:
+        # Statistics of a batch are those of its parts, so another number of parts is another computation.
+        parts = plan.accumulate if self._job.state else 1
+        return under(self._job, baseline_of(plan, accumulate=parts))
 
-    def _refer(self, batch: int) -> None:
-        """Run the reference for a batch size, unless that was done; in this process alone."""
-        if batch in self._curves or batch in self._outputs:
+    def _refer(self, job: Job) -> None:
+        """Run a reference, unless that was done; in this process alone."""
+        if job.plan in self._curves or job.plan in self._outputs:
             return
-        job = self._reference_job(batch)
         batches = list(islice(host_batches(job, self._seed), STEPS if job.workload.mode == "train" else 1))
         with self._backend.applied(job.plan, job.device):
             run = stepper(job, self._seed)
             if isinstance(run, Inferring):
-                self._outputs[batch] = outputs(job, run, batches[0])
+                self._outputs[job.plan] = outputs(job, run, batches[0])
                 return
             found = curve(job, run, batches)
             if not all(map(math.isfinite, found.losses)):
                 raise NumericsError("the reference, fp32 eager, has a loss that is not finite", fix="mend the model")
             plain = replace(job, augment=())
             loss, cosine = noise(plain, TrainingSteps(plain, self._seed), batches)
-            self._curves[batch] = replace(found, noise_loss=loss, noise_cosine=cosine)
+            self._curves[job.plan] = replace(found, noise_loss=loss, noise_cosine=cosine)
 
     # Convergence
 
     def _samples_to_loss(self, job: Job, run: TrainingSteps) -> float | None:
         if self._target is None and job.group.rank == 0:
-            reference = self._reference_job(self._job.plan.batch)
+            reference = self._reference_job(self._job.plan)
             with self._backend.applied(reference.plan, reference.device):
                 own = TrainingSteps(reference, self._seed)
                 losses = list(islice(self._losses(reference, own), _TARGET_STEPS))

@@ -85,11 +85,16 @@ class _Server:
         raise ValueError(f"unknown request {do!r}")
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
-        from hal.config import TargetConfig, build
+        from hal.config import CompileConfig, TargetConfig, build
+        from hal.tuner.estimator import Estimator
         from hal.tuner.trial import Bench
 
         self._phase("load")
-        self._bench = Bench(build(TargetConfig, request["config"]), request["mode"], self._phase)
+        keys, mode = request["config"], request["mode"]
+        if "target" in keys:
+            self._bench = Estimator(build(CompileConfig, {**keys, "mode": mode}), self._phase)
+        else:
+            self._bench = Bench(build(TargetConfig, keys), mode, self._phase)
         described: dict[str, Any] = self._bench.describe().model_dump(mode="json")
         return described
 

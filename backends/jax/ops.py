@@ -131,7 +131,8 @@ class JaxOps(Ops):
 
     def _translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
         def gathered(x: Array, rows: Array, columns: Array) -> Array:
-            return super(JaxOps, self)._translate2d(x, rows, columns)
+            moved: Array = super(JaxOps, self)._translate2d(x, rows, columns)
+            return moved
 
         # A TPU has no fast gather of single pixels, and its compiler works on one for most of a minute.
         moved: Array = lax.platform_dependent(x, rows, columns, tpu=translated_by_products, default=gathered)

@@ -18,7 +18,7 @@ from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
 from hal.tuner.observer import Progress as Where
 from hal.tuner.report import REPORT
-from hal.tuner.result import OBJECTIVES, Outcome, Sentinel, Trial, Tuning
+from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
 from hal.words import bytes_text, plan_changes, plan_line
 
@@ -45,10 +45,14 @@ class TuneLive(Observer):
         self._space = space
         device = described.ability.device()
         work = described.workload
-        self.console.print(
-            f"[bold]{escape(work.model)}[/] ({work.mode}) on [bold]{device}[/] {escape(device.name)} "
-            f"({escape(device.arch)})"
-        )
+        where = f"on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
+        if described.target is not None:
+            many = f"{described.devices} devices" if described.devices > 1 else "1 device"
+            where = (
+                f"for [bold]{escape(described.target)}[/]: {escape(device.name)}, {many}, not here: "
+                "plans are built, and their numbers are estimates"
+            )
+        self.console.print(f"[bold]{escape(work.model)}[/] ({work.mode}) {where}", soft_wrap=True)
         varied = [f"{name} {len(values)}" for name, values in space.dimensions.items() if len(values) > 1]
         self.console.print(
             f"[dim]{len(space)} plans: {escape(' × '.join(varied))} · data {escape(work.data)} · "
@@ -136,10 +140,16 @@ class TuneLive(Observer):
 def _result(trial: Trial) -> str:
     if trial.outcome is not Outcome.OK:
         return f"{trial.outcome.value}: {trial.message}"
-    parts = [f"{value:,.4g} {OBJECTIVES[name][0]}" for name, value in trial.values.items()]
-    parts += ["surely not the best, cut short"] if trial.cut_short else []
+    about = "cut short at about " if trial.cut_short else "about " if trial.estimate is not None else ""
+    parts = [f"{about}{', '.join(_value(value, name) for name, value in trial.values.items())}"]
+    parts += ["estimated, not measured"] if trial.estimate is not None else []
+    parts += ["surely not the best"] if trial.cut_short else []
     parts += [f"breaks {name} by {ratio:.2f}x" for name, ratio in trial.violations.items()]
     return ", ".join(parts)
+
+
+def _value(value: float, name: Objective) -> str:
+    return bytes_text(int(value)) if name == "memory" else f"{value:,.4g} {OBJECTIVES[name][0]}"
 
 
 def _closing(tuning: Tuning) -> Iterable[str]:
@@ -159,24 +169,14 @@ def _table(tuning: Tuning) -> Table:
     numbers = [f.trial for f in tuning.finalists if not f.message]
     numbers += [t.number for t in best_of(tuning.trials, tuning.objectives[0]) if t.number not in finals]
     shown = [tuning.trial(number) for number in numbers[: max(_TOP, len(finals))]]
-    rows = []
-    for trial in shown:
-        found, final = trial.measurement, finals.get(trial.number)
-        if found is None:
-            continue
-        mark = "[green]best[/]" if trial.number == tuning.winner_trial else "again" if final is not None else ""
-        rows.append(
-            {
-                "": mark,
-                "samples/s": _number((final.throughput if final is not None else None) or found.throughput),
-                "over default": _ratio(final.over_default if final else None),
-                "over fp32 eager": _ratio(final.over_baseline if final and tuning.baseline != tuning.default else None),
-                "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
-                "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
-                "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
-                "plan": escape(plan_changes(trial.plan, tuning.default)),
-            }
-        )
+    rows = [
+        {
+            "": "[green]best[/]" if trial.number == tuning.winner_trial else "again" if trial.number in finals else "",
+            **(_estimated(tuning, trial) if tuning.target else _measured(tuning, trial, finals.get(trial.number))),
+            "plan": escape(plan_changes(trial.plan, tuning.default)),
+        }
+        for trial in shown
+    ]
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     names = [name for name in (rows[0] if rows else {}) if name == "" or any(row[name] for row in rows)]
     for name in names:
@@ -186,9 +186,39 @@ def _table(tuning: Tuning) -> Table:
     return table
 
 
+def _measured(tuning: Tuning, trial: Trial, final: Finalist | None) -> dict[str, str]:
+    found = trial.measurement
+    assert found is not None, "what may win was measured"
+    return {
+        "samples/s": _number((final.throughput if final is not None else None) or found.throughput),
+        "over default": _ratio(final.over_default if final else None),
+        "over fp32 eager": _ratio(final.over_baseline if final and tuning.baseline != tuning.default else None),
+        "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
+        "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
+        "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+    }
+
+
+def _estimated(tuning: Tuning, trial: Trial) -> dict[str, str]:
+    found = trial.estimate
+    assert found is not None, "what may win was built"
+    first = next((t.estimate for t in tuning.trials if t.plan == tuning.default), None)
+    base = None if first is None else first.throughput
+    return {
+        "est. samples/s": "" if found.throughput is None else f"about {found.throughput:,.3g}",
+        "est. step": "" if found.step_ms is None else f"{found.step_ms:.3g} ms",
+        "over default": f"{found.throughput / base:.2f}x" if found.throughput and base else "",
+        "memory": "" if found.memory_bytes is None else bytes_text(found.memory_bytes),
+        "build": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+    }
+
+
 def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     if tuning.pareto:
         yield f"[dim]Pareto front of {', '.join(tuning.objectives)}: trials {', '.join(map(str, tuning.pareto))}[/]"
+    cut = sum(t.cut_short for t in tuning.trials)
+    if cut:
+        yield f"[dim]cut short: {cut} trial{'s' * (cut > 1)}, surely not the best[/]"
     for outcome, numbers in tuning.failures.items():
         yield f"[yellow]{outcome.value}[/]: {len(numbers)} trial{'s' * (len(numbers) > 1)}"
     for note in tuning.notes:
@@ -204,11 +234,20 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
             f"{searched.remaining_s / 60:.0f} min); they are expected to bring {searched.likely_gain:.1%} more, hardly "
             f"over {high:.0%}.  Go on with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
         )
+    best = escape(str(folder / "best.yaml"))
+    if tuning.target is not None:
+        yield f"to try it on the device itself:  [bold]hal bench --config {best}[/]"
+        yield from _recipe(tuning)
+        return
     where = f"model={tuning.workload.model} backend={tuning.device.backend}"
     command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
     if len(tuning.objectives) == 1:
         yield f"to use it:  [bold]{escape(f'{command} {where} plan=tuned')}[/]"
-        yield f"  or on another machine:  [bold]hal run --config {escape(str(folder / 'best.yaml'))}[/]"
+        yield f"  or on another machine:  [bold]hal run --config {best}[/]"
+    yield from _recipe(tuning)
+
+
+def _recipe(tuning: Tuning) -> Iterable[str]:
     if tuning.recipe:
         yield "[dim]outside hal:[/]"
         yield from (f"[dim]    {escape(line)}[/]" for line in tuning.recipe.rstrip().splitlines())

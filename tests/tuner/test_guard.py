@@ -1,5 +1,7 @@
 """The guard lets sound plans through and stops wrong ones."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -71,7 +73,19 @@ def test_sound_plans_pass(model, data, plan):
     bench = Bench(build(TargetConfig, keys), "train", lambda phase: None)
     order = Order(plan=bench.describe().default.model_copy(update=plan), seconds=0.05)
     answer = bench.run(order)
-    if model["name"] == "gan" and "accumulate" in plan:
-        return  # batch normalisation sees other batches: whether that passes is the tolerance's to say
     assert answer.outcome is Outcome.OK, answer.message
     assert answer.guard.passed
+
+
+NORMALISED = str(Path(__file__).parents[1] / "run" / "normalised.py") + ":Normalised"
+
+
+@pytest.mark.parametrize("parts", [2, 4])
+def test_parts_of_batch_statistics(parts):
+    """With batch statistics, a plan in parts is compared with a reference in as many parts."""
+    keys = {"model": {"name": NORMALISED}, "backend": "cpu", "data": {"name": "synthetic:64"}, "batch": 16}
+    bench = Bench(build(TargetConfig, {**keys, "threads": 1}), "train", lambda phase: None)
+    answer = bench.run(Order(plan=bench.describe().default.model_copy(update={"accumulate": parts}), seconds=0.05))
+    assert answer.outcome is Outcome.OK, answer.message
+    assert answer.guard.cosine > 0.9999
+    assert answer.guard.loss_error < 1e-4

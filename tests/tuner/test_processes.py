@@ -21,6 +21,8 @@ from hal.tuner.study import Ledger
 
 DRIVE = str(Path(__file__).parent / "drive.py")
 PLANS = len(Space(description(), PlanKeys(), SpaceSection(), ("throughput",)))
+SHARED = {"threads": [None]}
+SHARED_PLANS = len(Space(description(), PlanKeys(), SpaceSection(**SHARED), ("throughput",)))
 KEYS = {"model": {"name": "cnn"}, "backend": "cpu", "budget": 100.0, "limit": 5.0}
 
 
@@ -100,19 +102,50 @@ def alive(pid):
         return False
 
 
-@pytest.mark.parametrize("storage", ["journal:{}/shared.log", "sqlite:///{}/shared.db"])
+@pytest.fixture(params=["journal", "sqlite", "postgresql"])
+def storage(request, tmp_path):
+    """A storage that several processes can share, and nobody uses yet."""
+    if request.param == "postgresql":
+        return request.getfixturevalue("postgresql").new_database()
+    return {"journal": f"journal:{tmp_path}/shared.log", "sqlite": f"sqlite:///{tmp_path}/shared.db"}[request.param]
+
+
+def four(tmp_path, storage):
+    keys = {"storage": storage, "space": SHARED}
+    return [started(tmp_path, {"out": str(tmp_path / f"out{n}"), **keys}) for n in range(4)]
+
+
 def test_four_processes_finish_one_study(tmp_path, storage):
-    storage = storage.format(tmp_path)
-    processes = [started(tmp_path, {"out": str(tmp_path / f"out{n}"), "storage": storage}) for n in range(4)]
+    processes = four(tmp_path, storage)
     outputs = [process.communicate(timeout=180) for process in processes]
     assert [process.returncode for process in processes] == [0] * 4, outputs
     said = [json.loads(out.splitlines()[-1]) for out, _ in outputs]
-    assert {each["trials"] for each in said} == {PLANS}
+    assert {each["trials"] for each in said} == {SHARED_PLANS}
     assert len({each["winner"] for each in said}) == 1
     begun = launched(tmp_path)
-    assert len(begun) == len(set(begun)) == PLANS, "no plan was launched twice"
+    assert len(begun) == len(set(begun)) == SHARED_PLANS, "no plan was launched twice"
     found = Tuning.model_validate_json((tmp_path / "out0" / "tuning.json").read_text())
     assert len({t.owner for t in found.trials}) > 1, "the work was shared"
+
+
+@pytest.mark.parametrize("storage", ["journal", "postgresql"], indirect=True)
+def test_one_of_four_is_killed(tmp_path, storage):
+    processes = four(tmp_path, storage)
+    one, *others = processes
+    while len(recorded(tmp_path / "out0")) < 3:
+        assert one.poll() is None, one.communicate()
+        time.sleep(0.01)
+    one.kill()
+    one.communicate()
+    finished = recorded(tmp_path / "out0")
+    outputs = [process.communicate(timeout=180) for process in others]
+    assert [process.returncode for process in others] == [0] * 3, outputs
+    found = Tuning.model_validate_json((tmp_path / "out1" / "tuning.json").read_text())
+    assert len(found.trials) == SHARED_PLANS == len({key_of(t.plan) for t in found.trials}), "none lost, none twice"
+    by_number = {t.number: t for t in found.trials}
+    assert all(by_number[number] == Trial.model_validate_json(line) for number, line in finished.items())
+    again = sum(count - 1 for count in Counter(launched(tmp_path)).values())
+    assert again <= 1, "what the killed one was at, and nothing else, is run again"
 
 
 class TestClaims:
@@ -122,34 +155,43 @@ class TestClaims:
     def space(self):
         return Space(description(), PlanKeys(), SpaceSection(), ("throughput",))
 
-    def ledger(self, tmp_path, space):
-        return Ledger(f"journal:{tmp_path}/j.log", "study", ("throughput",), space.dimensions)
+    @pytest.fixture
+    def ledger(self, storage, space):
+        opened = []
 
-    def test_first_come(self, tmp_path, space):
-        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+        def another():
+            opened.append(Ledger(storage, "study", ("throughput",), space.dimensions))
+            return opened[-1]
+
+        yield another
+        for each in opened:
+            each.close()
+
+    def test_first_come(self, ledger, space):
+        one, two = ledger(), ledger()
         plans = list(space.plans.values())
         assert one.claim(plans[0], 60) is not None
         assert two.claim(plans[0], 60) is None
         assert two.claim(plans[1], 60) is not None
         assert one.taken() == {key_of(plans[0]), key_of(plans[1])}
 
-    def test_given_up(self, tmp_path, space):
-        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+    def test_given_up(self, ledger, space):
+        one, two = ledger(), ledger()
         plan = space.default
         one.give_up(one.claim(plan, 60))
         assert one.taken() == set()
         assert two.claim(plan, 60) is not None
 
-    def test_of_one_that_is_gone(self, tmp_path, space):
-        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+    def test_of_one_that_is_gone(self, ledger, space):
+        one, two = ledger(), ledger()
         host, pid, _ = one.owner.split("/")
         one.owner = f"{host}/{pid}/1.00"  # the same number, another process
         assert one.claim(space.default, 60) is not None
         assert two.recover() == 1
         assert two.claim(space.default, 60) is not None
 
-    def test_of_another_host(self, tmp_path, space):
-        one, two = self.ledger(tmp_path, space), self.ledger(tmp_path, space)
+    def test_of_another_host(self, ledger, space):
+        one, two = ledger(), ledger()
         one.owner = "elsewhere/1/1.00"
         assert one.claim(space.default, 60) is not None
         assert two.recover() == 0, "it may be alive"
@@ -157,8 +199,8 @@ class TestClaims:
         assert one.claim(list(space.plans.values())[1], -1) is not None
         assert two.recover() == 1, "its time is over"
 
-    def test_no_more_than_allowed(self, tmp_path, space):
-        one = self.ledger(tmp_path, space)
+    def test_no_more_than_allowed(self, ledger, space):
+        one = ledger()
         plans = list(space.plans.values())
         assert one.claim(plans[0], 60, most=1) is not None
         assert one.claim(plans[1], 60, most=1) is None

@@ -109,3 +109,16 @@ def test_the_process_interpolates():
 def test_expected_improvement():
     gain = expected_improvement(np.array([0.0, 1.0, 0.0]), np.array([1e-6, 1e-6, 1.0]), 0.0)
     assert gain == pytest.approx([0.0, 1.0, 0.3989], abs=1e-3)
+
+
+def test_the_smallest_first(space):
+    """Of builds, of which nothing is known yet, the quickest comes next; and one that does not fit rules out most."""
+    smallest = min(p.batch for p in space.plans.values())
+    for seed in range(5):
+        search = Search(space, ("throughput",), [], seed, smallest_first=True)
+        first = search.next([], set(), 1e6, None)
+        assert first.plan == space.default
+        failed = trial(0, first.plan, None, outcome=Outcome.OOM)
+        assert search.next([failed], set(), 1e6, None).plan.batch == smallest
+        built = trial(0, first.plan, 1000.0)
+        assert search.next([built], set(), 1e6, None).plan.batch == smallest

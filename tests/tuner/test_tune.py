@@ -1,16 +1,21 @@
 """Whole tunings on workers that compute nothing."""
 
 import json
+import re
 
 import pytest
 import yaml
+from rich.console import Console
 from tuner_helpers import Seen, config, description, fake_tune, launched
 from typer.testing import CliRunner
 
+import hal
 from hal.cli.app import app
+from hal.cli.tune import TuneLive
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
 from hal.run.plans import find, stored
 from hal.tuner import Tuning, resumed
+from hal.tuner.judge import best_of
 from hal.tuner.result import Outcome, Trial
 
 
@@ -154,3 +159,35 @@ def test_surely_slower_ones_are_cut_short(monkeypatch, tmp_path):
     assert all(t.outcome is Outcome.OK and t.guard is None for t in cut)
     assert found.winner_trial not in {t.number for t in cut}
     assert {f.trial for f in found.finalists}.isdisjoint(t.number for t in cut)
+
+
+def test_in_python(tmp_path):
+    """``hal.tune`` is ``hal tune``: real trials, a winner that is remembered, keys as in a command."""
+    keys = {"model": {"name": "cnn", "filters": [4], "dense": 8, "size": 12}, "backend": "cpu", "data": "synthetic:64"}
+    space = {"layout": ["nhwc", "nchw"]}
+    fixed = {"batch": 16, "precision": "fp32", "compile": "eager", "threads": 1, "conv": "direct", "pool": "window"}
+    seen = Seen()
+    found = hal.tune(seen, **keys, **fixed, space=space, seconds=0.1, trials=2, finalists=1, out=str(tmp_path / "out"))
+    assert isinstance(found, Tuning)
+    assert [t.outcome for t in found.trials] == [Outcome.OK, Outcome.OK]
+    assert len(seen.trials) == 2
+    assert Tuning.model_validate_json((tmp_path / "out" / "tuning.json").read_text()) == found
+    assert find(found.fingerprint).plan == found.winner
+    with pytest.raises(ConfigError, match="did you mean objective"):
+        hal.tune(**keys, objectiv="memory")
+
+
+def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
+    """In the live lines; in the table of the best plans there is none, however few others there are."""
+    live = TuneLive()
+    live.console = Console(width=300, highlight=False)
+    found = fake_tune(monkeypatch, tmp_path, observer=live)
+    cut = {t.number for t in found.trials if t.cut_short}
+    assert cut
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("cut short at about" in line and "surely not the best" in line for line in lines) == len(cut)
+    assert cut.isdisjoint(t.number for t in found.ranked())
+    assert cut.isdisjoint(t.number for t in best_of(found.trials, "throughput"))
+    assert f"cut short: {len(cut)} trials" in "\n".join(lines)
+    shown = [line for line in lines if re.match(r"(best|again)? +[\d,]+ \[", line)]
+    assert 0 < len(shown) <= len(found.trials) - len(cut)

@@ -227,7 +227,7 @@ def public(module):
 PUBLIC = {
     "hal": (
         "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train "
-        "verify"
+        "tune verify"
     ),
     "hal.contract": "Available Backend Group MemoryUse Telemetry Unavailable",
     "hal.errors": (

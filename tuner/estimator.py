@@ -1,0 +1,111 @@
+"""One trial for hardware that is not here: the plan is built by the target's compiler, which says what it needs.
+
+Nothing runs, so there is nothing to measure, no interval and no numerics to guard: the answers are estimates, and say
+whose. It stands in a worker in place of :class:`hal.tuner.trial.Bench`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from hal.config import CompileConfig
+from hal.errors import ConfigError, RunError, UnsupportedError
+from hal.measure import Environment
+from hal.plan import Plan
+from hal.program import ArrayShape, Program
+from hal.run.absent import prepare_absent
+from hal.run.plans import Fingerprint
+from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.result import Estimated, Outcome, Phases
+from hal.tuner.trial import outcome_of
+
+__all__ = ["Estimator"]
+
+
+class Estimator:
+    """A workload for a target, ready to be built under one plan after the other.
+
+    Args:
+        config: the workload and the target.
+        phase: told the name of each phase of a trial as it begins.
+
+    Raises:
+        RequestError: the request is wrong, or nothing can be estimated for the target.
+        UnavailableError: the target's compiler is not installed.
+    """
+
+    def __init__(self, config: CompileConfig, phase: Callable[[str], None]) -> None:
+        start = time.perf_counter()
+        self._job = prepare_absent(config)
+        if self._job.plan.compile == "eager":
+            raise ConfigError(
+                f"compile=eager: a program for target={config.target} is always compiled", fix="leave compile out"
+            )
+        self._phase = phase
+        self._require_compiler()
+        self._load_s: float | None = time.perf_counter() - start
+
+    def _require_compiler(self) -> None:
+        """Build next to nothing, to see that the compiler is there before plans are tried with it."""
+        job = self._job
+        program = job.backend.build(lambda x: x + x, [ArrayShape((8,), "float32")], job.device, job.plan)
+        if program.memory is None:
+            raise UnsupportedError(
+                f"target={job.device.kind}: no compiler for it runs here, so programs are lowered alone, and nothing "
+                "says whether they fit or how fast they are",
+                fix="tune on the device itself, or see the lowered program: hal compile",
+            )
+
+    def describe(self) -> Description:
+        """For which hardware, and what."""
+        job = self._job
+        can = job.device.capabilities
+        built = replace(can, compile=tuple(each for each in can.compile if each != "eager"))
+        return Description(
+            workload=job.workload,
+            ability=Ability.of(replace(job.device, capabilities=built)),
+            devices=job.devices,
+            target=job.device.kind,
+            fingerprint=Fingerprint.of(job.backend, job.device, job.workload, job.model),
+            environment=Environment.read(job.backend.versions()),
+            default=job.plan,
+            samples=job.samples,
+            images=len(job.workload.input_shape) == 3,
+        )
+
+    def recipe(self, plan: Mapping[str, Any]) -> str:
+        """Lines of the native framework that apply a plan outside hal."""
+        return self._job.backend.recipe(Plan.model_validate(plan), self._job.device)
+
+    def run(self, order: Order) -> Answer:
+        """Build a plan. Never raises but for what ends the process."""
+        load_s, self._load_s = self._load_s, None
+        self._phase("build")
+        start = time.perf_counter()
+        try:
+            program = self._job.build(self._job.resolved(order.plan))
+            found = _estimated(program, order.plan)
+        except RunError as error:
+            return Answer(outcome=Outcome.COMPILE, message=error.message, phases=Phases(load_s=load_s))
+        except Exception as error:  # noqa: BLE001 - whatever a plan raises is its outcome
+            outcome, message = outcome_of(error)
+            return Answer(outcome=outcome, message=message, phases=Phases(load_s=load_s))
+        phases = Phases(load_s=load_s, compile_s=time.perf_counter() - start)
+        if program.fits is False:
+            said = f"needs {found.memory_bytes:,} bytes of each device, which has {found.usable_bytes:,} for a program"
+            return Answer(outcome=Outcome.OOM, message=said, phases=phases)
+        return Answer(outcome=Outcome.OK, phases=phases, estimate=found)
+
+
+def _estimated(program: Program, plan: Plan) -> Estimated:
+    step_s = program.cost.estimate_s or None
+    return Estimated(
+        throughput=None if step_s is None else plan.batch / step_s,
+        step_ms=None if step_s is None else 1000 * step_s,
+        memory_bytes=None if program.memory is None else program.memory.total,
+        usable_bytes=program.usable_bytes,
+        source=program.cost.source,
+    )
