@@ -235,7 +235,7 @@ class CompileConfig(PlanKeys):
     )
     plan: str = Field(default="default", description="where plan keys left out come from: default or a YAML file")
     largest: bool = Field(default=True, description="whether to search for the largest batch that fits")
-    seconds: float = Field(default=45.0, gt=0, description="longest time for that search")
+    seconds: float = Field(default=40.0, gt=0, description="longest time for that search")
     out: str | None = Field(default=None, description="new folder for StableHLO, optimised HLO, memory and cost")
 
     def base_plan(self, batch: int) -> Plan:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -337,4 +338,12 @@ def _print_json(value: Any) -> None:
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
-    app()
+    try:
+        app()
+    except SystemExit as ended:
+        if any(thread.name == "hal-compile" for thread in threading.enumerate()):
+            # A compiler that nobody waits for any more; it cannot be told to stop.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        raise

@@ -107,9 +107,9 @@ def _largest(found: Compilation) -> str:
     builds = f"{limit.builds} build{'s' * (limit.builds != 1)} in {limit.seconds:.0f} s"
     if not limit.batch:
         return f"none fits ({builds})"
-    if limit.refused is None:
-        return f"{limit.batch:,} fits; {escape(limit.reason)} ({builds})"
-    return f"[bold]{limit.batch:,}[/] fits, {limit.refused:,} does not ({builds})"
+    refused = "" if limit.refused is None else f", {limit.refused:,} does not"
+    stopped = f"; {escape(limit.stopped)}" if limit.stopped else ""
+    return f"[bold]{limit.batch:,}[/] fits{refused}{stopped} ({builds})"
 
 
 def _cost(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
@@ -132,6 +132,8 @@ def _next(found: Compilation) -> Iterable[str]:
         yield f"[green]→[/] use batch={limit.batch} or less"
     elif found.fits is False:
         yield "[green]→[/] use more devices, precision=bf16, or a smaller model"
+    elif limit is not None and limit.refused is not None and limit.refused > 1.1 * limit.batch:
+        yield f"[green]→[/] a closer answer for the largest batch: seconds={8 * limit.seconds:.0f}"
     elif not found.artifacts and found.stage != "refused":
         yield "[dim]--out DIR keeps the program's texts, memory and cost[/]"
 

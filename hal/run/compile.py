@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -54,10 +56,11 @@ class Limit(_Frozen):
 
     Attributes:
         batch: it was built and fits; 0: none does.
-        refused: a larger one that was tried and does not; None: nothing but ``reason`` stopped the search.
-        reason: why the refused one does not fit, or what stopped the search.
+        refused: a larger one that was tried and does not; None: none was.
+        reason: why the refused one does not fit.
         builds: programs compiled on the way.
         seconds: that it took.
+        stopped: why the search ended before both lay close together; empty: they do.
     """
 
     batch: int
@@ -65,6 +68,7 @@ class Limit(_Frozen):
     reason: str
     builds: int
     seconds: float
+    stopped: str = ""
 
 
 class Compilation(_Frozen):
@@ -162,16 +166,20 @@ def _figures(program: Program) -> dict[str, Any]:
 def _limit(
     job: AbsentJob, first: Attempt, capacity: int | None, seconds: float, tell: Callable[[str], None]
 ) -> dict[str, Any]:
+    until = time.monotonic() + seconds
+
     def attempt(batch: int) -> Attempt:
         tell(f"looking for the largest batch: building {batch:,}")
-        began = time.monotonic()
+        answers: SimpleQueue[Attempt | BaseException] = SimpleQueue()
+        # No compiler can be interrupted. One that takes too long goes on beside whatever comes next.
+        threading.Thread(target=_attempt, args=(job, batch, answers), name="hal-compile").start()
         try:
-            program = job.build(job.plan.model_copy(update={"batch": batch}))
-        except DoesNotFitError as refused:
-            return Attempt(False, refused.needed_bytes, refused.message, time.monotonic() - began)
-        except (RunError, UnsupportedError) as refused:
-            return Attempt(False, None, refused.message, time.monotonic() - began)
-        return Attempt(True, None if program.memory is None else program.memory.total, seconds=program.seconds)
+            answer = answers.get(timeout=max(0.0, until - time.monotonic()))
+        except Empty:
+            raise TimeoutError(f"building {batch:,} was not done when the time was up") from None
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
 
     found = largest_batch(
         attempt,
@@ -182,6 +190,20 @@ def _limit(
         budget_s=seconds,
     )
     return {name: getattr(found, name) for name in Limit.model_fields}
+
+
+def _attempt(job: AbsentJob, batch: int, answers: SimpleQueue[Attempt | BaseException]) -> None:
+    began = time.monotonic()
+    try:
+        program = job.build(job.plan.model_copy(update={"batch": batch}))
+        needed = None if program.memory is None else program.memory.total
+        answers.put(Attempt(True, needed, seconds=program.seconds))
+    except DoesNotFitError as refused:
+        answers.put(Attempt(False, refused.needed_bytes, refused.message, time.monotonic() - began))
+    except (RunError, UnsupportedError) as refused:
+        answers.put(Attempt(False, None, refused.message, time.monotonic() - began))
+    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        answers.put(error)
 
 
 def _kept(folder: Path, program: Program) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import threading
+import time
 
 import pytest
 from run_helpers import command
@@ -83,6 +85,27 @@ class TestAnswers:
         done = command("compile", "model=cnn", *SMALL, "target=t1000", "batch=4096")
         assert f"use batch={found['largest']['batch']} or less" in done.stdout
         assert "batch 4096 is too large" in done.stdout
+
+    def test_a_compiler_that_takes_too_long(self, compiler, monkeypatch):
+        """The answer comes in time, with both ends that were found till then."""
+        quick, done = compiler[0].build, threading.Event()
+
+        def build(fn, arguments, target, plan, **keys):
+            if 100 < plan.batch <= 1024:
+                done.wait(60)
+            return quick(fn, arguments, target, plan, **keys)
+
+        monkeypatch.setattr(compiler[0], "build", build)
+        try:
+            began = time.monotonic()
+            found = answer("target=t1000", "batch=8", "seconds=1")
+            assert time.monotonic() - began < 30
+        finally:
+            done.set()
+        largest = found["largest"]
+        assert largest["batch"] <= 100
+        assert largest["refused"] > 1024
+        assert "was not done when the time was up" in largest["stopped"]
 
     def test_devices_share_the_batch(self, compiler):
         found = answer("target=t1000", "batch=8", "parallel=dp=4")

@@ -60,7 +60,7 @@ class TestLargest:
             assert not any(answer.fits for answer in compiler.asked.values())
         if found.refused is None:
             assert found.batch == 10**7 // unit * unit
-            assert "as far as the search goes" in found.reason
+            assert "as far as the search goes" in found.stopped
         else:
             assert not compiler.asked[found.refused].fits
             assert found.reason == compiler.asked[found.refused].reason
@@ -112,3 +112,16 @@ class TestLargest:
         assert found.builds < 12
         assert compiler.asked[found.batch].fits
         assert not compiler.asked[found.refused].fits
+
+    def test_a_build_that_is_given_up_ends_it(self):
+        compiler = Compiler(capacity=10**6)
+
+        def build(batch):
+            if 10**4 < batch <= 10**6:
+                raise TimeoutError("too slow")
+            return compiler(batch)
+
+        found = largest_batch(build, start=64, capacity_bytes=10**6)
+        assert (found.batch, found.stopped) == (64, "too slow")
+        assert not compiler.asked[found.refused].fits
+        assert found.builds == len(compiler.asked)

@@ -251,8 +251,8 @@ PUBLIC = {
         "ones_like permute_dims positions positive pow prod real reciprocal relu remainder repeat reshape rnn roll "
         "round scan searchsorted sigmoid sigmoid_cross_entropy sign signbit silu sin sinh softmax softplus sort "
         "split_key sqrt square squared_error squeeze stack std stop_gradient subtract sum take take_along_axis "
-        "tan tanh tensordot tile translate2d tril triu trunc uniform unique_all unique_counts unique_inverse unique_values "
-        "unstack var vecdot where zeros_as zeros_like"
+        "tan tanh tensordot tile translate2d tril triu trunc uniform unique_all unique_counts unique_inverse "
+        "unique_values unstack var vecdot where zeros_as zeros_like"
     ),
 }
 
