@@ -23,7 +23,7 @@ from hal.run.plans import StoredPlan, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, read_config, write_best, write_config
-from hal.tuner.finals import Entrant, run_finals
+from hal.tuner.finals import AT_ONCE, Entrant, run_finals
 from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of
 from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
@@ -141,6 +141,7 @@ class _Tuning:
             smallest_first=described.target is not None,
         )
         self.sentinels: list[Sentinel] = []
+        self.recipes: dict[int, str] = {}
         self.drift = 1.0
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         observer.started(described, self.space, folder, len(earlier))
@@ -186,7 +187,7 @@ class _Tuning:
         start_s = statistics.median(starts) if starts else 5.0
         best = best_of(trials, self.objectives[0])[: self.config.finalists]
         compile_s = sum((t.phases.compile_s or 0.0) + (t.phases.warmup_s or 0.0) for t in best)
-        each = start_s + min(_FINALS_S, 2 * self.config.seconds)
+        each = start_s / AT_ONCE + min(_FINALS_S, 2 * self.config.seconds)
         return min(0.5 * self.config.budget, (self.config.finalists + 1) * each + compile_s)
 
     # The loop
@@ -339,6 +340,8 @@ class _Tuning:
                 return [Finalist.model_validate(each) for each in held["finalists"]]
             if not self._wait_for_others():
                 claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
+        # While the worker is there: a new one would have to load everything again.
+        self.recipes = {each.trial: self.pool.recipe(each.plan.model_dump()) for each in entrants}
         self.pool.close()
         by_number = {t.number: t for t in trials}
         self.observer.finals([by_number[each.trial] for each in entrants])
@@ -396,6 +399,10 @@ class _Tuning:
             values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
         return finalist.model_copy(update={"values": values})
 
+    def _recipe(self, winner: Trial) -> str:
+        known = self.recipes.get(winner.number)
+        return self.pool.recipe(winner.plan.model_dump()) if known is None else known
+
     def _ended(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
         winner = winner_of(finalists, trials, self.objectives[0])
         rest = list(self.search.remaining(trials, self.ledger.taken()).values())
@@ -412,7 +419,7 @@ class _Tuning:
             seconds=self.elapsed_s,
             config=self.keys,
             sentinels=tuple(self.sentinels),
-            recipe=self.pool.recipe(winner.plan.model_dump()) if winner else "",
+            recipe=self._recipe(winner) if winner else "",
             searched=Searched(
                 method="grid" if self.search.method == "grid" or not rest else "search",
                 plans=len(self.space),

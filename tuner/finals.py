@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +16,14 @@ from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, WorkerProcess
 from hal.tuner.result import Finalist
 
-__all__ = ["Entrant", "run_finals"]
+__all__ = ["AT_ONCE", "Entrant", "run_finals"]
 
 _FEWEST_ROUNDS = 8
 _MOST_ROUNDS = 200
 _NARROW = 0.01
 _LEAST_BLOCK_S = 0.05
+AT_ONCE = 2
+"""Plans that are built at the same time: most of it is importing a framework, which one core does."""
 
 
 @dataclass
@@ -74,8 +77,7 @@ def run_finals(
         One for each entrant, in the order given.
     """
     try:
-        for each in entrants:
-            _build(pool, each, seconds, limit_s)
+        _prepare(pool, entrants, seconds, limit_s)
         _rounds(entrants, default, seconds, limit_s, until, seed, stop)
     finally:
         for each in entrants:
@@ -109,17 +111,33 @@ def run_finals(
     return found
 
 
-def _build(pool: Pool, entrant: Entrant, seconds: float, limit_s: float) -> None:
-    try:
-        entrant.worker, _ = pool.fresh()
-        order = Order(plan=entrant.plan, seconds=seconds, guard=False)
-        entrant.steps = int(entrant.worker.ask("hold", limit_s, order=order.model_dump(mode="json")))
-        took = float(entrant.worker.ask("block", limit_s, steps=entrant.steps))
-        while took < _LEAST_BLOCK_S:
-            entrant.steps *= 2
-            took = float(entrant.worker.ask("block", limit_s, steps=entrant.steps))
-    except Failure as failure:
-        _drop(entrant, failure)
+def _prepare(pool: Pool, entrants: Sequence[Entrant], seconds: float, limit_s: float) -> None:
+    """Build every plan in a process of its own, two at a time, and then find out how long their blocks are to be."""
+
+    def build(each: Entrant) -> None:
+        assert each.worker is not None
+        try:
+            pool.opened(each.worker)
+            order = Order(plan=each.plan, seconds=seconds, guard=False)
+            each.steps = int(each.worker.ask("hold", limit_s, order=order.model_dump(mode="json")))
+        except Failure as failure:
+            _drop(each, failure)
+
+    with ThreadPoolExecutor(AT_ONCE) as builders:
+        for first in range(0, len(entrants), AT_ONCE):
+            some = entrants[first : first + AT_ONCE]
+            for each in some:
+                each.worker = pool.launched()
+            list(builders.map(build, some))
+    for each in entrants:
+        try:
+            while each.worker is not None:
+                took = float(each.worker.ask("block", limit_s, steps=each.steps))
+                if took >= _LEAST_BLOCK_S:
+                    break
+                each.steps *= 2
+        except Failure as failure:
+            _drop(each, failure)
 
 
 def _drop(entrant: Entrant, failure: Failure) -> None:

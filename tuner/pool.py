@@ -90,11 +90,23 @@ class Pool:
         Raises:
             Failure: it did not come up.
         """
-        worker = WorkerProcess(self._command, self._log, self._memory_limit)
+        worker = self.launched()
+        return worker, self.opened(worker)
+
+    def launched(self) -> WorkerProcess:
+        """Another worker that has just been started. It ends with the thread that starts it, at the latest."""
         self.started += 1
+        return WorkerProcess(self._command, self._log, self._memory_limit)
+
+    def opened(self, worker: WorkerProcess) -> Description:
+        """Load the workload in a worker; it is ended if that fails.
+
+        Raises:
+            Failure: it did not come up.
+        """
         try:
             told = worker.ask("open", _START_S, config=dict(self._config), mode=self._mode)
-            return worker, Description.model_validate(told)
+            return Description.model_validate(told)
         except ValidationError:
             worker.kill()
             said = "the worker describes itself in another form; is its hal of another version?"
