@@ -235,7 +235,7 @@ class CompileConfig(PlanKeys):
     )
     plan: str = Field(default="default", description="where plan keys left out come from: default or a YAML file")
     largest: bool = Field(default=True, description="whether to search for the largest batch that fits")
-    seconds: float = Field(default=40.0, gt=0, description="longest time for that search")
+    seconds: float = Field(default=55.0, gt=0, description="the search ends then, counted from the command's start")
     out: str | None = Field(default=None, description="new folder for StableHLO, optimised HLO, memory and cost")
 
     def base_plan(self, batch: int) -> Plan:
@@ -376,7 +376,7 @@ def without_password(text: str) -> str:
     >>> without_password("postgresql://host/name?user=me&password=secret")
     'postgresql://host/name?user=me'
     """
-    text = re.sub(r"(\w+://[^\s/@:]*):\S*@", r"\1@", text)
+    text = re.sub(r"(\w+://[^\s/@:]*):[^\n'\"]*@", r"\1@", text)  # rather too much than too little
     text = re.sub(r"(?<=[?&])(?:ssl)?password=[^&\s'\"]*&", "", text)  # one that others follow
     return re.sub(r"[?&](?:ssl)?password=[^&\s'\"]*", "", text)
 

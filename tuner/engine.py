@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,6 @@ from typing import Any
 from hal import errors
 from hal.config import PlanKeys, build, without_password
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError
-from hal.plan import Plan
 from hal.run.files import make_folder
 from hal.run.interrupt import Interrupt
 from hal.run.plans import StoredPlan, nearest
@@ -36,6 +36,7 @@ from hal.tuner.space import Space, key_of
 from hal.tuner.storage import lost
 from hal.tuner.study import Claim, Ledger
 from hal.tuner.summary import keep, summed_up
+from hal.words import plan_changes
 
 __all__ = ["resumed", "tune"]
 
@@ -98,7 +99,10 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         except Failure as failure:
             raise _named(failure) from failure
         said = "stopping after this trial; once more stops at once"
-        with lost(config.storage or "", folder), Interrupt(lambda text: watch.note(said)) as interrupt:
+        with (
+            lost(config.storage or f"sqlite:///{folder / 'study.db'}", folder),
+            Interrupt(lambda text: watch.note(said)) as interrupt,
+        ):
             tuning = _Tuning(config, keys, described, pool, folder, watch, interrupt)
             with contextlib.closing(tuning.ledger):
                 return tuning.run()
@@ -250,7 +254,7 @@ class _Tuning:
             beat=beat(trials, self.objectives, plan, self.drift) if proposal.origin != "default" else None,
             to_loss="time_to_loss" in self.objectives,
         )
-        self.observer.trying(_words(plan, self.space.default), self._progress(trials))
+        self.observer.trying(plan_changes(plan, self.space.default), self._progress(trials))
         begun = now()
         answer = self.pool.run(order, limit_s)
         trial = Trial(
@@ -435,14 +439,12 @@ class _Tuning:
         if winner is not None:
             write_best(self.folder, tuning, self.keys, winner.plan)
             keep(tuning, self.folder)
-        write_report(tuning, self.folder)
+        try:
+            write_report(tuning, self.folder)
+        except HalError as error:  # the result is there, and counts for more than its page
+            self.observer.note(f"no report: {error.message}")
         self.observer.ended(tuning, self.folder)
         return tuning
-
-
-def _words(plan: Plan, default: Plan) -> str:
-    changed = plan.changes(default)
-    return " ".join(f"{name}={value}" for name, value in changed.items()) or "the default plan"
 
 
 def _folder(config: TuneConfig) -> Path:
@@ -456,7 +458,7 @@ def _folder(config: TuneConfig) -> Path:
             )
         return make_folder(folder)
     name = config.model.name if config.model else ""
-    where = config.backend if config.target is None else config.target.replace(":", "-")
+    where = config.backend if config.target is None else re.sub(r"[^\w.-]+", "-", config.target)
     stem = f"tune-{Path(name.rpartition(':')[0] or name).stem}-{where}-{datetime.now():%Y%m%d-%H%M%S}"
     for count in range(1, 1000):
         folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")

@@ -194,6 +194,7 @@ def _answers(storage: str) -> bool:
     from psycopg.pq import PGconn, Ping
 
     address = "postgresql://" + storage.partition("://")[2]
+    address += f"{'&' if '?' in address else '?'}connect_timeout={_CONNECT_S}"
     return PGconn.ping(address.encode()) in (Ping.OK, Ping.NO_ATTEMPT)
 
 

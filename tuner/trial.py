@@ -303,9 +303,9 @@ class Bench:
     def drop(self) -> None:
         """Let go of the plan that is held."""
         if self._held is not None:
-            with self._held.stack:
-                self._held.let_go()
-            self._held = None
+            held, self._held = self._held, None
+            with held.stack:
+                held.let_go()
 
 
 def follow(keys: Mapping[str, Any], mode: str) -> None:

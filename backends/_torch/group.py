@@ -54,6 +54,8 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
             # gloo carries what is said between hosts also where tensors travel by the vendor's library.
             dist.init_process_group("cpu:gloo,cuda:nccl" if accelerated else "gloo", timeout=_TIMEOUT)
         except (RuntimeError, ValueError) as error:
+            if accelerated:
+                torch.cuda.set_device(_devices_before.pop())
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             said = str(error).strip().splitlines()[0]
             raise RunError(f"cannot meet the other processes at {where}: {said}") from error

@@ -18,7 +18,7 @@ __all__ = ["Compiling", "show_compilation"]
 
 
 class Compiling(contextlib.AbstractContextManager["Compiling"]):
-    """Says what is being built while it is; silent where nobody watches.
+    """Says what is being built while it is; where nobody watches, the first of it alone, on stderr.
 
     Args:
         to_stderr: leave stdout to the JSON.
@@ -27,10 +27,14 @@ class Compiling(contextlib.AbstractContextManager["Compiling"]):
     def __init__(self, to_stderr: bool = False) -> None:
         self.console = Console(stderr=to_stderr, highlight=False)
         self._status: Status | None = None
+        self._said = False
 
     def __call__(self, text: str) -> None:
         """Show what is being done."""
         if not self.console.is_terminal:
+            if not self._said:
+                Console(stderr=True, highlight=False).print(escape(text))
+            self._said = True
             return
         if self._status is None:
             self._status = self.console.status(text)
@@ -131,9 +135,9 @@ def _next(found: Compilation) -> Iterable[str]:
     if found.fits is False and limit is not None and limit.batch:
         yield f"[green]→[/] use batch={limit.batch} or less"
     elif found.fits is False:
-        yield "[green]→[/] use more devices, precision=bf16, or a smaller model"
+        yield "[green]→[/] use a smaller batch=, precision=bf16, more devices (parallel=dp=N), or a smaller model"
     elif limit is not None and limit.refused is not None and limit.refused > 1.1 * limit.batch:
-        yield f"[green]→[/] a closer answer for the largest batch: seconds={8 * limit.seconds:.0f}"
+        yield "[green]→[/] the largest batch is known roughly; for a closer answer, give it more time: seconds=600"
     elif not found.artifacts and found.stage != "refused":
         yield "[dim]--out DIR keeps the program's texts, memory and cost[/]"
 

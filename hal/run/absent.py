@@ -26,6 +26,9 @@ from hal.workload import Workload, configure, model_class
 
 __all__ = ["AbsentJob", "prepare_absent"]
 
+_MOST = 2**31 - 1
+"""Sizes are 32-bit numbers to compilers; some end the process at a larger one."""
+
 
 @dataclass(frozen=True)
 class AbsentJob:
@@ -143,6 +146,8 @@ def _resolved(plan: Plan, device: Device, mode: str) -> Plan:
             if devices > 1
             else "leave it out",
         )
+    if plan.batch > _MOST:
+        raise ConfigError(f"batch={plan.batch} is more than compilers count: {_MOST}", fix="give a smaller batch=")
     if mode == "infer" and plan.accumulate != 1:
         raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
     return plan

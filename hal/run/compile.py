@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
@@ -22,7 +22,11 @@ from hal.run.largest import Attempt, largest_batch
 from hal.run.record import DeviceFacts
 from hal.workload import Workload
 
-__all__ = ["Compilation", "Limit", "MemoryFigures", "compile_absent"]
+__all__ = ["BUILDER", "Compilation", "Limit", "MemoryFigures", "compile_absent"]
+
+
+BUILDER = "hal-compile"
+"""Name of the threads that compilers run in."""
 
 
 class _Frozen(BaseModel):
@@ -115,6 +119,7 @@ def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda t
         RequestError: the request is wrong.
         UnavailableError: the target's compiler is not installed.
     """
+    until = time.monotonic() + config.seconds
     job = prepare_absent(config)
     folder = None if config.out is None else Path(config.out).expanduser()
     if folder is not None and folder.exists():
@@ -126,23 +131,25 @@ def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda t
         "devices": job.devices,
         "plan": job.plan,
     }
-    program: Program | None = None
     tell(f"building batch {job.plan.batch:,} for {job.device.kind}")
-    try:
-        program = job.build(job.plan)
-        first = Attempt(True, None if program.memory is None else program.memory.total, seconds=program.seconds)
+    first = _answered(job, job.plan.batch)
+    program = first.program
+    about |= {"needed_bytes": first.attempt.needed_bytes, "reason": first.attempt.reason}
+    if first.attempt.fits:
+        assert program is not None
         about |= {"stage": "lowered" if program.memory is None else "compiled", "fits": program.fits}
-    except DoesNotFitError as refused:
-        program = refused.program
-        first = Attempt(False, refused.needed_bytes, refused.message)
-        about |= {"stage": "compiled" if program else "refused", "fits": False, "reason": refused.message}
-        about |= {"needed_bytes": refused.needed_bytes, "usable_bytes": refused.usable_bytes}
-    except (RunError, UnsupportedError) as refused:
-        return Compilation.model_validate({**about, "stage": "refused", "reason": refused.message})
+    elif first.unfit is not None:
+        about |= {
+            "stage": "compiled" if program else "refused",
+            "fits": False,
+            "usable_bytes": first.unfit.usable_bytes,
+        }
+    else:
+        return Compilation.model_validate({**about, "stage": "refused"})
     if program is not None:
         about |= _figures(program)
     if config.largest and (program is None or program.memory is not None):
-        about["largest"] = _limit(job, first, about.get("usable_bytes"), config.seconds, tell)
+        about["largest"] = _limit(job, first.attempt, about.get("usable_bytes"), until, tell)
     if folder is not None and program is not None:
         about["artifacts"] = _kept(folder, program)
     found = Compilation.model_validate(about)
@@ -164,22 +171,11 @@ def _figures(program: Program) -> dict[str, Any]:
 
 
 def _limit(
-    job: AbsentJob, first: Attempt, capacity: int | None, seconds: float, tell: Callable[[str], None]
+    job: AbsentJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    until = time.monotonic() + seconds
-
     def attempt(batch: int) -> Attempt:
         tell(f"looking for the largest batch: building {batch:,}")
-        answers: SimpleQueue[Attempt | BaseException] = SimpleQueue()
-        # No compiler can be interrupted. One that takes too long goes on beside whatever comes next.
-        threading.Thread(target=_attempt, args=(job, batch, answers), name="hal-compile").start()
-        try:
-            answer = answers.get(timeout=max(0.0, until - time.monotonic()))
-        except Empty:
-            raise TimeoutError(f"building {batch:,} was not done when the time was up") from None
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
+        return _answered(job, batch, until).attempt
 
     found = largest_batch(
         attempt,
@@ -187,23 +183,58 @@ def _limit(
         unit=job.plan.spread().get("dp", 1) * job.plan.accumulate,
         capacity_bytes=capacity,
         known=first,
-        budget_s=seconds,
+        budget_s=until - time.monotonic(),
     )
     return {name: getattr(found, name) for name in Limit.model_fields}
 
 
-def _attempt(job: AbsentJob, batch: int, answers: SimpleQueue[Attempt | BaseException]) -> None:
+@dataclass(frozen=True)
+class _Answer:
+    """What the compiler said: ``program`` where it built one, ``unfit`` where that needs too much memory."""
+
+    attempt: Attempt
+    program: Program | None = None
+    unfit: DoesNotFitError | None = None
+
+
+def _answered(job: AbsentJob, batch: int, until: float | None = None) -> _Answer:
+    """Build for a batch size.
+
+    In a thread, since a compiler can be interrupted neither by Ctrl-C nor by a clock: one that nobody waits for any
+    more goes on beside whatever comes next.
+
+    Raises:
+        TimeoutError: it did not end in time.
+    """
+    answers: SimpleQueue[_Answer | BaseException] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            answers.put(_build(job, batch))
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            answers.put(error)
+
+    threading.Thread(target=ask, name=BUILDER).start()
+    try:
+        answer = answers.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
+    except Empty:
+        raise TimeoutError(f"building {batch:,} was not done when the time was up") from None
+    if isinstance(answer, BaseException):
+        raise answer
+    return answer
+
+
+def _build(job: AbsentJob, batch: int) -> _Answer:
     began = time.monotonic()
     try:
         program = job.build(job.plan.model_copy(update={"batch": batch}))
-        needed = None if program.memory is None else program.memory.total
-        answers.put(Attempt(True, needed, seconds=program.seconds))
     except DoesNotFitError as refused:
-        answers.put(Attempt(False, refused.needed_bytes, refused.message, time.monotonic() - began))
+        spent_s = time.monotonic() - began
+        return _Answer(Attempt(False, refused.needed_bytes, refused.message, spent_s), refused.program, refused)
     except (RunError, UnsupportedError) as refused:
-        answers.put(Attempt(False, None, refused.message, time.monotonic() - began))
-    except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-        answers.put(error)
+        return _Answer(Attempt(False, None, refused.message, time.monotonic() - began))
+    needed = None if program.memory is None else program.memory.total
+    return _Answer(Attempt(True, needed, seconds=program.seconds), program)
 
 
 def _kept(folder: Path, program: Program) -> tuple[str, ...]:

@@ -46,6 +46,10 @@ class _Follower:
                 env={**os.environ, **world.variables()},
                 process_group=0,  # Ctrl-C is for this process, which tells the others
             )
+        except BaseException:
+            os.close(self.reports)
+            self.log.close()
+            raise
         finally:
             os.close(theirs)
         self._said = b""
@@ -155,11 +159,14 @@ class Crew:
         if explained or isinstance(error, (KeyboardInterrupt, SystemExit)):
             return None
         until = time.monotonic() + _EXPLAIN_S
-        while self._followers:
+        while any(each.process.poll() != 0 for each in self._followers):
             for each in self._followers:
-                if each.process.poll() is not None:
+                if each.process.poll() not in (None, 0):
                     while each.listen():
                         pass
+                    alike = {type(error).__name__, type(error.__cause__).__name__}
+                    if each.error is not None and each.error["type"] in alike:
+                        return None  # it failed as this process did, which explains itself
                     return each.story()
             if time.monotonic() > until:
                 return None

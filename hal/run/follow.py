@@ -22,6 +22,9 @@ __all__ = ["main", "report_ready"]
 
 _report_fd: int | None = None
 
+_MOST_SAID = 4000
+"""Characters of an error that fit into a pipe which nobody reads yet."""
+
 
 def report_ready() -> None:
     """Tell rank 0, if it waits for that, that this process is about to join."""
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         traceback.print_exc()
         fix = error.fix if isinstance(error, HalError) else None
         said = error.message if isinstance(error, HalError) else f"{type(error).__name__}: {error}"
-        _say({"error": {"type": type(error).__name__, "message": said, "fix": fix}})
+        _say({"error": {"type": type(error).__name__, "message": said[:_MOST_SAID], "fix": fix}})
         return 1
     return 0
 

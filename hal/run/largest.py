@@ -127,7 +127,7 @@ def _narrowed(search: _Search, first: int, top: int, capacity: int | None, budge
         search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity) or 0)))
     while search.high - search.low > _grain(search.low):
         left_s, predicted = budget_s - (search.clock() - began), search.predicted(capacity)
-        if left_s <= search.longest_s:
+        if left_s <= 0:
             return "the time is up"
         safe = int(_DOUBT * (predicted or 0))
         if left_s < _RESERVE * search.longest_s and search.low < safe < search.high:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
@@ -175,7 +176,8 @@ class _Session:
         )
         defaults = cls.defaults_for(keys)
         model = cls(keys, job.split.train)
-        batch = min(defaults.batch, len(job.split.train))
+        count = math.prod(job.plan.spread().values())
+        batch = min(defaults.batch, len(job.split.train)) // count * count
         plan = job.plan.model_copy(update={"batch": batch, "accumulate": 1}).resolve(job.device)
         inner = replace(
             job, model=model, params=model.params(), state=model.state(), plan=plan, defaults=defaults, augment=()

@@ -165,8 +165,8 @@ def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
 def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):
     model = tmp_path / "broken.py"
     model.write_text(
-        "import os\nfrom hal.testing_model import Normalised\n".replace("hal.testing_model", "normalised")
-        + "class Broken(Normalised):\n"
+        "import os\nfrom normalised import Normalised\n"
+        "class Broken(Normalised):\n"
         "    def __init__(self, config, data):\n"
         "        super().__init__(config, data)\n"
         "        if os.environ.get('RANK') == '1':\n"

@@ -20,6 +20,6 @@ def postgresql():
     if importlib.util.find_spec("psycopg") is None:
         missing = "psycopg is not installed: pip install 'hal-tensor[postgresql]'"
     if missing:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(missing)
     with server(tools) as running:
         yield running

@@ -19,6 +19,7 @@ from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.run.plans import stored
 from hal.tuner import Tuning, tune
 from hal.tuner.config import SpaceSection, TuneConfig
+from hal.tuner.report.sections import page_of
 from hal.tuner.result import Outcome
 from hal.tuner.space import Space
 
@@ -59,6 +60,20 @@ def test_all_is_labelled_as_an_estimate(whole):
     assert f"Estimated by {SOURCE}: not measured." in text
     assert yaml.safe_load(text)["batch"] == found.winner.batch
     assert stored() == before, "no estimate is remembered"
+
+
+def test_the_report_marks_every_value(whole):
+    found, out, _ = whole
+    page = page_of(found, (out / "best.yaml").read_text())
+    assert page.kind == "estimated"
+    assert SOURCE in page.lead
+    sections = {section.name: section for section in page.sections}
+    assert not {"finalists", "guard"} & set(sections), "nothing was measured or compared"
+    assert {sections[name].kind for name in ("history", "slices", "trials")} == {"estimated"}
+    assert "estimated" in sections["history"].texts[0]
+    assert all(number.kind == "estimated" for number in page.numbers if "samples/s" in number.value)
+    assert not any("plan=tuned" in code.text for code in sections["use"].codes)
+    assert (out / "report.html").stat().st_size > 10**6
 
 
 def test_what_is_tried(whole):

@@ -19,33 +19,39 @@ KEYS = {
 }
 
 
+def followers():
+    """Those of this process; other tests may have other children."""
+    return [child for child in psutil.Process().children() if "hal.run.follow" in child.cmdline()]
+
+
 @pytest.fixture(scope="module")
 def bench():
     return Bench(build(TargetConfig, KEYS), "train", lambda phase: None)
 
 
-def order(bench, **keys):
-    plan = bench.describe().default.model_copy(update={"parallel": "dp=2"})
+def order(bench, parallel="dp=2", **keys):
+    plan = bench.describe().default.model_copy(update={"parallel": parallel})
     return Order(plan=plan, seconds=0.2, **keys)
 
 
-def test_trial(bench):
-    answer = bench.run(order(bench, to_loss=True))
+@pytest.mark.parametrize("parallel", ["dp=2", "fsdp=2"])
+def test_trial(bench, parallel):
+    answer = bench.run(order(bench, parallel, to_loss=True))
     assert (answer.outcome, answer.message) == (Outcome.OK, "")
     assert answer.measurement.throughput.median > 0
     assert answer.guard.passed
     assert answer.guard.loss_error < 1e-5, "the same batches, statistics and draws as one process"
     assert answer.samples_to_loss % 16 == 0
-    assert psutil.Process().children() == []
+    assert followers() == []
 
 
 def test_blocks_in_turn(bench):
     steps = bench.hold(order(bench))
     assert steps >= 1
     assert all(bench.block(steps) > 0 for _ in range(3))
-    assert len(psutil.Process().children()) == 1
+    assert len(followers()) == 1
     bench.drop()
-    assert psutil.Process().children() == []
+    assert followers() == []
 
 
 def test_impossible(bench):

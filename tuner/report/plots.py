@@ -40,6 +40,7 @@ Figure = dict[str, Any]
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 _STATES: dict[str, dict[str, Any]] = {
     "measured": {"symbol": "circle", "color": "@dot", "size": 8},
+    "estimated": {"symbol": "circle", "color": "@dot", "size": 8},
     "cut short": {"symbol": "circle-open", "color": "@dot", "size": 7},
     "over a limit": {"symbol": "triangle-up-open", "color": "@bad", "size": 9},
 }
@@ -85,7 +86,7 @@ def history(tuning: Tuning, name: Objective) -> Figure:
     better = max if OBJECTIVES[name][1] == "maximize" else min
     best: list[tuple[int, float]] = []
     for trial in trials:
-        value = value_of(trial, name) if state_of(trial) == "measured" else None
+        value = value_of(trial, name) if state_of(trial) in ("measured", "estimated") else None
         if value is not None:
             best.append((trial.number, better(value, best[-1][1]) if best else value))
     last = trials[-1].number

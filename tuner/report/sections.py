@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from hal.measure import Estimate
 from hal.plan import Plan
 from hal.tuner.report import plots
-from hal.tuner.report.parts import Code, Number, Page, Plot, Section, Table
+from hal.tuner.report.parts import Code, Kind, Number, Page, Plot, Section, Table
 from hal.tuner.report.values import (
     NAMES,
     interval_of,
@@ -55,6 +56,8 @@ _PHASES = {
     "steady_s": "measuring",
 }
 _PLAN = "plan, against the default"
+_OF_VALUES = ("history", "trade-off", "slices", "parallel", "trials")
+"""Sections with the values of trials."""
 
 
 def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
@@ -66,14 +69,15 @@ def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
         notes: sentences that belong among the doubts.
     """
     work, device = tuning.workload, tuning.device
+    kind: Kind = "measured" if tuning.target is None else "estimated"
     headline, lead = _headline(tuning)
     made = (
-        _finalists(tuning),
+        _finalists(tuning) if tuning.target is None else None,
         _history(tuning),
         _trade_off(tuning),
         _slices(tuning),
         _parallel(tuning),
-        _guard(tuning),
+        _guard(tuning) if tuning.target is None else None,
         _failures(tuning),
         _time(tuning),
         _use(tuning, best),
@@ -84,12 +88,15 @@ def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
     return Page(
         title=f"{work.model} on {device.name}: {headline}",
         subject=f"{work.model} · {'training' if work.mode == 'train' else 'inference'} on {work.data} · "
-        f"{device} {device.name}",
+        f"{tuning.target or device} {device.name}",
         headline=headline,
         lead=lead,
         numbers=tuple(_numbers(tuning)),
-        sections=tuple(section for section in made if section is not None),
+        sections=tuple(
+            replace(section, kind=kind if section.name in _OF_VALUES else "measured") for section in made if section
+        ),
         footer=f"Written by hal {tuning.environment.hal_version} from a tuning that ended {_moment(tuning.ended)}.",
+        kind=kind,
     )
 
 
@@ -102,6 +109,7 @@ def _headline(tuning: Tuning) -> tuple[str, str]:
     if winner is None:
         return "No plan worked", f"{len(tuning.trials)} plans were tried; what went wrong is listed below."
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
+    said += f" Nothing was measured: estimated by {tuning.estimated_by}." if tuning.target is not None else ""
     if len(tuning.objectives) > 1:
         more = f" It has {times(ratio)} the throughput of the default plan." if ratio is not None else ""
         head = f"{_count(len(tuning.pareto), 'plan')} on the Pareto front of {_listed(tuning)}"
@@ -131,6 +139,8 @@ def _value(tuning: Tuning, plan: Plan, name: Objective) -> float | None:
 def _numbers(tuning: Tuning) -> Iterator[Number]:
     searched, ratio = tuning.searched, tuning.over_baseline
     if tuning.winner is not None:
+        if tuning.target is not None:
+            yield from _guesses(tuning, tuning.winner)
         best, default = _throughput(tuning, tuning.winner), _throughput(tuning, tuning.default)
         if best is not None:
             interval = f"95% interval {within(best.low, best.high)}"
@@ -152,6 +162,17 @@ def _numbers(tuning: Tuning) -> Iterator[Number]:
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         more = f"in about {seconds_text(searched.remaining_s)}, hardly over {searched.likely_gain_high or 0:.0%}"
         yield Number("Gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
+
+
+def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
+    """The winner's numbers on hardware that is not here, beside the default's."""
+    of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
+    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: f"{number(value)} MiB"}
+    labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory of a device"}
+    for name, label in labels.items():
+        mine, its = (None if (t := of[plan]) is None else value_of(t, name) for plan in (winner, tuning.default))
+        if mine is not None:
+            yield Number(label, say[name](mine), (_than("" if its is None else say[name](its)),), kind="estimated")
 
 
 def _than(default: str) -> str:
@@ -218,7 +239,8 @@ def _history(tuning: Tuning) -> Section:
         for n, title in zip(shown, titles, strict=True)
     )
     text = f"{_count(len(tuning.trials), 'trial')}: {said}. "
-    text += "Values are corrected for drift of the machine where it was sure; bars are 95% intervals."
+    if tuning.target is None:
+        text += "Values are corrected for drift of the machine where it was sure; bars are 95% intervals."
     return Section("history", "How the search went", (text,), figures)
 
 
@@ -349,7 +371,8 @@ def _use(tuning: Tuning, best: str) -> Section | None:
         return None
     where = f"model={tuning.workload.model} backend={tuning.device.backend}"
     command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
-    codes = [Code("On this machine", f"{command} {where} plan=tuned")] if len(tuning.objectives) == 1 else []
+    codes = [Code("On this machine", f"{command} {where} plan=tuned")]
+    codes = codes if len(tuning.objectives) == 1 and tuning.target is None else []
     codes += [Code("On any machine: best.yaml, for hal run --config best.yaml", best.rstrip())] if best else []
     codes += [Code("Outside hal", tuning.recipe.rstrip())] if tuning.recipe else []
     return Section("use", "Use it", codes=tuple(codes))
@@ -361,6 +384,10 @@ def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
     found += [f"the winner's trial: {note}" for note in (winner.notes if winner is not None else ())]
     noisy = sum(bool(t.measurement and t.measurement.notes) for t in tuning.trials)
     found += [f"{noisy} of {_count(len(tuning.trials), 'trial')} have notes of their own on noise"] if noisy else []
+    if tuning.target is not None:
+        said = f"Every value was estimated by {tuning.estimated_by}. They compare plans and promise nothing; "
+        said += "measure on the hardware before you decide."
+        return Section("doubts", "How far to believe it", (said,), notes=tuple(found))
     text = "Intervals are 95% bootstrap intervals of the median over blocks: they know the noise within a measurement, "
     text += "not what a later day brings."
     text += "" if found else " Nothing was seen that makes the numbers doubtful."
@@ -393,10 +420,12 @@ def _environment(tuning: Tuning) -> Section:
         "ended": _moment(tuning.ended),
         "constraints": ", ".join(map(_limit, tuning.constraints.items())),
     }
-    text = "A plan's speed depends on all of these; hal uses a remembered plan only where they are the same."
+    text = "A plan's speed depends on all of these."
+    text += " hal uses a remembered plan only where they are the same." if tuning.target is None else ""
     table = Table("Environment", ("fact", "value"), tuple((key, value) for key, value in facts.items() if value))
     codes = (Code("The command", _command(tuning.config)),)
-    return Section("environment", "Where it was measured", (text,), tables=(table,), codes=codes)
+    title = "Where it was measured" if tuning.target is None else "What for, and where it was built"
+    return Section("environment", title, (text,), tables=(table,), codes=codes)
 
 
 def _every_trial(tuning: Tuning) -> Section:

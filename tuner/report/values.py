@@ -49,6 +49,9 @@ def value_of(trial: Trial, name: Objective) -> float | None:
     found = trial.measurement
     if name in trial.values:
         return scaled(name, trial.values[name])
+    if trial.estimate is not None:
+        guess = {"throughput": trial.estimate.throughput, "memory": trial.estimate.memory_bytes}.get(name)
+        return None if guess is None else scaled(name, guess)
     if found is None or trial.outcome is not Outcome.OK:
         return None
     if name == "throughput":
@@ -68,10 +71,12 @@ def interval_of(trial: Trial, name: Objective) -> tuple[float, float] | None:
 
 
 def state_of(trial: Trial) -> str:
-    """One of: measured, cut short, over a limit, failed."""
+    """One of: measured, estimated, cut short, over a limit, failed."""
     if trial.outcome is not Outcome.OK:
         return "failed"
-    return "over a limit" if trial.violations else "cut short" if trial.cut_short else "measured"
+    if trial.violations:
+        return "over a limit"
+    return "cut short" if trial.cut_short else "measured" if trial.estimate is None else "estimated"
 
 
 def varied(tuning: Tuning) -> dict[str, tuple[str | int | None, ...]]:
