@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
-    from hal.api import bench, devices, predict, train, tune, verify
+    from hal.api import bench, compile, devices, predict, train, tune, verify
     from hal.hardware import Capabilities, Device
     from hal.nn import Model
     from hal.plan import Plan
@@ -33,6 +33,7 @@ __all__ = [
     "__version__",
     "api",
     "bench",
+    "compile",
     "device",
     "devices",
     "errors",
@@ -51,6 +52,7 @@ _HOMES = {
     "Plan": "hal.plan",
     "Workload": "hal.workload",
     "bench": "hal.api",
+    "compile": "hal.api",
     "device": "hal.registry",
     "devices": "hal.api",
     "predict": "hal.api",

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from hal import tuner
     from hal.parity import Verification
     from hal.run import Bench, Observer, Record
+    from hal.run.compile import Compilation
 
-__all__ = ["Seen", "bench", "devices", "predict", "train", "tune", "verify"]
+__all__ = ["Seen", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,25 @@ def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
     from hal import tuner
 
     return tuner.tune(tuner.resumed(keys), observer)
+
+
+def compile(**keys: Any) -> Compilation:
+    """Build a model's step for hardware that is not here, as ``hal compile`` does.
+
+    Args:
+        **keys: the keys of ``hal compile``: ``model="cnn", target="tpu-v5e:2x2"``.
+
+    Returns:
+        Whether it builds and fits, the largest batch, and what a step costs. A compiler that was not done when the time
+        was up goes on in a thread.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.config import CompileConfig, build
+    from hal.run.compile import compile_absent
+
+    return compile_absent(build(CompileConfig, keys))
 
 
 def verify(**keys: Any) -> Verification:

@@ -174,8 +174,7 @@ class TargetConfig(PlanKeys):
         if self.plan != "tuned" or base is None:
             base = Plan(batch=batch)
         if self.plan not in ("default", "tuned"):
-            keys = read([], Path(self.plan).expanduser())
-            base = build(PlanKeys, keys).over(base)
+            base = build(PlanKeys, _plan_keys(self.plan)).over(base)
         return self.over(base)
 
 
@@ -247,7 +246,7 @@ class CompileConfig(PlanKeys):
         """
         base = Plan(batch=batch)
         if self.plan != "default":
-            base = build(PlanKeys, read([], Path(self.plan).expanduser())).over(base)
+            base = build(PlanKeys, _plan_keys(self.plan)).over(base)
         return self.over(base)
 
 
@@ -366,6 +365,18 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             said = item["msg"].removeprefix("Value error, ")
             lines.append(f"{prefix}{place}={item['input']}: {said[:1].lower()}{said[1:]}")
     return without_password("\n".join(lines))
+
+
+def _plan_keys(plan: str) -> dict[str, Any]:
+    """The keys of a plan in a file."""
+    file = Path(plan).expanduser()
+    near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
+    if near and not file.exists():
+        raise ConfigError(f"plan={plan} is no file; did you mean {near[0]}?", fix=f"plan={near[0]}")
+    keys = read([], file)
+    if "model" in keys or "backend" in keys:
+        raise ConfigError(f"plan={plan} holds more than a plan", fix=f"use all of it: --config {plan}")
+    return keys
 
 
 def without_password(text: str) -> str:

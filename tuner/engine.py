@@ -48,6 +48,8 @@ _MOST_DRIFT = 0.2
 _MOST_MEMORY = 0.8
 """Share of the device's memory that the finalists may hold together."""
 
+_FEWEST_FOR_GAIN = 2
+
 _FINALS_S = 4.0
 """Each finalist's share of the last measurements, at most."""
 
@@ -142,7 +144,7 @@ class _Tuning:
             self.objectives,
             self._warm(stored),
             config.seed,
-            smallest_first=described.target is not None,
+            estimates=described.target is not None,
         )
         self.sentinels: list[Sentinel] = []
         self.recipes: dict[int, str] = {}
@@ -410,7 +412,9 @@ class _Tuning:
     def _ended(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
         winner = winner_of(finalists, trials, self.objectives[0])
         rest = list(self.search.remaining(trials, self.ledger.taken()).values())
-        gain = self.search.gain(trials, rest) if rest else (0.0, 0.0)
+        gain: tuple[float | None, float | None] = (0.0, 0.0)
+        if rest:  # one or two trials say nothing of the others
+            gain = self.search.gain(trials, rest) if len(trials) > _FEWEST_FOR_GAIN else (None, None)
         tuning = summed_up(
             self.described,
             self.space,

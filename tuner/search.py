@@ -57,8 +57,9 @@ class Search:
         objectives: one, or several for a Pareto front.
         first: plans to try before all others, after the default.
         seed: of everything random.
-        smallest_first: where nothing is known to choose by, take the smallest batch. A build of a larger one takes
-            longer, and one that does not fit rules out all larger ones.
+        estimates: plans are built and nothing runs. Where nothing is known to choose by, take the smallest batch: a
+            build of a larger one takes longer, and one that does not fit rules out all larger ones. No plan is tried
+            only to compare with.
     """
 
     def __init__(
@@ -68,13 +69,14 @@ class Search:
         first: Sequence[Proposal],
         seed: int,
         *,
-        smallest_first: bool = False,
+        estimates: bool = False,
     ) -> None:
         self._space, self._objectives = space, tuple(objectives)
-        self._first = [Proposal(space.default, "default"), Proposal(space.baseline, "baseline"), *first]
+        baseline = [] if estimates else [Proposal(space.baseline, "baseline")]
+        self._first = [Proposal(space.default, "default"), *baseline, *first]
         self._rng = np.random.default_rng(seed)
         self._seed = seed
-        self._smallest_first = smallest_first
+        self._estimates = estimates
         self.method = "search"
 
     def ruled_out(self, trials: Sequence[Trial]) -> set[str]:
@@ -127,7 +129,7 @@ class Search:
         plans, costs = [plans[i] for i in affordable], costs[affordable]
         known = self._scored(trials)
         able = sum(score is not None for _, score in known)
-        if able == 0 or (self._smallest_first and len(trials) < _FEWEST_FOR_GRID):
+        if able == 0 or (self._estimates and len(trials) < _FEWEST_FOR_GRID):
             return Proposal(self._any(plans), "search")
         if self._rng.random() < _EXPLORED_AT_RANDOM:
             weights = 1 / costs
@@ -205,7 +207,7 @@ class Search:
         return self._any(plans)
 
     def _any(self, plans: Sequence[Plan]) -> Plan:
-        if self._smallest_first:
+        if self._estimates:
             smallest = min(plan.batch for plan in plans)
             plans = [plan for plan in plans if plan.batch == smallest]
         return plans[int(self._rng.integers(len(plans)))]

@@ -18,6 +18,7 @@ from hal.tuner.space import Space
 __all__ = ["keep", "summed_up"]
 
 _WANDERED = 0.1
+_FEWEST_ROUNDS, _ROUGH = 6, 0.2
 
 
 def summed_up(
@@ -63,7 +64,7 @@ def summed_up(
         "over_default": final.over_default if final else None,
         "over_baseline": final.over_baseline if final else None,
         "failures": by_cause(trials),
-        "notes": _notes(more.get("sentinels", ()), finalists, winner),
+        "notes": (*_notes(more.get("sentinels", ()), finalists, winner), *_few(trials, len(space), final)),
     }
     return Tuning.model_validate({**fields, **more})
 
@@ -75,7 +76,7 @@ def keep(tuning: Tuning, folder: Path) -> None:
     """
     if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
         return
-    if tuning.target is not None:
+    if tuning.target is not None or _alone(tuning.trials, tuning.searched.plans):
         return
     final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
     measured = tuning.trial(tuning.winner_trial).measurement
@@ -96,6 +97,20 @@ def keep(tuning: Tuning, folder: Path) -> None:
             folder=str(folder.resolve()),
         )
     )
+
+
+def _alone(trials: Sequence[Trial], plans: int) -> bool:
+    """Whether one plan of several was tried, and compared with nothing."""
+    return len(trials) == 1 and plans > 1
+
+
+def _few(trials: Sequence[Trial], plans: int, final: Finalist | None) -> tuple[str, ...]:
+    if _alone(trials, plans):
+        return ("only the default plan was tried: nothing was compared, and nothing is remembered; give more budget=",)
+    ratio = None if final is None else final.over_default
+    if ratio is None or (ratio.n >= _FEWEST_ROUNDS and ratio.relative_half_width <= _ROUGH):
+        return ()
+    return (f"the speed-up is known roughly, {ratio}; a quieter machine or more budget= tells better",)
 
 
 def _place(finalist: Finalist, name: Objective) -> tuple[bool, float]:

@@ -275,7 +275,7 @@ def plans(
         found = stored()
         if export is not None:
             export_plans(export, found)
-            sys.stderr.write(f"wrote {len(found)} plans to {export}\n")
+            sys.stderr.write(f"wrote {len(found)} plan{'s' * (len(found) != 1)} to {export}\n")
         if json_output:
             _print_json([each.model_dump(mode="json") for each in found])
         elif export is None:

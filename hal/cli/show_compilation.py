@@ -137,7 +137,7 @@ def _next(found: Compilation) -> Iterable[str]:
     elif found.fits is False:
         yield "[green]→[/] use a smaller batch=, precision=bf16, more devices (parallel=dp=N), or a smaller model"
     elif limit is not None and limit.refused is not None and limit.refused > 1.1 * limit.batch:
-        yield "[green]→[/] the largest batch is known roughly; for a closer answer, give it more time: seconds=600"
+        yield "[green]→[/] the largest batch is known roughly; more time tells more, seconds=600, and bf16 builds faster than fp32"
     elif not found.artifacts and found.stage != "refused":
         yield "[dim]--out DIR keeps the program's texts, memory and cost[/]"
 

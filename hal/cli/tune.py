@@ -59,7 +59,7 @@ class TuneLive(Observer):
             f"writing to {escape(str(folder))}[/]"
         )
         if resumed:
-            self.console.print(f"[dim]going on after {resumed} trials[/]")
+            self.console.print(f"[dim]going on after {resumed} trial{'s' * (resumed != 1)}[/]")
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -160,7 +160,8 @@ def _closing(tuning: Tuning) -> Iterable[str]:
         "trials": "that was the number of trials",
         "interrupted": "stopped",
     }[tuning.status]
-    yield f"[dim]{len(tuning.trials)} trials in {tuning.seconds:.0f} s: {why}[/]"
+    count = len(tuning.trials)
+    yield f"[dim]{count} trial{'s' * (count != 1)} in {tuning.seconds:.0f} s: {why}[/]"
 
 
 def _table(tuning: Tuning) -> Table:
@@ -184,6 +185,10 @@ def _table(tuning: Tuning) -> Table:
     for row in rows:
         table.add_row(*(row[name] for name in names))
     return table
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
 
 
 def _measured(tuning: Tuning, trial: Trial, final: Finalist | None) -> dict[str, str]:
@@ -225,7 +230,11 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield f"[yellow]note:[/] {escape(note)}"
     searched = tuning.searched
     if tuning.winner is None:
-        yield "[bold red]no plan worked[/]"
+        yield f"[bold red]no plan worked[/] of the {len(tuning.trials)} that {_were(len(tuning.trials))} tried"
+        if Outcome.TIMEOUT in tuning.failures:
+            yield "[green]→[/] give each more time, limit=5m budget=30m, or fewer to choose from: space.batch=[64]"
+        else:
+            yield f"[green]→[/] what workers said is in {escape(str(folder / 'workers.log'))}"
         return
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         high = searched.likely_gain_high or 0.0

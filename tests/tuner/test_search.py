@@ -115,7 +115,7 @@ def test_the_smallest_first(space):
     """Of builds, of which nothing is known yet, the quickest comes next; and one that does not fit rules out most."""
     smallest = min(p.batch for p in space.plans.values())
     for seed in range(5):
-        search = Search(space, ("throughput",), [], seed, smallest_first=True)
+        search = Search(space, ("throughput",), [], seed, estimates=True)
         first = search.next([], set(), 1e6, None)
         assert first.plan == space.default
         failed = trial(0, first.plan, None, outcome=Outcome.OOM)

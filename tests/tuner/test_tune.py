@@ -69,6 +69,14 @@ def test_trials_are_counted(monkeypatch, tmp_path):
     assert found.searched.likely_gain >= 0
 
 
+def test_one_plan_alone_is_no_find(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, trials=1)
+    assert found.winner == found.default
+    assert found.searched.likely_gain is None
+    assert any("nothing was compared" in note for note in found.notes)
+    assert stored() == ()
+
+
 def test_the_winner_was_measured(monkeypatch, tmp_path):
     found = fake_tune(monkeypatch, tmp_path, trials=5)
     assert found.winner in [t.plan for t in found.trials]

@@ -301,3 +301,15 @@ def test_every_key_says_what_it_means(cls):
 def test_errors_are_of_hal():
     assert issubclass(ConfigError, HalError)
     assert (ConfigError.exit_status, UnavailableError.exit_status) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("plan", "said", "fix"),
+    [("tunned", "did you mean tuned?", "plan=tuned"), ("best.yaml", "holds more than a plan", "--config best.yaml")],
+)
+def test_plan_files_that_are_none(plan, said, fix, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "best.yaml").write_text("model: cnn\nbackend: cpu\nbatch: 8\n")
+    with pytest.raises(ConfigError, match=re.escape(said)) as caught:
+        build(RunConfig, {"plan": plan}).base_plan(8)
+    assert fix in caught.value.fix

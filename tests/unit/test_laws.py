@@ -226,8 +226,8 @@ def public(module):
 
 PUBLIC = {
     "hal": (
-        "Capabilities Device Model Plan Workload __version__ api bench device devices errors nn ops predict train "
-        "tune verify"
+        "Capabilities Device Model Plan Workload __version__ api bench compile device devices errors nn ops predict "
+        "train tune verify"
     ),
     "hal.contract": "Available Backend Group MemoryUse Telemetry Unavailable",
     "hal.errors": (

@@ -107,7 +107,7 @@ def _headline(tuning: Tuning) -> tuple[str, str]:
     """The result in a line, and the sentence under it."""
     winner, name, ratio = tuning.winner, tuning.objectives[0], tuning.over_default
     if winner is None:
-        return "No plan worked", f"{len(tuning.trials)} plans were tried; what went wrong is listed below."
+        return "No plan worked", f"{_count(len(tuning.trials), 'plan')} tried; what went wrong is listed below."
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
     said += f" Nothing was measured: estimated by {tuning.estimated_by}." if tuning.target is not None else ""
     if len(tuning.objectives) > 1:
