@@ -113,6 +113,8 @@ def _largest(found: Compilation) -> str:
         return f"none fits ({builds})"
     refused = "" if limit.refused is None else f", {limit.refused:,} does not"
     stopped = f"; {escape(limit.stopped)}" if limit.stopped else ""
+    if limit.likely is not None:
+        stopped += ", and it probably fits: what does not is refused far sooner"
     return f"[bold]{limit.batch:,}[/] fits{refused}{stopped} ({builds})"
 
 
@@ -137,7 +139,7 @@ def _next(found: Compilation) -> Iterable[str]:
     elif found.fits is False:
         yield "[green]→[/] use a smaller batch=, precision=bf16, more devices (parallel=dp=N), or a smaller model"
     elif limit is not None and limit.refused is not None and limit.refused > 1.1 * limit.batch:
-        yield "[green]→[/] the largest batch is known roughly; more time tells more, seconds=600, and bf16 builds faster than fp32"
+        yield "[green]→[/] more time tells more about the largest batch: seconds=600; bf16 builds faster than fp32"
     elif not found.artifacts and found.stage != "refused":
         yield "[dim]--out DIR keeps the program's texts, memory and cost[/]"
 

@@ -65,6 +65,7 @@ class Limit(_Frozen):
         builds: programs compiled on the way.
         seconds: that it took.
         stopped: why the search ended before both lay close together; empty: they do.
+        likely: a batch that was not refused as long as it was built, and probably fits; None: there is none.
     """
 
     batch: int
@@ -73,6 +74,7 @@ class Limit(_Frozen):
     builds: int
     seconds: float
     stopped: str = ""
+    likely: int | None = None
 
 
 class Compilation(_Frozen):

@@ -22,6 +22,8 @@ _RESERVE = 5
 """Time that is kept for a build near the answer, in builds of the longest so far: larger programs take longer."""
 _STRIDE = 16
 """How much larger the next build is at most where that time is not left."""
+_PATIENCE = 5
+"""Of how many refusals' time a build that is not refused probably fits."""
 _MARGIN = 1.45
 """How far above its prediction the limit may lie: compilers squeeze what nearly fits, by 1.36 as far as was seen."""
 
@@ -55,6 +57,8 @@ class Largest:
         builds: how many programs were compiled.
         seconds: how long that took.
         stopped: why the search ended before the step was fine; empty: it is.
+        likely: a batch that was being built when the time was up, for so much longer than refusals take that it
+            probably fits; None: there is none.
     """
 
     batch: int
@@ -63,6 +67,7 @@ class Largest:
     builds: int
     seconds: float
     stopped: str = ""
+    likely: int | None = None
 
     @property
     def step(self) -> int | None:
@@ -130,7 +135,7 @@ def _narrowed(search: _Search, first: int, top: int, capacity: int | None, budge
         if left_s <= 0:
             return "the time is up"
         safe = int(_DOUBT * (predicted or 0))
-        if left_s < _RESERVE * search.longest_s and search.low < safe < search.high:
+        if not search.cheap and left_s < _RESERVE * search.longest_s and search.low < safe < search.high:
             # Batches that surely fit, each in a little more time, before it is spent on one that may take all of it.
             search.probe(min(safe, _STRIDE * max(1, search.low)))
         else:
@@ -147,6 +152,7 @@ class _Search:
         self.clock = clock
         self._began = clock()
         self._tried: dict[int, Attempt] = {}
+        self._at: tuple[int, float] | None = None
         self.builds = 0
         self.low = 0
         self.high: int | None = None
@@ -155,7 +161,9 @@ class _Search:
         return units in self._tried
 
     def probe(self, units: int) -> None:
+        self._at = units, self.clock()
         attempt = self._build(units * self.unit)
+        self._at = None
         self.builds += 1
         self.record(units, attempt)
 
@@ -198,7 +206,15 @@ class _Search:
     def answer(self, stopped: str) -> Largest:
         refused = None if self.high is None else self.high * self.unit
         reason = "" if self.high is None else self._tried[self.high].reason
-        return Largest(self.low * self.unit, refused, reason, self.builds, self.clock() - self._began, stopped)
+        spent_s = self.clock() - self._began
+        return Largest(self.low * self.unit, refused, reason, self.builds, spent_s, stopped, self._likely())
+
+    def _likely(self) -> int | None:
+        refusals = [attempt.seconds for attempt in self._tried.values() if not attempt.fits]
+        if self._at is None or not refusals:
+            return None
+        units, began = self._at
+        return units * self.unit if self.clock() - began > _PATIENCE * max(refusals) else None
 
 
 def _next(search: _Search, predicted: int | None) -> int:

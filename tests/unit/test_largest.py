@@ -125,3 +125,19 @@ class TestLargest:
         assert (found.batch, found.stopped) == (64, "too slow")
         assert not compiler.asked[found.refused].fits
         assert found.builds == len(compiler.asked)
+        assert found.likely is None, "it was given up no later than a refusal would have come"
+
+    def test_one_that_is_not_refused_in_time_probably_fits(self):
+        """Refusals are quick, and a build takes all the time that there is."""
+        now = [0.0]
+
+        def build(batch):
+            fits = batch <= 10**5
+            now[0] += 100.0 if fits and batch > 64 else 0.1
+            if fits and batch > 64:
+                raise TimeoutError("the time is up")
+            return Attempt(fits, 10 * batch, "too big", 5.0 if fits else 0.1)
+
+        found = largest_batch(build, start=64, capacity_bytes=10**6, budget_s=50, clock=lambda: now[0])
+        assert found.batch == 64
+        assert found.likely <= 10**5 < found.refused < 1.05 * found.likely
