@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -74,6 +74,7 @@ class Task:
         seed: of data, order and weights.
         saved: a file of :meth:`save`; empty: the data are made by hal.
         backend: hal's.
+        plan: other keys of hal's plan.
     """
 
     model: Model
@@ -84,6 +85,7 @@ class Task:
     seed: int = 0
     saved: str = ""
     backend: str = "cpu"
+    plan: Mapping[str, Any] = field(default_factory=dict)
 
     def job(self) -> Any:
         """The task as hal prepares it: model, data and plan."""
@@ -99,6 +101,7 @@ class Task:
             "precision": self.precision,
             "layout": self.layout,
             "seed": self.seed,
+            **self.plan,
         }
         return prepare(build(BenchConfig, keys))
 
