@@ -68,7 +68,11 @@ def test_processes_on_one_device():
     found = space(here)
     assert found.dimensions["parallel"] == ("none", "dp=2", "dp=4")
     assert {p.threads for p in found.plans.values() if p.parallel == "dp=2"} == {None}, "they share the cores"
-    assert space(here, objectives=("memory",)).dimensions["parallel"][-2:] == ("fsdp=2", "fsdp=4")
+    shared = space(here, objectives=("memory",)).dimensions["parallel"]
+    assert shared == ("none",), "one process's part of a memory that all share is no plan's memory"
+    card = description(parallel=("dp", "fsdp"), threads=False).model_copy(update={"devices": 4})
+    assert space(card, objectives=("memory",)).dimensions["parallel"][-2:] == ("fsdp=2", "fsdp=4")
+    assert space(card, objectives=("energy",)).dimensions["parallel"] == ("none",), "one card's energy of four"
     assert {p.threads for p in space(here, threads=[1]).plans.values() if p.parallel == "dp=2"} == {1}
     odd = space(description(batch=6, parallel=("dp",), spread=4), batch=[6], accumulate=[1, 2])
     assert {(p.parallel, p.accumulate) for p in odd.plans.values()} == {("none", 1), ("none", 2), ("dp=2", 1)}

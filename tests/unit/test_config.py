@@ -245,7 +245,7 @@ def test_a_tuned_plan_has_to_be_stored():
     ("content", "kind", "said"),
     [
         (None, NotFoundError, "No such file"),
-        ("model: cnn\n", ConfigError, "unknown key model"),
+        ("model: cnn\n", ConfigError, "holds more than a plan"),
         ("precison: bf16\n", ConfigError, "did you mean precision?"),
         ("batch: 0\n", ConfigError, "batch=0"),
         ("parallel: two\n", ConfigError, "parallel=two"),
