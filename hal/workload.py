@@ -19,7 +19,7 @@ from hal.errors import ConfigError, NotFoundError, RequestError
 if TYPE_CHECKING:
     from hal.nn import Model, ModelConfig
 
-__all__ = ["BUILT_IN", "Workload", "configure", "model_class"]
+__all__ = ["BUILT_IN", "Workload", "configure", "model_class", "short_name"]
 
 BUILT_IN = {
     "cnn": "hal.models.cnn:CNN",
@@ -102,3 +102,8 @@ def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
         return cls.Config.model_validate(keys)
     except ValidationError as error:
         raise ConfigError(explain(error, cls.Config, "model.")) from None
+
+
+def short_name(model: str) -> str:
+    """A built-in model's name, or that of the file of ``path/to/file.py:Name``; to name files after."""
+    return Path(model.rpartition(":")[0] or model).stem

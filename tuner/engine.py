@@ -6,24 +6,21 @@ import contextlib
 import hashlib
 import json
 import math
-import re
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hal import errors
 from hal.config import PlanKeys, build, without_password
-from hal.errors import ConfigError, HalError, RunError, UnsupportedError
-from hal.run.files import make_folder
+from hal.errors import ConfigError, HalError, RunError, UnsupportedError, told
 from hal.run.interrupt import Interrupt
 from hal.run.plans import StoredPlan, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
-from hal.tuner.files import Journal, read_config, write_best, write_config
-from hal.tuner.finals import AT_ONCE, Entrant, run_finals
+from hal.tuner.files import Journal, clear, folder_of, read_config, write_best, write_config
+from hal.tuner.finals import AT_ONCE, revalued, run_finals, taking_part
 from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of
 from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
@@ -44,9 +41,6 @@ _SENTINEL_EVERY = 8
 _SENTINEL_S = 60.0
 _MOST_DRIFT = 0.2
 """Largest change, as a logarithm, that trials are corrected for."""
-
-_MOST_MEMORY = 0.8
-"""Share of the device's memory that the finalists may hold together."""
 
 _FEWEST_FOR_GAIN = 2
 
@@ -93,7 +87,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
     if config.storage is not None:
         keys["storage"] = without_password(config.storage)
     workload = config.for_workers()
-    folder = _folder(config)
+    folder = folder_of(config)
     pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
     try:
         try:
@@ -101,16 +95,14 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         except Failure as failure:
             raise _named(failure) from failure
         said = "stopping after this trial; once more stops at once"
-        with (
-            lost(config.storage or f"sqlite:///{folder / 'study.db'}", folder),
-            Interrupt(lambda text: watch.note(said)) as interrupt,
-        ):
-            tuning = _Tuning(config, keys, described, pool, folder, watch, interrupt)
+        storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+        with lost(storage, folder), Interrupt(lambda text: watch.note(said)) as interrupt:
+            tuning = _Tuning(config, keys, described, pool, folder, storage, watch, interrupt)
             with contextlib.closing(tuning.ledger):
                 return tuning.run()
     finally:
         pool.close()
-        _clear(folder)
+        clear(folder)
 
 
 class _Tuning:
@@ -121,6 +113,7 @@ class _Tuning:
         described: Description,
         pool: Pool,
         folder: Path,
+        storage: str,
         observer: Observer,
         interrupt: Interrupt,
     ) -> None:
@@ -129,7 +122,6 @@ class _Tuning:
         self.objectives = config.objective
         fixed = PlanKeys(**{name: getattr(config, name) for name in PlanKeys.model_fields})
         self.space = Space(described, fixed, config.space, self.objectives)
-        storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
         self.ledger = Ledger(storage, self._name(), self.objectives, self.space.dimensions)
         self.ledger.recover()
         self.journal = Journal(folder)
@@ -335,7 +327,11 @@ class _Tuning:
     # The end
 
     def _finals(self, trials: Sequence[Trial]) -> list[Finalist]:
-        entrants, default, baseline = self._entrants(trials)
+        chosen = best_of(trials, self.objectives[0])[: self.config.finalists]
+        memory = self.described.fingerprint.memory_bytes
+        entrants, default, baseline = taking_part(chosen, trials, self.space.default, self.space.baseline, memory)
+        if chosen and not entrants:
+            self.observer.note("the best plan and the default do not fit into memory together: not measured again")
         if not entrants:
             return []
         tag = str(len(trials))
@@ -362,48 +358,9 @@ class _Tuning:
             seed=self.config.seed,
             stop=lambda: self.interrupt.asked,
         )
-        judged = [self._judged(each, by_number[each.trial]) for each in found]
+        judged = [revalued(each, by_number[each.trial]) for each in found]
         self.ledger.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
         return judged
-
-    def _entrants(self, trials: Sequence[Trial]) -> tuple[list[Entrant], int | None, int | None]:
-        """The best few, the default plan and fp32 eager, as far as they fit into memory together."""
-        name = self.objectives[0]
-        chosen = best_of(trials, name)[: self.config.finalists]
-        named: dict[str, int | None] = {"default": None, "baseline": None}
-        for which, plan in (("default", self.space.default), ("baseline", self.space.baseline)):
-            found = next((t for t in trials if key_of(t.plan) == key_of(plan) and t.outcome is Outcome.OK), None)
-            if found is not None:
-                named[which] = found.number
-                chosen += [found] if found not in chosen else []
-        room = _MOST_MEMORY * (self.described.fingerprint.memory_bytes or float("inf"))
-        keep = {chosen[0].number, named["default"]} if chosen else set()
-        held = sum(self._memory(t) for t in chosen)
-        for trial in reversed(list(chosen)):
-            if held > room and trial.number not in keep:
-                chosen.remove(trial)
-                held -= self._memory(trial)
-        if held > room and chosen:
-            self.observer.note("the best plan and the default do not fit into memory together: not measured again")
-            return [], None, None
-        return [Entrant(t.number, t.plan) for t in chosen], named["default"], named["baseline"]
-
-    @staticmethod
-    def _memory(trial: Trial) -> float:
-        return float((trial.measurement.peak_memory_bytes if trial.measurement else None) or 0)
-
-    def _judged(self, finalist: Finalist, trial: Trial) -> Finalist:
-        """A finalist with values of the objectives: those that depend on time from the last measurements."""
-        if finalist.throughput is None or finalist.step_ms is None or trial.violations:
-            return finalist
-        values = dict(trial.values)
-        if "throughput" in values:
-            values["throughput"] = finalist.throughput.median
-        if "latency" in values:
-            values["latency"] = finalist.step_ms.median
-        if "time_to_loss" in values and trial.samples_to_loss is not None:
-            values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
-        return finalist.model_copy(update={"values": values})
 
     def _recipe(self, winner: Trial) -> str:
         known = self.recipes.get(winner.number)
@@ -451,39 +408,8 @@ class _Tuning:
         return tuning
 
 
-def _folder(config: TuneConfig) -> Path:
-    if config.resume is not None:
-        return Path(config.resume).expanduser()
-    if config.out is not None:
-        folder = Path(config.out).expanduser()
-        if (folder / "config.json").exists():
-            raise ConfigError(
-                f"out={folder} holds a tuning already", fix=f"choose another out=, or go on with it: resume={folder}"
-            )
-        return make_folder(folder)
-    name = config.model.name if config.model else ""
-    where = config.backend if config.target is None else re.sub(r"[^\w.-]+", "-", config.target)
-    stem = f"tune-{Path(name.rpartition(':')[0] or name).stem}-{where}-{datetime.now():%Y%m%d-%H%M%S}"
-    for count in range(1, 1000):
-        folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
-        if not folder.exists():
-            return make_folder(folder)
-    raise RunError("cannot find a free folder in runs/", fix="give out=")
-
-
-def _clear(folder: Path) -> None:
-    """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
-    if (folder / "config.json").exists() or not folder.is_dir():
-        return
-    log = folder / "workers.log"
-    if [path.name for path in folder.iterdir()] in ([], [log.name]):
-        log.unlink(missing_ok=True)
-        folder.rmdir()
-
-
 def _named(failure: Failure) -> HalError:
     """The error that the worker raised, again; or what became of the worker."""
-    cls = getattr(errors, str(failure.details.get("type")), None)
-    if isinstance(cls, type) and issubclass(cls, HalError):
-        return cls(str(failure.details.get("said", failure)), fix=failure.details.get("fix"))
+    if hasattr(errors, str(failure.details.get("type"))):
+        return told(failure.details["type"], str(failure.details.get("said", failure)), failure.details.get("fix"))
     return RunError(f"no worker could be started: {failure.message}", fix="try: hal bench with the same keys")

@@ -11,12 +11,44 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from hal.errors import NotFoundError
+from hal.errors import ConfigError, NotFoundError
 from hal.plan import Plan
-from hal.run.files import sync_folder, write_whole
+from hal.run.files import make_folder, new_folder, sync_folder, write_whole
+from hal.tuner.config import TuneConfig
 from hal.tuner.result import Trial, Tuning
+from hal.workload import short_name
 
-__all__ = ["Journal", "read_config", "write_best", "write_config"]
+__all__ = ["Journal", "clear", "folder_of", "read_config", "write_best", "write_config"]
+
+
+def folder_of(config: TuneConfig) -> Path:
+    """Where a tuning writes: ``resume``, ``out``, or a new folder in ``runs/``; made if it is not there.
+
+    Raises:
+        ConfigError: ``out`` holds a tuning already.
+        NotFoundError: it cannot be made.
+    """
+    if config.resume is not None:
+        return Path(config.resume).expanduser()
+    if config.out is None:
+        name = config.model.name if config.model else ""
+        return make_folder(new_folder("tune", short_name(name), config.target or config.backend))
+    folder = Path(config.out).expanduser()
+    if (folder / "config.json").exists():
+        raise ConfigError(
+            f"out={folder} holds a tuning already", fix=f"choose another out=, or go on with it: resume={folder}"
+        )
+    return make_folder(folder)
+
+
+def clear(folder: Path) -> None:
+    """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
+    if (folder / "config.json").exists() or not folder.is_dir():
+        return
+    log = folder / "workers.log"
+    if [path.name for path in folder.iterdir()] in ([], [log.name]):
+        log.unlink(missing_ok=True)
+        folder.rmdir()
 
 
 class Journal:

@@ -14,14 +14,18 @@ from hal.plan import Plan
 from hal.tuner.messages import Order
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, WorkerProcess
-from hal.tuner.result import Finalist
+from hal.tuner.result import Finalist, Outcome, Trial
+from hal.tuner.space import key_of
 
-__all__ = ["AT_ONCE", "Entrant", "run_finals"]
+__all__ = ["AT_ONCE", "Entrant", "revalued", "run_finals", "taking_part"]
 
 _FEWEST_ROUNDS = 8
 _MOST_ROUNDS = 200
 _NARROW = 0.01
 _LEAST_BLOCK_S = 0.05
+_MOST_MEMORY = 0.8
+"""Share of the device's memory that the finalists may hold together."""
+
 AT_ONCE = 2
 """Plans that are built at the same time: most of it is importing a framework, which one core does."""
 
@@ -44,6 +48,51 @@ class Entrant:
     steps: int = 1
     message: str = ""
     worker: WorkerProcess | None = None
+
+
+def taking_part(
+    best: Sequence[Trial], trials: Sequence[Trial], default: Plan, baseline: Plan, memory_bytes: int | None
+) -> tuple[list[Entrant], int | None, int | None]:
+    """The best few, the default plan and fp32 eager, as far as they fit into memory together.
+
+    Returns:
+        Who takes part, none where the best and the default alone are too large; and the numbers of the trials of the
+        default plan and of fp32 eager, None for one that did not work.
+    """
+    chosen = list(best)
+    numbers: list[int | None] = []
+    for plan in (default, baseline):
+        found = next((t for t in trials if key_of(t.plan) == key_of(plan) and t.outcome is Outcome.OK), None)
+        numbers.append(None if found is None else found.number)
+        chosen += [found] if found is not None and found not in chosen else []
+    room = _MOST_MEMORY * (memory_bytes or float("inf"))
+    keep = {chosen[0].number, numbers[0]} if chosen else set()
+    held = sum(map(_memory, chosen))
+    for trial in reversed(list(chosen)):
+        if held > room and trial.number not in keep:
+            chosen.remove(trial)
+            held -= _memory(trial)
+    if held > room:
+        return [], None, None
+    return [Entrant(t.number, t.plan) for t in chosen], numbers[0], numbers[1]
+
+
+def _memory(trial: Trial) -> int:
+    return (trial.measurement.peak_memory_bytes if trial.measurement else None) or 0
+
+
+def revalued(finalist: Finalist, trial: Trial) -> Finalist:
+    """A finalist with values of the objectives: those that depend on time from the last measurements."""
+    if finalist.throughput is None or finalist.step_ms is None or trial.violations:
+        return finalist
+    values = dict(trial.values)
+    if "throughput" in values:
+        values["throughput"] = finalist.throughput.median
+    if "latency" in values:
+        values["latency"] = finalist.step_ms.median
+    if "time_to_loss" in values and trial.samples_to_loss is not None:
+        values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
+    return finalist.model_copy(update={"values": values})
 
 
 def run_finals(

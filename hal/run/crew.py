@@ -18,8 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from hal import errors
-from hal.errors import DeviceLostError, HalError, RunError
+from hal.errors import DeviceLostError, HalError, RunError, told
 from hal.run.world import World
 
 __all__ = ["Crew"]
@@ -74,10 +73,8 @@ class _Follower:
     def story(self) -> HalError:
         """Why it ended."""
         if self.error is not None:
-            said, fix = str(self.error["message"]), self.error.get("fix")
-            cls = getattr(errors, str(self.error.get("type")), None)
-            kind = cls if isinstance(cls, type) and issubclass(cls, HalError) else RunError
-            return kind(f"rank {self.rank} failed: {said}", fix=fix)
+            said = f"rank {self.rank} failed: {self.error['message']}"
+            return told(self.error.get("type"), said, self.error.get("fix"))
         status = self.process.wait()
         if status == -signal.SIGKILL:
             return RunError(

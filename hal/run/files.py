@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
-from hal.errors import NotFoundError
+from hal.errors import NotFoundError, RunError
 
-__all__ = ["make_folder", "sync_folder", "write_whole"]
+__all__ = ["make_folder", "new_folder", "sync_folder", "write_whole"]
 
 
 def make_folder(path: Path) -> Path:
@@ -23,6 +25,20 @@ def make_folder(path: Path) -> Path:
     except OSError as error:
         raise NotFoundError(f"cannot make the folder {path}: {error.strerror}", fix="choose another out=") from error
     return path
+
+
+def new_folder(*parts: str) -> Path:
+    """A folder in ``runs/`` that does not exist yet, named after its parts and the time.
+
+    Raises:
+        RunError: a thousand of that name exist.
+    """
+    stem = "-".join((*(re.sub(r"[^\w.-]+", "-", part) for part in parts), f"{datetime.now():%Y%m%d-%H%M%S}"))
+    for count in range(1, 1000):
+        folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
+        if not folder.exists():
+            return folder
+    raise RunError("cannot find a free folder in runs/", fix="give out=")
 
 
 def sync_folder(path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +18,14 @@ from hal.errors import CheckpointError, ConfigError, HalError, RunError
 from hal.measure import EnvironmentWatch
 from hal.nn import Auxiliary, Param, Trained
 from hal.run import checkpoint as checkpoints
-from hal.run.files import make_folder
+from hal.run.files import make_folder, new_folder
 from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
 from hal.run.prepare import Job, prepare
 from hal.run.record import DeviceFacts, Record, now
 from hal.run.together import pinned, together
 from hal.run.trainer import Trainer, Training
+from hal.workload import short_name
 
 __all__ = ["classified", "resumed", "run"]
 
@@ -90,7 +90,8 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
         resume, own = checkpoints.load(at), _run_folder(at)
     job = prepare(config)
     watch = observer or Observer() if job.group.rank == 0 else Observer()
-    folder = Path(config.out).expanduser() if config.out else own or _new_folder(job)
+    asked = Path(config.out).expanduser() if config.out else own
+    folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if job.group.rank == 0 and (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
         raise ConfigError(
             f"out={folder} holds a run already, which stays as it is",
@@ -233,17 +234,6 @@ def _text(path: Path | None) -> str | None:
 def _run_folder(at: Path) -> Path | None:
     """The run that a checkpoint belongs to; None: it was moved out of one."""
     return at.parent.parent if at.parent.name == "checkpoints" else None
-
-
-def _new_folder(job: Job) -> Path:
-    """A folder in runs/ that does not exist yet."""
-    model = Path(job.workload.model.rpartition(":")[0] or job.workload.model).stem
-    stem = f"{model}-{job.device.backend}-{datetime.now():%Y%m%d-%H%M%S}"
-    for count in range(1, 1000):
-        folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
-        if not folder.exists():
-            return folder
-    raise RunError("cannot find a free folder in runs/", fix="give out=")
 
 
 @contextlib.contextmanager

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hal.measure import Estimate
-from hal.plan import Plan
 from hal.tuner.report import plots
-from hal.tuner.report.parts import Code, Kind, Number, Page, Plot, Section, Table
+from hal.tuner.report.headline import headline_of, numbers_of
+from hal.tuner.report.parts import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report.values import (
+    ENDED,
     NAMES,
+    capital,
+    counted,
     interval_of,
+    listed,
     median,
     number,
     ranged,
@@ -32,20 +35,6 @@ from hal.words import bytes_text, plan_changes, plan_line
 
 __all__ = ["page_of"]
 
-_ENDED = {
-    "done": "all plans were tried",
-    "settled": "the plans that were not tried promise nothing more",
-    "budget": "the time was up",
-    "trials": "that was the number of trials asked for",
-    "interrupted": "it was stopped; hal tune resume=FOLDER goes on",
-}
-_BETTER: dict[Objective, str] = {
-    "throughput": "faster than the default plan",
-    "latency": "lower latency than the default plan",
-    "energy": "less energy per sample than the default plan",
-    "memory": "less memory than the default plan",
-    "time_to_loss": "sooner at the same loss than the default plan",
-}
 _PHASES = {
     "start_s": "starting workers",
     "load_s": "loading data and values",
@@ -70,7 +59,7 @@ def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
     """
     work, device = tuning.workload, tuning.device
     kind: Kind = "measured" if tuning.target is None else "estimated"
-    headline, lead = _headline(tuning)
+    headline, lead = headline_of(tuning)
     made = (
         _finalists(tuning) if tuning.target is None else None,
         _history(tuning),
@@ -91,107 +80,13 @@ def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
         f"{tuning.target or device} {device.name}",
         headline=headline,
         lead=lead,
-        numbers=tuple(_numbers(tuning)),
+        numbers=tuple(numbers_of(tuning)),
         sections=tuple(
             replace(section, kind=kind if section.name in _OF_VALUES else "measured") for section in made if section
         ),
         footer=f"Written by hal {tuning.environment.hal_version} from a tuning that ended {_moment(tuning.ended)}.",
         kind=kind,
     )
-
-
-# The result
-
-
-def _headline(tuning: Tuning) -> tuple[str, str]:
-    """The result in a line, and the sentence under it."""
-    winner, name, ratio = tuning.winner, tuning.objectives[0], tuning.over_default
-    if winner is None:
-        return "No plan worked", f"{_count(len(tuning.trials), 'plan')} tried; what went wrong is listed below."
-    said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
-    said += f" Nothing was measured: estimated by {tuning.estimated_by}." if tuning.target is not None else ""
-    if len(tuning.objectives) > 1:
-        more = f" It has {times(ratio)} the throughput of the default plan." if ratio is not None else ""
-        head = f"{_count(len(tuning.pareto), 'plan')} on the Pareto front of {_listed(tuning)}"
-        return head, f"The one with the best {NAMES[name]} is {said}{more}"
-    if winner == tuning.default:
-        return "The default plan is the best that was tried", f"It is {said}"
-    if name == "throughput" and ratio is not None:
-        how = "Measured in turn with the default plan, in fresh processes; 95% interval."
-        if ratio.low <= 1 <= ratio.high:
-            return f"No plan is surely faster than the default: {times(ratio)}", f"The best is {said} {how}"
-        return f"{times(ratio)} {_BETTER[name]}", f"{_capital(said)} {how}"
-    mine, its = _value(tuning, winner, name), _value(tuning, tuning.default, name)
-    if not mine or not its:
-        return f"The best plan is {plan_line(winner)}", "The default plan gave no value to compare it with."
-    gain = mine / its if OBJECTIVES[name][1] == "maximize" else its / mine
-    how = f"{number(mine)} instead of {number(its)} {unit_of(name)}; this ratio has no interval."
-    return f"{gain:.2f}× {_BETTER[name]}", f"{_capital(said)} {_capital(NAMES[name])}: {how}"
-
-
-def _value(tuning: Tuning, plan: Plan, name: Objective) -> float | None:
-    """A plan's value as last measured."""
-    final = next((f.values[name] for f in tuning.finalists if f.plan == plan and name in f.values), None)
-    trial = next((t for t in tuning.trials if t.plan == plan), None)
-    return scaled(name, final) if final is not None else None if trial is None else value_of(trial, name)
-
-
-def _numbers(tuning: Tuning) -> Iterator[Number]:
-    searched, ratio = tuning.searched, tuning.over_baseline
-    if tuning.winner is not None:
-        if tuning.target is not None:
-            yield from _guesses(tuning, tuning.winner)
-        best, default = _throughput(tuning, tuning.winner), _throughput(tuning, tuning.default)
-        if best is not None:
-            interval = f"95% interval {within(best.low, best.high)}"
-            yield Number("Throughput", f"{number(best.median)} samples/s", (interval, _than(ranged(default))))
-        if ratio is not None and tuning.baseline != tuning.default:
-            interval = f"95% interval [{ratio.low:.2f}, {ratio.high:.2f}]"
-            yield Number("Over fp32 eager", f"{ratio.median:.2f}×", (interval,))
-        mine, its = _measured(tuning, tuning.winner), _measured(tuning, tuning.default)
-        for label, say, used, usual in (
-            ("Peak memory", bytes_text, mine[0], its[0]),
-            ("Energy", lambda joules: f"{number(joules)} J/sample", mine[1], its[1]),
-        ):
-            if used is not None:
-                yield Number(label, say(used), (_than("" if usual is None else say(usual)),))
-    yield Number("Time to tune", seconds_text(tuning.seconds), (_ENDED[tuning.status],))
-    share = f"{searched.tried / searched.plans:.0%} of {searched.plans:,}" if searched.plans else ""
-    ruled_out = f"{searched.ruled_out} more surely need too much memory" if searched.ruled_out else ""
-    yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out))
-    if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
-        more = f"in about {seconds_text(searched.remaining_s)}, hardly over {searched.likely_gain_high or 0:.0%}"
-        yield Number("Gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
-
-
-def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
-    """The winner's numbers on hardware that is not here, beside the default's."""
-    of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
-    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: f"{number(value)} MiB"}
-    labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory of a device"}
-    for name, label in labels.items():
-        mine, its = (None if (t := of[plan]) is None else value_of(t, name) for plan in (winner, tuning.default))
-        if mine is not None:
-            yield Number(label, say[name](mine), (_than("" if its is None else say[name](its)),), kind="estimated")
-
-
-def _than(default: str) -> str:
-    return f"default {default}" if default else ""
-
-
-def _throughput(tuning: Tuning, plan: Plan) -> Estimate | None:
-    """A plan's throughput as last measured."""
-    final = next((f.throughput for f in tuning.finalists if f.plan == plan and f.throughput is not None), None)
-    return final or next((t.measurement.throughput for t in tuning.trials if t.plan == plan and t.measurement), None)
-
-
-def _measured(tuning: Tuning, plan: Plan) -> tuple[float | None, float | None]:
-    """A plan's peak memory in bytes and its energy in J/sample."""
-    found = next((t.measurement for t in tuning.trials if t.plan == plan and t.measurement), None)
-    return (None, None) if found is None else (found.peak_memory_bytes, found.energy_j_per_sample)
-
-
-# The sections
 
 
 def _finalists(tuning: Tuning) -> Section:
@@ -233,12 +128,12 @@ def _history(tuning: Tuning) -> Section:
     said = ", ".join(f"{count} {state}" for state, count in counts.items())
     alt = f"of each trial in order, with the best so far: {said}."
     height = plots.FIELD_HEIGHT + plots.strip_height(tuning)
-    titles = [_capital(NAMES[n]) if len(shown) > 1 else "" for n in shown]
+    titles = [capital(NAMES[n]) if len(shown) > 1 else "" for n in shown]
     figures = tuple(
         Plot(f"history-{n}", plots.history(tuning, n), f"{NAMES[n]} {alt}", height, title)
         for n, title in zip(shown, titles, strict=True)
     )
-    text = f"{_count(len(tuning.trials), 'trial')}: {said}. "
+    text = f"{counted(len(tuning.trials), 'trial')}: {said}. "
     if tuning.target is None:
         text += "Values are corrected for drift of the machine where it was sure; bars are 95% intervals."
     return Section("history", "How the search went", (text,), figures)
@@ -261,7 +156,7 @@ def _trade_off(tuning: Tuning) -> Section | None:
     front = sorted((tuning.trial(n) for n in tuning.pareto), key=lambda t: -(value_of(t, up) or 0.0))
     rows = tuple((f"#{t.number}", plan_changes(t.plan, tuning.default), *_values(tuning, t)) for t in front)
     table = Table("The Pareto front", ("trial", _PLAN, *map(_head, tuning.objectives)), rows)
-    text = f"No other plan beats these {len(front)} in {_listed(tuning)} at once; the choice among them is yours."
+    text = f"No other plan beats these {len(front)} in {listed(tuning)} at once; the choice among them is yours."
     return Section("trade-off", "The Pareto front", (text,), figures, (table,))
 
 
@@ -281,7 +176,7 @@ def _slices(tuning: Tuning) -> Section | None:
     columns = ("key", "value", "measured#", f"median, {unit_of(name)}#", f"best, {unit_of(name)}#")
     text = "Each dot is a plan, each bar the median of those that share a value. The other keys vary within a column, "
     text += "and the search looks more often where it is fast: a difference is a hint, not a measured effect."
-    table = Table(f"{_capital(NAMES[name])} by each key's values", columns, tuple(rows), folded=True)
+    table = Table(f"{capital(NAMES[name])} by each key's values", columns, tuple(rows), folded=True)
     return Section("slices", "What each key changes", (text,), tuple(figures), (table,))
 
 
@@ -309,7 +204,7 @@ def _guard(tuning: Tuning) -> Section:
             "Plans that may win take the same few training steps as fp32 eager, from the same start. The largest "
             "difference of the losses and the angle between the first updates must stay within limits. "
         )
-    text += f"{passed} of {_count(len(held), 'plan')} passed."
+    text += f"{passed} of {counted(len(held), 'plan')} passed."
     text += " What is wrong with the others is said below." if passed < len(held) else ""
     rows = []
     for precision in sorted({precision for precision, _ in held}):
@@ -347,7 +242,7 @@ def _failures(tuning: Tuning) -> Section:
         rows.append((cause, str(len(trials)), message, plans))
     said = ", ".join(f"{len(numbers)} {outcome.value}" for outcome, numbers in tuning.failures.items())
     total = sum(len(numbers) for numbers in tuning.failures.values())
-    text = f"{total} of {_count(len(tuning.trials), 'trial')} failed: {said}. Such a plan cannot win."
+    text = f"{total} of {counted(len(tuning.trials), 'trial')} failed: {said}. Such a plan cannot win."
     table = Table("Failures by cause", ("cause", "trials#", "message", "plans"), tuple(rows))
     return Section("failures", "Failures", (text,), tables=(table,))
 
@@ -361,7 +256,7 @@ def _time(tuning: Tuning) -> Section | None:
     if not spent:
         return None
     said = ", ".join(f"{text} {seconds:.1f} s" for text, seconds in spent.items())
-    text = f"The tuning took {seconds_text(tuning.seconds)}: {_ENDED[tuning.status]}."
+    text = f"The tuning took {seconds_text(tuning.seconds)}: {ENDED[tuning.status]}."
     plot = Plot("time", plots.time_spent(spent), f"Seconds spent: {said}.", 60 + 34 * len(spent))
     return Section("time", "Where the time went", (text,), (plot,))
 
@@ -383,7 +278,7 @@ def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
     found = [*notes, *tuning.notes, *tuning.environment.notes()]
     found += [f"the winner's trial: {note}" for note in (winner.notes if winner is not None else ())]
     noisy = sum(bool(t.measurement and t.measurement.notes) for t in tuning.trials)
-    found += [f"{noisy} of {_count(len(tuning.trials), 'trial')} have notes of their own on noise"] if noisy else []
+    found += [f"{noisy} of {counted(len(tuning.trials), 'trial')} have notes of their own on noise"] if noisy else []
     if tuning.target is not None:
         said = f"Every value was estimated by {tuning.estimated_by}. They compare plans and promise nothing; "
         said += "measure on the hardware before you decide."
@@ -479,19 +374,6 @@ def _values(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
 
 def _head(name: Objective) -> str:
     return f"{NAMES[name]}, {unit_of(name)}#"
-
-
-def _listed(tuning: Tuning) -> str:
-    *most, last = (NAMES[name] for name in tuning.objectives)
-    return f"{', '.join(most)} and {last}"
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 def _end(pick: Any, values: Iterable[float | None], form: str) -> str:

@@ -9,8 +9,12 @@ from hal.measure import Estimate
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
 
 __all__ = [
+    "ENDED",
     "NAMES",
+    "capital",
+    "counted",
     "interval_of",
+    "listed",
     "median",
     "number",
     "ranged",
@@ -23,6 +27,15 @@ __all__ = [
     "varied",
     "within",
 ]
+
+ENDED = {
+    "done": "all plans were tried",
+    "settled": "the plans that were not tried promise nothing more",
+    "budget": "the time was up",
+    "trials": "that was the number of trials asked for",
+    "interrupted": "it was stopped; hal tune resume=FOLDER goes on",
+}
+"""Why a tuning ended, in words."""
 
 NAMES: dict[Objective, str] = {
     "throughput": "throughput",
@@ -121,3 +134,19 @@ def seconds_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def listed(tuning: Tuning) -> str:
+    """The objectives in words."""
+    *most, last = (NAMES[name] for name in tuning.objectives)
+    return f"{', '.join(most)} and {last}"
+
+
+def counted(number: int, noun: str) -> str:
+    """A number and a noun."""
+    return f"{number:,} {noun}{'s' * (number != 1)}"
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter."""
+    return text[:1].upper() + text[1:]
