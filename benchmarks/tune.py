@@ -5,23 +5,24 @@ found are measured in turn, in fresh processes. The quality is the ratio of the 
 
     python -m benchmarks.tune                                   cnn train, rnn train, cnn infer; five seeds
     python -m benchmarks.tune --workloads cnn --seeds 1 --space batch=64,128 --space compile=eager
+    python -m benchmarks.tune --keep runs/search                go on: what is in the folder is not run again
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from hal.config import build
 from hal.measure import Estimate
 from hal.plan import Plan
-from hal.tuner import Observer, Progress, Tuning, tune
-from hal.tuner.config import TuneConfig
+from hal.tuner import Observer, Progress, Tuning, resumed, tune
 from hal.tuner.finals import Entrant, run_finals
 from hal.tuner.pool import Pool
 from hal.tuner.process import command_of
@@ -47,11 +48,14 @@ class Lines(Observer):
         print(f"  {self.head} {progress.done:>3} {progress.elapsed_s:7.1f} s  {trial.outcome} {values}", flush=True)
 
 
-def found_by(
-    name: str, seed: int, budget: float | None, space: dict[str, Any], args: argparse.Namespace
-) -> tuple[Tuning, float]:
-    """One tuning and the seconds that its trials and finals took."""
-    with tempfile.TemporaryDirectory() as folder:
+def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], args: argparse.Namespace) -> Tuning:
+    """One tuning; without a budget all plans are tried."""
+    what = f"{name} seed {seed} {'search' if budget else 'all'}"
+    with contextlib.ExitStack() as stack:
+        kept: Path = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = kept / what.replace(" ", "-")
+        if (folder / "tuning.json").exists():
+            return Tuning.model_validate_json((folder / "tuning.json").read_bytes())
         keys: dict[str, Any] = {
             "backend": args.backend,
             "seconds": args.seconds,
@@ -59,13 +63,13 @@ def found_by(
             **WORKLOADS[name],
             "space": space,
             "seed": seed,
-            "out": f"{folder}/out",
             # A budget that all plans fit into makes the tuner try them all.
             "budget": budget or 24 * HOUR,
         }
-        start = time.perf_counter()
-        found = tune(build(TuneConfig, keys), Lines(f"{name} seed {seed} {'search' if budget else 'all'}"))
-        return found, time.perf_counter() - start
+        # Nothing that was found before may help.
+        os.environ["HAL_CACHE"] = stack.enter_context(tempfile.TemporaryDirectory())
+        keys["resume" if folder.exists() else "out"] = str(folder)
+        return tune(resumed(keys), Lines(what))
 
 
 def in_turn(name: str, plans: list[Plan], args: argparse.Namespace, seed: int) -> Estimate | None:
@@ -98,14 +102,15 @@ def main() -> None:
     parser.add_argument("--limit", type=float, default=300.0)
     parser.add_argument("--share", type=float, default=0.25, help="of brute force's time that the search may take")
     parser.add_argument("--space", action="append", default=[], metavar="KEY=A,B", help="values that are tried")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="of the tunings; those in it are not run again")
     parser.add_argument("--json", type=Path, help="file for all numbers")
     args = parser.parse_args()
     space = {key: values.split(",") for key, values in (pair.split("=") for pair in args.space)}
     rows: list[dict[str, Any]] = []
     for name in args.workloads.split(","):
-        whole, brute_s = found_by(name, 0, None, space, args)
+        whole = found_by(name, 0, None, space, args)
         for seed in range(args.seeds):
-            some, search_s = found_by(name, seed, args.share * brute_s, space, args)
+            some = found_by(name, seed, args.share * whole.seconds, space, args)
             same = some.winner == whole.winner
             assert whole.winner is not None
             assert some.winner is not None
@@ -116,13 +121,13 @@ def main() -> None:
                     "seed": seed,
                     "plans": whole.searched.plans,
                     "tried": some.searched.tried,
-                    "time": search_s / brute_s,
+                    "time": some.seconds / whole.seconds,
                     "quality": 1.0 if ratio is None else ratio.median,
                     "interval": None if ratio is None else [ratio.low, ratio.high],
                     "status": some.status,
                     "over_default": some.over_default.median if some.over_default else None,
-                    "brute_s": brute_s,
-                    "search_s": search_s,
+                    "brute_s": whole.seconds,
+                    "search_s": some.seconds,
                 }
             )
             print(json.dumps(rows[-1]), flush=True)

@@ -82,7 +82,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
     """
     if config.model is None:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
-    watch = observer or Observer()
+    began, watch = time.monotonic(), observer or Observer()
     keys = config.model_dump(mode="json", exclude_unset=True)
     if config.storage is not None:
         keys["storage"] = without_password(config.storage)
@@ -97,7 +97,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         said = "stopping after this trial; once more stops at once"
         storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
         with lost(storage, folder), Interrupt(lambda text: watch.note(said)) as interrupt:
-            tuning = _Tuning(config, keys, described, pool, folder, storage, watch, interrupt)
+            tuning = _Tuning(config, keys, described, pool, folder, storage, watch, interrupt, began)
             with contextlib.closing(tuning.ledger):
                 return tuning.run()
     finally:
@@ -116,6 +116,7 @@ class _Tuning:
         storage: str,
         observer: Observer,
         interrupt: Interrupt,
+        began: float,
     ) -> None:
         self.config, self.keys, self.described, self.pool = config, keys, described, pool
         self.folder, self.observer, self.interrupt = folder, observer, interrupt
@@ -129,7 +130,7 @@ class _Tuning:
         earlier = self.ledger.trials()
         self.journal.add(earlier)
         self.before_s = max((t.elapsed_s for t in earlier), default=0.0) if config.storage is None else 0.0
-        self.started, self.began = now(), time.monotonic()
+        self.started, self.began = now(), began
         stored = nearest(described.fingerprint)[:1] if described.target is None else ()
         self.search = Search(
             self.space,

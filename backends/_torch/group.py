@@ -8,6 +8,7 @@ whole batch, of which each process takes its rows. That costs each process the d
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,6 +20,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
 
 from hal.contract import Group
 from hal.errors import RunError
@@ -37,6 +39,8 @@ Tensor = torch.Tensor
 _TIMEOUT = timedelta(minutes=4)
 _devices_before: list[int] = []
 """The current card before this process joined a group."""
+_wrapped: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
+"""What averages gradients in this process's group."""
 
 
 def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
@@ -107,7 +111,7 @@ class DataParallel(Group):
                     return self._mean(found, args), structure.unflatten([torch.zeros_like(x) for x in leaves])
                 wrapped.append(self._wrap(_Loss(function, structure, leaves, used), plan))
             module = wrapped[0]
-            inner = module.module if isinstance(module, torch.nn.parallel.DistributedDataParallel) else module
+            inner = module.module if isinstance(module, DistributedDataParallel) else module
             inner.take(leaves)
             with torch.enable_grad():
                 loss, aux = module(*args)
@@ -119,7 +123,9 @@ class DataParallel(Group):
 
     def _wrap(self, module: _Loss, plan: Plan) -> Any:
         # Gradients may live in DDP's buckets only if they are used up before the next backward pass.
-        return torch.nn.parallel.DistributedDataParallel(module, gradient_as_bucket_view=plan.accumulate == 1)
+        wrapped = DistributedDataParallel(module, gradient_as_bucket_view=plan.accumulate == 1)
+        _wrapped.add(wrapped)
+        return wrapped
 
     def _mean(self, tree: Any, given: Any) -> Any:
         """Floating arrays averaged over the processes, in one exchange; what was merely passed through is alike."""
@@ -166,7 +172,14 @@ class DataParallel(Group):
     def close(self) -> None:
         """Leave; the next plan may spread over others."""
         if dist.is_initialized():
+            group = dist.group.WORLD
             dist.destroy_process_group()
+            # A reducer that is the last to let go of the group waits for gloo's threads with the interpreter locked,
+            # and they for the interpreter.
+            while _wrapped:
+                module = _wrapped.pop()
+                del module.reducer, module.logger
+            del group
         if _devices_before:
             torch.cuda.set_device(_devices_before.pop())
 

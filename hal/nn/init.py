@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hal.errors import ConfigError
 
@@ -81,7 +82,9 @@ def initialize(specs: Mapping[str, Any], seed: int) -> dict[str, Any]:
     Raises:
         ConfigError: a Param names an initializer that does not exist.
     """
-    return _initialize(specs, seed, "")
+    # Matrices this small need no second thread; those of several processes on the same cores wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        return _initialize(specs, seed, "")
 
 
 def _initialize(specs: Mapping[str, Any], seed: int, path: str) -> dict[str, Any]:
