@@ -353,8 +353,12 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
     """What is wrong with a configuration, one line a mistake."""
     known = list(_dotted(cls, ""))
     lines = []
-    for item in error.errors(include_url=False):
-        place = ".".join(str(part) for part in item["loc"])
+    items = error.errors(include_url=False)
+    wrong_inside = {item["loc"][:-1] for item in items}
+    for item in items:
+        place = ".".join(part for part in item["loc"] if isinstance(part, str))
+        if item["loc"] in wrong_inside:
+            continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(place, known, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; keys: {', '.join(prefix + k for k in known)}"

@@ -16,7 +16,7 @@ from hal import errors
 from hal.config import PlanKeys, build, without_password
 from hal.errors import ConfigError, HalError, RunError, UnsupportedError, told
 from hal.run.interrupt import Interrupt
-from hal.run.plans import StoredPlan, nearest
+from hal.run.plans import StoredPlan, find, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, clear, folder_of, read_config, write_best, write_config
@@ -131,7 +131,7 @@ class _Tuning:
         self.journal.add(earlier)
         self.before_s = max((t.elapsed_s for t in earlier), default=0.0) if config.storage is None else 0.0
         self.started, self.began = now(), began
-        stored = nearest(described.fingerprint)[:1] if described.target is None else ()
+        stored = self._stored()
         self.search = Search(
             self.space,
             self.objectives,
@@ -146,7 +146,8 @@ class _Tuning:
         observer.started(described, self.space, folder, len(earlier))
         for each in stored:
             changed = ", ".join(each.fingerprint.differences(described.fingerprint))
-            observer.note(f"starting from a plan of {each.when[:10]} that was found for another {changed}")
+            found = f"for another {changed}" if changed else "here before"
+            observer.note(f"starting from a plan of {each.when[:10]} that was found {found}")
 
     def _name(self) -> str:
         """Equal for processes that may share a study: the same question to hardware of the same kind."""
@@ -162,6 +163,13 @@ class _Tuning:
             asked["estimated for"] = self.described.target
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
         return f"hal-{Path(print_.model).stem}-{print_.backend}-{digest}"
+
+    def _stored(self) -> tuple[StoredPlan, ...]:
+        """What was found for the same, or else for what is most like it; nothing measured helps an estimate."""
+        if self.described.target is not None:
+            return ()
+        same = find(self.described.fingerprint, self.objectives[0])
+        return nearest(self.described.fingerprint)[:1] if same is None else (same,)
 
     def _warm(self, stored: Sequence[StoredPlan]) -> list[Proposal]:
         near = [each.plan for each in stored if key_of(each.plan) in self.space.plans]

@@ -122,6 +122,8 @@ def _steady_state(
             raise ValueError(f"the clock did not advance during {steps} steps; pass a clock that does")
         step_ms.append(1000 * took / steps)
         elapsed = clock() - start
+        if beat is not None and _hopeless(step_ms, samples_per_step, beat):
+            return step_ms, "surely slower"
         if looks.due(len(step_ms)):
             now = Estimate.of(step_ms, unit="ms", in_time_order=True, resamples=settings.resamples, seed=settings.seed)
             if beat is not None and throughput(now, samples_per_step).surely_below(beat):
@@ -132,6 +134,15 @@ def _steady_state(
             return step_ms, "time out"
         if len(step_ms) >= settings.max_blocks:
             return step_ms, "enough blocks"
+
+
+def _hopeless(step_ms: list[float], samples_per_step: int, beat: Estimate) -> bool:
+    """Whether even the best block is far behind: by half for one block, a third for two, and so on.
+
+    Slow steps give too few blocks for an interval, and what disturbs blocks does not slow several in a row as much.
+    """
+    best = 1000 * samples_per_step / min(step_ms)
+    return best < beat.low * len(step_ms) / (1 + len(step_ms))
 
 
 def _latency(step_ms: list[float], p50_ms: Estimate, settings: Settings) -> Latency:

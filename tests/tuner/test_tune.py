@@ -61,6 +61,15 @@ def test_another_fingerprint_is_a_warm_start(monkeypatch, tmp_path):
     assert len(stored()) == 2
 
 
+def test_what_was_found_here_is_tried_again(monkeypatch, tmp_path):
+    first = fake_tune(monkeypatch, tmp_path)
+    seen = Seen()
+    again = fake_tune(monkeypatch, tmp_path, observer=seen, out=str(tmp_path / "again"), trials=3)
+    assert again.trials[1].plan == again.winner == first.winner, "less time finds nothing worse"
+    assert any("found here before" in note for note in seen.notes)
+    assert len(stored()) == 1
+
+
 def test_trials_are_counted(monkeypatch, tmp_path):
     found = fake_tune(monkeypatch, tmp_path, trials=4)
     assert found.status == "trials"

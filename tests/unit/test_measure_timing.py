@@ -140,7 +140,7 @@ def test_number_of_blocks_is_bounded():
 
 def test_surely_slower_stops_early():
     incumbent = Estimate(median=3200, low=3100, high=3300, n=30, unit="samples/s")
-    result = Machine().measure(noisy(0.02, 0.05), beat=incumbent)
+    result = Machine().measure(noisy(0.0115, 0.05), beat=incumbent)
     assert result.stopped == "surely slower"
     assert result.blocks == 8
     assert result.throughput.high < incumbent.low
@@ -150,6 +150,19 @@ def test_surely_slower_stops_early():
 def test_those_within_reach_of_the_incumbent_run_on(step_s):
     incumbent = Estimate(median=3200, low=3000, high=3300, n=30, unit="samples/s")
     assert Machine().measure(noisy(step_s, 0.05), beat=incumbent).stopped == "narrow enough"
+
+
+@pytest.mark.parametrize(("step_s", "blocks"), [(5.0, 1), (1.7, 2), (1.4, 3)])
+def test_what_is_far_behind_is_not_waited_for(step_s, blocks):
+    incumbent = Estimate(median=100, low=100, high=100, n=50, unit="samples/s")
+    result = Machine().measure(itertools.repeat(step_s), samples_per_step=100, beat=incumbent)
+    assert (result.stopped, result.blocks) == ("surely slower", blocks)
+
+
+def test_one_disturbed_block_does_not_end_it():
+    incumbent = Estimate(median=100, low=100, high=100, n=50, unit="samples/s")
+    steps = itertools.chain([1.0] * 4, [9.0], itertools.repeat(1.0))
+    assert Machine().measure(steps, samples_per_step=100, beat=incumbent).stopped != "surely slower"
 
 
 def test_warm_up_that_never_settles():
