@@ -1,0 +1,6 @@
+"""Makes null_helpers importable here."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
