@@ -148,6 +148,13 @@ class Group:
         """The reverse of :meth:`shard`; arrays that were never sharded stay as they are."""
         return tree
 
+    def peak_memory(self) -> int | None:
+        """Peak bytes since :meth:`Backend.reset_peak_memory`, of the fullest device; None: nothing counts them.
+
+        Where the processes share one memory, the bytes of all of them.
+        """
+        return self.backend.memory(self.device).peak_bytes
+
     def agreed(self, number: int) -> int:
         """The number that the process of rank 0 gives; waits for it, and not for devices."""
         return number

@@ -86,9 +86,8 @@ class Space:
         can = self._device.capabilities
         units = self._device.compute_units or 1
         spare = "memory" in objectives
-        # Counters are those of the first process: the energy of one card of several, one process's part of a memory
-        # that all of them share.
-        counted = "energy" in objectives or (spare and can.threads)
+        # Energy is counted of one card of several; in a memory that processes share, each more of them needs more.
+        alone = "energy" in objectives or (spare and can.threads)
         return {
             "batch": self._batches(described, objectives),
             "precision": tuple(
@@ -105,7 +104,7 @@ class Space:
                 "none",
                 *(
                     f"{kind}={n}"
-                    for kind in (() if counted else can.parallel)
+                    for kind in (() if alone else can.parallel)
                     if spare or kind != "fsdp"
                     for n in _counts(described, can.spread)
                 ),

@@ -131,7 +131,6 @@ class Bench:
             found = self._measured(job, order, step)
             phases |= {"warmup_s": found.warmup_s, "steady_s": found.steady_s}
             summary = Summary.of(found)
-            finish(job.group, (step,))
             if found.stopped == "surely slower":
                 job.group.agreed(_END)
                 return Answer(outcome=Outcome.OK, phases=Phases(**phases), measurement=summary)
@@ -167,6 +166,7 @@ class Bench:
             job = stack.enter_context(together(self._job, "", {}))
             stack.enter_context(self._backend.applied(job.plan, job.device))
             run, step = self._built(job, stack)
+            self._backend.reset_peak_memory(job.device)
             follow_steps(job.group, {0: step})
             while what := job.group.agreed(_END):
                 if what == _TRAIN and isinstance(run, TrainingSteps):
@@ -209,7 +209,7 @@ class Bench:
             beat=order.beat,
             latency=order.latency,
             telemetry=lambda: backend.telemetry(device),
-            peak_memory=lambda: backend.memory(device).peak_bytes,
+            peak_memory=partial(finish, job.group, (step,)),
             versions=backend.versions(),
         )
 

@@ -158,6 +158,14 @@ class DataParallel(Group):
         dist.all_gather(every, mine)
         return torch.cat(every)
 
+    def peak_memory(self) -> int | None:
+        """Of all processes on processors, of the fullest card otherwise."""
+        mine = super().peak_memory()
+        if mine is None:
+            return None
+        every = self.gather(np.array([mine]))
+        return int(every.sum() if self.backend.device_type == "cpu" else every.max())
+
     def agreed(self, number: int) -> int:
         """By the host's network alone."""
         said = torch.tensor(number, dtype=torch.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +77,7 @@ def bench(config: BenchConfig) -> Bench | None:
         jobs = {"plan": job} if versus is None else {"plan": job, "versus": joined(job, versus)}
         steps = {name: _stepper(each, config, stack, switch=len(jobs) > 1) for name, each in jobs.items()}
         group = max((each.group for each in jobs.values()), key=lambda each: each.size)
+        job.backend.reset_peak_memory(job.device)
         if job.group.rank != 0:
             follow_steps(group, dict(enumerate(steps.values())), ahead=AHEAD if len(jobs) == 1 else 1)
             return None
@@ -90,7 +92,6 @@ def bench(config: BenchConfig) -> Bench | None:
         found = _measured(job, leads["plan"], settings) if len(jobs) == 1 else _compared(jobs, leads, settings)
         if out is not None:
             write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
-        finish(group, leads.values())
     return found
 
 
@@ -105,7 +106,6 @@ def follow(keys: Mapping[str, Any]) -> None:
 
 def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench:
     backend, device = job.backend, job.device
-    backend.reset_peak_memory(device)
     found = measure(
         step,
         lambda: backend.synchronize(device),
@@ -113,7 +113,7 @@ def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench
         settings=settings,
         latency=job.workload.mode == "infer",
         telemetry=lambda: backend.telemetry(device),
-        peak_memory=lambda: backend.memory(device).peak_bytes,
+        peak_memory=partial(finish, job.group, (step,)),
         versions=backend.versions(),
     )
     return Bench(
@@ -128,6 +128,7 @@ def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]]
         for name, each in jobs.items()
     }
     found = compare(candidates, baseline="plan", settings=settings, versions=job.backend.versions())
+    finish(max((each.group for each in jobs.values()), key=lambda each: each.size), steps.values())
     return Bench(
         workload=job.workload,
         device=DeviceFacts.of(job.device),

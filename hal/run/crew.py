@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from hal.errors import DeviceLostError, HalError, RunError, told
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, told
 from hal.run.world import World
 
 __all__ = ["Crew"]
@@ -77,7 +77,7 @@ class _Follower:
             return told(self.error.get("type"), said, self.error.get("fix"))
         status = self.process.wait()
         if status == -signal.SIGKILL:
-            return RunError(
+            return OutOfMemoryError(
                 f"rank {self.rank} was killed from outside, as the kernel does when memory runs out",
                 fix="use a smaller batch= or fewer processes; go on from the last checkpoint with resume=",
             )

@@ -81,8 +81,12 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
-    if config.parallel is not None and config.backend in registry.names():
-        registry.backend(config.backend).expect(math.prod(build(Plan, {"parallel": config.parallel}).spread().values()))
+    defaults = cls.defaults_for(keys)
+    if config.backend in registry.names():
+        parallel = config.parallel if config.plan == "tuned" else config.base_plan(defaults.batch).parallel
+        registry.backend(config.backend).expect(
+            math.prod(build(Plan, {"parallel": parallel or "none"}).spread().values())
+        )
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
@@ -90,7 +94,6 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
             f"{device} computes shapes and costs, no numbers: there is nothing to train or to measure on it",
             fix="choose another backend: hal devices",
         )
-    defaults = cls.defaults_for(keys)
     source = config.data.name or defaults.data
     if config.plan != "tuned":  # a wrong key is found before a large data set is read
         config.base_plan(defaults.batch).resolve(device)

@@ -201,7 +201,7 @@ class _Session:
             "best": (max(seen) if better == "max" else min(seen)) if seen else None,
             "results": {**results, **training.report.metrics},
             "text": training.report.text,
-            "peak_memory_bytes": self.job.backend.memory(self.job.device).peak_bytes,
+            "peak_memory_bytes": self.job.group.peak_memory(),
             "checkpoint": _text(training.checkpoint),
             "files": tuple(str(path) for path in training.files),
         }

@@ -157,12 +157,17 @@ class Lead:
             self()
 
 
-def finish(group: Group, steps: Iterable[Callable[[], object]]) -> None:
-    """Let the followers out of :func:`follow_steps`, after the steps that were announced."""
+def finish(group: Group, steps: Iterable[Callable[[], object]]) -> int | None:
+    """Let the followers out of :func:`follow_steps`, after the steps that were announced.
+
+    Returns:
+        The peak memory, as :meth:`~hal.contract.Group.peak_memory` counts it.
+    """
     for step in steps:
         if isinstance(step, Lead):
             step.settle()
     group.agreed(0)
+    return group.peak_memory()
 
 
 def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]], ahead: int = AHEAD) -> None:
@@ -176,3 +181,4 @@ def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]], ahead:
     while number := group.agreed(0):
         for _ in range(ahead):
             steps[number - 1]()
+    group.peak_memory()

@@ -51,8 +51,11 @@ def single(tmp_path_factory):
     return json.loads(finish(start(tmp_path_factory.mktemp("single") / "run")))
 
 
-def test_devices_of_one_process(single, tmp_path):
-    spread = json.loads(finish(start(tmp_path / "run", parallel="dp=2")))
+@pytest.mark.parametrize("by", ["key", "file"])
+def test_devices_of_one_process(single, tmp_path, by):
+    (tmp_path / "plan.yaml").write_text("parallel: dp=2\n")
+    keys = {"parallel": "dp=2"} if by == "key" else {"plan": str(tmp_path / "plan.yaml")}
+    spread = json.loads(finish(start(tmp_path / "run", **keys)))
     assert spread["plan"]["parallel"] == "dp=2"
     for mine, wanted in zip(numbers(spread), numbers(single), strict=True):
         assert mine == pytest.approx(wanted, rel=1e-5)
