@@ -263,26 +263,20 @@ def _recipe(tuning: Tuning) -> Iterable[str]:
 
 
 def show_plans(plans: Sequence[StoredPlan]) -> None:
-    """A table of the plans that are remembered."""
+    """The plans that are remembered, three lines each."""
     console = Console(highlight=False)
     if not plans:
         console.print("no plan is stored yet; find one with: [bold]hal tune model=cnn[/]")
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in ("model", "for", "device", "throughput", "over default", "found", "plan"):
-        table.add_column(column, overflow="fold")
     for each in plans:
         print_ = each.fingerprint
-        table.add_row(
-            escape(print_.model),
-            f"{print_.mode}, {each.objective}",
-            f"{escape(print_.backend)} {escape(print_.name)} ({escape(print_.arch)})",
-            _short(each.throughput),
-            _ratio(each.over_default),
-            each.when[:10],
-            escape(plan_line(each.plan)),
-        )
-    console.print(table)
+        device = f"{escape(print_.backend)} {escape(print_.name)} ({escape(print_.arch)})"
+        where = f"({print_.mode}) for {each.objective} on {device}, {each.when[:10]}"
+        console.print(f"[bold]{escape(print_.model)}[/] {where}")
+        console.print(f"  [green]{escape(plan_line(each.plan))}[/]")
+        over = f", {_ratio(each.over_default)} of the default" if each.over_default else ""
+        console.print(f"  {_short(each.throughput)}{over}")
+    console.print("\nused by: [bold]hal run ... plan=tuned[/]; to share: [bold]hal plans --export FILE[/]")
 
 
 def _ratio(found: Estimate | None) -> str:

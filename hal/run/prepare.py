@@ -84,9 +84,8 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
     defaults = cls.defaults_for(keys)
     if config.backend in registry.names():
         parallel = config.parallel if config.plan == "tuned" else config.base_plan(defaults.batch).parallel
-        registry.backend(config.backend).expect(
-            math.prod(build(Plan, {"parallel": parallel or "none"}).spread().values())
-        )
+        spread = build(Plan, {"parallel": parallel or "none"}).spread()
+        registry.backend(config.backend).expect(math.prod(spread.values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
