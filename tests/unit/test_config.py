@@ -9,6 +9,7 @@ from hal.cli.app import app
 from hal.config import BenchConfig, PlanKeys, RunConfig, VerifyConfig, build, read, section_of
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
 from hal.plan import Plan
+from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, configure, model_class
 
 
@@ -296,6 +297,15 @@ def test_every_key_says_what_it_means(cls):
         section = section_of(field.annotation)
         for key, inner in {name: field}.items() if section is None else section.model_fields.items():
             assert inner.description, f"{cls.__name__}.{name}.{key} has no description"
+
+
+@pytest.mark.parametrize("keys", [{"objective": "sped"}, {"space": {"precision": ["fp31"]}}])
+def test_what_is_wrong_in_a_list_is_said_once(keys):
+    with pytest.raises(ConfigError) as caught:
+        build(TuneConfig, keys)
+    key, word = ("objective", "sped") if "objective" in keys else ("space.precision", "fp31")
+    assert caught.value.message.startswith(f"{key}={word}: input should be")
+    assert len(caught.value.message.splitlines()) == 1
 
 
 def test_errors_are_of_hal():
