@@ -50,6 +50,9 @@ _PATIENCE = 6
 """A plan that needs so many times the samples of the default plan does not reach the loss."""
 
 
+_MEASUREMENTS = 2
+"""How often a plan is measured at most, where other processes disturb it."""
+
 _END, _GUARD, _TRAIN = 0, 1, 2
 """What the processes of a plan do together after the measurement."""
 
@@ -201,17 +204,22 @@ class Bench:
             min_blocks=6,
             seed=self._seed,
         )
-        return measure(
-            step,
-            lambda: backend.synchronize(device),
-            samples_per_step=job.plan.batch,
-            settings=settings,
-            beat=order.beat,
-            latency=order.latency,
-            telemetry=lambda: backend.telemetry(device),
-            peak_memory=partial(finish, job.group, (step,)),
-            versions=backend.versions(),
-        )
+        found: list[Measurement] = []
+        while not found or (len(found) < _MEASUREMENTS and found[-1].environment.disturbed):
+            found.append(
+                measure(
+                    step,
+                    lambda: backend.synchronize(device),
+                    samples_per_step=job.plan.batch,
+                    settings=settings,
+                    beat=order.beat,
+                    latency=order.latency,
+                    telemetry=lambda: backend.telemetry(device),
+                    versions=backend.versions(),
+                )
+            )
+        quietest = min(found, key=lambda each: each.environment.others_cores or 0.0)
+        return quietest.model_copy(update={"peak_memory_bytes": finish(job.group, (step,))})
 
     # Numerics
 
@@ -286,18 +294,21 @@ class Bench:
         with contextlib.ExitStack() as stack:
             job = self._entered(order, stack)
             _, own = self._built(job, stack)
-            step = Lead(job.group, own) if job.group.size > 1 else own
+            lead = Lead(job.group, own, ahead=1) if job.group.size > 1 else None
+            step = lead or own
             timer = BlockTimer(step, lambda: self._backend.synchronize(job.device), time.perf_counter)
             settings = Settings(warmup_max_seconds=order.seconds, max_seconds=max(1.0, order.seconds))
             timer.block(1)
             steps = warm_up(timer, settings).steps_per_block(settings)
-            self._held = _Held(timer, stack.pop_all(), partial(_let_go, job, step))
+            self._held = _Held(timer, stack.pop_all(), lead, partial(_let_go, job, step))
         return steps
 
     def block(self, steps: int) -> float:
         """Seconds of a block of the plan that is held; a step that is not timed comes before it."""
         if self._held is None:
             raise RequestError("no plan is held")
+        if self._held.lead is not None:
+            self._held.lead.announce(1 + steps)  # all of it, and nothing that would run beside another plan's block
         return self._held.timer.block(steps, untimed=1)
 
     def drop(self) -> None:
@@ -324,8 +335,10 @@ def _let_go(job: Job, step: Callable[[], object]) -> None:
 
 
 class _Held:
-    def __init__(self, timer: BlockTimer, stack: contextlib.ExitStack, let_go: Callable[[], None]) -> None:
-        self.timer, self.stack, self.let_go = timer, stack, let_go
+    def __init__(
+        self, timer: BlockTimer, stack: contextlib.ExitStack, lead: Lead | None, let_go: Callable[[], None]
+    ) -> None:
+        self.timer, self.stack, self.lead, self.let_go = timer, stack, lead, let_go
 
 
 def outcome_of(error: BaseException) -> tuple[Outcome, str]:

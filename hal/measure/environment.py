@@ -73,16 +73,26 @@ class Environment(BaseModel):
             cpu_clock_start_mhz=_cpu_clock(),
         )
 
+    @property
+    def disturbed(self) -> bool:
+        """Whether others took processor time meanwhile, as far as that was counted."""
+        return bool(self._taken())
+
+    def _taken(self) -> list[str]:
+        found = []
+        if self.others_cores is not None and self.others_cores > max(_OTHERS_CORES, _OTHERS_SHARE * self.cpu_threads):
+            found.append(f"other processes kept {self.others_cores:.1f} cores busy")
+        if self.stolen_cores is not None and self.stolen_cores > _STOLEN_SHARE * self.cpu_threads:
+            found.append(f"the hypervisor took {self.stolen_cores:.2f} cores away")
+        return found
+
     def notes(self) -> tuple[str, ...]:
         """What made the machine noisy, one sentence each; empty where nothing was seen."""
         found = []
         load = max((x for x in (self.load_1min_start, self.load_1min_end) if x is not None), default=0.0)
         if load > self.cpu_threads:
             found.append(f"load average {load:.1f} is above the {self.cpu_threads} hardware threads")
-        if self.others_cores is not None and self.others_cores > max(_OTHERS_CORES, _OTHERS_SHARE * self.cpu_threads):
-            found.append(f"other processes kept {self.others_cores:.1f} cores busy")
-        if self.stolen_cores is not None and self.stolen_cores > _STOLEN_SHARE * self.cpu_threads:
-            found.append(f"the hypervisor took {self.stolen_cores:.2f} cores away")
+        found += self._taken()
         start, end = self.cpu_clock_start_mhz, self.cpu_clock_end_mhz
         if start and end and abs(end - start) > _CLOCK_CHANGE * start:
             found.append(f"the processor's clock changed from {start:.0f} to {end:.0f} MHz")

@@ -44,7 +44,8 @@ def measure(
         synchronize: waits until the device has finished.
         samples_per_step: samples that one step processes.
         settings: how long and how precisely; the defaults if None.
-        beat: the throughput of an incumbent; the measurement stops as soon as this one is surely slower.
+        beat: the throughput of an incumbent; after ``min_seconds``, the measurement stops as soon as this one is
+            surely slower.
         latency: wait for every step and report the percentiles of their times.
         telemetry: reads the device's counters, for power and energy; called from another thread.
         peak_memory: reads the peak memory in bytes, once, at the end. Whoever passes it has reset the peak before.
@@ -122,13 +123,14 @@ def _steady_state(
             raise ValueError(f"the clock did not advance during {steps} steps; pass a clock that does")
         step_ms.append(1000 * took / steps)
         elapsed = clock() - start
-        if beat is not None and _hopeless(step_ms, samples_per_step, beat):
+        lasted = elapsed >= settings.min_seconds
+        if lasted and beat is not None and _hopeless(step_ms, samples_per_step, beat):
             return step_ms, "surely slower"
-        if looks.due(len(step_ms)):
+        if looks.due(len(step_ms)) and lasted:
             now = Estimate.of(step_ms, unit="ms", in_time_order=True, resamples=settings.resamples, seed=settings.seed)
             if beat is not None and throughput(now, samples_per_step).surely_below(beat):
                 return step_ms, "surely slower"
-            if elapsed >= settings.min_seconds and now.relative_half_width <= settings.target_relative_width:
+            if now.relative_half_width <= settings.target_relative_width:
                 return step_ms, "narrow enough"
         if elapsed >= settings.max_seconds:
             return step_ms, "time out"

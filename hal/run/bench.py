@@ -79,7 +79,7 @@ def bench(config: BenchConfig) -> Bench | None:
         group = max((each.group for each in jobs.values()), key=lambda each: each.size)
         job.backend.reset_peak_memory(job.device)
         if job.group.rank != 0:
-            follow_steps(group, dict(enumerate(steps.values())), ahead=AHEAD if len(jobs) == 1 else 1)
+            follow_steps(group, dict(enumerate(steps.values())))
             return None
         if out is not None:
             make_folder(out.parent)

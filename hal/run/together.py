@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
@@ -19,7 +21,13 @@ from hal.run.world import World, entered, free_port, here
 __all__ = ["AHEAD", "Lead", "finish", "follow_steps", "joined", "pinned", "together"]
 
 AHEAD = 8
-"""Steps that followers are told of at once, so that none waits for the word; only if nothing else comes between."""
+"""Short steps that are announced at once."""
+
+_SHORT_S = 0.05
+"""Beside longer steps, an announcement is nothing."""
+
+_MOST_NUMBERS = 16
+"""Step functions that an announcement can name."""
 
 
 @contextlib.contextmanager
@@ -136,20 +144,29 @@ class Lead:
         group: who takes part.
         step: one step.
         number: of this step function among several; from 0.
-        ahead: how many to announce at once, see :data:`AHEAD`.
+        ahead: how many short steps to announce at once, so that none waits for the word. Others begin with a step that
+            was announced before rank 0 does, so 1 where something else is measured between steps.
     """
 
     def __init__(self, group: Group, step: Callable[[], object], number: int = 0, ahead: int = AHEAD) -> None:
         self._group, self._step, self._number, self._ahead = group, step, number, ahead
         self._announced = 0
+        self._last_s = math.inf
 
     def __call__(self) -> object:
         """One step."""
         if self._announced == 0:
-            self._announced = self._ahead
-            self._group.agreed(1 + self._number)
+            self.announce(self._ahead if self._last_s < _SHORT_S else 1)
         self._announced -= 1
-        return self._step()
+        start = time.perf_counter()
+        found = self._step()
+        self._last_s = time.perf_counter() - start
+        return found
+
+    def announce(self, steps: int) -> None:
+        """Let the others run so many steps; nothing that was announced before is left."""
+        self._announced = steps
+        self._group.agreed(steps * _MOST_NUMBERS + self._number)
 
     def settle(self) -> None:
         """Run what was announced and is not done."""
@@ -170,15 +187,15 @@ def finish(group: Group, steps: Iterable[Callable[[], object]]) -> int | None:
     return group.peak_memory()
 
 
-def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]], ahead: int = AHEAD) -> None:
+def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]]) -> None:
     """Run the steps that rank 0 announces, until it calls :func:`finish`.
 
     Args:
         group: who takes part; its rank is not 0.
         steps: by their numbers from 0.
-        ahead: as of :class:`Lead`.
     """
-    while number := group.agreed(0):
-        for _ in range(ahead):
-            steps[number - 1]()
+    while announced := group.agreed(0):
+        count, number = divmod(announced, _MOST_NUMBERS)
+        for _ in range(count):
+            steps[number]()
     group.peak_memory()

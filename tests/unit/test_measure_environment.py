@@ -217,3 +217,11 @@ def test_requests_that_cannot_be():
         Sampler(Telemetry, interval_s=0)
     with pytest.raises(ValueError, match="no readings"):
         Sampler(Telemetry).result()
+
+
+@pytest.mark.parametrize(
+    ("seen", "disturbed"),
+    [({}, False), ({"others_cores": 0.1}, False), ({"others_cores": 3.0}, True), ({"stolen_cores": 2.0}, True)],
+)
+def test_disturbed(seen, disturbed):
+    assert Environment.read().model_copy(update={"cpu_threads": 2, **seen}).disturbed is disturbed

@@ -142,7 +142,7 @@ def test_surely_slower_stops_early():
     incumbent = Estimate(median=3200, low=3100, high=3300, n=30, unit="samples/s")
     result = Machine().measure(noisy(0.0115, 0.05), beat=incumbent)
     assert result.stopped == "surely slower"
-    assert result.blocks == 8
+    assert 1 <= result.steady_s < 1.3, "a moment says nothing, and no more is needed"
     assert result.throughput.high < incumbent.low
 
 
