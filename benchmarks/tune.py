@@ -66,8 +66,9 @@ def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], 
             # A budget that all plans fit into makes the tuner try them all.
             "budget": budget or 24 * HOUR,
         }
-        # Nothing that was found before may help.
-        os.environ["HAL_CACHE"] = stack.enter_context(tempfile.TemporaryDirectory())
+        # Nothing that was found or compiled before may help.
+        for name in ("HAL_CACHE", "TORCHINDUCTOR_CACHE_DIR"):
+            os.environ[name] = stack.enter_context(tempfile.TemporaryDirectory())
         keys["resume" if folder.exists() else "out"] = str(folder)
         return tune(resumed(keys), Lines(what))
 
