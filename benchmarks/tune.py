@@ -67,8 +67,8 @@ def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], 
             "budget": budget or 24 * HOUR,
         }
         # Nothing that was found or compiled before may help.
-        for name in ("HAL_CACHE", "TORCHINDUCTOR_CACHE_DIR"):
-            os.environ[name] = stack.enter_context(tempfile.TemporaryDirectory())
+        for variable in ("HAL_CACHE", "TORCHINDUCTOR_CACHE_DIR"):
+            os.environ[variable] = stack.enter_context(tempfile.TemporaryDirectory())
         keys["resume" if folder.exists() else "out"] = str(folder)
         return tune(resumed(keys), Lines(what))
 

@@ -341,7 +341,8 @@ def main() -> None:
     try:
         app()
     except SystemExit as ended:
-        if any(thread.name == "hal-compile" for thread in threading.enumerate()):
+        builder = getattr(sys.modules.get("hal.run.compile"), "BUILDER", None)
+        if any(thread.name == builder for thread in threading.enumerate()):
             # A compiler that nobody waits for any more; it cannot be told to stop.
             sys.stdout.flush()
             sys.stderr.flush()
