@@ -69,7 +69,7 @@ def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], 
         # Nothing that was found or compiled before may help.
         for variable in ("HAL_CACHE", "TORCHINDUCTOR_CACHE_DIR"):
             os.environ[variable] = stack.enter_context(tempfile.TemporaryDirectory())
-        keys["resume" if folder.exists() else "out"] = str(folder)
+        keys["resume" if (folder / "config.json").exists() else "out"] = str(folder)
         return tune(resumed(keys), Lines(what))
 
 
@@ -89,6 +89,7 @@ def in_turn(name: str, plans: list[Plan], args: argparse.Namespace, seed: int) -
             until=time.monotonic() + HOUR,
             seed=seed,
             stop=lambda: False,
+            latency=WORKLOADS[name].get("mode") == "infer",
         )
     return found[1].over_default
 
@@ -116,6 +117,7 @@ def main() -> None:
             assert whole.winner is not None
             assert some.winner is not None
             ratio = None if same else in_turn(name, [whole.winner, some.winner], args, seed)
+            assert same or ratio is not None, "the two plans could not be measured in turn"
             rows.append(
                 {
                     "workload": name,
@@ -123,6 +125,7 @@ def main() -> None:
                     "plans": whole.searched.plans,
                     "tried": some.searched.tried,
                     "time": some.seconds / whole.seconds,
+                    "same": same,
                     "quality": 1.0 if ratio is None else ratio.median,
                     "interval": None if ratio is None else [ratio.low, ratio.high],
                     "status": some.status,

@@ -10,7 +10,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hal.tuner.engine import resumed, tune
+    from hal.tuner.engine import tune
+    from hal.tuner.files import resumed
     from hal.tuner.observer import Observer, Progress
     from hal.tuner.result import Tuning
 
@@ -20,7 +21,7 @@ _HOMES = {
     "Observer": "hal.tuner.observer",
     "Progress": "hal.tuner.observer",
     "Tuning": "hal.tuner.result",
-    "resumed": "hal.tuner.engine",
+    "resumed": "hal.tuner.files",
     "tune": "hal.tuner.engine",
 }
 

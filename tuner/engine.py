@@ -8,20 +8,20 @@ import json
 import math
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hal import errors
-from hal.config import PlanKeys, build, without_password
-from hal.errors import ConfigError, HalError, RunError, UnsupportedError, told
+from hal.config import PlanKeys, without_password
+from hal.errors import ConfigError, HalError, RunError, told
 from hal.run.interrupt import Interrupt
 from hal.run.plans import StoredPlan, find, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
-from hal.tuner.files import Journal, clear, folder_of, read_config, write_best, write_config
+from hal.tuner.files import Journal, clear, folder_of, write_best, write_config
 from hal.tuner.finals import AT_ONCE, revalued, run_finals, taking_part
-from hal.tuner.judge import beat, best_of, values_of, violations_of, winner_of
+from hal.tuner.judge import beat, best_of, require_values, values_of, violations_of, winner_of
 from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
 from hal.tuner.pool import Pool
@@ -35,10 +35,10 @@ from hal.tuner.study import Claim, Ledger
 from hal.tuner.summary import keep, summed_up
 from hal.words import plan_changes
 
-__all__ = ["resumed", "tune"]
+__all__ = ["tune"]
 
 _SENTINEL_EVERY = 8
-_SENTINEL_S = 60.0
+_SENTINEL_S = 30.0
 _MOST_DRIFT = 0.2
 """Largest change, as a logarithm, that trials are corrected for."""
 
@@ -48,27 +48,11 @@ _FINALS_S = 4.0
 """Each finalist's share of the last measurements, at most."""
 
 
-def resumed(keys: Mapping[str, Any]) -> TuneConfig:
-    """A config from keys; with ``resume``, over the keys of the tuning that goes on.
-
-    Raises:
-        ConfigError: a key or value is wrong.
-        NotFoundError: there is no tuning to go on with.
-    """
-    if keys.get("resume") is None:
-        return build(TuneConfig, keys)
-    saved = read_config(Path(str(keys["resume"])).expanduser())
-    for name, value in keys.items():
-        inner = saved.get(name)
-        saved[name] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
-    return build(TuneConfig, saved)
-
-
 def tune(config: TuneConfig, observer: Observer | None = None, *, command: Sequence[str] | None = None) -> Tuning:
     """Find the best plan for a workload on a device, and remember it.
 
     Args:
-        config: what, where, how long; see :func:`resumed` for keys that name a tuning to go on with.
+        config: what, where, how long; see :func:`hal.tuner.resumed` for keys that name a tuning to go on with.
         observer: who is told while it runs.
         command: of a worker, instead of this hal's own.
 
@@ -126,8 +110,13 @@ class _Tuning:
         self.ledger = Ledger(storage, self._name(), self.objectives, self.space.dimensions)
         self.ledger.recover()
         self.journal = Journal(folder)
-        write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
         earlier = self.ledger.trials()
+        if config.resume is not None and self.journal.numbers and not earlier:
+            raise ConfigError(
+                f"the trials in {folder} are of another device, or of other versions of what runs on it",
+                fix="start a new tuning without resume=",
+            )
+        write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
         self.journal.add(earlier)
         self.before_s = max((t.elapsed_s for t in earlier), default=0.0) if config.storage is None else 0.0
         self.started, self.began = now(), began
@@ -139,6 +128,9 @@ class _Tuning:
             config.seed,
             estimates=described.target is not None,
         )
+        # What earlier plans left in a process would count as memory of the next.
+        self.alone = "memory" in self.objectives or config.constraint.memory is not None
+        self.alone = self.alone and described.target is None
         self.sentinels: list[Sentinel] = []
         self.recipes: dict[int, str] = {}
         self.drift = 1.0
@@ -157,7 +149,8 @@ class _Tuning:
             "objectives": self.objectives,
             "constraint": self.config.constraint.model_dump(),
             "device": [print_.backend, print_.kind, print_.vendor, print_.arch, print_.name],
-            "workload": [print_.model, print_.mode, print_.input_shape, print_.structure],
+            "workload": [print_.model, print_.mode, print_.input_shape, print_.structure, self.described.workload.data],
+            "versions": print_.versions,
         }
         if self.described.target is not None:
             asked["estimated for"] = self.described.target
@@ -208,6 +201,8 @@ class _Tuning:
         finalists: list[Finalist] = []
         if status != "interrupted" and self.described.target is None:
             finalists = self._finals(trials)
+            if self.interrupt.asked and not finalists:
+                status = "interrupted"
         return self._ended(status, trials, finalists)
 
     def _search(self) -> str:
@@ -258,6 +253,8 @@ class _Tuning:
             to_loss="time_to_loss" in self.objectives,
         )
         self.observer.trying(plan_changes(plan, self.space.default), self._progress(trials))
+        if self.alone:
+            self.pool.close()
         begun = now()
         answer = self.pool.run(order, limit_s)
         trial = Trial(
@@ -277,30 +274,15 @@ class _Tuning:
             started=begun,
             elapsed_s=self.elapsed_s,
             owner=self.ledger.owner,
+            candidate=key_of(plan) in self.space.plans,
         )
-        self._require_values(trial)
+        require_values(trial, self.objectives, self.config.constraint, self.described.target)
         if not self.ledger.finish(claim, trial):
             self.observer.note(f"trial {trial.number} was given up by another process; was this one suspended?")
             return
         self.journal.add([trial])
         self.observer.trial(trial, self._progress([*trials, trial]))
         self.since_sentinel += 1
-
-    def _require_values(self, trial: Trial) -> None:
-        missing = [name for name in self.objectives if name not in trial.values]
-        if not missing or trial.outcome is not Outcome.OK:
-            return
-        if trial.estimate is not None:
-            raise UnsupportedError(
-                f"objective={missing[0]}: nothing gives an estimate of it for target={self.described.target}: "
-                f"{trial.estimate.source}",
-                fix="choose objective=memory" if missing[0] != "memory" else "choose objective=throughput",
-            )
-        if missing[0] in ("energy", "memory"):
-            raise UnsupportedError(
-                f"objective={missing[0]}: this device has no counter of it that can be read",
-                fix="choose another objective, for example throughput",
-            )
 
     def _progress(self, trials: Sequence[Trial]) -> Progress:
         expected = self.config.trials
@@ -315,7 +297,7 @@ class _Tuning:
         first = next((t for t in trials if key_of(t.plan) == key_of(self.space.default)), None)
         if first is None or first.measurement is None or first.outcome is not Outcome.OK:
             return
-        if self.since_sentinel < _SENTINEL_EVERY or time.monotonic() - self.sentinel_at < _SENTINEL_S / 2:
+        if self.since_sentinel < _SENTINEL_EVERY or time.monotonic() - self.sentinel_at < _SENTINEL_S:
             return
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         order = Order(plan=first.plan, seconds=self.config.seconds, guard=False, latency=self.config.mode == "infer")
@@ -346,6 +328,8 @@ class _Tuning:
         tag = str(len(trials))
         claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         while claim is None:
+            if self.interrupt.asked:
+                return []
             held = self.ledger.note(f"finals:{tag}")
             if held is not None:
                 return [Finalist.model_validate(each) for each in held["finalists"]]
@@ -366,8 +350,12 @@ class _Tuning:
             until=self.began - self.before_s + self.config.budget,
             seed=self.config.seed,
             stop=lambda: self.interrupt.asked,
+            latency=self.config.mode == "infer",
         )
-        judged = [revalued(each, by_number[each.trial]) for each in found]
+        if not found:
+            self.ledger.give_up(claim)
+            return []
+        judged = [revalued(each, by_number[each.trial], self.config.constraint) for each in found]
         self.ledger.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
         return judged
 
@@ -397,7 +385,7 @@ class _Tuning:
             searched=Searched(
                 method="grid" if self.search.method == "grid" or not rest else "search",
                 plans=len(self.space),
-                tried=len(trials),
+                tried=sum(t.candidate for t in trials),
                 ruled_out=len(self.search.ruled_out(trials)),
                 remaining=len(rest),
                 remaining_s=float(self.search.costs(trials, rest).sum()) if rest else 0.0,
@@ -405,10 +393,10 @@ class _Tuning:
                 likely_gain_high=gain[1],
             ),
         )
+        tuning = tuning.model_copy(update={"remembered": keep(tuning, self.folder)})
         tuning.write(self.folder)
         if winner is not None:
             write_best(self.folder, tuning, self.keys, winner.plan)
-            keep(tuning, self.folder)
         try:
             write_report(tuning, self.folder)
         except HalError as error:  # the result is there, and counts for more than its page

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from hal.config import build
 from hal.errors import ConfigError, NotFoundError
 from hal.plan import Plan
 from hal.run.files import make_folder, new_folder, sync_folder, write_whole
@@ -18,7 +19,13 @@ from hal.tuner.config import TuneConfig
 from hal.tuner.result import Trial, Tuning
 from hal.workload import short_name
 
-__all__ = ["Journal", "clear", "folder_of", "read_config", "write_best", "write_config"]
+__all__ = ["Journal", "clear", "folder_of", "read_config", "resumed", "write_best", "write_config"]
+
+_MAY_CHANGE = (
+    *("resume", "budget", "trials", "finalists", "limit", "seconds"),
+    *("python", "memory_limit", "storage", "seed"),
+)
+"""Keys that may differ when a tuning goes on."""
 
 
 def folder_of(config: TuneConfig) -> Path:
@@ -55,11 +62,14 @@ class Journal:
     """``trials.jsonl``: one trial a line, each written whole and synced before the next begins.
 
     A line that a kill has torn is cut off when the file is opened; the study's storage has the trial.
+
+    Attributes:
+        numbers: of the trials in it.
     """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "trials.jsonl"
-        self._numbers: set[int] = set()
+        self.numbers: set[int] = set()
         if not self._path.exists():
             self._path.touch()
             sync_folder(folder)
@@ -72,13 +82,13 @@ class Journal:
                 os.fsync(file.fileno())
         for line in whole.splitlines():
             try:
-                self._numbers.add(Trial.model_validate_json(line).number)
+                self.numbers.add(Trial.model_validate_json(line).number)
             except ValidationError:
                 continue
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Append those that are not there."""
-        new = [trial for trial in trials if trial.number not in self._numbers]
+        new = [trial for trial in trials if trial.number not in self.numbers]
         if not new:
             return
         with self._path.open("ab") as file:
@@ -86,7 +96,7 @@ class Journal:
                 file.write(trial.model_dump_json().encode() + b"\n")
             file.flush()
             os.fsync(file.fileno())
-        self._numbers |= {trial.number for trial in new}
+        self.numbers |= {trial.number for trial in new}
 
 
 def write_config(folder: Path, keys: Mapping[str, Any]) -> None:
@@ -107,15 +117,39 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise NotFoundError(f"{folder} holds no tuning", fix="give the folder that hal tune wrote to") from error
 
 
+def resumed(keys: Mapping[str, Any]) -> TuneConfig:
+    """A config from keys; with ``resume``, over the keys of the tuning that goes on.
+
+    Raises:
+        ConfigError: a key or value is wrong, or makes another question of the tuning.
+        NotFoundError: there is no tuning to go on with.
+    """
+    if keys.get("resume") is None:
+        return build(TuneConfig, keys)
+    folder = Path(str(keys["resume"])).expanduser()
+    saved = read_config(folder)
+    before = build(TuneConfig, saved)
+    for name, value in keys.items():
+        inner = saved.get(name)
+        saved[name] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
+    config = build(TuneConfig, saved)
+    changed = [name for name in TuneConfig.model_fields if getattr(config, name) != getattr(before, name)]
+    if wrong := [name for name in changed if name not in _MAY_CHANGE]:
+        raise ConfigError(
+            f"{' and '.join(f'{name}=' for name in wrong)} cannot change: the trials in {folder} would say nothing",
+            fix="leave it out, or start a new tuning without resume=",
+        )
+    return config
+
+
 def write_best(folder: Path, tuning: Tuning, keys: Mapping[str, Any], plan: Plan) -> Path:
     """Write ``best.yaml``: keys that ``hal run --config`` takes."""
     kept = {name: keys[name] for name in ("model", "backend", "device", "data", "seed") if name in keys}
     if tuning.target is not None:
         kept["backend"] = tuning.device.backend
     values = {name: value for name, value in plan.model_dump().items() if value is not None}
-    said = (
-        f"# Found by hal tune on {tuning.ended[:10]} for {', '.join(tuning.objectives)}: hal run --config best.yaml\n"
-    )
+    found = f"Found by hal tune on {tuning.ended[:10]} for {', '.join(tuning.objectives)}"
+    said = f"# {found}: {tuning.program} --config best.yaml\n"
     if tuning.target is not None:
         said += f"# For {tuning.target}, which was not there. Estimated by {tuning.estimated_by}: not measured.\n"
     path = folder / "best.yaml"

@@ -11,6 +11,7 @@ import numpy as np
 
 from hal.measure import Estimate
 from hal.plan import Plan
+from hal.tuner.config import ConstraintSection
 from hal.tuner.messages import Order
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, WorkerProcess
@@ -81,10 +82,16 @@ def _memory(trial: Trial) -> int:
     return (trial.measurement.peak_memory_bytes if trial.measurement else None) or 0
 
 
-def revalued(finalist: Finalist, trial: Trial) -> Finalist:
-    """A finalist with values of the objectives: those that depend on time from the last measurements."""
+def revalued(finalist: Finalist, trial: Trial, constraint: ConstraintSection) -> Finalist:
+    """A finalist with values of the objectives: those that depend on time from the last measurements.
+
+    One that does not keep its step time there is out.
+    """
     if finalist.throughput is None or finalist.step_ms is None or trial.violations:
         return finalist
+    if constraint.latency_ms is not None and finalist.step_ms.median > constraint.latency_ms:
+        said = f"a step took {finalist.step_ms.median:.4g} ms, and constraint.latency_ms={constraint.latency_ms:g}"
+        return finalist.model_copy(update={"message": said})
     values = dict(trial.values)
     if "throughput" in values:
         values["throughput"] = finalist.throughput.median
@@ -106,6 +113,7 @@ def run_finals(
     until: float,
     seed: int,
     stop: Callable[[], bool],
+    latency: bool = False,
 ) -> list[Finalist]:
     """Measure plans block by block in turn.
 
@@ -121,17 +129,20 @@ def run_finals(
         until: time of :func:`time.monotonic` after which no round begins.
         seed: of the order within rounds.
         stop: asked after each round whether to end.
+        latency: wait after each step, as the trials of inference do.
 
     Returns:
-        One for each entrant, in the order given.
+        One for each entrant, in the order given; none where it was stopped before they tell anything.
     """
     try:
-        _prepare(pool, entrants, seconds, limit_s)
+        _prepare(pool, entrants, seconds, limit_s, latency)
         _rounds(entrants, default, seconds, limit_s, until, seed, stop)
     finally:
         for each in entrants:
             if each.worker is not None:
                 each.worker.kill()
+    if stop() and min((len(each.step_ms) for each in entrants if not each.message), default=0) < _FEWEST_ROUNDS:
+        return []
     by_trial = {each.trial: each for each in entrants}
     found = []
     for each in entrants:
@@ -160,24 +171,31 @@ def run_finals(
     return found
 
 
-def _prepare(pool: Pool, entrants: Sequence[Entrant], seconds: float, limit_s: float) -> None:
+def _prepare(pool: Pool, entrants: Sequence[Entrant], seconds: float, limit_s: float, latency: bool) -> None:
     """Build every plan in a process of its own, two at a time, and then find out how long their blocks are to be."""
 
     def build(each: Entrant) -> None:
         assert each.worker is not None
         try:
             pool.opened(each.worker)
-            order = Order(plan=each.plan, seconds=seconds, guard=False)
-            each.steps = int(each.worker.ask("hold", limit_s, order=order.model_dump(mode="json")))
+            order = Order(plan=each.plan, seconds=seconds, guard=False, latency=latency)
+            # As long as a trial may take, twice, since two are built at once.
+            each.steps = int(each.worker.ask("hold", AT_ONCE * limit_s, order=order.model_dump(mode="json")))
         except Failure as failure:
             _drop(each, failure)
 
     with ThreadPoolExecutor(AT_ONCE) as builders:
         for first in range(0, len(entrants), AT_ONCE):
             some = entrants[first : first + AT_ONCE]
-            for each in some:
-                each.worker = pool.launched()
-            list(builders.map(build, some))
+            try:
+                for each in some:
+                    each.worker = _launched(pool, each)
+                list(builders.map(build, [each for each in some if each.worker is not None]))
+            except BaseException:
+                for each in some:  # those that build would wait for them
+                    if each.worker is not None:
+                        each.worker.kill()
+                raise
     for each in entrants:
         try:
             while each.worker is not None:
@@ -187,6 +205,14 @@ def _prepare(pool: Pool, entrants: Sequence[Entrant], seconds: float, limit_s: f
                 each.steps *= 2
         except Failure as failure:
             _drop(each, failure)
+
+
+def _launched(pool: Pool, entrant: Entrant) -> WorkerProcess | None:
+    try:
+        return pool.launched()
+    except Failure as failure:
+        _drop(entrant, failure)
+        return None
 
 
 def _drop(entrant: Entrant, failure: Failure) -> None:

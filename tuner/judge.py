@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hal.errors import UnsupportedError
 from hal.measure import Estimate
 from hal.plan import Plan
 from hal.tuner.config import ConstraintSection
 from hal.tuner.messages import Answer
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
 
-__all__ = ["beat", "best_of", "by_cause", "order_of", "pareto", "values_of", "violations_of", "winner_of"]
+__all__ = [
+    "beat",
+    "best_of",
+    "by_cause",
+    "order_of",
+    "pareto",
+    "require_values",
+    "values_of",
+    "violations_of",
+    "winner_of",
+]
 
 
 _MARGIN = 0.97
@@ -61,6 +72,40 @@ def violations_of(answer: Answer, constraint: ConstraintSection) -> dict[str, fl
     if constraint.latency_ms is not None and step_ms is not None:
         ratios["latency_ms"] = step_ms / constraint.latency_ms
     return {name: ratio for name, ratio in ratios.items() if ratio > 1}
+
+
+def require_values(
+    trial: Trial, objectives: Sequence[Objective], constraint: ConstraintSection, target: str | None
+) -> None:
+    """See that what a plan is judged by is known of it.
+
+    Raises:
+        UnsupportedError: nothing counts it on this device, or nothing gives an estimate of it.
+    """
+    if trial.outcome is not Outcome.OK:
+        return
+    measured, estimate = trial.measurement, trial.estimate
+    wanted: list[tuple[str, str, float | None]] = [
+        (f"objective={name}", name, trial.values.get(name)) for name in objectives
+    ]
+    if constraint.memory is not None:
+        counted = measured.peak_memory_bytes if measured else estimate.memory_bytes if estimate else None
+        wanted.append(("constraint.memory", "memory", counted))
+    if constraint.latency_ms is not None and estimate is not None:
+        wanted.append(("constraint.latency_ms", "latency", estimate.step_ms))
+    for key, name, value in wanted:
+        if value is not None:
+            continue
+        if estimate is not None:
+            raise UnsupportedError(
+                f"{key}: nothing gives an estimate of it for target={target}: {estimate.source}",
+                fix="choose objective=memory" if name != "memory" else "choose objective=throughput",
+            )
+        if name in ("energy", "memory"):
+            raise UnsupportedError(
+                f"{key}: this device has no counter of it that can be read",
+                fix="choose another, for example objective=throughput",
+            )
 
 
 def order_of(trial: Trial, objective: Objective) -> float:

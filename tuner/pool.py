@@ -39,7 +39,6 @@ class Pool:
         self._command, self._config, self._mode = command, config, mode
         self._log, self._memory_limit = folder / "workers.log", memory_limit
         self._worker: WorkerProcess | None = None
-        self.started = 0
 
     def describe(self) -> Description:
         """Where the workers run, and what.
@@ -95,7 +94,6 @@ class Pool:
 
     def launched(self) -> WorkerProcess:
         """Another worker that has just been started. It ends with the thread that starts it, at the latest."""
-        self.started += 1
         return WorkerProcess(self._command, self._log, self._memory_limit)
 
     def opened(self, worker: WorkerProcess) -> Description:
@@ -110,7 +108,7 @@ class Pool:
         except ValidationError:
             worker.kill()
             said = "the worker describes itself in another form; is its hal of another version?"
-            raise Failure(Outcome.PROTOCOL, said, {}, ended=True) from None
+            raise Failure(Outcome.PROTOCOL, said, {}) from None
         except BaseException:
             worker.kill()
             raise

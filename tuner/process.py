@@ -33,12 +33,11 @@ class Failure(Exception):
         outcome: why.
         message: for people.
         details: of an error that hal raised in the worker: type, said, fix.
-        ended: whether the worker is gone.
     """
 
-    def __init__(self, outcome: Outcome, message: str, details: Mapping[str, Any], *, ended: bool) -> None:
+    def __init__(self, outcome: Outcome, message: str, details: Mapping[str, Any]) -> None:
         super().__init__(message)
-        self.outcome, self.message, self.details, self.ended = outcome, message, details, ended
+        self.outcome, self.message, self.details = outcome, message, details
 
 
 class WorkerProcess:
@@ -51,7 +50,6 @@ class WorkerProcess:
     """
 
     def __init__(self, command: Sequence[str], log: Path, memory_limit: int = 0) -> None:
-        started = time.perf_counter()
         self._log = log
         to_read, to_write = os.pipe()
         from_read, from_write = os.pipe()
@@ -70,7 +68,7 @@ class WorkerProcess:
             for fd in (to_write, from_read):
                 os.close(fd)
             said = f"cannot start {command[0]}: {error.strerror}"
-            raise Failure(Outcome.CRASH, said, {}, ended=True) from error
+            raise Failure(Outcome.CRASH, said, {}) from error
         finally:
             for fd in (to_read, from_write):
                 os.close(fd)
@@ -78,7 +76,6 @@ class WorkerProcess:
         self._last_id = 0
         self._phase = "start"
         self._closed = False
-        self.start_s = time.perf_counter() - started
 
     def ask(self, do: str, timeout_s: float, **more: Any) -> Any:
         """Send a request and wait for its result.
@@ -106,11 +103,11 @@ class WorkerProcess:
         except LateError:
             self.kill()
             said = f"not done after {timeout_s:.0f} s, in phase {self._phase}; killed"
-            raise Failure(Outcome.TIMEOUT, said, {}, ended=True) from None
+            raise Failure(Outcome.TIMEOUT, said, {}) from None
         except ProtocolError as error:
             self.kill()
             said = f"the worker sent something that is no answer, in phase {self._phase}: {error}"
-            raise Failure(Outcome.PROTOCOL, said, {}, ended=True) from None
+            raise Failure(Outcome.PROTOCOL, said, {}) from None
         except ClosedError:
             raise self._ended() from None
 
@@ -119,7 +116,7 @@ class WorkerProcess:
             outcome = Outcome(str(error.get("outcome")))
         except ValueError:
             raise ProtocolError(f"an outcome that does not exist: {error.get('outcome')!r}") from None
-        return Failure(outcome, str(error.get("message", "")), error, ended=False)
+        return Failure(outcome, str(error.get("message", "")), error)
 
     def _ended(self) -> Failure:
         """Why the worker is gone."""
@@ -128,16 +125,16 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
             said = f"the worker closed its pipe, in phase {self._phase}, and went on"
-            return Failure(Outcome.PROTOCOL, said, {}, ended=True)
+            return Failure(Outcome.PROTOCOL, said, {})
         self.kill()
         where = f"in phase {self._phase}"
         if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
             said = f"killed from outside {where}, as the kernel does when memory runs out (status {status})"
-            return Failure(Outcome.OOM, said, {}, ended=True)
+            return Failure(Outcome.OOM, said, {})
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            return Failure(Outcome.CRASH, f"died of {name} {where}{self._said()}", {}, ended=True)
-        return Failure(Outcome.CRASH, f"left with status {status} {where}{self._said()}", {}, ended=True)
+            return Failure(Outcome.CRASH, f"died of {name} {where}{self._said()}", {})
+        return Failure(Outcome.CRASH, f"left with status {status} {where}{self._said()}", {})
 
     def _said(self) -> str:
         """The last line that the worker printed."""

@@ -6,6 +6,8 @@ Three files in the folder of a tuning hold it: ``trials.jsonl`` (one :class:`Tri
 
 from __future__ import annotations
 
+import json
+import shlex
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
@@ -163,7 +165,7 @@ class Trial(BaseModel):
     number: int = Field(ge=0, description="the trial's number in the study, the same in Optuna's storage")
     plan: Plan
     origin: Literal["default", "baseline", "stored", "grid", "search"] = Field(
-        description="why it was tried: the model's default plan, fp32 eager, a plan stored for another setting, one of "
+        description="why it was tried: the model's default plan, fp32 eager, a plan that was found before, one of "
         "all plans, or the search's choice"
     )
     outcome: Outcome
@@ -183,11 +185,12 @@ class Trial(BaseModel):
     started: str = Field(description="ISO 8601, UTC")
     elapsed_s: float = Field(default=0.0, description="since the tuning began, without the time between resumptions")
     owner: str = Field(default="", description="host and process that ran it")
+    candidate: bool = Field(default=True, description="false: the space does not hold it; it is there to compare with")
 
     @property
     def feasible(self) -> bool:
-        """Whether it may win: it ran, it is right, and it keeps the constraints."""
-        return self.outcome is Outcome.OK and not self.violations
+        """Whether it may win: the space holds it, it ran, it is right, and it keeps the constraints."""
+        return self.candidate and self.outcome is Outcome.OK and not self.violations
 
     @property
     def cut_short(self) -> bool:
@@ -251,7 +254,9 @@ class Tuning(BaseModel):
     )
     started: str
     ended: str
-    seconds: float = Field(description="all processes' time from start to end, of this and earlier sittings")
+    seconds: float = Field(
+        description="from start to end, of this and earlier sittings; with a shared storage, of this process alone"
+    )
     workload: Workload
     device: DeviceFacts
     target: str | None = Field(default=None, description="hardware that is not here; all numbers are estimates then")
@@ -278,6 +283,7 @@ class Tuning(BaseModel):
     over_baseline: Estimate | None = Field(default=None, description="speed-up of the winner over fp32 eager")
     failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="numbers of trials, by cause")
     recipe: str = Field(default="", description="lines of the native framework that apply the winner outside hal")
+    remembered: bool = Field(default=False, description="whether plan=tuned stands for the winner now")
     notes: tuple[str, ...] = ()
 
     def trial(self, number: int) -> Trial:
@@ -291,13 +297,32 @@ class Tuning(BaseModel):
                 return each
         raise KeyError(number)
 
-    def ranked(self) -> tuple[Trial, ...]:
-        """Trials that may win, the best by the first objective first; finalists as their last measurement says."""
-        name = self.objectives[0]
-        sign = -1 if OBJECTIVES[name][1] == "maximize" else 1
-        final = {f.trial: f.values[name] for f in self.finalists if name in f.values}
-        able = [t for t in self.trials if t.feasible and not t.cut_short and name in t.values]
-        return tuple(sorted(able, key=lambda t: (t.number not in final, sign * final.get(t.number, t.values[name]))))
+    @property
+    def program(self) -> str:
+        """What takes a plan of this workload: ``hal run``, or ``hal bench mode=infer``."""
+        return "hal run" if self.workload.mode == "train" else "hal bench mode=infer"
+
+    @property
+    def command(self) -> str:
+        """The command for the same workload on this device, without a plan: ``hal run model=cnn backend=cpu``."""
+        words = [f"model={self.workload.model}"]
+        for section in ("model", "data"):
+            given = self.config.get(section) or {}
+            for key, value in given.items():
+                if key != "name":
+                    words.append(f"{section}.{key}={value if isinstance(value, str) else json.dumps(value)}")
+                elif section == "data":
+                    words.append(f"data={value}")
+        return f"{self.program} {shlex.join([*words, f'backend={self.device.backend}'])}"
+
+    @property
+    def nearest_miss(self) -> tuple[str, float] | None:
+        """Where plans ran and none kept the constraints: the one broken by the best of them, with value over limit."""
+        ran = [t for t in self.trials if t.outcome is Outcome.OK and t.violations]
+        if self.winner is not None or not ran:
+            return None
+        best = min(ran, key=lambda t: max(t.violations.values())).violations
+        return max(best.items(), key=lambda item: item[1])
 
     def write(self, folder: Path) -> Path:
         """Write ``tuning.json`` whole into a folder."""

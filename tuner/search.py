@@ -1,8 +1,9 @@
 """Which plan to try next: those that promise most for their time, never one that cannot work or was tried.
 
-The first is the default plan, then fp32 eager and what was stored for something similar. From then on, each proposal
-is the plan with the highest expected improvement for its expected time, by the models of :mod:`hal.tuner.surrogate`;
-where all plans fit into the time that is left, they are all tried, those of one compile signature together.
+The first is the default plan, then what was found before for this or something similar, and fp32 eager. From then on,
+each proposal is the plan with the highest expected improvement for its expected time, by the models of
+:mod:`hal.tuner.surrogate`; where all plans fit into the time that is left, they are all tried, those of one compile
+signature together.
 docs/decisions/0004 compares this with a sampler of Optuna's.
 """
 
@@ -73,7 +74,7 @@ class Search:
     ) -> None:
         self._space, self._objectives = space, tuple(objectives)
         baseline = [] if estimates else [Proposal(space.baseline, "baseline")]
-        self._first = [Proposal(space.default, "default"), *baseline, *first]
+        self._first = [Proposal(space.default, "default"), *first, *baseline]
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self._estimates = estimates
@@ -142,7 +143,9 @@ class Search:
         return Proposal(plans[int(np.argmax(gain / costs))], "search")
 
     def settled(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> bool:
-        """Whether some untried plans promise too little to go on."""
+        """Whether some untried plans promise too little to go on; of a Pareto front that cannot be said."""
+        if len(self._objectives) > 1:
+            return False
         able = sum(score is not None for _, score in self._scored(trials))
         return able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN
 
@@ -183,7 +186,7 @@ class Search:
             weights = self._rng.dirichlet(np.ones(len(self._objectives)))
             mixed = (weights * unit).min(axis=1) + 0.05 * (weights * unit).sum(axis=1)
             scores = {t.number: float(score) for t, score in zip(able, mixed, strict=True)}
-        return [(t.plan, scores.get(t.number)) for t in trials]
+        return [(t.plan, scores.get(t.number)) for t in trials if t.candidate]
 
     def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[Process, float]:
         """A model of the merit, with what failed taken for worse than all that worked."""

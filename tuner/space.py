@@ -44,7 +44,6 @@ class Space:
         self.dimensions = self._dimensions(described, fixed, listed, set(objectives))
         self.plans: dict[str, Plan] = {}
         own_threads = fixed.threads is None and listed.threads is None
-        limit = described.samples if described.workload.mode == "train" else None
         for values in itertools.product(*self.dimensions.values()):
             keys = dict(zip(self.dimensions, values, strict=True))
             try:
@@ -54,7 +53,7 @@ class Space:
             # Processes share the cores evenly unless the user says otherwise.
             if plan.parallel != "none" and plan.threads is not None and own_threads:
                 continue
-            if limit is None or plan.batch <= limit:
+            if plan.batch <= described.samples:
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
             raise ConfigError(
@@ -118,8 +117,8 @@ class Space:
         if described.workload.mode == "infer":
             if objectives == {"latency"}:
                 return (default,)
-            powers = [2**i for i in range(_LARGEST_INFERENCE_BATCH.bit_length())]
-            return tuple(n for n in powers if n <= max(default, _LARGEST_INFERENCE_BATCH))
+            most = min(described.samples, max(default, _LARGEST_INFERENCE_BATCH))
+            return tuple(2**i for i in range(most.bit_length()))
         found, n = [default], default
         while n % 2 == 0 and n // 2 * _SMALLER >= default:
             n //= 2
@@ -170,23 +169,16 @@ def signature_of(plan: Plan) -> str:
 def costlier(plan: Plan, failed: Plan) -> bool:
     """Whether a plan surely needs as much memory as one that ran out of it.
 
-    The same settings, or settings that need as much: a batch as large in as many parts or fewer, numbers as wide, as
-    many devices or fewer.
+    The same settings on the same devices, with a batch as large in as many parts or fewer and numbers as wide. Of
+    another spread nothing is sure: cards hold less each, and processes on one memory need more of it together.
     """
     same = all(
-        getattr(plan, name) == getattr(failed, name) for name in ("layout", "compile", "conv", "pool", "threads")
+        getattr(plan, name) == getattr(failed, name)
+        for name in ("layout", "compile", "conv", "pool", "threads", "parallel")
     )
-    spread, failed_spread = _devices(plan), _devices(failed)
     return (
         same
-        and plan.batch / plan.accumulate / spread >= failed.batch / failed.accumulate / failed_spread
+        and plan.batch / plan.accumulate >= failed.batch / failed.accumulate
         and plan.batch >= failed.batch
         and _WIDTH[plan.precision] >= _WIDTH[failed.precision]
     )
-
-
-def _devices(plan: Plan) -> int:
-    count = 1
-    for n in plan.spread().values():
-        count *= n
-    return count

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import ValidationError
 
+from hal.errors import ConfigError
 from hal.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
@@ -43,19 +44,41 @@ _PLAN, _FINALS = "plan", "finals"
 
 def owner() -> str:
     """This process, so that another on the same host can see whether it is still there."""
-    return f"{socket.gethostname()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+    return f"{_host()}/{os.getpid()}/{psutil.Process().create_time():.2f}"
+
+
+def _host() -> str:
+    """Where a process number means this process: the host, or a container on it that has numbers of its own."""
+    numbers = ""
+    with contextlib.suppress(OSError):
+        numbers = os.readlink("/proc/self/ns/pid").removeprefix("pid:")
+    return socket.gethostname() + numbers
 
 
 def _gone(name: str) -> bool | None:
     """Whether an owner has ended; None: it is on another host."""
     host, _, rest = name.partition("/")
     pid, _, created = rest.partition("/")
-    if host != socket.gethostname():
+    if host != _host():
         return None
     try:
         return abs(psutil.Process(int(pid)).create_time() - float(created)) > 0.05
     except (psutil.Error, ValueError):
         return True
+
+
+def _read(written: str) -> Trial:
+    """A trial from a storage.
+
+    Raises:
+        ConfigError: another version of hal wrote it.
+    """
+    try:
+        return Trial.model_validate_json(written)
+    except ValidationError as error:
+        raise ConfigError(
+            "the storage holds trials that this version of hal cannot read", fix="give another storage= or out="
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -105,9 +128,8 @@ class Ledger:
         found = []
         for each in self._all():
             written = each.user_attrs.get(_RESULT)
-            if each.state.is_finished() and written is not None:
-                with contextlib.suppress(ValidationError):
-                    found.append(Trial.model_validate_json(written))
+            if each.state.is_finished() and written:
+                found.append(_read(written))
         return sorted(found, key=lambda t: t.number)
 
     def taken(self) -> set[str]:
@@ -188,7 +210,7 @@ class Ledger:
     def give_up(self, claim: Claim) -> None:
         """Take a claim back."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up: its plan is another trial's")
+            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up; it says nothing of its plan")
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results
@@ -205,8 +227,10 @@ class Ledger:
     def finish_finals(self, claim: Claim, tag: str, held: Mapping[str, Any]) -> None:
         """Write what the last measurements found."""
         self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
-        self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
-        self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "the last measurements, of no plan alone")
+        with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
+            self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
+            said = "the last measurements, of no plan alone"
+            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, said)
         self._end(claim.trial_id, self._optuna.trial.TrialState.PRUNED, None)
 
     def _tell(self, trial_id: int, trial: Trial) -> None:
@@ -245,7 +269,7 @@ class Ledger:
                 continue
             written = each.user_attrs.get(_RESULT)
             if written:
-                self._tell(each._trial_id, Trial.model_validate_json(written))
+                self._tell(each._trial_id, _read(written))
             else:
                 self.give_up(Claim(each.number, each._trial_id))
                 given_up += 1

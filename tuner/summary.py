@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hal import __version__
-from hal.run.plans import StoredPlan, remember
+from hal.run.plans import StoredPlan, find, remember
 from hal.run.record import DeviceFacts, now
 from hal.tuner.config import TuneConfig
 from hal.tuner.judge import by_cause, pareto
@@ -69,22 +69,26 @@ def summed_up(
     return Tuning.model_validate({**fields, **more})
 
 
-def keep(tuning: Tuning, folder: Path) -> None:
-    """Remember the winner of a tuning for one objective.
+def keep(tuning: Tuning, folder: Path) -> bool:
+    """Remember the winner of a tuning for one objective; whether that was done.
 
-    A Pareto front has no plan that is the answer, and what was estimated is no measured plan.
+    A Pareto front has no plan that is the answer, and what was estimated is no measured plan. A plan that was found
+    before stays if it was not tried again: nobody knows which is better.
     """
     if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
-        return
+        return False
     if tuning.target is not None or _alone(tuning.trials, tuning.searched.plans):
-        return
+        return False
+    before = find(tuning.fingerprint, tuning.objectives[0])
+    if before is not None and before.plan not in [t.plan for t in tuning.trials]:
+        return False
     final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
     measured = tuning.trial(tuning.winner_trial).measurement
     throughput = final.throughput if final is not None else None
     if throughput is None and measured is not None:
         throughput = measured.throughput
     if throughput is None:
-        return
+        return False
     remember(
         StoredPlan(
             fingerprint=tuning.fingerprint,
@@ -97,6 +101,7 @@ def keep(tuning: Tuning, folder: Path) -> None:
             folder=str(folder.resolve()),
         )
     )
+    return True
 
 
 def _alone(trials: Sequence[Trial], plans: int) -> bool:
@@ -130,7 +135,7 @@ def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner:
         )
     if winner is not None and winner.estimate is not None:
         return (f"estimated by {winner.estimate.source}: not measured",)
-    found += [f"trial {f.trial} could not be measured again: {f.message}" for f in finalists if f.message]
+    found += [f"trial {f.trial} is out by the last measurements: {f.message}" for f in finalists if f.message]
     if winner is not None and not any(f.trial == winner.number and not f.message for f in finalists):
         found.append("the winner was measured once, not again in turn with the default plan")
     return tuple(found)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import math
 import time
 from collections import deque
@@ -89,7 +90,8 @@ class Bench:
     def describe(self) -> Description:
         """Where this runs, and what."""
         job = self._job
-        alike = [d for d in self._backend.devices() if d.kind == job.device.kind]
+        own = job.device
+        alike = [d for d in self._backend.devices() if (d.kind, d.arch, d.name) == (own.kind, own.arch, own.name)]
         return Description(
             workload=job.workload,
             ability=Ability.of(job.device),
@@ -167,9 +169,16 @@ class Bench:
         """In a process of a rank above 0: do what rank 0 does in :meth:`run` or :meth:`hold`."""
         with contextlib.ExitStack() as stack:
             job = stack.enter_context(together(self._job, "", {}))
+            stack.enter_context(classified(self._backend))
             stack.enter_context(self._backend.applied(job.plan, job.device))
-            run, step = self._built(job, stack)
-            self._backend.reset_peak_memory(job.device)
+            run, own = self._built(job, stack)
+            steps = itertools.count()
+
+            def step() -> None:
+                own()
+                if next(steps) == 0:  # rank 0 counts from here as well
+                    self._backend.reset_peak_memory(job.device)
+
             follow_steps(job.group, {0: step})
             while what := job.group.agreed(_END):
                 if what == _TRAIN and isinstance(run, TrainingSteps):
@@ -218,7 +227,7 @@ class Bench:
                     versions=backend.versions(),
                 )
             )
-        quietest = min(found, key=lambda each: each.environment.others_cores or 0.0)
+        quietest = min(found, key=lambda each: each.environment.taken_cores)
         return quietest.model_copy(update={"peak_memory_bytes": finish(job.group, (step,))})
 
     # Numerics
@@ -296,7 +305,8 @@ class Bench:
             _, own = self._built(job, stack)
             lead = Lead(job.group, own, ahead=1) if job.group.size > 1 else None
             step = lead or own
-            timer = BlockTimer(step, lambda: self._backend.synchronize(job.device), time.perf_counter)
+            wait = partial(self._backend.synchronize, job.device)
+            timer = BlockTimer(step, wait, time.perf_counter, each=order.latency)
             settings = Settings(warmup_max_seconds=order.seconds, max_seconds=max(1.0, order.seconds))
             timer.block(1)
             steps = warm_up(timer, settings).steps_per_block(settings)
@@ -304,12 +314,13 @@ class Bench:
         return steps
 
     def block(self, steps: int) -> float:
-        """Seconds of a block of the plan that is held; a step that is not timed comes before it."""
+        """Seconds of a block of the plan that is held; a step that is not timed comes before several."""
         if self._held is None:
             raise RequestError("no plan is held")
+        untimed = int(steps > 1)
         if self._held.lead is not None:
-            self._held.lead.announce(1 + steps)  # all of it, and nothing that would run beside another plan's block
-        return self._held.timer.block(steps, untimed=1)
+            self._held.lead.announce(untimed + steps)  # and nothing that would run beside another plan's block
+        return self._held.timer.block(steps, untimed=untimed)
 
     def drop(self) -> None:
         """Let go of the plan that is held."""

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 __all__ = ["DataParallel", "FullySharded", "join", "local_of"]
 
 Tensor = torch.Tensor
-_TIMEOUT = timedelta(minutes=4)
+_TIMEOUT = timedelta(minutes=15)
+"""A follower may wait so long, for others to be built or for what rank 0 does alone."""
+
 _devices_before: list[int] = []
 """The current card before this process joined a group."""
 _wrapped: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()

@@ -229,6 +229,11 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     for note in tuning.notes:
         yield f"[yellow]note:[/] {escape(note)}"
     searched = tuning.searched
+    if tuning.nearest_miss is not None:
+        key, ratio = tuning.nearest_miss
+        yield f"[bold red]no plan keeps constraint.{key}[/]: the closest has {ratio:.3g} times as much"
+        yield "[green]→[/] allow more, or try more plans: budget=, space.batch=[...]"
+        return
     if tuning.winner is None:
         yield f"[bold red]no plan worked[/] of the {len(tuning.trials)} that {_were(len(tuning.trials))} tried"
         if Outcome.TIMEOUT in tuning.failures:
@@ -248,11 +253,11 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield f"to try it on the device itself:  [bold]hal bench --config {best}[/]"
         yield from _recipe(tuning)
         return
-    where = f"model={tuning.workload.model} backend={tuning.device.backend}"
-    command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
-    if len(tuning.objectives) == 1:
-        yield f"to use it:  [bold]{escape(f'{command} {where} plan=tuned')}[/]"
-        yield f"  or on another machine:  [bold]hal run --config {best}[/]"
+    if tuning.remembered:
+        yield f"to use it:  [bold]{escape(f'{tuning.command} plan=tuned')}[/]"
+        yield f"  or on another machine:  [bold]{tuning.program} --config {best}[/]"
+    elif len(tuning.objectives) == 1:
+        yield f"to use it:  [bold]{tuning.program} --config {best}[/]"
     yield from _recipe(tuning)
 
 

@@ -78,6 +78,11 @@ class Environment(BaseModel):
         """Whether others took processor time meanwhile, as far as that was counted."""
         return bool(self._taken())
 
+    @property
+    def taken_cores(self) -> float:
+        """Cores that others are known to have kept busy, or to have got from the hypervisor."""
+        return (self.others_cores or 0.0) + (self.stolen_cores or 0.0)
+
     def _taken(self) -> list[str]:
         found = []
         if self.others_cores is not None and self.others_cores > max(_OTHERS_CORES, _OTHERS_SHARE * self.cpu_threads):

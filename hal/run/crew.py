@@ -161,7 +161,9 @@ class Crew:
                 if each.process.poll() not in (None, 0):
                     while each.listen():
                         pass
-                    alike = {type(error).__name__, type(error.__cause__).__name__}
+                    alike = {type(error).__name__}
+                    if not isinstance(error, DeviceLostError):  # which only says that a process is gone
+                        alike.add(type(error.__cause__).__name__)
                     if each.error is not None and each.error["type"] in alike:
                         return None  # it failed as this process did, which explains itself
                     return each.story()

@@ -46,7 +46,8 @@ def test_impossible_ones_are_left_out():
 
 def test_batches_fit_the_data():
     assert max(p.batch for p in space(description(samples=100)).plans.values()) == 64
-    assert max(p.batch for p in space(description(mode="infer", samples=100)).plans.values()) == 1024
+    assert max(p.batch for p in space(description(mode="infer", samples=100)).plans.values()) == 64
+    assert max(p.batch for p in space(description(mode="infer")).plans.values()) == 1024
 
 
 def test_memory_brings_accumulation():
@@ -91,6 +92,7 @@ PLANS = st.builds(
     compile=st.sampled_from(["eager", "default"]),
     threads=st.sampled_from([None, 1]),
     accumulate=st.sampled_from([1, 2]),
+    parallel=st.sampled_from(["none", "dp=2", "fsdp=2"]),
 )
 
 
@@ -101,6 +103,7 @@ def test_costlier_is_an_order(a, b, c):
         assert costlier(a, c)
     if costlier(a, b):
         assert a.batch >= b.batch
+        assert a.parallel == b.parallel, "who shares a memory is not known here"
 
 
 @given(PLANS, PLANS)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 import yaml
@@ -13,10 +14,15 @@ import hal
 from hal.cli.app import app
 from hal.cli.tune import TuneLive
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
+from hal.measure import Estimate
+from hal.plan import Plan
 from hal.run.plans import find, stored
-from hal.tuner import Tuning, resumed
+from hal.tuner import Observer, Tuning, resumed
+from hal.tuner.config import ConstraintSection
+from hal.tuner.finals import revalued
 from hal.tuner.judge import best_of
-from hal.tuner.result import Outcome, Trial
+from hal.tuner.report.sections import page_of
+from hal.tuner.result import Finalist, Outcome, Trial
 
 
 def test_a_small_space_is_tried_whole(monkeypatch, tmp_path):
@@ -68,6 +74,83 @@ def test_what_was_found_here_is_tried_again(monkeypatch, tmp_path):
     assert again.trials[1].plan == again.winner == first.winner, "less time finds nothing worse"
     assert any("found here before" in note for note in seen.notes)
     assert len(stored()) == 1
+
+
+def test_a_plan_that_was_found_before_gives_way_to_a_better_one_alone(monkeypatch, tmp_path):
+    first = fake_tune(monkeypatch, tmp_path)
+    assert first.remembered
+    narrow = fake_tune(monkeypatch, tmp_path, out=str(tmp_path / "narrow"), batch=16, precision="fp32")
+    assert not narrow.remembered, "it was not compared with the other"
+    assert find(first.fingerprint).plan == first.winner
+
+
+def test_ctrl_c_in_the_last_measurements(monkeypatch, tmp_path):
+    class Stopping(Observer):
+        def finals(self, trials):
+            signal.raise_signal(signal.SIGINT)
+
+    found = fake_tune(monkeypatch, tmp_path, observer=Stopping(), trials=6)
+    assert (found.status, found.finalists) == ("interrupted", ())
+    best = max((t for t in found.trials if not t.cut_short), key=lambda t: t.values["throughput"])
+    assert found.winner == best.plan, "those that were not measured again did not fail"
+    keys = resumed({"resume": str(tmp_path / "out")})
+    again = fake_tune(monkeypatch, tmp_path, **keys.model_dump(exclude_unset=True), out=None)
+    assert again.status == "trials"
+    assert again.finalists
+    assert len(launched(tmp_path)) == 6
+
+
+@pytest.mark.parametrize(
+    "keys", [{"space": {"batch": [16, 32]}}, {"space": {"precision": ["bf16"], "batch": [16, 64]}}]
+)
+def test_what_the_space_does_not_hold_is_there_to_compare_with(monkeypatch, tmp_path, keys):
+    found = fake_tune(monkeypatch, tmp_path, **keys)
+    for key, values in keys["space"].items():
+        assert getattr(found.winner, key) in values
+    outside = [t for t in found.trials if not t.candidate]
+    assert {t.origin for t in outside} <= {"default", "baseline"}
+    assert outside
+    assert found.searched.tried == found.searched.plans
+    assert found.over_default is not None
+    assert "parallel" in {section.name for section in page_of(found, "").sections}
+
+
+def test_constraints_that_nothing_keeps(monkeypatch, tmp_path, capsys):
+    live = TuneLive()
+    live.console = Console(width=300, highlight=False)
+    found = fake_tune(monkeypatch, tmp_path, observer=live, constraint={"memory": "100M"}, trials=4)
+    assert found.winner is None
+    key, ratio = found.nearest_miss
+    assert key == "memory"
+    assert ratio == min(max(t.violations.values()) for t in found.trials)
+    assert "no plan keeps constraint.memory" in capsys.readouterr().out
+    assert page_of(found, "").headline == "No plan keeps constraint.memory"
+
+
+def test_a_step_time_holds_in_the_last_measurements_too():
+    step = Estimate(median=21.0, low=20.5, high=21.5, n=9, unit="ms")
+    speed = Estimate(median=100, low=99, high=101, n=9, unit="samples/s")
+    plan = Plan(batch=8)
+    trial = Trial(number=0, plan=plan, origin="search", outcome=Outcome.OK, values={"throughput": 99.0}, started="")
+    held = Finalist(trial=0, plan=plan, throughput=speed, step_ms=step)
+    assert "constraint.latency_ms=20" in revalued(held, trial, ConstraintSection(latency_ms=20)).message
+    assert revalued(held, trial, ConstraintSection(latency_ms=22)).values == {"throughput": 100}
+
+
+@pytest.mark.parametrize("keys", [{"objective": "latency"}, {"batch": 32}, {"space": {"batch": [16]}}])
+def test_another_question_does_not_go_on(monkeypatch, tmp_path, keys):
+    fake_tune(monkeypatch, tmp_path, trials=2)
+    with pytest.raises(ConfigError, match=f"{next(iter(keys))}= cannot change"):
+        resumed({"resume": str(tmp_path / "out"), **keys})
+
+
+def test_another_device_does_not_go_on(monkeypatch, tmp_path):
+    fake_tune(monkeypatch, tmp_path, trials=2)
+    changed = description()
+    other = changed.fingerprint.model_copy(update={"name": "Fake 2"})
+    keys = resumed({"resume": str(tmp_path / "out")}).model_dump(exclude_unset=True)
+    with pytest.raises(ConfigError, match="another device"):
+        fake_tune(monkeypatch, tmp_path, described=changed.model_copy(update={"fingerprint": other}), **keys, out=None)
 
 
 def test_trials_are_counted(monkeypatch, tmp_path):
@@ -203,7 +286,6 @@ def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
     assert cut
     lines = capsys.readouterr().out.splitlines()
     assert sum("cut short at about" in line and "surely not the best" in line for line in lines) == len(cut)
-    assert cut.isdisjoint(t.number for t in found.ranked())
     assert cut.isdisjoint(t.number for t in best_of(found.trials, "throughput"))
     assert f"cut short: {len(cut)} trials" in "\n".join(lines)
     shown = [line for line in lines if re.match(r"(best|again)? +[\d,]+ \[", line)]

@@ -39,6 +39,9 @@ _BETTER: dict[Objective, str] = {
 def headline_of(tuning: Tuning) -> tuple[str, str]:
     """The result in a line, and the sentence under it."""
     winner, name, ratio = tuning.winner, tuning.objectives[0], tuning.over_default
+    if tuning.nearest_miss is not None:
+        key, over = tuning.nearest_miss
+        return f"No plan keeps constraint.{key}", f"The closest of those tried has {over:.3g} times as much."
     if winner is None:
         return "No plan worked", f"{counted(len(tuning.trials), 'plan')} tried; what went wrong is listed below."
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."

@@ -9,6 +9,7 @@ from typing import Any
 
 from hal.tuner.report.values import (
     NAMES,
+    among,
     interval_of,
     median,
     number,
@@ -134,7 +135,7 @@ def slices(tuning: Tuning, key: str, name: Objective) -> Figure:
 def parallel(tuning: Tuning, name: Objective) -> Figure:
     """One line a plan, through its value of each key from the top down to the objective; stronger lines are better."""
     keys = varied(tuning)
-    found = {t.number: v for t in tuning.trials if (v := value_of(t, name)) is not None}
+    found = {t.number: v for t in among(tuning) if (v := value_of(t, name)) is not None}
     low, high = min(found.values()), max(found.values())
     sign = 1 if OBJECTIVES[name][1] == "maximize" else -1
     ranked = sorted((t for t in tuning.trials if t.number in found), key=lambda t: sign * found[t.number])

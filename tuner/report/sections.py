@@ -14,6 +14,7 @@ from hal.tuner.report.parts import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report.values import (
     ENDED,
     NAMES,
+    among,
     capital,
     counted,
     interval_of,
@@ -182,7 +183,7 @@ def _slices(tuning: Tuning) -> Section | None:
 
 def _parallel(tuning: Tuning) -> Section | None:
     name, keys = tuning.objectives[0], varied(tuning)
-    count = sum(value_of(t, name) is not None for t in tuning.trials)
+    count = sum(value_of(t, name) is not None for t in among(tuning))
     if count < 2 or len(keys) < 2:
         return None
     alt = f"A line for each of {count} plans through its values of {', '.join(keys)} to its {NAMES[name]}; "
@@ -235,7 +236,9 @@ def _failures(tuning: Tuning) -> Section:
         for trial in map(tuning.trial, numbers):
             causes[outcome.value, trial.message].append(trial)
     if not causes:
-        return Section("failures", "Failures", ("No trial failed.",))
+        broken = sum(bool(t.violations) for t in tuning.trials)
+        said = f" {counted(broken, 'plan')} broke a constraint, and cannot win." if broken else ""
+        return Section("failures", "Failures", (f"No trial failed.{said}",))
     rows = []
     for (cause, message), trials in causes.items():
         plans = "; ".join(f"#{t.number} {plan_changes(t.plan, tuning.default)}" for t in trials)
@@ -264,11 +267,10 @@ def _time(tuning: Tuning) -> Section | None:
 def _use(tuning: Tuning, best: str) -> Section | None:
     if tuning.winner is None:
         return None
-    where = f"model={tuning.workload.model} backend={tuning.device.backend}"
-    command = "hal run" if tuning.workload.mode == "train" else "hal bench mode=infer"
-    codes = [Code("On this machine", f"{command} {where} plan=tuned")]
-    codes = codes if len(tuning.objectives) == 1 and tuning.target is None else []
-    codes += [Code("On any machine: best.yaml, for hal run --config best.yaml", best.rstrip())] if best else []
+    codes = [Code("On this machine", f"{tuning.command} plan=tuned")] if tuning.remembered else []
+    codes += (
+        [Code(f"On any machine: best.yaml, for {tuning.program} --config best.yaml", best.rstrip())] if best else []
+    )
     codes += [Code("Outside hal", tuning.recipe.rstrip())] if tuning.recipe else []
     return Section("use", "Use it", codes=tuple(codes))
 

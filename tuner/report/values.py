@@ -11,6 +11,7 @@ from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
 __all__ = [
     "ENDED",
     "NAMES",
+    "among",
     "capital",
     "counted",
     "interval_of",
@@ -99,6 +100,12 @@ def varied(tuning: Tuning) -> dict[str, tuple[str | int | None, ...]]:
         for key, values in tuning.space.items()
         if len(values) > 1
     }
+
+
+def among(tuning: Tuning) -> list[Trial]:
+    """Trials of the values that there was a choice of; the default plan and fp32 eager may have others."""
+    choice = varied(tuning)
+    return [t for t in tuning.trials if all(getattr(t.plan, key) in values for key, values in choice.items())]
 
 
 def median(values: Iterable[float | None]) -> float | None:
