@@ -143,19 +143,19 @@ class _Tuning:
 
     def _name(self) -> str:
         """Equal for processes that may share a study: the same question to hardware of the same kind."""
-        print_ = self.described.fingerprint
+        here = self.described.fingerprint
         asked: dict[str, Any] = {
             "space": sorted(self.space.plans),
             "objectives": self.objectives,
             "constraint": self.config.constraint.model_dump(),
-            "device": [print_.backend, print_.kind, print_.vendor, print_.arch, print_.name],
-            "workload": [print_.model, print_.mode, print_.input_shape, print_.structure, self.described.workload.data],
-            "versions": print_.versions,
+            "device": [here.backend, here.kind, here.vendor, here.arch, here.name],
+            "workload": [here.model, here.mode, here.input_shape, here.structure, self.described.workload.data],
+            "versions": here.versions,
         }
         if self.described.target is not None:
             asked["estimated for"] = self.described.target
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-        return f"hal-{Path(print_.model).stem}-{print_.backend}-{digest}"
+        return f"hal-{Path(here.model).stem}-{here.backend}-{digest}"
 
     def _stored(self) -> tuple[StoredPlan, ...]:
         """What was found for the same, or else for what is most like it; nothing measured helps an estimate."""

@@ -151,18 +151,11 @@ def run_finals(
             found.append(Finalist(trial=each.trial, plan=each.plan, message=said))
             continue
         step = Estimate.of(each.step_ms, unit="ms", in_time_order=True)
-        samples = 1000 * each.plan.batch
         found.append(
             Finalist(
                 trial=each.trial,
                 plan=each.plan,
-                throughput=Estimate(
-                    median=samples / step.median,
-                    low=samples / step.high,
-                    high=samples / step.low,
-                    n=step.n,
-                    unit="samples/s",
-                ),
+                throughput=step.throughput(each.plan.batch),
                 step_ms=step,
                 over_default=_ratio(each, by_trial.get(-1 if default is None else default)),
                 over_baseline=_ratio(each, by_trial.get(-1 if baseline is None else baseline)),

@@ -134,10 +134,7 @@ def beat(trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, d
         return found.model_copy(
             update={"median": found.median * factor, "low": found.low * factor, "high": found.high * factor}
         )
-    step, samples = best.measurement.step_ms, 1000 * plan.batch * _MARGIN * drift / best.drift
-    return Estimate(
-        median=samples / step.median, low=samples / step.high, high=samples / step.low, n=step.n, unit="samples/s"
-    )
+    return best.measurement.step_ms.throughput(plan.batch * _MARGIN * drift / best.drift)
 
 
 def pareto(trials: Sequence[Trial], objectives: Sequence[Objective]) -> tuple[int, ...]:

@@ -274,10 +274,9 @@ def show_plans(plans: Sequence[StoredPlan]) -> None:
         console.print("no plan is stored yet; find one with: [bold]hal tune model=cnn[/]")
         return
     for each in plans:
-        print_ = each.fingerprint
-        device = f"{escape(print_.backend)} {escape(print_.name)} ({escape(print_.arch)})"
-        where = f"({print_.mode}) for {each.objective} on {device}, {each.when[:10]}"
-        console.print(f"[bold]{escape(print_.model)}[/] {where}")
+        at = each.fingerprint
+        device = f"{escape(at.backend)} {escape(at.name)} ({escape(at.arch)})"
+        console.print(f"[bold]{escape(at.model)}[/] ({at.mode}) for {each.objective} on {device}, {each.when[:10]}")
         console.print(f"  [green]{escape(plan_line(each.plan))}[/]")
         over = f", {_ratio(each.over_default)} of the default" if each.over_default else ""
         console.print(f"  {_short(each.throughput)}{over}")

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hal.measure.estimate import Estimate
 from hal.measure.measurement import Settings
 
-__all__ = ["BlockTimer", "Looks", "WarmUp", "throughput", "warm_up"]
+__all__ = ["BlockTimer", "Looks", "WarmUp", "warm_up"]
 
 _HEADROOM = 1.1
 """Blocks are planned this much longer than they must be, so that a step somewhat faster than in the warm-up fits."""
@@ -135,15 +134,3 @@ class Looks:
             return False
         self._next = math.ceil(1.2 * count)
         return True
-
-
-def throughput(step_ms: Estimate, samples_per_step: int) -> Estimate:
-    """Samples per second from the time of a step; the interval is turned over with it."""
-    samples = 1000 * samples_per_step
-    return Estimate(
-        median=samples / step_ms.median,
-        low=samples / step_ms.high,
-        high=samples / step_ms.low,
-        n=step_ms.n,
-        unit="samples/s",
-    )

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.measure._blocks import BlockTimer, Looks, WarmUp, throughput, warm_up
+from hal.measure._blocks import BlockTimer, Looks, WarmUp, warm_up
 from hal.measure.environment import Environment, EnvironmentWatch
 from hal.measure.estimate import Estimate
 from hal.measure.measurement import Measurement, Settings, Stopped
@@ -159,7 +159,7 @@ class _Prepared:
             self.step_ms, unit="ms", in_time_order=True, resamples=settings.resamples, seed=settings.seed
         )
         return Measurement(
-            throughput=throughput(estimate, self.samples_per_step),
+            throughput=estimate.throughput(self.samples_per_step),
             step_ms=estimate,
             samples_per_step=self.samples_per_step,
             first_call_s=self._first_call_s,

@@ -118,6 +118,12 @@ class Estimate(_Interval):
         low, high = bootstrap(data, resamples=resamples, resample_size=size, seed=seed)
         return cls(median=_point(np.sort(data), "median"), low=low, high=high, n=data.size, unit=unit)
 
+    def throughput(self, samples_per_step: float) -> Estimate:
+        """Samples per second, of the milliseconds of a step; the interval is turned over."""
+        samples = 1000 * samples_per_step
+        ends = {"median": samples / self.median, "low": samples / self.high, "high": samples / self.low}
+        return Estimate(**ends, n=self.n, unit="samples/s")
+
     @property
     def covers(self) -> bool:
         """Whether n suffices for 95%: the range of five values covers their median with 94% at most."""

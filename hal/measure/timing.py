@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from hal.contract import Telemetry
-from hal.measure._blocks import BlockTimer, Looks, throughput, warm_up
+from hal.measure._blocks import BlockTimer, Looks, warm_up
 from hal.measure.environment import EnvironmentWatch
 from hal.measure.estimate import Estimate, Percentile
 from hal.measure.hardware import Sampler
@@ -82,7 +82,7 @@ def measure(
     samples = samples_per_step * steps * len(step_ms)
     energy = None if hardware is None else hardware.energy_j
     return Measurement(
-        throughput=throughput(estimate, samples_per_step),
+        throughput=estimate.throughput(samples_per_step),
         step_ms=estimate,
         latency=_latency(step_ms, estimate, settings) if latency else None,
         samples_per_step=samples_per_step,
@@ -128,7 +128,7 @@ def _steady_state(
             return step_ms, "surely slower"
         if looks.due(len(step_ms)) and lasted:
             now = Estimate.of(step_ms, unit="ms", in_time_order=True, resamples=settings.resamples, seed=settings.seed)
-            if beat is not None and throughput(now, samples_per_step).surely_below(beat):
+            if beat is not None and now.throughput(samples_per_step).surely_below(beat):
                 return step_ms, "surely slower"
             if now.relative_half_width <= settings.target_relative_width:
                 return step_ms, "narrow enough"

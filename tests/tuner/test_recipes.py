@@ -18,11 +18,11 @@ def test_they_are_python(name):
         ("fp32", "tf32", "bf16", "fp16"), ("eager", "default", "max"), (1, 4), (None, 2)
     ):
         plan = Plan(
-            batch=64, precision=precision, layout="nhwc", compile=compiled, accumulate=accumulate, threads=threads
+            batch=92, precision=precision, layout="nhwc", compile=compiled, accumulate=accumulate, threads=threads
         )
         text = backend.recipe(plan, devices[0])
         assert ast.parse(text).body
-        assert str(64 // accumulate) in text
+        assert str(92 // accumulate) in text
         assert ("compile" in text or "jit" in text) == (compiled != "eager")
 
 

@@ -88,6 +88,7 @@ def test_failures_are_learnt_from(space):
         bad = proposal.plan.compile != "eager"
         outcome = Outcome.COMPILE if bad else Outcome.OK
         trials.append(trial(len(trials), proposal.plan, 100.0 * proposal.plan.batch**0.5, 3.0, outcome))
+    assert len(trials) >= 20
     assert sum(t.outcome is not Outcome.OK for t in trials[10:]) <= 0.5 * len(trials[10:])
     assert max(t.plan.batch for t in trials if t.outcome is Outcome.OK) == 1024
 
