@@ -20,7 +20,7 @@ from hal.run.plans import StoredPlan, find, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, clear, folder_of, write_best, write_config
-from hal.tuner.finals import AT_ONCE, revalued, run_finals, taking_part
+from hal.tuner.finals import AT_ONCE, FEWEST_ROUNDS, revalued, run_finals, taking_part
 from hal.tuner.judge import beat, best_of, require_values, values_of, violations_of, winner_of
 from hal.tuner.messages import Description, Order
 from hal.tuner.observer import Observer, Progress
@@ -186,9 +186,15 @@ class _Tuning:
         ]
         start_s = statistics.median(starts) if starts else 5.0
         best = best_of(trials, self.objectives[0])[: self.config.finalists]
-        compile_s = sum((t.phases.compile_s or 0.0) + (t.phases.warmup_s or 0.0) for t in best)
-        each = start_s / AT_ONCE + min(_FINALS_S, 2 * self.config.seconds)
-        return min(0.5 * self.config.budget, (self.config.finalists + 1) * each + compile_s)
+        build_s = start_s / AT_ONCE
+        share_s = min(_FINALS_S, 2 * self.config.seconds)
+        needed = (1 + self.config.finalists - len(best)) * (build_s + share_s)  # the default, and those to come
+        for trial in best:
+            step_s = trial.measurement.step_ms.median / 1000 if trial.measurement else 0.0
+            needed += build_s + (trial.phases.compile_s or 0.0) + (trial.phases.warmup_s or 0.0)
+            needed += max(share_s, FEWEST_ROUNDS * step_s)
+            needed += build_s if trial.plan.parallel != "none" else 0.0  # the other processes start after it
+        return min(0.5 * self.config.budget, needed)
 
     # The loop
 

@@ -18,9 +18,11 @@ from hal.tuner.process import Failure, WorkerProcess
 from hal.tuner.result import Finalist, Outcome, Trial
 from hal.tuner.space import key_of
 
-__all__ = ["AT_ONCE", "Entrant", "revalued", "run_finals", "taking_part"]
+__all__ = ["AT_ONCE", "FEWEST_ROUNDS", "Entrant", "revalued", "run_finals", "taking_part"]
 
-_FEWEST_ROUNDS = 8
+FEWEST_ROUNDS = 8
+"""Of fewer, a ratio has no interval."""
+
 _MOST_ROUNDS = 200
 _NARROW = 0.01
 _LEAST_BLOCK_S = 0.05
@@ -141,7 +143,7 @@ def run_finals(
         for each in entrants:
             if each.worker is not None:
                 each.worker.kill()
-    if stop() and min((len(each.step_ms) for each in entrants if not each.message), default=0) < _FEWEST_ROUNDS:
+    if stop() and min((len(each.step_ms) for each in entrants if not each.message), default=0) < FEWEST_ROUNDS:
         return []
     by_trial = {each.trial: each for each in entrants}
     found = []
@@ -232,9 +234,9 @@ def _rounds(
             return
         spent = time.monotonic() - began
         # A ratio of fewer rounds has no interval; beyond those the time decides.
-        if done >= _FEWEST_ROUNDS and (spent > seconds * len(running) or _narrow(running, default)):
+        if done >= FEWEST_ROUNDS and (spent > seconds * len(running) or _narrow(running, default)):
             return
-        if done > 0 and time.monotonic() > until and done >= _FEWEST_ROUNDS // 2:
+        if done > 0 and time.monotonic() > until and done >= FEWEST_ROUNDS // 2:
             return
         took: dict[int, float] = {}
         for index in rng.permutation(len(running)):
