@@ -55,7 +55,9 @@ def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], 
         kept: Path = args.keep or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         folder = kept / what.replace(" ", "-")
         if (folder / "tuning.json").exists():
-            return Tuning.model_validate_json((folder / "tuning.json").read_bytes())
+            before = Tuning.model_validate_json((folder / "tuning.json").read_bytes())
+            if before.status != "interrupted":
+                return before
         keys: dict[str, Any] = {
             "backend": args.backend,
             "seconds": args.seconds,
@@ -70,7 +72,10 @@ def found_by(name: str, seed: int, budget: float | None, space: dict[str, Any], 
         for variable in ("HAL_CACHE", "TORCHINDUCTOR_CACHE_DIR"):
             os.environ[variable] = stack.enter_context(tempfile.TemporaryDirectory())
         keys["resume" if (folder / "config.json").exists() else "out"] = str(folder)
-        return tune(resumed(keys), Lines(what))
+        found = tune(resumed(keys), Lines(what))
+        if found.status == "interrupted":
+            raise SystemExit(130)
+        return found
 
 
 def in_turn(name: str, plans: list[Plan], args: argparse.Namespace, seed: int) -> Estimate | None:

@@ -354,7 +354,7 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
     known = list(_dotted(cls, ""))
     lines = []
     items = error.errors(include_url=False)
-    wrong_inside = {item["loc"][:-1] for item in items}
+    wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
     for item in items:
         place = ".".join(part for part in item["loc"] if isinstance(part, str))
         if item["loc"] in wrong_inside:

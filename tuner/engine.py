@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from hal import errors
+from hal import __version__, errors
 from hal.config import PlanKeys, without_password
 from hal.errors import ConfigError, HalError, RunError, told
 from hal.run.interrupt import Interrupt
@@ -107,13 +107,15 @@ class _Tuning:
         self.objectives = config.objective
         fixed = PlanKeys(**{name: getattr(config, name) for name in PlanKeys.model_fields})
         self.space = Space(described, fixed, config.space, self.objectives)
-        self.ledger = Ledger(storage, self._name(), self.objectives, self.space.dimensions)
+        private = config.storage is None
+        self.ledger = Ledger(storage, self._name(), self.objectives, self.space.dimensions, private=private)
         self.ledger.recover()
         self.journal = Journal(folder)
         earlier = self.ledger.trials()
         if config.resume is not None and self.journal.numbers and not earlier:
             raise ConfigError(
-                f"the trials in {folder} are of another device, or of other versions of what runs on it",
+                f"the trials in {folder} are of another device, of other versions of hal or what runs on it, or their "
+                "storage is gone",
                 fix="start a new tuning without resume=",
             )
         write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
@@ -131,12 +133,13 @@ class _Tuning:
         # What earlier plans left in a process would count as memory of the next.
         self.alone = "memory" in self.objectives or config.constraint.memory is not None
         self.alone = self.alone and described.target is None
+        self.used = False
         self.sentinels: list[Sentinel] = []
         self.recipes: dict[int, str] = {}
         self.drift = 1.0
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         observer.started(described, self.space, folder, len(earlier))
-        for each in stored:
+        for each in stored if self._warm(stored) else ():
             changed = ", ".join(each.fingerprint.differences(described.fingerprint))
             found = f"for another {changed}" if changed else "here before"
             observer.note(f"starting from a plan of {each.when[:10]} that was found {found}")
@@ -150,7 +153,7 @@ class _Tuning:
             "constraint": self.config.constraint.model_dump(),
             "device": [here.backend, here.kind, here.vendor, here.arch, here.name],
             "workload": [here.model, here.mode, here.input_shape, here.structure, self.described.workload.data],
-            "versions": here.versions,
+            "versions": {**here.versions, "hal": __version__},
         }
         if self.described.target is not None:
             asked["estimated for"] = self.described.target
@@ -212,7 +215,8 @@ class _Tuning:
         return self._ended(status, trials, finalists)
 
     def _search(self) -> str:
-        most = self.config.trials
+        # What is there to compare with alone comes on top.
+        most = None if self.config.trials is None else self.config.trials + self.search.outside
         while True:
             if self.interrupt.asked:
                 return "interrupted"
@@ -259,8 +263,9 @@ class _Tuning:
             to_loss="time_to_loss" in self.objectives,
         )
         self.observer.trying(plan_changes(plan, self.space.default), self._progress(trials))
-        if self.alone:
+        if self.alone and self.used:
             self.pool.close()
+        self.used = True
         begun = now()
         answer = self.pool.run(order, limit_s)
         trial = Trial(
@@ -327,9 +332,10 @@ class _Tuning:
         chosen = best_of(trials, self.objectives[0])[: self.config.finalists]
         memory = self.described.fingerprint.memory_bytes
         entrants, default, baseline = taking_part(chosen, trials, self.space.default, self.space.baseline, memory)
-        if chosen and not entrants:
-            self.observer.note("the best plan and the default do not fit into memory together: not measured again")
+        if not chosen:
+            return []
         if not entrants:
+            self.observer.note("the best plan and the default do not fit into memory together: not measured again")
             return []
         tag = str(len(trials))
         claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)

@@ -93,7 +93,8 @@ def revalued(finalist: Finalist, trial: Trial, constraint: ConstraintSection) ->
         return finalist
     if constraint.latency_ms is not None and finalist.step_ms.median > constraint.latency_ms:
         said = f"a step took {finalist.step_ms.median:.4g} ms, and constraint.latency_ms={constraint.latency_ms:g}"
-        return finalist.model_copy(update={"message": said})
+        over = {"latency_ms": finalist.step_ms.median / constraint.latency_ms}
+        return finalist.model_copy(update={"message": said, "violations": over})
     values = dict(trial.values)
     if "throughput" in values:
         values["throughput"] = finalist.throughput.median

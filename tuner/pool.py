@@ -69,6 +69,8 @@ class Pool:
         if answer.outcome not in _KEEPS:
             self.close()
         wall_s = time.perf_counter() - begun
+        if start_s is not None:  # loading is counted by itself
+            start_s = max(0.0, start_s - (answer.phases.load_s or 0.0))
         return answer.model_copy(
             update={"phases": answer.phases.model_copy(update={"wall_s": wall_s, "start_s": start_s})}
         )

@@ -223,7 +223,10 @@ class Finalist(BaseModel):
     )
     over_baseline: Estimate | None = Field(default=None, description="the same over fp32 eager")
     values: dict[Objective, float] = Field(default_factory=dict, description="of the objectives, as they were judged")
-    message: str = Field(default="", description="why it could not be measured again; it cannot win then")
+    violations: dict[str, float] = Field(
+        default_factory=dict, description="constraints that the last measurements broke, with value over limit"
+    )
+    message: str = Field(default="", description="why it is out: it could not be measured again, or broke a constraint")
 
 
 class Searched(BaseModel):
@@ -318,11 +321,11 @@ class Tuning(BaseModel):
     @property
     def nearest_miss(self) -> tuple[str, float] | None:
         """Where plans ran and none kept the constraints: the one broken by the best of them, with value over limit."""
-        ran = [t for t in self.trials if t.outcome is Outcome.OK and t.violations]
-        if self.winner is not None or not ran:
+        broken = [t.violations for t in self.trials if t.candidate and t.outcome is Outcome.OK and t.violations]
+        broken += [f.violations for f in self.finalists if f.violations]
+        if self.winner is not None or not broken:
             return None
-        best = min(ran, key=lambda t: max(t.violations.values())).violations
-        return max(best.items(), key=lambda item: item[1])
+        return max(min(broken, key=lambda each: max(each.values())).items(), key=lambda item: item[1])
 
     def write(self, folder: Path) -> Path:
         """Write ``tuning.json`` whole into a folder."""

@@ -61,6 +61,10 @@ class Search:
         estimates: plans are built and nothing runs. Where nothing is known to choose by, take the smallest batch: a
             build of a larger one takes longer, and one that does not fit rules out all larger ones. No plan is tried
             only to compare with.
+
+    Attributes:
+        outside: plans to compare with that the space does not hold.
+        method: grid while all plans are tried, otherwise search.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class Search:
         self._space, self._objectives = space, tuple(objectives)
         baseline = [] if estimates else [Proposal(space.baseline, "baseline")]
         self._first = [Proposal(space.default, "default"), *first, *baseline]
+        self.outside = len({key_of(each.plan) for each in self._first} - set(space.plans))
         self._rng = np.random.default_rng(seed)
         self._seed = seed
         self._estimates = estimates

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -53,7 +54,7 @@ class Space:
             # Processes share the cores evenly unless the user says otherwise.
             if plan.parallel != "none" and plan.threads is not None and own_threads:
                 continue
-            if plan.batch <= described.samples:
+            if plan.batch <= self._most_samples(described):
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
             raise ConfigError(
@@ -112,13 +113,19 @@ class Space:
             "accumulate": (1, 2, 4) if spare and described.workload.mode == "train" else (1,),
         }
 
+    @staticmethod
+    def _most_samples(described: Description) -> float:
+        """The largest batch that there are data for; inference that is only built needs none."""
+        only_built = described.target is not None and described.workload.mode == "infer"
+        return math.inf if only_built else described.samples
+
     def _batches(self, described: Description, objectives: set[str]) -> tuple[int, ...]:
         default = self.default.batch
         if described.workload.mode == "infer":
             if objectives == {"latency"}:
                 return (default,)
-            most = min(described.samples, max(default, _LARGEST_INFERENCE_BATCH))
-            return tuple(2**i for i in range(most.bit_length()))
+            most = min(self._most_samples(described), max(default, _LARGEST_INFERENCE_BATCH))
+            return tuple(2**i for i in range(int(most).bit_length()))
         found, n = [default], default
         while n % 2 == 0 and n // 2 * _SMALLER >= default:
             n //= 2

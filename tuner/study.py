@@ -97,6 +97,7 @@ class Ledger:
         name: of the study; processes that give the same name and storage work on one.
         objectives: what is optimised.
         dimensions: values of each plan key.
+        private: no other host works on it; claims of others that cannot be seen are of those that are gone.
 
     Raises:
         ConfigError: the storage cannot be opened so, or holds another study under this name.
@@ -109,6 +110,8 @@ class Ledger:
         name: str,
         objectives: Sequence[Objective],
         dimensions: Mapping[str, Sequence[Value]],
+        *,
+        private: bool = False,
     ) -> None:
         import optuna
 
@@ -119,7 +122,7 @@ class Ledger:
         with warnings.catch_warnings(), contextlib.suppress(Exception):  # names for a dashboard
             warnings.simplefilter("ignore")
             self._study.set_metric_names(list(self._objectives))
-        self.owner = owner()
+        self.owner, self._private = owner(), private
 
     # Reading
 
@@ -265,7 +268,7 @@ class Ledger:
         for each in list(self._running()):
             gone = _gone(str(each.user_attrs.get(_OWNER)))
             late = time.time() > float(each.user_attrs.get(_EXPIRES, 0))
-            if gone is False or (gone is None and not late):
+            if gone is False or (gone is None and not late and not self._private):
                 continue
             written = each.user_attrs.get(_RESULT)
             if written:

@@ -73,14 +73,14 @@ def keep(tuning: Tuning, folder: Path) -> bool:
     """Remember the winner of a tuning for one objective; whether that was done.
 
     A Pareto front has no plan that is the answer, and what was estimated is no measured plan. A plan that was found
-    before stays if it was not tried again: nobody knows which is better.
+    before stays where it could not win: nobody knows which is better.
     """
     if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
         return False
     if tuning.target is not None or _alone(tuning.trials, tuning.searched.plans):
         return False
     before = find(tuning.fingerprint, tuning.objectives[0])
-    if before is not None and before.plan not in [t.plan for t in tuning.trials]:
+    if before is not None and all(t.plan != before.plan or not t.candidate or t.violations for t in tuning.trials):
         return False
     final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
     measured = tuning.trial(tuning.winner_trial).measurement

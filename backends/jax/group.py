@@ -48,6 +48,7 @@ class MeshGroup(Group):
         super().__init__(backend, device)
         self.rank, self.size = jax.process_index(), jax.process_count()
         self.devices = mesh.devices.size
+        self._local = list(mesh.local_devices)
         spec: Any = PartitionSpec
         self._replicated, self._divided = NamedSharding(mesh, spec()), NamedSharding(mesh, spec(_AXIS))
 
@@ -59,6 +60,17 @@ class MeshGroup(Group):
         """A batch spread over the mesh; one that does not divide, as an evaluation's last, is whole on every device."""
         divides = array.ndim > 0 and array.shape[0] % self.devices == 0
         return self._put(array, self._divided if divides else self._replicated)
+
+    def peak_memory(self) -> int | None:
+        """Of all processes on processors, of the fullest device otherwise."""
+        stats = [device.memory_stats() for device in self._local]
+        peaks = [each["peak_bytes_in_use"] for each in stats if each and "peak_bytes_in_use" in each]
+        mine = max(peaks) if peaks else super().peak_memory()
+        if self.size == 1 or mine is None:
+            return mine
+        with jax.enable_x64(True):
+            every = np.asarray(multihost_utils.process_allgather(np.array([mine])))
+        return int(every.max() if peaks else every.sum())
 
     def agreed(self, number: int) -> int:
         """By an exchange between the devices."""

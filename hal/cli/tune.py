@@ -228,19 +228,10 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield f"[yellow]{outcome.value}[/]: {len(numbers)} trial{'s' * (len(numbers) > 1)}"
     for note in tuning.notes:
         yield f"[yellow]note:[/] {escape(note)}"
-    searched = tuning.searched
-    if tuning.nearest_miss is not None:
-        key, ratio = tuning.nearest_miss
-        yield f"[bold red]no plan keeps constraint.{key}[/]: the closest has {ratio:.3g} times as much"
-        yield "[green]→[/] allow more, or try more plans: budget=, space.batch=[...]"
-        return
     if tuning.winner is None:
-        yield f"[bold red]no plan worked[/] of the {len(tuning.trials)} that {_were(len(tuning.trials))} tried"
-        if Outcome.TIMEOUT in tuning.failures:
-            yield "[green]→[/] give each more time, limit=5m budget=30m, or fewer to choose from: space.batch=[64]"
-        else:
-            yield f"[green]→[/] what workers said is in {escape(str(folder / 'workers.log'))}"
+        yield from _without_winner(tuning, folder)
         return
+    searched = tuning.searched
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         high = searched.likely_gain_high or 0.0
         yield (
@@ -259,6 +250,22 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     elif len(tuning.objectives) == 1:
         yield f"to use it:  [bold]{tuning.program} --config {best}[/]"
     yield from _recipe(tuning)
+
+
+def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
+    if tuning.nearest_miss is not None:
+        key, ratio = tuning.nearest_miss
+        yield f"[bold red]no plan keeps constraint.{key}[/]: the closest has {ratio:.3g} times as much"
+        yield "[green]→[/] allow more, or try more plans: budget=, space.batch=[...]"
+    elif not tuning.searched.tried:
+        yield "[bold red]no plan of the space was tried[/]: there was time for those to compare with alone"
+        yield f"[green]→[/] go on with more: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+    else:
+        yield f"[bold red]no plan worked[/] of the {len(tuning.trials)} that {_were(len(tuning.trials))} tried"
+        if Outcome.TIMEOUT in tuning.failures:
+            yield "[green]→[/] give each more time, limit=5m budget=30m, or fewer to choose from: space.batch=[64]"
+        else:
+            yield f"[green]→[/] what workers said is in {escape(str(folder / 'workers.log'))}"
 
 
 def _recipe(tuning: Tuning) -> Iterable[str]:

@@ -127,6 +127,20 @@ def test_constraints_that_nothing_keeps(monkeypatch, tmp_path, capsys):
     assert page_of(found, "").headline == "No plan keeps constraint.memory"
 
 
+def test_trials_are_of_the_space(monkeypatch, tmp_path):
+    found = fake_tune(monkeypatch, tmp_path, space={"batch": [16, 32]}, trials=1)
+    assert [t.candidate for t in found.trials] == [False, True]
+    assert found.winner == found.trials[1].plan
+
+
+def test_a_plan_that_may_not_win_is_still_remembered(monkeypatch, tmp_path):
+    monkeypatch.setenv("HAL_CACHE", str(tmp_path / "fake" / "cache"))
+    first = fake_tune(monkeypatch, tmp_path, space={"batch": [64], "precision": ["fp32"], "compile": ["eager"]})
+    assert find(first.fingerprint).plan == first.default
+    fake_tune(monkeypatch, tmp_path, out=str(tmp_path / "other"), space={"batch": [16]})
+    assert find(first.fingerprint).plan == first.default, "it was tried to compare with alone"
+
+
 def test_a_step_time_holds_in_the_last_measurements_too():
     step = Estimate(median=21.0, low=20.5, high=21.5, n=9, unit="ms")
     speed = Estimate(median=100, low=99, high=101, n=9, unit="samples/s")

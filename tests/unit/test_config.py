@@ -3,11 +3,13 @@
 import re
 
 import pytest
+from pydantic import model_validator
 from typer.testing import CliRunner
 
 from hal.cli.app import app
 from hal.config import BenchConfig, PlanKeys, RunConfig, VerifyConfig, build, read, section_of
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
+from hal.nn import ModelConfig
 from hal.plan import Plan
 from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, configure, model_class
@@ -306,6 +308,21 @@ def test_what_is_wrong_in_a_list_is_said_once(keys):
     key, word = ("objective", "sped") if "objective" in keys else ("space.precision", "fp31")
     assert caught.value.message.startswith(f"{key}={word}: input should be")
     assert len(caught.value.message.splitlines()) == 1
+
+
+def test_what_keys_together_break_is_said():
+    class Config(ModelConfig):
+        hidden: int = 8
+        heads: int = 3
+
+        @model_validator(mode="after")
+        def _divides(self):
+            if self.hidden % self.heads:
+                raise ValueError("hidden must be a multiple of heads")
+            return self
+
+    with pytest.raises(ConfigError, match="hidden must be a multiple of heads"):
+        build(Config, {})
 
 
 def test_errors_are_of_hal():

@@ -42,6 +42,8 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     if tuning.nearest_miss is not None:
         key, over = tuning.nearest_miss
         return f"No plan keeps constraint.{key}", f"The closest of those tried has {over:.3g} times as much."
+    if winner is None and not tuning.searched.tried:
+        return "No plan of the space was tried", "There was time for those to compare with alone; give more budget=."
     if winner is None:
         return "No plan worked", f"{counted(len(tuning.trials), 'plan')} tried; what went wrong is listed below."
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
