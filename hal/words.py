@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hal.plan import Plan
 
-__all__ = ["bytes_text", "plan_changes", "plan_line"]
+__all__ = ["bytes_text", "number", "plan_changes", "plan_line"]
 
 
 def bytes_text(count: float) -> str:
@@ -33,3 +33,10 @@ def plan_changes(plan: Plan, default: Plan) -> str:
         else:
             words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
     return ", ".join(words) or "the default plan"
+
+
+def number(value: float) -> str:
+    """A number with four significant digits, thousands apart."""
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"

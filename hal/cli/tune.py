@@ -20,7 +20,7 @@ from hal.tuner.observer import Progress as Where
 from hal.tuner.report import REPORT
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
-from hal.words import bytes_text, plan_changes, plan_line
+from hal.words import bytes_text, number, plan_changes, plan_line
 
 __all__ = ["TuneLive", "show_plans"]
 
@@ -149,7 +149,7 @@ def _result(trial: Trial) -> str:
 
 
 def _value(value: float, name: Objective) -> str:
-    return bytes_text(int(value)) if name == "memory" else f"{value:,.4g} {OBJECTIVES[name][0]}"
+    return bytes_text(int(value)) if name == "memory" else f"{number(value)} {OBJECTIVES[name][0]}"
 
 
 def _closing(tuning: Tuning) -> Iterable[str]:
@@ -233,11 +233,11 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         return
     searched = tuning.searched
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
-        high = searched.likely_gain_high or 0.0
+        high = max(searched.likely_gain, searched.likely_gain_high or 0.0)
         yield (
             f"more time: {searched.remaining} of {searched.plans} plans were not tried (about "
             f"{searched.remaining_s / 60:.0f} min); they are expected to bring {searched.likely_gain:.1%} more, hardly "
-            f"over {high:.0%}.  Go on with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+            f"over {high:.1%}.  Go on with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
         )
     best = escape(str(folder / "best.yaml"))
     if tuning.target is not None:

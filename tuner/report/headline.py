@@ -13,7 +13,6 @@ from hal.tuner.report.values import (
     capital,
     counted,
     listed,
-    number,
     ranged,
     scaled,
     seconds_text,
@@ -23,7 +22,7 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Tuning
-from hal.words import bytes_text, plan_line
+from hal.words import bytes_text, number, plan_line
 
 __all__ = ["headline_of", "numbers_of"]
 
@@ -99,7 +98,8 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
     ruled_out = f"{searched.ruled_out} more surely need too much memory" if searched.ruled_out else ""
     yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out))
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
-        more = f"in about {seconds_text(searched.remaining_s)}, hardly over {searched.likely_gain_high or 0:.0%}"
+        high = max(searched.likely_gain, searched.likely_gain_high or 0.0)
+        more = f"in about {seconds_text(searched.remaining_s)}, hardly over {high:.1%}"
         yield Number("Gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
 
 

@@ -12,7 +12,6 @@ from hal.tuner.report.values import (
     among,
     interval_of,
     median,
-    number,
     state_of,
     times,
     unit_of,
@@ -21,7 +20,7 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
-from hal.words import plan_changes, plan_line
+from hal.words import number, plan_changes, plan_line
 
 __all__ = [
     "FIELD_HEIGHT",

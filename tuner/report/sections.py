@@ -20,7 +20,6 @@ from hal.tuner.report.values import (
     interval_of,
     listed,
     median,
-    number,
     ranged,
     scaled,
     seconds_text,
@@ -32,7 +31,7 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
-from hal.words import bytes_text, plan_changes, plan_line
+from hal.words import bytes_text, number, plan_changes, plan_line
 
 __all__ = ["page_of"]
 

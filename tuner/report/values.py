@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from hal.measure import Estimate
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
+from hal.words import number
 
 __all__ = [
     "ENDED",
@@ -17,7 +18,6 @@ __all__ = [
     "interval_of",
     "listed",
     "median",
-    "number",
     "ranged",
     "scaled",
     "seconds_text",
@@ -112,13 +112,6 @@ def median(values: Iterable[float | None]) -> float | None:
     """The median of those that are known; None: none is."""
     known = [value for value in values if value is not None]
     return statistics.median(known) if known else None
-
-
-def number(value: float) -> str:
-    """A number with four significant digits, thousands apart."""
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"
 
 
 def within(low: float, high: float) -> str:
