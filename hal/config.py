@@ -356,7 +356,7 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
     items = error.errors(include_url=False)
     wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
     for item in items:
-        place = ".".join(part for part in item["loc"] if isinstance(part, str))
+        place = ".".join(str(part) for part in item["loc"] if part != 0)  # of a list of one, mostly
         if item["loc"] in wrong_inside:
             continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
