@@ -82,10 +82,12 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)
+    # The plan that is asked for, as far as that is known before there is a device.
+    asked = build(Plan, {"parallel": config.parallel or "none"})
+    if config.plan != "tuned":
+        asked = config.base_plan(defaults.batch)
     if config.backend in registry.names():
-        parallel = config.parallel if config.plan == "tuned" else config.base_plan(defaults.batch).parallel
-        spread = build(Plan, {"parallel": parallel or "none"}).spread()
-        registry.backend(config.backend).expect(math.prod(spread.values()))
+        registry.backend(config.backend).expect(math.prod(asked.spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
@@ -95,7 +97,7 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
         )
     source = config.data.name or defaults.data
     if config.plan != "tuned":  # a wrong key is found before a large data set is read
-        config.base_plan(defaults.batch).resolve(device)
+        asked.resolve(device)
     split = load(source, cls.wanted(keys), validation=config.data.validation, seed=config.seed)
     if cls.supervised and split.train.labels is None:
         raise ConfigError(
@@ -114,10 +116,11 @@ def prepare(config: TargetConfig, mode: str = "train") -> Job:
             "input_shape": tuple(split.train.inputs.shape),
         }
     )
-    origin, base = "", Plan(batch=defaults.batch)
+    origin = ""
     if config.plan == "tuned":
         base, origin = _tuned(Fingerprint.of(backend, device, workload, model), device)
-    plan = config.base_plan(defaults.batch, base).resolve(device)
+        asked = config.base_plan(defaults.batch, base)
+    plan = asked.resolve(device)
     augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
     job = Job(
         backend=backend,
