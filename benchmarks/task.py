@@ -89,8 +89,9 @@ class Task:
 
     def job(self) -> Any:
         """The task as hal prepares it: model, data and plan."""
-        from hal.config import BenchConfig, build
-        from hal.run.prepare import prepare
+        from hal.config import build
+        from hal.job.prepare import prepare
+        from hal.run.config import BenchConfig
 
         keys: dict[str, Any] = {
             "model": _KEYS[self.model],

@@ -20,8 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from hal.contract.plan import Plan
 from hal.measure import Estimate
-from hal.plan import Plan
 from hal.tuner import Observer, Progress, Tuning, resumed, tune
 from hal.tuner.finals import Entrant, run_finals
 from hal.tuner.pool import Pool

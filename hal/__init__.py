@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
     from hal.api import bench, compile, devices, predict, train, tune, verify
-    from hal.hardware import Capabilities, Device
+    from hal.contract.device import Capabilities, Device
+    from hal.contract.plan import Plan
     from hal.nn import Model
-    from hal.plan import Plan
     from hal.registry import device
     from hal.workload import Workload
 
@@ -46,10 +46,10 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Capabilities": "hal.hardware",
-    "Device": "hal.hardware",
+    "Capabilities": "hal.contract.device",
+    "Device": "hal.contract.device",
     "Model": "hal.nn",
-    "Plan": "hal.plan",
+    "Plan": "hal.contract.plan",
     "Workload": "hal.workload",
     "bench": "hal.api",
     "compile": "hal.api",

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from hal import registry
 from hal.contract import Available, Unavailable
+from hal.contract.device import Device
 from hal.errors import UnavailableError
-from hal.hardware import Device
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from hal import tuner
     from hal.parity import Verification
     from hal.run import Bench, Observer, Record
-    from hal.run.compile import Compilation
+    from hal.targets.compile import Compilation
 
 __all__ = ["Seen", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
 
@@ -102,7 +102,8 @@ def bench(**keys: Any) -> Bench | None:
         HalError: see :mod:`hal.errors`.
     """
     from hal import run
-    from hal.config import BenchConfig, build
+    from hal.config import build
+    from hal.run.config import BenchConfig
 
     return run.bench(build(BenchConfig, keys))
 
@@ -139,8 +140,9 @@ def compile(**keys: Any) -> Compilation:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal.config import CompileConfig, build
-    from hal.run.compile import compile_absent
+    from hal.config import build
+    from hal.targets.compile import compile_absent
+    from hal.targets.config import CompileConfig
 
     return compile_absent(build(CompileConfig, keys))
 
@@ -155,6 +157,7 @@ def verify(**keys: Any) -> Verification:
         HalError: see :mod:`hal.errors`.
     """
     from hal import parity
-    from hal.config import VerifyConfig, build
+    from hal.config import build
+    from hal.parity.config import VerifyConfig
 
     return parity.verify(build(VerifyConfig, keys))

@@ -9,8 +9,8 @@ import re
 from importlib.metadata import entry_points
 
 from hal.contract import Available, Backend, Unavailable
+from hal.contract.device import Device
 from hal.errors import ConfigError, UnavailableError
-from hal.hardware import Device
 
 __all__ = ["GROUP", "backend", "device", "names", "require", "select"]
 

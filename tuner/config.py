@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from hal.config import Keys, PlanKeys, TargetConfig
+from hal.config import JobConfig, Keys, PlanKeys
+from hal.contract.device import PrecisionName
 from hal.errors import ConfigError, UnsupportedError
-from hal.hardware import PrecisionName
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
 
@@ -69,7 +69,7 @@ class ConstraintSection(Keys):
     _memory = field_validator("memory", mode="before")(_bytes)
 
 
-class TuneConfig(TargetConfig):
+class TuneConfig(JobConfig):
     """Keys of ``hal tune``. A key of the plan fixes it; ``space.<key>=[...]`` lists what is tried."""
 
     target: str | None = Field(
@@ -128,7 +128,7 @@ class TuneConfig(TargetConfig):
         """
         given = self.model_dump(mode="json", exclude_unset=True)
         if self.target is None:
-            return {name: value for name, value in given.items() if name in TargetConfig.model_fields}
+            return {name: value for name, value in given.items() if name in JobConfig.model_fields}
         for name in _MEASURED:
             if name in given:
                 raise ConfigError(

@@ -14,9 +14,10 @@ from typing import Any
 
 from hal import __version__, errors
 from hal.config import PlanKeys, without_password
+from hal.contract.text import plan_changes
 from hal.errors import ConfigError, HalError, RunError, told
+from hal.job.stored_plans import StoredPlan, find, nearest
 from hal.run.interrupt import Interrupt
-from hal.run.plans import StoredPlan, find, nearest
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, clear, folder_of, write_best, write_config
@@ -33,7 +34,6 @@ from hal.tuner.space import Space, key_of
 from hal.tuner.storage import lost
 from hal.tuner.study import Claim, Ledger
 from hal.tuner.summary import keep, summed_up
-from hal.words import plan_changes
 
 __all__ = ["tune"]
 

@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hal.config import CompileConfig
+from hal.contract.plan import Plan
+from hal.contract.program import ArrayShape, Program
 from hal.errors import ConfigError, RunError, UnsupportedError
+from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
-from hal.plan import Plan
-from hal.program import ArrayShape, Program
-from hal.run.absent import prepare_absent
-from hal.run.plans import Fingerprint
+from hal.targets.config import CompileConfig
+from hal.targets.job import prepare_absent
 from hal.tuner.messages import Ability, Answer, Description, Order
 from hal.tuner.result import Estimated, Outcome, Phases
 from hal.tuner.trial import outcome_of

@@ -12,11 +12,11 @@ import yaml
 from pydantic import ValidationError
 
 from hal.config import build
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError
-from hal.plan import Plan
-from hal.run.files import make_folder, new_folder, sync_folder, write_whole
 from hal.tuner.config import TuneConfig
 from hal.tuner.result import Trial, Tuning
+from hal.util.files import make_folder, new_folder, sync_folder, write_whole
 from hal.workload import short_name
 
 __all__ = ["Journal", "clear", "folder_of", "read_config", "resumed", "write_best", "write_config"]

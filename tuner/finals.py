@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hal.contract.plan import Plan
 from hal.measure import Estimate
-from hal.plan import Plan
 from hal.tuner.config import ConstraintSection
 from hal.tuner.messages import Order
 from hal.tuner.pool import Pool

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import optree
 
-from hal.plan import Plan
-from hal.run.prepare import Job, put_batch
-from hal.run.stepper import Inferring, TrainingSteps
+from hal.contract.plan import Plan
+from hal.job.placing import put_batch
+from hal.job.prepare import Job
+from hal.job.steps import Inferring, TrainingSteps
 from hal.tuner.result import Guard
 from hal.types import Array, Tree
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from hal.contract.plan import Plan
 from hal.errors import UnsupportedError
 from hal.measure import Estimate
-from hal.plan import Plan
 from hal.tuner.config import ConstraintSection
 from hal.tuner.messages import Answer
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial

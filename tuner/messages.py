@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.hardware import Capabilities, Device, Precision
+from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.plan import Plan
+from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate
-from hal.plan import Plan
-from hal.run.plans import Fingerprint
 from hal.tuner.result import Estimated, Guard, Outcome, Phases, Summary
 from hal.workload import Workload
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hal.contract.plan import Plan
+from hal.job.facts import DeviceFacts
+from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate, Latency, Measurement
-from hal.plan import Plan
-from hal.run.files import write_whole
-from hal.run.plans import Fingerprint
-from hal.run.record import DeviceFacts
+from hal.util.files import write_whole
 from hal.workload import Workload
 
 __all__ = [

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hal.plan import Plan
+from hal.contract.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Space, costlier, key_of, signature_of
 from hal.tuner.surrogate import Floats, Process, expected_improvement

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from hal.config import PlanKeys
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, RequestError
-from hal.hardware import Device
-from hal.plan import Plan
 from hal.tuner.config import SpaceSection
 from hal.tuner.messages import Description
 

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from pydantic import ValidationError
 
+from hal.contract.plan import Plan
 from hal.errors import ConfigError
-from hal.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
 from hal.tuner.storage import open_study

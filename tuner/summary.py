@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from hal import __version__
-from hal.run.plans import StoredPlan, find, remember
-from hal.run.record import DeviceFacts, now
+from hal.job.facts import DeviceFacts
+from hal.job.stored_plans import StoredPlan, find, remember
+from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.judge import by_cause, pareto
 from hal.tuner.messages import Description

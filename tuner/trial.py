@@ -15,16 +15,17 @@ from typing import Any
 
 import numpy as np
 
-from hal.config import TargetConfig, build
+from hal.config import JobConfig, build
 from hal.contract import Backend
+from hal.contract.plan import Plan
 from hal.errors import HalError, NumericsError, OutOfMemoryError, RequestError, UnavailableError
+from hal.job.errors import classified
+from hal.job.placing import feeding, put_batch
+from hal.job.prepare import Job, prepare, under
+from hal.job.steps import Inferring, TrainingSteps, host_batches, stepper
+from hal.job.stored_plans import Fingerprint
 from hal.measure import BlockTimer, Environment, Measurement, Settings, measure, warm_up
-from hal.plan import Plan
-from hal.run.plans import Fingerprint
-from hal.run.prepare import Job, feeding, prepare, put_batch, under
-from hal.run.session import classified
-from hal.run.stepper import Inferring, TrainingSteps, host_batches, stepper
-from hal.run.together import Lead, finish, follow_steps, pinned, together
+from hal.processes.launch import Lead, finish, follow_steps, pinned, together
 from hal.tuner.guard import (
     STEPS,
     Curve,
@@ -71,7 +72,7 @@ class Bench:
         phase: told the name of each phase of a trial as it begins.
     """
 
-    def __init__(self, config: TargetConfig, mode: str, phase: Callable[[str], None]) -> None:
+    def __init__(self, config: JobConfig, mode: str, phase: Callable[[str], None]) -> None:
         start = time.perf_counter()
         self._config = config
         self._job = prepare(config, mode)
@@ -343,7 +344,7 @@ def follow(keys: Mapping[str, Any], mode: str) -> None:
         keys: of the workload, the device and the plan.
         mode: train or infer.
     """
-    Bench(build(TargetConfig, keys), mode, lambda phase: None).take_part()
+    Bench(build(JobConfig, keys), mode, lambda phase: None).take_part()
 
 
 def _let_go(job: Job, step: Callable[[], object]) -> None:

@@ -9,8 +9,8 @@ import os
 import sys
 from typing import Any
 
-from hal.orphan import die_with_parent
 from hal.tuner.protocol import Channel, ClosedError, ProtocolError
+from hal.util.parent import die_with_parent
 
 __all__ = ["main"]
 
@@ -85,7 +85,8 @@ class _Server:
         raise ValueError(f"unknown request {do!r}")
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
-        from hal.config import CompileConfig, TargetConfig, build
+        from hal.config import JobConfig, build
+        from hal.targets.config import CompileConfig
         from hal.tuner.estimator import Estimator
         from hal.tuner.trial import Bench
 
@@ -94,7 +95,7 @@ class _Server:
         if "target" in keys:
             self._bench = Estimator(build(CompileConfig, {**keys, "mode": mode}), self._phase)
         else:
-            self._bench = Bench(build(TargetConfig, keys), mode, self._phase)
+            self._bench = Bench(build(JobConfig, keys), mode, self._phase)
         described: dict[str, Any] = self._bench.describe().model_dump(mode="json")
         return described
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import Any
 
-from hal.hardware import PRECISIONS, Capabilities, Precision, PrecisionName
+from hal.contract.device import PRECISIONS, Capabilities, Precision, PrecisionName
 
 __all__ = ["Architecture", "load", "nearest"]
 
@@ -26,7 +26,7 @@ class Architecture:
         key: how the vendor names it.
         name: the generation, for people.
         cards: products that have it.
-        precisions: one entry for each of :data:`hal.hardware.PRECISIONS`.
+        precisions: one entry for each of :data:`hal.contract.device.PRECISIONS`.
         layouts: physical layouts of images, the default first.
         compile: values of the plan key ``compile``, the default first.
         fp8: the 8-bit float format of its units; empty where it has none.

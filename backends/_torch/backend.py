@@ -19,13 +19,13 @@ import optree
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.recipe import recipe
 from hal.contract import Backend, Group, MemoryUse
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
-from hal.hardware import Device
-from hal.plan import Plan
-from hal.readahead import read_ahead
 from hal.tensor.dispatch import namespace, serving
 from hal.tensor.random import Key
 from hal.types import Array, Tree
+from hal.util.readahead import read_ahead
 
 if TYPE_CHECKING:
     import torch

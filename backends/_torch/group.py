@@ -23,9 +23,9 @@ from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tenso
 from torch.nn.parallel import DistributedDataParallel
 
 from hal.contract import Group
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import RunError
-from hal.hardware import Device
-from hal.plan import Plan
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hal.plan import Plan
+from hal.contract.plan import Plan
 
 __all__ = ["recipe"]
 

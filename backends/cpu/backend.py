@@ -14,8 +14,8 @@ from hal.backends._torch import TorchBackend
 from hal.backends.cpu.decisions import availability, describe
 from hal.backends.cpu.heap import kept_heap, trim_heap
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
-from hal.hardware import Device
-from hal.plan import Plan
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 
 __all__ = ["CpuBackend"]
 

@@ -8,7 +8,7 @@ from hal.backends._host.host import Host
 from hal.backends._torch.architectures import Architecture, load
 from hal.backends._torch.build import Build
 from hal.contract import Available, Unavailable
-from hal.hardware import Device, Precision
+from hal.contract.device import Device, Precision
 
 __all__ = ["architecture", "availability", "describe"]
 

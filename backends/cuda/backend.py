@@ -11,7 +11,7 @@ from hal.backends.cuda.decisions import availability, describe, mig_profile
 from hal.backends.cuda.host import Host, read_host
 from hal.backends.cuda.telemetry import NvmlReader
 from hal.contract import Available, Telemetry, Unavailable
-from hal.hardware import Device
+from hal.contract.device import Device
 
 __all__ = ["CudaBackend"]
 

@@ -24,9 +24,9 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDev
 
 from hal.backends.jax.built import Built
 from hal.backends.jax.targets import Target
+from hal.contract.plan import Plan
+from hal.contract.program import ArrayShape, DoesNotFitError, Memory
 from hal.errors import HalError, RunError, UnavailableError, UnsupportedError
-from hal.plan import Plan
-from hal.program import ArrayShape, DoesNotFitError, Memory
 
 __all__ = ["build", "build_for", "data_parallel", "topology"]
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from hal.plan import Plan
+from hal.contract.plan import Plan
 from hal.tensor.shapes import Pads
 
 __all__ = ["Algorithms", "avg_pool", "chosen", "convolve", "max_pool", "translated_by_products", "under"]

@@ -17,14 +17,14 @@ from hal.backends.jax.decisions import describe_accelerator, describe_processor,
 from hal.backends.jax.recipe import recipe
 from hal.backends.jax.runtime import expect, start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
-from hal.hardware import Device
-from hal.plan import Plan
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     from hal.backends.jax.ops import JaxOps
-    from hal.program import Program
+    from hal.contract.program import Program
     from hal.tensor.optimizers import Optimizer
 
 __all__ = ["JaxBackend", "TpuBackend"]

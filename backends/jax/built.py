@@ -19,7 +19,7 @@ from typing import Any
 
 from hal.backends.jax.counts import Work, count
 from hal.backends.jax.targets import Target
-from hal.program import Cost, Memory, Program
+from hal.contract.program import Cost, Memory, Program
 
 __all__ = ["Built"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from hal.backends._host import Host
 from hal.backends.jax.targets import Target
-from hal.hardware import Capabilities, Device, Precision, PrecisionName
+from hal.contract.device import Capabilities, Device, Precision, PrecisionName
 
 __all__ = ["capabilities", "describe_accelerator", "describe_processor", "describe_target"]
 

@@ -14,8 +14,8 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from hal.contract import Backend, Group
+from hal.contract.device import Device
 from hal.errors import UnavailableError
-from hal.hardware import Device
 from hal.types import Array
 
 __all__ = ["MeshGroup", "mesh_of"]

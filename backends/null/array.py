@@ -13,8 +13,8 @@ from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import DType, promote
 from hal.backends.null.rules import RULES
 from hal.backends.null.tape import Node, Parent, Spec
+from hal.contract.device import Device
 from hal.errors import ShapeError, UnsupportedError
-from hal.hardware import Device
 
 __all__ = ["NullArray", "Saves", "elementwise", "operate", "operate_many", "view"]
 

@@ -16,9 +16,9 @@ from hal.backends.null.dtypes import as_dtype
 from hal.backends.null.ops import NullOps
 from hal.backends.null.tape import Node, Spec, unwind
 from hal.contract import Available, Backend, MemoryUse
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import HalError, ShapeError, UnsupportedError
-from hal.hardware import Device
-from hal.plan import Plan
 from hal.tensor import register
 from hal.types import Tree
 

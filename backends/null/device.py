@@ -1,6 +1,6 @@
 """The one device: it claims every capability that costs nothing to claim, and accelerates none."""
 
-from hal.hardware import PRECISIONS, Capabilities, Device, Precision
+from hal.contract.device import PRECISIONS, Capabilities, Device, Precision
 
 __all__ = ["DEVICE"]
 

@@ -11,7 +11,7 @@ from hal.backends.rocm.decisions import availability, describe
 from hal.backends.rocm.host import Host, read_host
 from hal.backends.rocm.telemetry import AmdSmiReader
 from hal.contract import Available, Telemetry, Unavailable
-from hal.hardware import Device
+from hal.contract.device import Device
 
 __all__ = ["RocmBackend"]
 

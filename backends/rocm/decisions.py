@@ -9,7 +9,7 @@ from hal.backends._torch.architectures import Architecture, load, nearest
 from hal.backends._torch.build import Build, Properties
 from hal.backends.rocm.host import Host
 from hal.contract import Available, Unavailable
-from hal.hardware import Device
+from hal.contract.device import Device
 
 __all__ = ["architecture", "availability", "describe", "gfx", "serves"]
 

@@ -14,9 +14,9 @@ from benchmarks.peers import Peer
 from benchmarks.task import HYPER, LR, Task
 from hal import __version__, ops
 from hal.data import batches
-from hal.run.precision import initial_scale
-from hal.run.prepare import feeding, place
-from hal.run.step import Step
+from hal.job.placing import feeding, place
+from hal.job.precision import initial_scale
+from hal.job.step import Step
 
 __all__ = ["serve"]
 

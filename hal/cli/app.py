@@ -127,8 +127,9 @@ def bench(
 
     def work() -> int:
         from hal.cli.show import show_bench
-        from hal.config import BenchConfig, build, read
+        from hal.config import build, read
         from hal.run import bench as measure
+        from hal.run.config import BenchConfig
 
         found = measure(build(BenchConfig, read(keys or [], config)))
         if found is None:  # of several processes one speaks
@@ -160,8 +161,9 @@ def compile_(
 
     def work() -> int:
         from hal.cli.show_compilation import Compiling, show_compilation
-        from hal.config import CompileConfig, build, read
-        from hal.run.compile import compile_absent
+        from hal.config import build, read
+        from hal.targets.compile import compile_absent
+        from hal.targets.config import CompileConfig
 
         given = {**read(keys or [], config), **({} if out is None else {"out": out})}
         with Compiling(to_stderr=json_output) as watch:
@@ -190,8 +192,9 @@ def verify(
     def work() -> int:
         from hal.cli.show import note
         from hal.cli.show_verify import show_verification
-        from hal.config import VerifyConfig, build, read
+        from hal.config import build, read
         from hal.parity import verify as compare
+        from hal.parity.config import VerifyConfig
 
         found = compare(build(VerifyConfig, read(keys or [], config)), note)
         show_verification(found, to_stderr=json_output)
@@ -267,7 +270,7 @@ def plans(
 
     def work() -> int:
         from hal.cli.tune import show_plans
-        from hal.run.plans import export_plans, import_plans, stored
+        from hal.job.stored_plans import export_plans, import_plans, stored
 
         if import_ is not None:
             taken = import_plans(import_)
@@ -341,7 +344,7 @@ def main() -> None:
     try:
         app()
     except SystemExit as ended:
-        builder = getattr(sys.modules.get("hal.run.compile"), "BUILDER", None)
+        builder = getattr(sys.modules.get("hal.targets.compile"), "BUILDER", None)
         if any(thread.name == builder for thread in threading.enumerate()):
             # A compiler that nobody waits for any more; it cannot be told to stop.
             sys.stdout.flush()

@@ -12,7 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hal.config import BenchConfig, CompileConfig, PlanKeys, RunConfig, VerifyConfig, section_of
+from hal.config import PlanKeys, section_of
+from hal.parity.config import VerifyConfig
+from hal.run.config import BenchConfig, RunConfig
+from hal.targets.config import CompileConfig
 from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, model_class
 

@@ -17,13 +17,13 @@ from rich.text import Text
 
 from hal.api import Seen
 from hal.contract import Unavailable
+from hal.contract.device import PRECISIONS, Device
+from hal.contract.plan import Plan
+from hal.contract.text import bytes_text, plan_line
 from hal.errors import HalError
-from hal.hardware import PRECISIONS, Device
+from hal.job.prepare import Job
 from hal.measure import Measurement
-from hal.plan import Plan
 from hal.run import Bench, Epoch, Observer, Record
-from hal.run.prepare import Job
-from hal.words import bytes_text, plan_line
 
 __all__ = ["Live", "device_json", "note", "show_bench", "show_devices", "show_error"]
 

@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
 
-from hal.run.compile import Compilation
-from hal.words import plan_line
+from hal.contract.text import plan_line
+from hal.targets.compile import Compilation
 
 __all__ = ["Compiling", "show_compilation"]
 

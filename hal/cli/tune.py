@@ -11,8 +11,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
+from hal.contract.text import bytes_text, number, plan_changes, plan_line
+from hal.job.stored_plans import StoredPlan
 from hal.measure import Estimate
-from hal.run.plans import StoredPlan
 from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
@@ -20,7 +21,6 @@ from hal.tuner.observer import Progress as Where
 from hal.tuner.report import REPORT
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
-from hal.words import bytes_text, number, plan_changes, plan_line
 
 __all__ = ["TuneLive", "show_plans"]
 

@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal import ops
 from hal.errors import RunError
+from hal.job.prepare import Job
 from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, Tolerance, deviation, relative
 from hal.parity.evaluate import Evaluated, is_floating, smooth
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
 from hal.run.checkpoint import flat, nested
-from hal.run.prepare import Job
 from hal.types import Array, Tree
 
 _LEEWAY = 10  # two trials say little about the tail

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.hardware import PrecisionName
+from hal.contract.device import PrecisionName
 
 __all__ = ["EPSILON", "ROUNDING", "TINY", "TOLERANCES", "Deviation", "Limit", "Tolerance", "deviation", "relative"]
 

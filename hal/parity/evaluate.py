@@ -12,10 +12,10 @@ import optree
 
 from hal import ops
 from hal.contract import Backend
-from hal.hardware import Device
+from hal.contract.device import Device
+from hal.contract.plan import Plan
+from hal.job.placing import axes_of
 from hal.parity.watch import Call
-from hal.plan import Plan
-from hal.run.prepare import axes_of
 from hal.tensor import Ops, namespace
 from hal.types import Array, Tree
 

@@ -18,7 +18,7 @@ from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, Training
 from hal.run.checkpoint import flat, nested
-from hal.run.files import make_folder, sync_folder, write_whole
+from hal.util.files import make_folder, sync_folder, write_whole
 
 __all__ = ["free", "load", "save"]
 

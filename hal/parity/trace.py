@@ -12,18 +12,19 @@ import optree
 from pydantic import BaseModel, ConfigDict, Field
 
 from hal import ops
+from hal.contract.device import PrecisionName
+from hal.contract.plan import Plan
 from hal.data import batches
-from hal.hardware import PrecisionName
+from hal.job.facts import DeviceFacts
+from hal.job.placing import place, put_batch
+from hal.job.precision import cast_inputs, cast_params, initial_scale
+from hal.job.prepare import Job
+from hal.job.step import Step, trained_names
 from hal.nn import Objective, Phase
 from hal.parity.deviation import ROUNDING, relative
 from hal.parity.evaluate import Evaluated, Evaluator, smooth
 from hal.parity.watch import Call, host_random, watched
-from hal.plan import Plan
 from hal.run.checkpoint import flat, nested
-from hal.run.precision import cast_inputs, cast_params, initial_scale
-from hal.run.prepare import Job, place, put_batch
-from hal.run.record import DeviceFacts
-from hal.run.step import Step, trained_names
 from hal.tensor import Key, namespace
 from hal.types import Array, Tree
 from hal.workload import Workload

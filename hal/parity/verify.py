@@ -10,16 +10,17 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.config import DataSection, ModelSection, VerifyConfig
+from hal.config import DataSection, ModelSection
 from hal.errors import ConfigError
+from hal.job.errors import classified
+from hal.job.prepare import Job, prepare
 from hal.nn import Param
 from hal.parity import store
 from hal.parity.check import Comparison, check
+from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
 from hal.run.checkpoint import flat
-from hal.run.files import make_folder, write_whole
-from hal.run.prepare import Job, prepare
-from hal.run.session import classified
+from hal.util.files import make_folder, write_whole
 from hal.workload import configure, model_class
 
 __all__ = ["Verification", "verify"]

@@ -12,7 +12,7 @@ import numpy as np
 
 from hal import ops
 from hal.contract import Backend
-from hal.hardware import Device
+from hal.contract.device import Device
 from hal.nn import Layer
 from hal.tensor import Key, Ops
 from hal.tensor.dispatch import serving

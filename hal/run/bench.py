@@ -10,16 +10,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hal.config import BenchConfig, build
+from hal.config import build
+from hal.contract.plan import Plan
 from hal.errors import ConfigError
+from hal.job.errors import classified
+from hal.job.facts import DeviceFacts
+from hal.job.placing import feeding
+from hal.job.prepare import Job, prepare, under
+from hal.job.steps import host_batches, stepper
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
-from hal.plan import Plan
-from hal.run.files import make_folder, write_whole
-from hal.run.prepare import Job, feeding, prepare, under
-from hal.run.record import DeviceFacts
-from hal.run.session import classified
-from hal.run.stepper import host_batches, stepper
-from hal.run.together import AHEAD, Lead, finish, follow_steps, joined, pinned, together
+from hal.processes.launch import AHEAD, Lead, finish, follow_steps, joined, pinned, together
+from hal.run.config import BenchConfig
+from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
 __all__ = ["Bench", "bench"]

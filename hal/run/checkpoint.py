@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from hal.errors import CheckpointError, NotFoundError
-from hal.run.files import make_folder, sync_folder
+from hal.util.files import make_folder, sync_folder
 
 __all__ = ["SCHEMA", "Checkpoint", "flat", "latest", "load", "nested", "save"]
 

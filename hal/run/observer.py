@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from hal.run.prepare import Job
+from hal.job.prepare import Job
 from hal.run.record import Epoch, Record
 
 __all__ = ["Observer"]

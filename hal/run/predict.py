@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from hal.errors import ShapeError
+from hal.job.errors import classified
+from hal.job.placing import place, put_batch
+from hal.job.prepare import prepare
+from hal.job.step import inference
 from hal.run import checkpoint as checkpoints
-from hal.run.prepare import place, prepare, put_batch
-from hal.run.session import classified, resumed
-from hal.run.step import inference
+from hal.run.session import resumed
 
 __all__ = ["predict"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,22 +12,24 @@ from typing import Any
 import numpy as np
 import optree
 
-from hal.config import RunConfig, build
-from hal.contract import Backend
-from hal.errors import CheckpointError, ConfigError, HalError, RunError
+from hal.config import build
+from hal.errors import CheckpointError, ConfigError
+from hal.job.errors import classified
+from hal.job.facts import DeviceFacts
+from hal.job.prepare import Job, prepare
 from hal.measure import EnvironmentWatch
 from hal.nn import Auxiliary, Param, Trained
+from hal.processes.launch import pinned, together
 from hal.run import checkpoint as checkpoints
-from hal.run.files import make_folder, new_folder
+from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
-from hal.run.prepare import Job, prepare
-from hal.run.record import DeviceFacts, Record, now
-from hal.run.together import pinned, together
+from hal.run.record import Record, now
 from hal.run.trainer import Trainer, Training
+from hal.util.files import make_folder, new_folder
 from hal.workload import short_name
 
-__all__ = ["classified", "resumed", "run"]
+__all__ = ["resumed", "run"]
 
 
 def resumed(keys: Mapping[str, Any]) -> RunConfig:
@@ -234,20 +236,3 @@ def _text(path: Path | None) -> str | None:
 def _run_folder(at: Path) -> Path | None:
     """The run that a checkpoint belongs to; None: it was moved out of one."""
     return at.parent.parent if at.parent.name == "checkpoints" else None
-
-
-@contextlib.contextmanager
-def classified(backend: Backend) -> Iterator[None]:
-    """Raise what the backend makes of its framework's exceptions."""
-    try:
-        yield
-    except HalError:
-        raise
-    except Exception as error:
-        named = backend.classify(error)
-        if named is None and isinstance(error, OSError):
-            where = f" {error.filename}" if error.filename else ""
-            named = RunError(f"cannot read or write{where}: {error.strerror}", fix="check the disk's space and rights")
-        if named is None:
-            raise
-        raise named from error

@@ -13,22 +13,23 @@ from typing import Any
 import numpy as np
 import optree
 
-from hal.config import RunConfig
 from hal.contract import Group
 from hal.data import Dataset, Split, batches, count_batches
 from hal.errors import CheckpointError, ConfigError, NumericsError
+from hal.job.features import Features
+from hal.job.placing import feeding, place, put_batch
+from hal.job.precision import cast_inputs, cast_params, initial_scale
+from hal.job.prepare import Job
+from hal.job.step import Step, evaluation, trained_names
 from hal.nn import Objective, Phase, Report, Trained, View
 from hal.run import checkpoint as checkpoints
-from hal.run.cache import Features
-from hal.run.files import write_whole
+from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
 from hal.run.observer import Observer
-from hal.run.precision import cast_inputs, cast_params, initial_scale
-from hal.run.prepare import Job, feeding, place, put_batch
 from hal.run.record import Epoch
-from hal.run.step import Step, evaluation, trained_names
 from hal.tensor.optimizers import Optimizer, Slots
 from hal.types import Array, Tree
+from hal.util.files import write_whole
 
 __all__ = ["Position", "Trainer", "Training"]
 

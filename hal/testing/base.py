@@ -11,8 +11,8 @@ import pytest
 
 from hal import registry
 from hal.contract import Backend, Unavailable
-from hal.hardware import Device, PrecisionName
-from hal.plan import Plan
+from hal.contract.device import Device, PrecisionName
+from hal.contract.plan import Plan
 from hal.tensor import Ops
 from hal.testing.case import Case
 from hal.testing.tolerances import TOLERANCES, assert_close

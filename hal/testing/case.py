@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from hal.hardware import PRECISIONS, PrecisionName
+from hal.contract.device import PRECISIONS, PrecisionName
 
 __all__ = ["Case", "distinct", "floats", "leaves", "map_leaves"]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
+from hal.contract.device import PRECISIONS, Device
+from hal.contract.plan import Plan
 from hal.errors import HalError, OutOfMemoryError, UnsupportedError
-from hal.hardware import PRECISIONS, Device
-from hal.plan import Plan
 from hal.tensor import Ops
 from hal.testing.base import ConformanceBase, dtype_of
 from hal.types import Array

@@ -12,8 +12,8 @@ import pytest
 
 from hal import ops as dispatched
 from hal.contract import Backend
+from hal.contract.device import PRECISIONS, Device
 from hal.errors import ShapeError
-from hal.hardware import PRECISIONS, Device
 from hal.tensor import Ops, namespace
 from hal.testing.base import ConformanceBase, Variant, dtype_of, probed
 from hal.testing.case import Case, leaves, map_leaves

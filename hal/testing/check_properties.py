@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hal.contract import Backend
-from hal.hardware import Device
+from hal.contract.device import Device
 from hal.tensor import Ops
 from hal.testing.base import ConformanceBase
 from hal.testing.oracle import Oracle

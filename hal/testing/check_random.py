@@ -9,8 +9,8 @@ import pytest
 
 from hal import ops as dispatched
 from hal.contract import Backend
+from hal.contract.device import Device
 from hal.errors import ShapeError
-from hal.hardware import Device
 from hal.tensor import Ops
 from hal.testing.base import ConformanceBase, dtype_of
 from hal.testing.tolerances import TOLERANCES

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from hal.contract import Backend
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import UnsupportedError
-from hal.hardware import Device
-from hal.plan import Plan
 from hal.tensor import Ops
 from hal.tensor.optimizers import HYPER, Slots
 from hal.testing.base import ConformanceBase

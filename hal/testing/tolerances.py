@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hal.hardware import PrecisionName
+from hal.contract.device import PrecisionName
 
 __all__ = ["TOLERANCES", "Tolerance", "assert_close"]
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import hal
+from hal.contract.device import PRECISIONS
 from hal.errors import OutOfMemoryError
-from hal.hardware import PRECISIONS
 from hal.registry import backend
 from hal.run import Observer
 from hal.run.checkpoint import latest, load

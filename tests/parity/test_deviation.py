@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from hal.hardware import PRECISIONS
+from hal.contract.device import PRECISIONS
 from hal.parity import Deviation, Limit
 from hal.parity.deviation import ROUNDING, TOLERANCES, deviation, relative
 

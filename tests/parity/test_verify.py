@@ -280,7 +280,7 @@ def test_unsupported_on_the_second_device_is_found_before_anything_runs(other):
         def devices(self):
             from dataclasses import replace
 
-            from hal.hardware import Precision
+            from hal.contract.device import Precision
 
             found = super().devices()
             none = {**found[0].capabilities.precisions, "bf16": Precision(supported=False)}

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from hal import nn, ops, registry
+from hal.contract.plan import Plan
 from hal.nn import Layer
 from hal.parity.evaluate import Evaluator
 from hal.parity.watch import host_random, watched
-from hal.plan import Plan
 from hal.tensor import Key, namespace
 
 BACKEND = registry.backend("cpu")

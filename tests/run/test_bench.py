@@ -79,7 +79,7 @@ def test_a_second_plan_that_cannot_be():
 
 def test_it_trains_on_from_where_it_was(monkeypatch):
     """Each step of a bench is a whole one: another batch, another key, the parameters of the step before."""
-    module = sys.modules["hal.run.stepper"]
+    module = sys.modules["hal.job.steps"]
     seen = []
 
     class Spy(module.Step):

@@ -9,9 +9,9 @@ import pytest
 from run_helpers import command
 
 from hal import registry
+from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.program import ArrayShape, Cost, DoesNotFitError, Memory, Program
 from hal.errors import RunError, UnavailableError
-from hal.hardware import Capabilities, Device, Precision
-from hal.program import ArrayShape, Cost, DoesNotFitError, Memory, Program
 
 GIB = 2**30
 SMALL = ("model.filters=[4]", "model.dense=8", "model.size=12")

@@ -12,7 +12,7 @@ from run_helpers import CNN, RNN_CLASSIFY, command, content, flat, last, pairs, 
 from hal import registry
 from hal.contract import Unavailable
 from hal.errors import ConfigError, NumericsError, OutOfMemoryError, UnsupportedError
-from hal.run.files import write_whole
+from hal.util.files import write_whole
 
 WORDS = [*pairs(CNN), "steps=2"]
 

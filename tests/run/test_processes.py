@@ -15,7 +15,7 @@ from run_helpers import CNN, RNN_CLASSIFY, pairs, train
 import hal
 from hal.backends._host.memory import resident_memory
 from hal.errors import ConfigError, PlanError, UnavailableError
-from hal.run.world import free_port
+from hal.processes.rendezvous import free_port
 
 # Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
 NORMALISED = {
@@ -129,7 +129,7 @@ def started(folder):
 
 def followers():
     """Those of this process; other tests may have other children."""
-    return [child for child in psutil.Process().children() if "hal.run.follow" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
 
 def wait_for(condition, seconds=60):

@@ -10,8 +10,8 @@ import signal
 import sys
 import time
 
-from hal.orphan import die_with_parent
 from hal.tuner.protocol import Channel, ClosedError
+from hal.util.parent import die_with_parent
 
 READ, WRITE, _ = map(int, sys.argv[1:]) if __name__ == "__main__" else (0, 0, 0)
 FAULTS = json.loads(os.environ.get("FAKE_FAULTS", "{}"))

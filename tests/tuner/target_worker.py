@@ -11,9 +11,9 @@ import sys
 import time
 
 from hal import registry
+from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.program import Cost, DoesNotFitError, Memory, Program
 from hal.errors import RunError, UnavailableError, UnsupportedError
-from hal.hardware import Capabilities, Device, Precision
-from hal.program import Cost, DoesNotFitError, Memory, Program
 from hal.tuner.worker import main
 
 GIB, MIB = 1 << 30, 1 << 20

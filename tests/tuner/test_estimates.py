@@ -16,7 +16,7 @@ from hal.cli.app import app
 from hal.cli.tune import TuneLive
 from hal.config import PlanKeys
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
-from hal.run.plans import stored
+from hal.job.stored_plans import stored
 from hal.tuner import Tuning, tune
 from hal.tuner.config import SpaceSection, TuneConfig
 from hal.tuner.report.sections import page_of

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hal.config import TargetConfig, build
-from hal.plan import Plan
+from hal.config import JobConfig, build
+from hal.contract.plan import Plan
 from hal.tuner.guard import Curve, Tolerance, compare_curves, compare_outputs, tolerance
 from hal.tuner.messages import Order
 from hal.tuner.result import Outcome
@@ -70,7 +70,7 @@ def test_lower_precisions_may_be_further_away():
 @pytest.mark.parametrize("plan", [{"precision": "bf16"}, {"precision": "fp16"}, {"accumulate": 2}, {"layout": "nchw"}])
 def test_sound_plans_pass(model, data, plan):
     keys = {"model": model, "backend": "cpu", "data": {"name": data}, "batch": 16, "threads": 1}
-    bench = Bench(build(TargetConfig, keys), "train", lambda phase: None)
+    bench = Bench(build(JobConfig, keys), "train", lambda phase: None)
     order = Order(plan=bench.describe().default.model_copy(update=plan), seconds=0.05)
     answer = bench.run(order)
     assert answer.outcome is Outcome.OK, answer.message
@@ -84,7 +84,7 @@ NORMALISED = str(Path(__file__).parents[1] / "run" / "normalised.py") + ":Normal
 def test_parts_of_batch_statistics(parts):
     """With batch statistics, a plan in parts is compared with a reference in as many parts."""
     keys = {"model": {"name": NORMALISED}, "backend": "cpu", "data": {"name": "synthetic:64"}, "batch": 16}
-    bench = Bench(build(TargetConfig, {**keys, "threads": 1}), "train", lambda phase: None)
+    bench = Bench(build(JobConfig, {**keys, "threads": 1}), "train", lambda phase: None)
     answer = bench.run(Order(plan=bench.describe().default.model_copy(update={"accumulate": parts}), seconds=0.05))
     assert answer.outcome is Outcome.OK, answer.message
     assert answer.guard.cosine > 0.9999

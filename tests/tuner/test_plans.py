@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import hal
 from hal.cli.app import app
-from hal.config import TargetConfig, build
+from hal.config import JobConfig, build
 from hal.errors import ConfigError, NotFoundError, UnavailableError
+from hal.job.prepare import prepare
+from hal.job.stored_plans import Fingerprint, StoredPlan, find, import_plans, nearest, remember, stored
 from hal.measure import Estimate
-from hal.run.plans import Fingerprint, StoredPlan, find, import_plans, nearest, remember, stored
-from hal.run.prepare import prepare
 
 KEYS = {
     "model": {"name": "cnn", "filters": [4, 4], "dense": 8, "size": 12},
@@ -48,26 +48,26 @@ def command(*words):
 
 
 def test_tuned(tmp_path):
-    job = prepare(build(TargetConfig, KEYS))
+    job = prepare(build(JobConfig, KEYS))
     fingerprint = Fingerprint.of(job.backend, job.device, job.workload, job.model)
     with pytest.raises(UnavailableError, match="no tuned plan is stored") as caught:
-        prepare(build(TargetConfig, {**KEYS, "plan": "tuned"}))
+        prepare(build(JobConfig, {**KEYS, "plan": "tuned"}))
     assert "hal tune model=cnn backend=cpu" in caught.value.fix
     remember(plan_for(fingerprint, job.plan.model_copy(update={"batch": 8, "precision": "bf16", "threads": 1})))
-    tuned = prepare(build(TargetConfig, {**KEYS, "plan": "tuned"}))
+    tuned = prepare(build(JobConfig, {**KEYS, "plan": "tuned"}))
     assert (tuned.plan.batch, tuned.plan.precision, tuned.plan.threads) == (8, "bf16", 1)
     assert "2.00x the default" in tuned.origin
-    assert prepare(build(TargetConfig, {**KEYS, "plan": "tuned", "batch": 4})).plan.batch == 4, "keys win"
+    assert prepare(build(JobConfig, {**KEYS, "plan": "tuned", "batch": 4})).plan.batch == 4, "keys win"
     other = {**KEYS, "model": {**KEYS["model"], "dense": 9}}
     with pytest.raises(UnavailableError, match="for another structure"):
-        prepare(build(TargetConfig, {**other, "plan": "tuned"}))
+        prepare(build(JobConfig, {**other, "plan": "tuned"}))
     with pytest.raises(UnavailableError):
-        prepare(build(TargetConfig, {**KEYS, "plan": "tuned"}), "infer")
+        prepare(build(JobConfig, {**KEYS, "plan": "tuned"}), "infer")
     assert "tuned" in hal.bench(**KEYS, plan="tuned", seconds=0.05).origin
 
 
 def test_the_same_data_shapes_are_the_same_workload():
-    one, two = (prepare(build(TargetConfig, {**KEYS, "data": {"name": name}})) for name in ("synthetic:80", "digits"))
+    one, two = (prepare(build(JobConfig, {**KEYS, "data": {"name": name}})) for name in ("synthetic:80", "digits"))
     assert Fingerprint.of(one.backend, one.device, one.workload, one.model) == Fingerprint.of(
         two.backend, two.device, two.workload, two.model
     )

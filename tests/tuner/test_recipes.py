@@ -7,7 +7,7 @@ import pytest
 
 from hal import registry
 from hal.contract import Available
-from hal.plan import Plan
+from hal.contract.plan import Plan
 
 
 @pytest.mark.parametrize("name", ["cpu", "cuda", "rocm", "jax"])

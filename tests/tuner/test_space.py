@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from tuner_helpers import description
 
 from hal.config import PlanKeys
+from hal.contract.plan import Plan
 from hal.errors import ConfigError
-from hal.plan import Plan
 from hal.tuner.config import SpaceSection
 from hal.tuner.space import Space, costlier, key_of, signature_of
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hal.config import TargetConfig, build
+from hal.config import JobConfig, build
 from hal.tuner.messages import Order
 from hal.tuner.result import Outcome
 from hal.tuner.trial import Bench
@@ -21,12 +21,12 @@ KEYS = {
 
 def followers():
     """Those of this process; other tests may have other children."""
-    return [child for child in psutil.Process().children() if "hal.run.follow" in child.cmdline()]
+    return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
 
 @pytest.fixture(scope="module")
 def bench():
-    return Bench(build(TargetConfig, KEYS), "train", lambda phase: None)
+    return Bench(build(JobConfig, KEYS), "train", lambda phase: None)
 
 
 def order(bench, parallel="dp=2", **keys):

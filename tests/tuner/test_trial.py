@@ -2,7 +2,7 @@
 
 import pytest
 
-from hal.config import TargetConfig, build
+from hal.config import JobConfig, build
 from hal.measure import measure
 from hal.tuner.messages import Order
 from hal.tuner.trial import Bench
@@ -37,7 +37,7 @@ def test_what_others_disturb_is_measured_again(monkeypatch, others, kept, calls)
         return found.model_copy(update={"environment": found.environment.model_copy(update=seen)})
 
     monkeypatch.setattr("hal.tuner.trial.measure", measured)
-    bench = Bench(build(TargetConfig, KEYS), "train", lambda phase: None)
+    bench = Bench(build(JobConfig, KEYS), "train", lambda phase: None)
     order = Order(plan=bench.describe().default, seconds=60.0, relative_width=0.9, guard=False)
     answers = [bench.run(order) for _ in range(2)]
     assert len(throughputs) == calls

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 import hal
 from hal.cli.app import app
 from hal.cli.tune import TuneLive
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
+from hal.job.stored_plans import find, stored
 from hal.measure import Estimate
-from hal.plan import Plan
-from hal.run.plans import find, stored
 from hal.tuner import Observer, Tuning, resumed
 from hal.tuner.config import ConstraintSection
 from hal.tuner.finals import revalued

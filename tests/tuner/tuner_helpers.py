@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 
 from hal.config import build
-from hal.hardware import Capabilities, Device, Precision
+from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.plan import Plan
+from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
-from hal.plan import Plan
-from hal.run.plans import Fingerprint
 from hal.tuner import Observer, tune
 from hal.tuner.config import TuneConfig
 from hal.tuner.messages import Ability, Description

@@ -7,10 +7,12 @@ from pydantic import model_validator
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.config import BenchConfig, PlanKeys, RunConfig, VerifyConfig, build, read, section_of
+from hal.config import PlanKeys, build, read, section_of
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
 from hal.nn import ModelConfig
-from hal.plan import Plan
+from hal.parity.config import VerifyConfig
+from hal.run.config import BenchConfig, RunConfig
 from hal.tuner.config import TuneConfig
 from hal.workload import BUILT_IN, configure, model_class
 

@@ -14,9 +14,9 @@ from hal.backends._torch.build import Build
 from hal.backends.cpu import CpuBackend
 from hal.backends.cpu.decisions import architecture, availability, describe
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
+from hal.contract.device import PRECISIONS
+from hal.contract.plan import Plan
 from hal.errors import UnsupportedError
-from hal.hardware import PRECISIONS
-from hal.plan import Plan
 
 AVX512 = "avx512f avx512dq avx512cd avx512bw avx512vl"
 # Flags of each processor as far as the decisions read them; only the first is read off a machine.

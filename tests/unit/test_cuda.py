@@ -16,9 +16,9 @@ from hal.backends.cuda import host as host_module
 from hal.backends.cuda.decisions import availability, describe, mig_profile, serves
 from hal.backends.cuda.host import Host, read_host
 from hal.contract import Available, Backend, Telemetry, Unavailable
+from hal.contract.device import PRECISIONS
+from hal.contract.plan import Plan
 from hal.errors import UnavailableError, UnsupportedError
-from hal.hardware import PRECISIONS
-from hal.plan import Plan
 
 CARDS = Path(__file__).parents[1] / "golden" / "cards"
 BUILDS = json.loads((CARDS / "builds.json").read_text())

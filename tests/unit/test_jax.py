@@ -19,8 +19,8 @@ from hal.backends.jax.decisions import capabilities, describe_accelerator, descr
 from hal.backends.jax.ops import JaxOps
 from hal.backends.jax.runtime import accelerators
 from hal.contract import Available, Unavailable
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, DeviceLostError, OutOfMemoryError, UnavailableError, UnsupportedError
-from hal.plan import Plan
 
 
 def accelerated(*args):

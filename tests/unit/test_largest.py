@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hal.run.largest import Attempt, largest_batch
+from hal.targets.largest_batch import Attempt, largest_batch
 
 
 class Compiler:

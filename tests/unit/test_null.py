@@ -8,8 +8,8 @@ from null_helpers import BACKEND, DEVICE, XP, f32, form, put
 
 from hal.backends.null import dtypes
 from hal.contract import Available
+from hal.contract.plan import Plan
 from hal.errors import HalError, UnsupportedError
-from hal.plan import Plan
 
 # Types
 

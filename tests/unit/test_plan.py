@@ -5,9 +5,9 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.plan import Plan
 from hal.errors import PlanError, UnsupportedError
-from hal.hardware import Capabilities, Device, Precision
-from hal.plan import Plan
 
 
 def device(**capabilities):

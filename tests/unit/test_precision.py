@@ -7,14 +7,16 @@ import optree
 import pytest
 
 from hal import nn, ops
-from hal.config import RunConfig, build
+from hal.config import build
 from hal.data import Wanted
+from hal.job.placing import place, put_batch
+from hal.job.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
+from hal.job.prepare import prepare
+from hal.job.step import Step, evaluation, inference, trained_names
 from hal.nn import Aux, Defaults, Objective
 from hal.registry import backend
 from hal.run import precision
-from hal.run.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
-from hal.run.prepare import place, prepare, put_batch
-from hal.run.step import Step, evaluation, inference, trained_names
+from hal.run.config import RunConfig
 from hal.tensor import namespace
 from hal.workload import BUILT_IN
 

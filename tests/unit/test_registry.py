@@ -8,8 +8,8 @@ import pytest
 
 from hal import api, registry
 from hal.contract import Available, Backend, Unavailable
+from hal.contract.device import PRECISIONS, Capabilities, Device, Precision
 from hal.errors import ConfigError, UnavailableError
-from hal.hardware import PRECISIONS, Capabilities, Device, Precision
 
 CAN = Capabilities({name: Precision(supported=name == "fp32") for name in PRECISIONS})
 

@@ -15,9 +15,9 @@ from hal.backends.rocm import RocmBackend
 from hal.backends.rocm.decisions import availability, describe, gfx, serves
 from hal.backends.rocm.host import Host, gfx_name, read_host
 from hal.contract import Available, Backend, Telemetry, Unavailable
+from hal.contract.device import PRECISIONS
+from hal.contract.plan import Plan
 from hal.errors import UnavailableError, UnsupportedError
-from hal.hardware import PRECISIONS
-from hal.plan import Plan
 
 CARDS = Path(__file__).parents[1] / "golden" / "cards"
 BUILDS = json.loads((CARDS / "builds.json").read_text())

@@ -15,9 +15,9 @@ from hal.backends.cuda import decisions as cuda
 from hal.backends.cuda.host import Host
 from hal.backends.rocm import RocmBackend
 from hal.backends.rocm import decisions as rocm
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, DeviceLostError, UnavailableError
-from hal.plan import Plan
-from hal.run.world import World, entered, here
+from hal.processes.rendezvous import World, entered, here
 from hal.tensor import Key
 from hal.tensor.random import Share
 

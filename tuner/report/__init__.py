@@ -8,10 +8,10 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from hal.errors import DataError, NotFoundError
-from hal.run.files import write_whole
 from hal.tuner.report.parts import Page
 from hal.tuner.report.sections import page_of
 from hal.tuner.result import Tuning
+from hal.util.files import write_whole
 
 __all__ = ["REPORT", "rendered", "report_of", "write_report"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hal.contract.plan import Plan
+from hal.contract.text import bytes_text, number, plan_line
 from hal.measure import Estimate
-from hal.plan import Plan
 from hal.tuner.report.parts import Number
 from hal.tuner.report.values import (
     ENDED,
@@ -22,7 +23,6 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Tuning
-from hal.words import bytes_text, number, plan_line
 
 __all__ = ["headline_of", "numbers_of"]
 

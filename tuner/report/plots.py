@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from hal.contract.text import number, plan_changes, plan_line
 from hal.tuner.report.values import (
     NAMES,
     among,
@@ -20,7 +21,6 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
-from hal.words import number, plan_changes, plan_line
 
 __all__ = [
     "FIELD_HEIGHT",

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from hal.contract.text import bytes_text, number, plan_changes, plan_line
 from hal.tuner.report import plots
 from hal.tuner.report.headline import headline_of, numbers_of
 from hal.tuner.report.parts import Code, Kind, Page, Plot, Section, Table
@@ -31,7 +32,6 @@ from hal.tuner.report.values import (
     within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
-from hal.words import bytes_text, number, plan_changes, plan_line
 
 __all__ = ["page_of"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
+from hal.contract.text import number
 from hal.measure import Estimate
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
-from hal.words import number
 
 __all__ = [
     "ENDED",

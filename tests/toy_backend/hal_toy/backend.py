@@ -12,11 +12,11 @@ import numpy as np
 import optree
 
 from hal.contract import Available, Backend, Tree, Unavailable
+from hal.contract.device import PRECISIONS, Capabilities, Device, Precision
 from hal.errors import HalError, OutOfMemoryError
-from hal.hardware import PRECISIONS, Capabilities, Device, Precision
 
 if TYPE_CHECKING:
-    from hal.plan import Plan
+    from hal.contract.plan import Plan
     from hal_toy.ops import ToyOps
 
 

@@ -1,169 +1,28 @@
-"""What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`.
-
-This module holds types alone; it imports no framework.
-"""
+"""What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hal.contract.group import Group
+from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
 from hal.errors import HalError, UnsupportedError
-from hal.readahead import read_ahead
 from hal.tensor import Key, Ops
 from hal.tensor.optimizers import Optimizer, neutral_optimizer
 from hal.types import Array, Tree
+from hal.util.readahead import read_ahead
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hal.hardware import Device
-    from hal.plan import Plan
-    from hal.program import Program
+    from hal.contract.device import Device
+    from hal.contract.plan import Plan
+    from hal.contract.program import Program
 
-__all__ = ["Available", "Backend", "Group", "MemoryUse", "Telemetry", "Unavailable"]
-
-
-@dataclass(frozen=True)
-class Available:
-    """A backend that can run here. ``detail`` names the runtime, for example ``torch 2.13.0+cpu``."""
-
-    detail: str
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A backend that cannot run here.
-
-    Attributes:
-        reason: what is installed and what is missing.
-        fix: the command or page that makes it available.
-    """
-
-    reason: str
-    fix: str
-
-
-@dataclass(frozen=True)
-class MemoryUse:
-    """Memory that the framework holds on a device, in bytes; None where the framework does not count it."""
-
-    allocated_bytes: int | None = None
-    peak_bytes: int | None = None
-
-
-@dataclass(frozen=True)
-class Telemetry:
-    """Counters of the hardware at one moment. None means unknown, never zero.
-
-    ``energy_j`` counts up from an arbitrary start; differences between two readings mean something.
-    """
-
-    power_w: float | None = None
-    temperature_c: float | None = None
-    clock_mhz: float | None = None
-    memory_used_bytes: int | None = None
-    energy_j: float | None = None
-
-
-class Group:
-    """The devices that a run spreads over, as one process sees them; this one: a single device.
-
-    Every process holds the same host data and goes through the same steps. Either arrays span all devices of all
-    processes, or each process computes on arrays of its own, with its rows of each batch (:meth:`rows`). Methods that
-    take part in an exchange are called by all processes, in the same order.
-
-    Attributes:
-        rank: this process's number; the one of number 0 writes files and speaks to people.
-        size: how many processes there are.
-    """
-
-    rank: int = 0
-    size: int = 1
-
-    def __init__(self, backend: Backend, device: Device) -> None:
-        self.backend = backend
-        self.device = device
-
-    def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
-        """A host array, whole on every device; see :meth:`Backend.from_host`."""
-        return self.backend.from_host(array, self.device, axes=axes, layout=layout)
-
-    def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
-        """A host array of samples (rows, ...), this process's of each batch, spread over the devices."""
-        return self.put(array, axes=axes, layout=layout)
-
-    def spreads(self, samples: int) -> bool:
-        """Whether the rows of so many samples are divided between processes that compute on arrays of their own."""
-        return False
-
-    def rows(self, samples: np.ndarray, parts: int = 1) -> np.ndarray:
-        """This process's rows of a batch (samples, ...); all of them where the processes do not divide it.
-
-        Args:
-            samples: of the whole batch, or their indices.
-            parts: the step takes the batch in so many parts, each of which is divided.
-        """
-        return samples
-
-    def share(self, key: Any, rows: int, parts: int = 1) -> Any:
-        """A random key that draws this process's rows of what one process would draw for the whole batch.
-
-        Args:
-            key: a key of the backend's.
-            rows: that this process holds.
-            parts: as of :meth:`rows`.
-        """
-        return key
-
-    def value_and_grad(
-        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
-    ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
-        """As :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
-
-        Loss, floating results and gradients are means over the processes, so they are those of the whole batch.
-        """
-        return self.backend.value_and_grad(fn, plan)
-
-    def optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """An optimizer that takes what :meth:`shard` gives."""
-        return optimizer
-
-    def sum(self, tree: Tree) -> Tree:
-        """Floating arrays of one shape in every process, summed over the processes."""
-        return tree
-
-    def gather(self, array: Array) -> Array:
-        """Rows (rows, ...) of every process one after the other, (rows * size, ...), in every process."""
-        return array
-
-    def shard(self, tree: Tree) -> Tree:
-        """Parameters or an optimizer's slots, whole in every process, as training keeps them; consumes them."""
-        return tree
-
-    def whole(self, tree: Tree) -> Tree:
-        """The reverse of :meth:`shard`; arrays that were never sharded stay as they are."""
-        return tree
-
-    def peak_memory(self) -> int | None:
-        """Peak bytes since :meth:`Backend.reset_peak_memory`, of the fullest device; None: nothing counts them.
-
-        Where the processes share one memory, the bytes of all of them.
-        """
-        return self.backend.memory(self.device).peak_bytes
-
-    def agreed(self, number: int) -> int:
-        """The number that the process of rank 0 gives; waits for it, and not for devices."""
-        return number
-
-    def abort(self) -> None:
-        """Let exchanges under way fail, since a process is gone; called from another thread."""
-
-    def close(self) -> None:
-        """Leave the group."""
+__all__ = ["Backend"]
 
 
 class Backend(abc.ABC):
@@ -323,7 +182,8 @@ class Backend(abc.ABC):
 
         Args:
             fn: as of :meth:`compile`.
-            arguments: trees whose leaves are :class:`hal.program.ArrayShape`, or values of which the type alone counts.
+            arguments: trees whose leaves are :class:`hal.contract.program.ArrayShape`,
+                or values of which the type alone counts.
             target: what :meth:`target` gave.
             plan: how.
             donate: positions of arguments whose memory the result may take over.

@@ -1,4 +1,4 @@
-"""A process that follows rank 0 of a run: ``python -m hal.run.follow REPORT_FD``.
+"""A process that follows rank 0 of a run: ``python -m hal.processes.worker REPORT_FD``.
 
 Its standard input gives one line of JSON, ``{"call": "module:function", "arguments": {...}}``, and then stays open;
 when it closes, rank 0 is gone, and so is this process.
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hal.errors import HalError
-from hal.orphan import die_with_parent
+from hal.util.parent import die_with_parent
 
 __all__ = ["main", "report_ready"]
 
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     """
     fd = int(arguments[0])
     # Under -m this module is __main__; others find the descriptor in the one they import.
-    importlib.import_module("hal.run.follow")._report_fd = fd  # type: ignore[attr-defined]
+    importlib.import_module("hal.processes.worker")._report_fd = fd  # type: ignore[attr-defined]
     globals()["_report_fd"] = fd
     os.set_inheritable(fd, False)
     die_with_parent()

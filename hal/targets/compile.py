@@ -12,14 +12,14 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from hal.config import CompileConfig
+from hal.contract.plan import Plan
+from hal.contract.program import DoesNotFitError, Program
 from hal.errors import ConfigError, RunError, UnsupportedError
-from hal.plan import Plan
-from hal.program import DoesNotFitError, Program
-from hal.run.absent import AbsentJob, prepare_absent
-from hal.run.files import make_folder, write_whole
-from hal.run.largest import Attempt, largest_batch
-from hal.run.record import DeviceFacts
+from hal.job.facts import DeviceFacts
+from hal.targets.config import CompileConfig
+from hal.targets.job import AbsentJob, prepare_absent
+from hal.targets.largest_batch import Attempt, largest_batch
+from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
 __all__ = ["BUILDER", "Compilation", "Limit", "MemoryFigures", "compile_absent"]
@@ -34,7 +34,7 @@ class _Frozen(BaseModel):
 
 
 class MemoryFigures(_Frozen):
-    """Memory of one device that a program needs, in bytes, by kind; see :class:`hal.program.Memory`."""
+    """Memory of one device that a program needs, in bytes, by kind; see :class:`hal.contract.program.Memory`."""
 
     arguments: int
     outputs: int
@@ -46,7 +46,7 @@ class MemoryFigures(_Frozen):
 
 
 class CostFigures(_Frozen):
-    """What one step costs one device; see :class:`hal.program.Cost`."""
+    """What one step costs one device; see :class:`hal.contract.program.Cost`."""
 
     flops: float | None
     bytes: float | None

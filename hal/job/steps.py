@@ -11,9 +11,10 @@ import numpy as np
 from hal import ops
 from hal.data import batches, count_batches
 from hal.errors import ConfigError
-from hal.run.precision import initial_scale
-from hal.run.prepare import Job, place
-from hal.run.step import Step, inference, trained_names
+from hal.job.placing import place
+from hal.job.precision import initial_scale
+from hal.job.prepare import Job
+from hal.job.step import Step, inference, trained_names
 from hal.types import Array
 
 __all__ = ["Inferring", "Stepper", "TrainingSteps", "host_batches", "stepper"]

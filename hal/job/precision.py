@@ -12,7 +12,7 @@ import numpy as np
 import optree
 
 from hal import ops
-from hal.hardware import PrecisionName
+from hal.contract.device import PrecisionName
 from hal.tensor import namespace
 from hal.types import Array, Tree
 

@@ -19,12 +19,12 @@ import optree
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hal.contract import Backend
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError
-from hal.hardware import Device
 from hal.measure import Estimate
 from hal.nn import Model
-from hal.plan import Plan
-from hal.run.files import make_folder, write_whole
+from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
 __all__ = [

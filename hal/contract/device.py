@@ -33,7 +33,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a device and its backend can do; a :class:`~hal.plan.Plan` is checked against it before anything runs.
+    """What a device and its backend can do; a :class:`~hal.contract.Plan` is checked against it before anything runs.
 
     Attributes:
         precisions: one entry for each of :data:`PRECISIONS`.

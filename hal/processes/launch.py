@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hal.config import TargetConfig
+from hal.config import JobConfig
 from hal.contract import Group
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, PlanError
-from hal.plan import Plan
-from hal.run.crew import Crew
-from hal.run.follow import report_ready
-from hal.run.prepare import Job, under
-from hal.run.world import World, entered, free_port, here
+from hal.job.prepare import Job, under
+from hal.processes.rendezvous import World, entered, free_port, here
+from hal.processes.worker import report_ready
+from hal.processes.workers import Crew
 
 __all__ = ["AHEAD", "Lead", "finish", "follow_steps", "joined", "pinned", "together"]
 
@@ -35,7 +35,7 @@ def together(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Pla
     """A job whose group has met, for the time of a block; its processes end with the block.
 
     Args:
-        job: what :func:`~hal.run.prepare.prepare` gave.
+        job: what :func:`~hal.job.prepare.prepare` gave.
         call: ``module:function`` that followers call, which comes by here too.
         arguments: of that function, as JSON has them.
         plans: further plans that will run within the block.
@@ -115,7 +115,7 @@ def joined(job: Job, plan: Plan) -> Job:
     """A job of processes that have met, under another plan: with all of them, or with this one alone.
 
     Raises:
-        HalError: as of :func:`~hal.run.prepare.under`.
+        HalError: as of :func:`~hal.job.prepare.under`.
     """
     other = under(job, plan)
     many = job.backend.processes(other.plan) > 1
@@ -124,7 +124,7 @@ def joined(job: Job, plan: Plan) -> Job:
     return replace(other, group=group)
 
 
-def pinned(config: TargetConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
+def pinned(config: JobConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
     """The keys of a config with which followers get the same job: device and plan as they were resolved here.
 
     Args:

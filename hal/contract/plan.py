@@ -7,8 +7,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from hal.contract.device import Device, PrecisionName
 from hal.errors import PlanError, UnsupportedError
-from hal.hardware import Device, PrecisionName
 
 __all__ = ["Plan"]
 

@@ -10,10 +10,10 @@ import optree
 
 from hal import ops
 from hal.contract import Backend, Group
+from hal.contract.plan import Plan
 from hal.data.augment import augment
+from hal.job.precision import all_finite, cast_inputs, cast_params, next_scale
 from hal.nn import Model, Objective, Phase
-from hal.plan import Plan
-from hal.run.precision import all_finite, cast_inputs, cast_params, next_scale
 from hal.tensor import namespace
 from hal.tensor.optimizers import Optimizer
 from hal.types import Array, Tree

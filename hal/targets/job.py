@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 
 from hal import registry
-from hal.config import CompileConfig
 from hal.contract import Backend, Group, Unavailable
+from hal.contract.device import Device
+from hal.contract.plan import Plan
+from hal.contract.program import ArrayShape, Program
 from hal.data import batches, load
 from hal.errors import ConfigError, PlanError, UnavailableError
-from hal.hardware import Device
+from hal.job.precision import initial_scale
+from hal.job.step import Step, prediction, trained_names
 from hal.nn import Defaults, Model, Param
-from hal.plan import Plan
-from hal.program import ArrayShape, Program
-from hal.run.precision import initial_scale
-from hal.run.step import Step, prediction, trained_names
+from hal.targets.config import CompileConfig
 from hal.tensor.optimizers import Slots
 from hal.types import Tree
 from hal.workload import Workload, configure, model_class

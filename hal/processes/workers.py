@@ -1,6 +1,6 @@
 """The other processes of a run on this machine: started anew, told what to do, watched, and ended with this one.
 
-This process is rank 0. The others follow it: they run the same code on the same keys (:mod:`hal.run.follow`).
+This process is rank 0. The others follow it: they run the same code on the same keys (:mod:`hal.processes.worker`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, told
-from hal.run.world import World
+from hal.processes.rendezvous import World
 
 __all__ = ["Crew"]
 
@@ -37,7 +37,7 @@ class _Follower:
         self.reports, theirs = os.pipe()
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "hal.run.follow", str(theirs)],
+                [sys.executable, "-m", "hal.processes.worker", str(theirs)],
                 stdin=subprocess.PIPE,
                 stdout=self.log,
                 stderr=subprocess.STDOUT,
@@ -107,7 +107,7 @@ class Crew:
     Args:
         size: how many processes there are with this one.
         port: where they meet.
-        task: what they do, as :mod:`hal.run.follow` reads it.
+        task: what they do, as :mod:`hal.processes.worker` reads it.
     """
 
     def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:

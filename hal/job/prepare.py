@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from hal import registry
-from hal.config import TargetConfig, build
+from hal.config import JobConfig, build
 from hal.contract import Backend, Group
+from hal.contract.device import Device
+from hal.contract.plan import Plan
 from hal.data import Split, load
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
-from hal.hardware import Device
-from hal.nn import Defaults, Model, Param
-from hal.plan import Plan
-from hal.run.plans import Fingerprint, find, nearest
-from hal.run.world import here
-from hal.types import Array, Tree
+from hal.job.stored_plans import Fingerprint, find, nearest
+from hal.nn import Defaults, Model
+from hal.processes.rendezvous import here
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["Job", "axes_of", "feeding", "pick_device", "place", "prepare", "put_batch", "under"]
+__all__ = ["Job", "pick_device", "prepare", "under"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +28,7 @@ class Job:
 
     Attributes:
         group: the devices that the plan spreads over. Where it wants several processes, they meet in
-            :func:`hal.run.together.together`; until then this is the device alone.
+            :func:`hal.processes.launch.together`; until then this is the device alone.
         origin: who found the plan.
         explain: what became of another process, where that is why something failed here.
     """
@@ -71,7 +67,7 @@ def pick_device(backend: str, device: int | str | None) -> Device:
     return found
 
 
-def prepare(config: TargetConfig, mode: str = "train") -> Job:
+def prepare(config: JobConfig, mode: str = "train") -> Job:
     """Resolve a config into a job.
 
     Raises:
@@ -182,38 +178,3 @@ def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
     raise UnavailableError(
         f"no tuned plan is stored for this device and workload{changed}", fix=f"run: {again}, or use plan=default"
     )
-
-
-def axes_of(array: np.ndarray) -> str:
-    """What the axes of a batch's array mean to a backend."""
-    return "NHWC" if array.ndim == 4 else ""
-
-
-def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
-    """A batch on the device, stored as the plan says."""
-    return {name: job.group.put_batch(x, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()}
-
-
-@contextlib.contextmanager
-def feeding(
-    job: Job, batches: Iterable[Mapping[str, np.ndarray]], *, waits: bool = False
-) -> Iterator[Iterator[dict[str, Array]]]:
-    """Batches on the device, read ahead of their use; whatever reads ahead ends with the block."""
-    feed = job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device, waits=waits)
-    with contextlib.closing(feed):
-        yield feed
-
-
-def place(job: Job, values: Tree, specs: Any) -> Tree:
-    """Host values on the device, each stored as its :class:`~hal.nn.Param` and the plan say.
-
-    Args:
-        job: says where to.
-        values: nested dicts of NumPy arrays.
-        specs: nested dicts of Param in the same form, or {} for arrays whose axes mean nothing.
-    """
-    if isinstance(values, Mapping):
-        inner = specs if isinstance(specs, Mapping) else {}
-        return {name: place(job, value, inner.get(name, {})) for name, value in values.items()}
-    axes = specs.axes if isinstance(specs, Param) else ""
-    return job.group.put(values, axes=axes, layout=job.plan.layout)

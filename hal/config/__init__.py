@@ -1,0 +1,20 @@
+"""Configuration: the keys that commands share, and how they are read; see :mod:`hal.errors` for what can be wrong."""
+
+from hal.config.keys import DataSection, JobConfig, Keys, ModelSection, NamedSection, OptimizerSection, PlanKeys
+from hal.config.reading import build, explain, plan_keys, read, section_of, without_password
+
+__all__ = [
+    "DataSection",
+    "JobConfig",
+    "Keys",
+    "ModelSection",
+    "NamedSection",
+    "OptimizerSection",
+    "PlanKeys",
+    "build",
+    "explain",
+    "plan_keys",
+    "read",
+    "section_of",
+    "without_password",
+]

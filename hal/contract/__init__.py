@@ -1,0 +1,25 @@
+"""What hal and its backends agree on: devices, plans, what a backend must do and what it may.
+
+This package holds types alone; it imports no framework.
+"""
+
+from hal.contract.backend import Backend
+from hal.contract.device import PRECISIONS, Capabilities, Device, Precision, PrecisionName
+from hal.contract.group import Group
+from hal.contract.plan import Plan
+from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
+
+__all__ = [
+    "PRECISIONS",
+    "Available",
+    "Backend",
+    "Capabilities",
+    "Device",
+    "Group",
+    "MemoryUse",
+    "Plan",
+    "Precision",
+    "PrecisionName",
+    "Telemetry",
+    "Unavailable",
+]

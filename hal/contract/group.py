@@ -1,0 +1,115 @@
+"""The devices that a run spreads over, as one process sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from hal.tensor.optimizers import Optimizer
+from hal.types import Array, Tree
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hal.contract.backend import Backend
+    from hal.contract.device import Device
+    from hal.contract.plan import Plan
+
+__all__ = ["Group"]
+
+
+class Group:
+    """The devices that a run spreads over, as one process sees them; this one: a single device.
+
+    Every process holds the same host data and goes through the same steps. Either arrays span all devices of all
+    processes, or each process computes on arrays of its own, with its rows of each batch (:meth:`rows`). Methods that
+    take part in an exchange are called by all processes, in the same order.
+
+    Attributes:
+        rank: this process's number; the one of number 0 writes files and speaks to people.
+        size: how many processes there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    def __init__(self, backend: Backend, device: Device) -> None:
+        self.backend = backend
+        self.device = device
+
+    def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """A host array, whole on every device; see :meth:`Backend.from_host`."""
+        return self.backend.from_host(array, self.device, axes=axes, layout=layout)
+
+    def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
+        """A host array of samples (rows, ...), this process's of each batch, spread over the devices."""
+        return self.put(array, axes=axes, layout=layout)
+
+    def spreads(self, samples: int) -> bool:
+        """Whether the rows of so many samples are divided between processes that compute on arrays of their own."""
+        return False
+
+    def rows(self, samples: np.ndarray, parts: int = 1) -> np.ndarray:
+        """This process's rows of a batch (samples, ...); all of them where the processes do not divide it.
+
+        Args:
+            samples: of the whole batch, or their indices.
+            parts: the step takes the batch in so many parts, each of which is divided.
+        """
+        return samples
+
+    def share(self, key: Any, rows: int, parts: int = 1) -> Any:
+        """A random key that draws this process's rows of what one process would draw for the whole batch.
+
+        Args:
+            key: a key of the backend's.
+            rows: that this process holds.
+            parts: as of :meth:`rows`.
+        """
+        return key
+
+    def value_and_grad(
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+    ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
+        """As :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
+
+        Loss, floating results and gradients are means over the processes, so they are those of the whole batch.
+        """
+        return self.backend.value_and_grad(fn, plan)
+
+    def optimizer(self, optimizer: Optimizer) -> Optimizer:
+        """An optimizer that takes what :meth:`shard` gives."""
+        return optimizer
+
+    def sum(self, tree: Tree) -> Tree:
+        """Floating arrays of one shape in every process, summed over the processes."""
+        return tree
+
+    def gather(self, array: Array) -> Array:
+        """Rows (rows, ...) of every process one after the other, (rows * size, ...), in every process."""
+        return array
+
+    def shard(self, tree: Tree) -> Tree:
+        """Parameters or an optimizer's slots, whole in every process, as training keeps them; consumes them."""
+        return tree
+
+    def whole(self, tree: Tree) -> Tree:
+        """The reverse of :meth:`shard`; arrays that were never sharded stay as they are."""
+        return tree
+
+    def peak_memory(self) -> int | None:
+        """Peak bytes since :meth:`Backend.reset_peak_memory`, of the fullest device; None: nothing counts them.
+
+        Where the processes share one memory, the bytes of all of them.
+        """
+        return self.backend.memory(self.device).peak_bytes
+
+    def agreed(self, number: int) -> int:
+        """The number that the process of rank 0 gives; waits for it, and not for devices."""
+        return number
+
+    def abort(self) -> None:
+        """Let exchanges under way fail, since a process is gone; called from another thread."""
+
+    def close(self) -> None:
+        """Leave the group."""

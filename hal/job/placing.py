@@ -1,0 +1,50 @@
+"""Puts a job's arrays on its devices: parameters, batches, and batches that are read ahead."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from hal.job.prepare import Job
+from hal.nn import Param
+from hal.types import Array, Tree
+
+__all__ = ["axes_of", "feeding", "place", "put_batch"]
+
+
+def axes_of(array: np.ndarray) -> str:
+    """What the axes of a batch's array mean to a backend."""
+    return "NHWC" if array.ndim == 4 else ""
+
+
+def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
+    """A batch on the device, stored as the plan says."""
+    return {name: job.group.put_batch(x, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()}
+
+
+@contextlib.contextmanager
+def feeding(
+    job: Job, batches: Iterable[Mapping[str, np.ndarray]], *, waits: bool = False
+) -> Iterator[Iterator[dict[str, Array]]]:
+    """Batches on the device, read ahead of their use; whatever reads ahead ends with the block."""
+    feed = job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device, waits=waits)
+    with contextlib.closing(feed):
+        yield feed
+
+
+def place(job: Job, values: Tree, specs: Any) -> Tree:
+    """Host values on the device, each stored as its :class:`~hal.nn.Param` and the plan say.
+
+    Args:
+        job: says where to.
+        values: nested dicts of NumPy arrays.
+        specs: nested dicts of Param in the same form, or {} for arrays whose axes mean nothing.
+    """
+    if isinstance(values, Mapping):
+        inner = specs if isinstance(specs, Mapping) else {}
+        return {name: place(job, value, inner.get(name, {})) for name, value in values.items()}
+    axes = specs.axes if isinstance(specs, Param) else ""
+    return job.group.put(values, axes=axes, layout=job.plan.layout)

@@ -1,0 +1,1 @@
+"""The processes of a run: started, brought together, told what to do, and ended."""

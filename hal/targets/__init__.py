@@ -1,0 +1,1 @@
+"""Hardware that is not here: whether a model builds for it, fits, and how fast it will be."""
