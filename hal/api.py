@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from hal.run import Bench, Observer, Record
     from hal.targets.compile import Compilation
 
-__all__ = ["Seen", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
+__all__ = ["BackendStatus", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
 
 
 @dataclass(frozen=True)
-class Seen:
+class BackendStatus:
     """What one backend sees here: devices, or the reason why it sees none."""
 
     backend: str
@@ -38,17 +38,17 @@ class Seen:
     devices: tuple[Device, ...]
 
 
-def devices() -> tuple[Seen, ...]:
+def devices() -> tuple[BackendStatus, ...]:
     """What each registered backend sees, or why it sees nothing and what fixes that."""
     found = []
     for name in registry.names():
         try:
             backend = registry.backend(name)
         except UnavailableError as error:
-            found.append(Seen(name, Unavailable(error.message, error.fix or ""), ()))
+            found.append(BackendStatus(name, Unavailable(error.message, error.fix or ""), ()))
             continue
         state = backend.probe()
-        found.append(Seen(name, state, tuple(backend.devices()) if isinstance(state, Available) else ()))
+        found.append(BackendStatus(name, state, tuple(backend.devices()) if isinstance(state, Available) else ()))
     return tuple(found)
 
 
@@ -141,10 +141,10 @@ def compile(**keys: Any) -> Compilation:
         HalError: see :mod:`hal.errors`.
     """
     from hal.config import build
-    from hal.targets.compile import compile_absent
+    from hal.targets.compile import compile_for_target
     from hal.targets.config import CompileConfig
 
-    return compile_absent(build(CompileConfig, keys))
+    return compile_for_target(build(CompileConfig, keys))
 
 
 def verify(**keys: Any) -> Verification:

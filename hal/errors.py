@@ -113,7 +113,7 @@ class DeviceLostError(RunError):
     """The device stopped answering."""
 
 
-def told(kind: object, message: str, fix: str | None = None) -> HalError:
+def error_from_name(kind: object, message: str, fix: str | None = None) -> HalError:
     """The error that another process told by the name of its class; RunError where that is none of hal's."""
     cls = globals().get(str(kind))
     return (cls if isinstance(cls, type) and issubclass(cls, HalError) else RunError)(message, fix=fix)

@@ -11,6 +11,7 @@ from importlib.metadata import entry_points
 from hal.contract import Available, Backend, Unavailable
 from hal.contract.device import Device
 from hal.errors import ConfigError, UnavailableError
+from hal.tensor.dispatch import register_backend
 
 __all__ = ["GROUP", "backend", "device", "names", "require", "select"]
 
@@ -46,7 +47,9 @@ def backend(name: str) -> Backend:
         ) from error
     if not (isinstance(cls, type) and issubclass(cls, Backend)):
         raise ConfigError(f"entry point {name} in {GROUP} is {cls!r}, not a subclass of hal.contract.Backend")
-    return cls()
+    loaded = cls()
+    register_backend(name, loaded.ops)
+    return loaded
 
 
 def require(name: str) -> Backend:

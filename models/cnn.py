@@ -54,9 +54,9 @@ class CNN(nn.Model):
         """Cross-entropy over all parameters."""
         return (nn.Objective("classify", self._loss),)
 
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
         logits = self.predict(params, state, batch["inputs"])
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
 
     def features(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """What the head sees: (batch, dense)."""

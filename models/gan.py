@@ -109,20 +109,20 @@ class GAN(nn.Model):
         images, after = self.generator.apply(params["generator"], state["generator"], noise, training=True)
         return images, {"generator": after}
 
-    def _tell(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+    def _tell(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
         draw, first, second = ops.split_key(key, 3)
         fakes, _ = self._imagine(params, state, batch["inputs"], draw)
         real = self._judge(params, batch["inputs"] * 2 - 1, first)
         fake = self._judge(params, ops.stop_gradient(fakes), second)
         loss = ops.mean(ops.sigmoid_cross_entropy(real, ops.ones_like(real)))
         loss = loss + ops.mean(ops.sigmoid_cross_entropy(fake, ops.zeros_like(fake)))
-        return loss, nn.Aux(state, {})
+        return loss, nn.LossOutput(state, {})
 
-    def _deceive(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+    def _deceive(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
         draw, judge = ops.split_key(ops.fold_in(key, 1), 2)
         fakes, after = self._imagine(params, state, batch["inputs"], draw)
         fake = self._judge(params, fakes, judge)
-        return ops.mean(ops.sigmoid_cross_entropy(fake, ops.ones_like(fake))), nn.Aux(after, {})
+        return ops.mean(ops.sigmoid_cross_entropy(fake, ops.ones_like(fake))), nn.LossOutput(after, {})
 
     def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """Images (batch, size, size, channels) in [0, 1] from noise (batch, noise)."""
@@ -133,7 +133,7 @@ class GAN(nn.Model):
         """Noise (batch, noise): images are made from it, not from images."""
         return np.random.default_rng(0).standard_normal((len(inputs), self.config.noise)).astype(np.float32)
 
-    def epoch_end(self, view: nn.View) -> nn.Report:
+    def epoch_end(self, view: nn.TrainingView) -> nn.Report:
         """A grid of samples, and the Fréchet distance to held-out images where they have classes to learn from."""
         grid = self.config.grid
         fixed = np.random.default_rng(0).standard_normal((grid * grid, self.config.noise)).astype(np.float32)
@@ -143,7 +143,7 @@ class GAN(nn.Model):
             return nn.Report(files=(path,))
         return nn.Report({"frechet_distance": self._distance(view)}, files=(path,))
 
-    def _distance(self, view: nn.View) -> float:
+    def _distance(self, view: nn.TrainingView) -> float:
         judge = view.auxiliary["judge"]
         model: Any = judge.model  # a CNN, see auxiliaries
         features = model.features

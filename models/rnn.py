@@ -92,11 +92,11 @@ class RNN(nn.Model):
     def _embed(self, params: Tree, inputs: Array) -> Array:
         return self.embedding.apply(params["embedding"], {}, inputs)[0] if self.text else inputs
 
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
         hidden, _ = self.recurrent.apply(params["recurrent"], {}, self._embed(params, batch["inputs"]))
         hidden, _ = self.dropout.apply({}, {}, hidden, training=True, key=key)
         logits, _ = self.head.apply(params["head"], {}, hidden)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
 
     def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """Logits: (batch, time, characters) for text, (batch, classes) for sequences."""
@@ -117,7 +117,7 @@ class RNN(nn.Model):
         hidden, carry = self.recurrent.run(params["recurrent"], self._embed(params, ids), carry)
         return self.head.apply(params["head"], {}, hidden[:, -1, :])[0], carry
 
-    def run_end(self, view: nn.View) -> nn.Report:
+    def run_end(self, view: nn.TrainingView) -> nn.Report:
         """The bigram entropy to compare the loss with, and a sample of text."""
         if not self.text:
             return nn.Report()

@@ -191,9 +191,9 @@ class Transfer(nn.Model):
         features, _ = self.dropout.apply({}, {}, features, training=key is not None, key=key)
         return self.head.apply(params["head"], {}, features)[0]
 
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.Aux]:
+    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
         logits = self._logits(params, state, batch["inputs"], key)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
 
     def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """Logits (batch, classes) of images (batch, height, width, 3) in [0, 1]."""

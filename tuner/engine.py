@@ -15,7 +15,7 @@ from typing import Any
 from hal import __version__, errors
 from hal.config import PlanKeys, without_password
 from hal.contract.text import plan_changes
-from hal.errors import ConfigError, HalError, RunError, told
+from hal.errors import ConfigError, HalError, RunError, error_from_name
 from hal.job.stored_plans import StoredPlan, find, nearest
 from hal.run.interrupt import Interrupt
 from hal.run.record import now
@@ -135,7 +135,7 @@ class _Tuning:
         self.alone = self.alone and described.target is None
         self.used = False
         self.sentinels: list[Sentinel] = []
-        self.recipes: dict[int, str] = {}
+        self.native_codes: dict[int, str] = {}
         self.drift = 1.0
         self.sentinel_at, self.since_sentinel = time.monotonic(), 0
         observer.started(described, self.space, folder, len(earlier))
@@ -348,7 +348,7 @@ class _Tuning:
             if not self._wait_for_others():
                 claim = self.ledger.claim_finals(tag, 10 * self.config.limit_s)
         # While the worker is there: a new one would have to load everything again.
-        self.recipes = {each.trial: self.pool.recipe(each.plan.model_dump()) for each in entrants}
+        self.native_codes = {each.trial: self.pool.native_code(each.plan.model_dump()) for each in entrants}
         self.pool.close()
         by_number = {t.number: t for t in trials}
         self.observer.finals([by_number[each.trial] for each in entrants])
@@ -371,9 +371,9 @@ class _Tuning:
         self.ledger.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
         return judged
 
-    def _recipe(self, winner: Trial) -> str:
-        known = self.recipes.get(winner.number)
-        return self.pool.recipe(winner.plan.model_dump()) if known is None else known
+    def _native_code(self, winner: Trial) -> str:
+        known = self.native_codes.get(winner.number)
+        return self.pool.native_code(winner.plan.model_dump()) if known is None else known
 
     def _ended(self, status: str, trials: Sequence[Trial], finalists: Sequence[Finalist]) -> Tuning:
         winner = winner_of(finalists, trials, self.objectives[0])
@@ -393,7 +393,7 @@ class _Tuning:
             seconds=self.elapsed_s,
             config=self.keys,
             sentinels=tuple(self.sentinels),
-            recipe=self._recipe(winner) if winner else "",
+            native_code=self._native_code(winner) if winner else "",
             searched=Searched(
                 method="grid" if self.search.method == "grid" or not rest else "search",
                 plans=len(self.space),
@@ -420,5 +420,7 @@ class _Tuning:
 def _named(failure: Failure) -> HalError:
     """The error that the worker raised, again; or what became of the worker."""
     if hasattr(errors, str(failure.details.get("type"))):
-        return told(failure.details["type"], str(failure.details.get("said", failure)), failure.details.get("fix"))
+        return error_from_name(
+            failure.details["type"], str(failure.details.get("said", failure)), failure.details.get("fix")
+        )
     return RunError(f"no worker could be started: {failure.message}", fix="try: hal bench with the same keys")

@@ -17,7 +17,7 @@ from hal.errors import ConfigError, RunError, UnsupportedError
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
 from hal.targets.config import CompileConfig
-from hal.targets.job import prepare_absent
+from hal.targets.job import prepare_target
 from hal.tuner.messages import Ability, Answer, Description, Order
 from hal.tuner.result import Estimated, Outcome, Phases
 from hal.tuner.trial import outcome_of
@@ -39,7 +39,7 @@ class Estimator:
 
     def __init__(self, config: CompileConfig, phase: Callable[[str], None]) -> None:
         start = time.perf_counter()
-        self._job = prepare_absent(config)
+        self._job = prepare_target(config)
         if self._job.plan.compile == "eager":
             raise ConfigError(
                 f"compile=eager: a program for target={config.target} is always compiled", fix="leave compile out"
@@ -76,9 +76,9 @@ class Estimator:
             images=len(job.workload.input_shape) == 3,
         )
 
-    def recipe(self, plan: Mapping[str, Any]) -> str:
+    def native_code(self, plan: Mapping[str, Any]) -> str:
         """Lines of the native framework that apply a plan outside hal."""
-        return self._job.backend.recipe(Plan.model_validate(plan), self._job.device)
+        return self._job.backend.native_code(Plan.model_validate(plan), self._job.device)
 
     def run(self, order: Order) -> Answer:
         """Build a plan. Never raises but for what ends the process."""

@@ -203,7 +203,10 @@ def _direction(job: Job, run: TrainingSteps, before: np.ndarray) -> np.ndarray:
 
 
 def _flat(job: Job, tree: Tree) -> np.ndarray:
-    leaves = [np.asarray(job.backend.to_host(x), np.float32).ravel() for x in optree.tree_leaves(job.group.whole(tree))]
+    leaves = [
+        np.asarray(job.backend.to_host(x), np.float32).ravel()
+        for x in optree.tree_leaves(job.group.gather_params(tree))
+    ]
     return np.concatenate(leaves) if leaves else np.zeros(0, np.float32)
 
 

@@ -75,12 +75,12 @@ class Pool:
             update={"phases": answer.phases.model_copy(update={"wall_s": wall_s, "start_s": start_s})}
         )
 
-    def recipe(self, plan: Mapping[str, Any]) -> str:
+    def native_code(self, plan: Mapping[str, Any]) -> str:
         """Lines of the native framework for a plan; empty if the workers cannot say."""
         try:
             if self._worker is None or not self._worker.alive:
                 self._worker, _ = self.fresh()
-            return str(self._worker.ask("recipe", _START_S, plan=dict(plan)))
+            return str(self._worker.ask("native_code", _START_S, plan=dict(plan)))
         except Failure:
             self.close()
             return ""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from hal.contract.plan import Plan
 from hal.job.facts import DeviceFacts
@@ -285,7 +285,11 @@ class Tuning(BaseModel):
     over_default: Estimate | None = Field(default=None, description="speed-up of the winner over the default plan")
     over_baseline: Estimate | None = Field(default=None, description="speed-up of the winner over fp32 eager")
     failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="numbers of trials, by cause")
-    recipe: str = Field(default="", description="lines of the native framework that apply the winner outside hal")
+    native_code: str = Field(
+        default="",
+        validation_alias=AliasChoices("native_code", "recipe"),  # its name before
+        description="lines of the native framework that apply the winner outside hal",
+    )
     remembered: bool = Field(default=False, description="whether plan=tuned stands for the winner now")
     notes: tuple[str, ...] = ()
 

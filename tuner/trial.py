@@ -21,11 +21,11 @@ from hal.contract.plan import Plan
 from hal.errors import HalError, NumericsError, OutOfMemoryError, RequestError, UnavailableError
 from hal.job.errors import classified
 from hal.job.placing import feeding, put_batch
-from hal.job.prepare import Job, prepare, under
+from hal.job.prepare import Job, prepare, with_plan
 from hal.job.steps import Inferring, TrainingSteps, host_batches, stepper
 from hal.job.stored_plans import Fingerprint
 from hal.measure import BlockTimer, Environment, Measurement, Settings, measure, warm_up
-from hal.processes.launch import Lead, finish, follow_steps, pinned, together
+from hal.processes.launch import StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
 from hal.tuner.guard import (
     STEPS,
     Curve,
@@ -105,9 +105,9 @@ class Bench:
             images=len(job.split.train.inputs.shape) == 3,
         )
 
-    def recipe(self, plan: Mapping[str, Any]) -> str:
+    def native_code(self, plan: Mapping[str, Any]) -> str:
         """Lines of the native framework that apply a plan outside hal."""
-        return self._backend.recipe(Plan.model_validate(plan), self._job.device)
+        return self._backend.native_code(Plan.model_validate(plan), self._job.device)
 
     def run(self, order: Order) -> Answer:
         """Try a plan. Never raises but for what ends the process."""
@@ -115,7 +115,7 @@ class Bench:
         if self._load_s is not None:
             phases["load_s"], self._load_s = self._load_s, None
         try:
-            self._backend.forget(self._job.device)
+            self._backend.clear_caches(self._job.device)
             return self._run(order, phases)
         except _Compiling as error:
             cause = error.__cause__
@@ -132,22 +132,22 @@ class Bench:
             self._phase("compile")
             with _timed(phases, "compile_s"):
                 run, own = self._built(job, stack)
-                step = Lead(job.group, own) if job.group.size > 1 else own
+                step = StepBroadcaster(job.group, own) if job.group.size > 1 else own
                 self._first_call(job, step)
             self._phase("measure")
             found = self._measured(job, order, step)
             phases |= {"warmup_s": found.warmup_s, "steady_s": found.steady_s}
             summary = Summary.of(found)
             if found.stopped == "surely slower":
-                job.group.agreed(_END)
+                job.group.broadcast_int(_END)
                 return Answer(outcome=Outcome.OK, phases=Phases(**phases), measurement=summary)
             verdict = self._guarded(job, run, phases) if order.guard else None
             samples = None
             if order.to_loss and (verdict is None or verdict.passed) and isinstance(run, TrainingSteps):
                 self._phase("train to the loss")
-                job.group.agreed(_TRAIN)
+                job.group.broadcast_int(_TRAIN)
                 samples = self._samples_to_loss(job, run)
-            job.group.agreed(_END)
+            job.group.broadcast_int(_END)
         answer: dict[str, Any] = {"phases": Phases(**phases), "measurement": summary, "guard": verdict}
         if verdict is not None and not verdict.passed:
             finite = len(verdict.losses) == verdict.steps and verdict.loss_error is not None
@@ -160,19 +160,19 @@ class Bench:
 
     def _entered(self, order: Order, stack: contextlib.ExitStack) -> Job:
         """The job of an order with the processes that it wants, its settings applied."""
-        job = under(self._job, order.plan)
+        job = with_plan(self._job, order.plan)
         task = {"keys": pinned(self._config, job), "mode": job.workload.mode}
-        job = stack.enter_context(together(job, "hal.tuner.trial:follow", task))
+        job = stack.enter_context(launch(job, "hal.tuner.trial:trial_worker", task))
         stack.enter_context(classified(self._backend))
-        stack.enter_context(self._backend.applied(job.plan, job.device))
+        stack.enter_context(self._backend.settings(job.plan, job.device))
         return job
 
     def take_part(self) -> None:
         """In a process of a rank above 0: do what rank 0 does in :meth:`run` or :meth:`hold`."""
         with contextlib.ExitStack() as stack:
-            job = stack.enter_context(together(self._job, "", {}))
+            job = stack.enter_context(launch(self._job, "", {}))
             stack.enter_context(classified(self._backend))
-            stack.enter_context(self._backend.applied(job.plan, job.device))
+            stack.enter_context(self._backend.settings(job.plan, job.device))
             run, own = self._built(job, stack)
             steps = itertools.count()
 
@@ -181,8 +181,8 @@ class Bench:
                 if next(steps) == 0:  # rank 0 counts from here as well
                     self._backend.reset_peak_memory(job.device)
 
-            follow_steps(job.group, {0: step})
-            while what := job.group.agreed(_END):
+            run_broadcast_steps(job.group, {0: step})
+            while what := job.group.broadcast_int(_END):
                 if what == _TRAIN and isinstance(run, TrainingSteps):
                     self._samples_to_loss(job, run)
                 elif isinstance(run, TrainingSteps):
@@ -235,7 +235,7 @@ class Bench:
             again = once()
             self._noisy = again.environment.disturbed  # a host that is never quiet is not waited for
             found = min(found, again, key=lambda each: each.environment.taken_cores)
-        return found.model_copy(update={"peak_memory_bytes": finish(job.group, (step,))})
+        return found.model_copy(update={"peak_memory_bytes": finish_steps(job.group, (step,))})
 
     # Numerics
 
@@ -246,7 +246,7 @@ class Bench:
             reference = self._reference_job(job.plan)
             self._refer(reference)
         self._phase("guard")
-        job.group.agreed(_GUARD)
+        job.group.broadcast_int(_GUARD)
         with _timed(phases, "guard_s"):
             if isinstance(run, Inferring):
                 return compare_outputs(
@@ -257,14 +257,14 @@ class Bench:
     def _reference_job(self, plan: Plan) -> Job:
         # Statistics of a batch are those of its parts, so another number of parts is another computation.
         parts = plan.accumulate if self._job.state else 1
-        return under(self._job, baseline_of(plan, accumulate=parts))
+        return with_plan(self._job, baseline_of(plan, accumulate=parts))
 
     def _refer(self, job: Job) -> None:
         """Run a reference, unless that was done; in this process alone."""
         if job.plan in self._curves or job.plan in self._outputs:
             return
         batches = list(islice(host_batches(job, self._seed), STEPS if job.workload.mode == "train" else 1))
-        with self._backend.applied(job.plan, job.device):
+        with self._backend.settings(job.plan, job.device):
             run = stepper(job, self._seed)
             if isinstance(run, Inferring):
                 self._outputs[job.plan] = outputs(job, run, batches[0])
@@ -281,14 +281,14 @@ class Bench:
     def _samples_to_loss(self, job: Job, run: TrainingSteps) -> float | None:
         if self._target is None and job.group.rank == 0:
             reference = self._reference_job(self._job.plan)
-            with self._backend.applied(reference.plan, reference.device):
+            with self._backend.settings(reference.plan, reference.device):
                 own = TrainingSteps(reference, self._seed)
                 losses = list(islice(self._losses(reference, own), _TARGET_STEPS))
             self._target = losses[-1], float(_TARGET_STEPS * reference.plan.batch)
         target, samples = self._target or (0.0, 0.0)
         for index, loss in enumerate(self._losses(job, run), start=1):
             over = loss <= target or index * job.plan.batch >= _PATIENCE * samples or math.isnan(loss)
-            if job.group.agreed(int(over)):
+            if job.group.broadcast_int(int(over)):
                 return float(index * job.plan.batch) if loss <= target else None
         return None
 
@@ -306,11 +306,11 @@ class Bench:
     def hold(self, order: Order) -> int:
         """Build a plan and warm it up, to run blocks when asked; how many steps a block needs."""
         self.drop()
-        self._backend.forget(self._job.device)
+        self._backend.clear_caches(self._job.device)
         with contextlib.ExitStack() as stack:
             job = self._entered(order, stack)
             _, own = self._built(job, stack)
-            lead = Lead(job.group, own, ahead=1) if job.group.size > 1 else None
+            lead = StepBroadcaster(job.group, own, ahead=1) if job.group.size > 1 else None
             step = lead or own
             wait = partial(self._backend.synchronize, job.device)
             timer = BlockTimer(step, wait, time.perf_counter, each=order.latency)
@@ -337,7 +337,7 @@ class Bench:
                 held.let_go()
 
 
-def follow(keys: Mapping[str, Any], mode: str) -> None:
+def trial_worker(keys: Mapping[str, Any], mode: str) -> None:
     """Take part in a trial that rank 0 leads.
 
     Args:
@@ -348,13 +348,13 @@ def follow(keys: Mapping[str, Any], mode: str) -> None:
 
 
 def _let_go(job: Job, step: Callable[[], object]) -> None:
-    finish(job.group, (step,))
-    job.group.agreed(_END)
+    finish_steps(job.group, (step,))
+    job.group.broadcast_int(_END)
 
 
 class _Held:
     def __init__(
-        self, timer: BlockTimer, stack: contextlib.ExitStack, lead: Lead | None, let_go: Callable[[], None]
+        self, timer: BlockTimer, stack: contextlib.ExitStack, lead: StepBroadcaster | None, let_go: Callable[[], None]
     ) -> None:
         self.timer, self.stack, self.lead, self.let_go = timer, stack, lead, let_go
 

@@ -80,8 +80,8 @@ class _Server:
             return self._bench.hold(Order.model_validate(request["order"]))
         if do == "block":
             return self._bench.block(int(request["steps"]))
-        if do == "recipe":
-            return self._bench.recipe(request["plan"])
+        if do == "native_code":
+            return self._bench.native_code(request["plan"])
         raise ValueError(f"unknown request {do!r}")
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:

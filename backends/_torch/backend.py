@@ -17,7 +17,7 @@ import numpy as np
 import optree
 
 from hal.backends._torch.build import Build, read_build
-from hal.backends._torch.recipe import recipe
+from hal.backends._torch.native_code import native_code
 from hal.contract import Backend, Group, MemoryUse
 from hal.contract.device import Device
 from hal.contract.plan import Plan
@@ -69,7 +69,7 @@ class TorchBackend(Backend):
         """One for each device."""
         return math.prod(plan.spread().values())
 
-    def member(self, device: Device, plan: Plan, local_rank: int) -> Device:
+    def local_device(self, device: Device, plan: Plan, local_rank: int) -> Device:
         """The processor, or the card of that number among those like the first."""
         if self.device_type == "cpu":
             cores = device.compute_units or 1
@@ -207,7 +207,7 @@ class TorchBackend(Backend):
         return torch.utils.dlpack.from_dlpack(array)
 
     @contextlib.contextmanager
-    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+    def settings(self, plan: Plan, device: Device) -> Iterator[None]:
         """Set thread count and TF32 as the plan says; restore them. Processes on one processor share its cores."""
         import torch
 
@@ -263,7 +263,7 @@ class TorchBackend(Backend):
 
             torch.cuda.synchronize(device.index)
 
-    def forget(self, device: Device) -> None:
+    def clear_caches(self, device: Device) -> None:
         """Drop compiled code, which PyTorch keeps a limited number of for each function, and cached memory."""
         compiler = sys.modules.get("torch._dynamo")
         if compiler is not None:
@@ -274,9 +274,9 @@ class TorchBackend(Backend):
 
             torch.cuda.empty_cache()
 
-    def recipe(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device) -> str:
         """Lines of plain PyTorch."""
-        return recipe(plan, self.device_type)
+        return native_code(plan, self.device_type)
 
     def memory(self, device: Device) -> MemoryUse:
         """What PyTorch's allocator holds."""

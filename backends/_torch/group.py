@@ -89,7 +89,7 @@ class DataParallel(Group):
         mine: np.ndarray = Share(self.rank, self.size, len(samples) // self.size, parts).of(samples)
         return mine
 
-    def share(self, key: Key, rows: int, parts: int = 1) -> Key:
+    def shard_key(self, key: Key, rows: int, parts: int = 1) -> Key:
         """The key with this process's share."""
         return Key(key.seed, Share(self.rank, self.size, rows, parts))
 
@@ -109,7 +109,7 @@ class DataParallel(Group):
             if not wrapped:
                 used = _used(function, leaves, structure, args)
                 if not any(used):
-                    found = self.backend.constant(function(self.whole(params), *args))
+                    found = self.backend.constant(function(self.gather_params(params), *args))
                     return self._mean(found, args), structure.unflatten([torch.zeros_like(x) for x in leaves])
                 wrapped.append(self._wrap(_Loss(function, structure, leaves, used), plan))
             module = wrapped[0]
@@ -168,7 +168,7 @@ class DataParallel(Group):
         every = self.gather(np.array([mine]))
         return int(every.sum() if self.backend.device_type == "cpu" else every.max())
 
-    def agreed(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         """By the host's network alone."""
         said = torch.tensor(number, dtype=torch.int64)
         dist.broadcast(said, src=0)
@@ -205,7 +205,7 @@ class FullySharded(DataParallel):
         super().__init__(backend, device)
         self.mesh: DeviceMesh = init_device_mesh(backend.device_type, (self.size,))
 
-    def shard(self, tree: Tree) -> Tree:
+    def shard_params(self, tree: Tree) -> Tree:
         """Each array in parts, as DTensors of the logical shape; scalars are whole in each process."""
 
         def cut(x: Tensor) -> Tensor:
@@ -217,7 +217,7 @@ class FullySharded(DataParallel):
 
         return optree.tree_map(cut, tree)
 
-    def whole(self, tree: Tree) -> Tree:
+    def gather_params(self, tree: Tree) -> Tree:
         """Every part gathered; what was never cut stays as it is."""
         return optree.tree_map(lambda x: x.full_tensor() if isinstance(x, DTensor) else x, tree)
 
@@ -229,7 +229,7 @@ class FullySharded(DataParallel):
 
         def gathered(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
             with torch.no_grad():
-                return differentiate(params, *self.whole(args))
+                return differentiate(params, *self.gather_params(args))
 
         return gathered
 

@@ -55,15 +55,15 @@ class CpuBackend(TorchBackend):
         """Let Linux forget the peak of this process."""
         forget_peak()
 
-    def forget(self, device: Device) -> None:
+    def clear_caches(self, device: Device) -> None:
         """Drop compiled code, and give the heap's free memory back to the kernel."""
-        super().forget(device)
+        super().clear_caches(device)
         trim_heap()
 
     @contextlib.contextmanager
-    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+    def settings(self, plan: Plan, device: Device) -> Iterator[None]:
         """PyTorch's settings as the plan says, and a heap that keeps what a step frees."""
-        with super().applied(plan, device), kept_heap():
+        with super().settings(plan, device), kept_heap():
             yield
 
     def telemetry(self, device: Device) -> Telemetry:

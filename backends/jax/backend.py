@@ -14,8 +14,8 @@ import numpy as np
 from hal.backends._host import CpuReader, forget_peak, read_host, resident_memory
 from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
-from hal.backends.jax.recipe import recipe
-from hal.backends.jax.runtime import expect, start
+from hal.backends.jax.native_code import native_code
+from hal.backends.jax.runtime import prepare_devices, start
 from hal.contract import Available, Backend, Group, MemoryUse, Telemetry, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
@@ -44,7 +44,7 @@ _CODES: Mapping[str, type[HalError]] = {
 class JaxBackend(Backend):
     """Every platform that JAX finds: its devices are ``jax:tpu:0``, ``jax:gpu:1``, ``jax:cpu:0``.
 
-    Within :meth:`applied` JAX keeps 64-bit types (labels are int64) and products of fp32 are exact.
+    Within :meth:`settings` JAX keeps 64-bit types (labels are int64) and products of fp32 are exact.
     """
 
     name: ClassVar[str] = "jax"
@@ -57,9 +57,9 @@ class JaxBackend(Backend):
         started = start()
         return Unavailable(started.problem, started.fix) if started.problem else Available(started.version)
 
-    def expect(self, devices: int) -> None:
+    def prepare_devices(self, devices: int) -> None:
         """Make so many devices of the processor, unless JAX has started or the user's environment says how many."""
-        expect(devices)
+        prepare_devices(devices)
 
     @functools.cached_property
     def _found(self) -> dict[Device, Any]:
@@ -164,11 +164,11 @@ class JaxBackend(Backend):
         donate: tuple[int, ...] = (),
     ) -> Program:
         """Compile with XLA for what is not here, over a mesh of all its devices where the plan says dp."""
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
         _bound_ops(None)  # from now on hal.ops serves what is traced
-        with self.applied(plan, target):
-            return absent.build_for(
+        with self.settings(plan, target):
+            return build.build_for(
                 _with_algorithms(fn, plan), arguments, targets.parse(target.kind), plan, donate=donate
             )
 
@@ -193,7 +193,7 @@ class JaxBackend(Backend):
             return jax.numpy.from_dlpack(array)
 
     @contextlib.contextmanager
-    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+    def settings(self, plan: Plan, device: Device) -> Iterator[None]:
         """Keep 64-bit types, and compute products as the precision says."""
         import jax
 
@@ -241,16 +241,16 @@ class JaxBackend(Backend):
             return OutOfMemoryError(f"{self.name} ran out of memory: {said}", fix=_LESS)
         return None if kind is None else kind(f"{self.name} failed: {said}", fix="run: hal devices")
 
-    def forget(self, device: Device) -> None:
+    def clear_caches(self, device: Device) -> None:
         """Drop compiled programs."""
         import jax
 
         clear: Any = jax.clear_caches
         clear()
 
-    def recipe(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device) -> str:
         """Lines of plain JAX."""
-        return recipe(plan)
+        return native_code(plan)
 
     def versions(self) -> dict[str, str]:
         """JAX and what it compiles with."""

@@ -72,7 +72,7 @@ class MeshGroup(Group):
             every = np.asarray(multihost_utils.process_allgather(np.array([mine])))
         return int(every.max() if peaks else every.sum())
 
-    def agreed(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         """By an exchange between the devices."""
         if self.size == 1:
             return number

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Started", "accelerators", "expect", "install_hint", "start"]
+__all__ = ["Started", "accelerators", "install_hint", "prepare_devices", "start"]
 
 _INSTALL = "pip install 'hal-tensor[jax]'"
 # Files that a driver makes for its hardware; without any of them JAX need not look for more than the processor.
@@ -46,7 +46,7 @@ def accelerators(dev: Path = Path("/dev")) -> bool:
 _wanted: dict[str, str] = {}
 
 
-def expect(devices: int) -> None:
+def prepare_devices(devices: int) -> None:
     """Let JAX make so many devices of the processor when it starts; of several processes each has one."""
     if devices > 1 and int(os.environ.get("WORLD_SIZE", "1")) == 1:
         _wanted["JAX_NUM_CPU_DEVICES"] = str(devices)

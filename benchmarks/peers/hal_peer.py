@@ -53,7 +53,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
     count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(placed))
     with contextlib.ExitStack() as around, feeding(job, endless()) as feed:
         if alone:
-            around.enter_context(backend.applied(job.plan, device))
+            around.enter_context(backend.settings(job.plan, device))
 
         def step() -> Any:
             nonlocal carry, done
@@ -62,7 +62,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
             return metrics["loss"]
 
         def step_under_plan() -> Any:
-            with backend.applied(job.plan, device):
+            with backend.settings(job.plan, device):
                 return step()
 
         versions = {"hal": __version__, **backend.versions()}

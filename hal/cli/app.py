@@ -162,12 +162,12 @@ def compile_(
     def work() -> int:
         from hal.cli.show_compilation import Compiling, show_compilation
         from hal.config import build, read
-        from hal.targets.compile import compile_absent
+        from hal.targets.compile import compile_for_target
         from hal.targets.config import CompileConfig
 
         given = {**read(keys or [], config), **({} if out is None else {"out": out})}
         with Compiling(to_stderr=json_output) as watch:
-            found = compile_absent(build(CompileConfig, given), watch)
+            found = compile_for_target(build(CompileConfig, given), watch)
         if json_output:
             _print_json(found.model_dump(mode="json"))
         else:

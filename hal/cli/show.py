@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from hal.api import Seen
+from hal.api import BackendStatus
 from hal.contract import Unavailable
 from hal.contract.device import PRECISIONS, Device
 from hal.contract.plan import Plan
@@ -182,7 +182,7 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
         yield "record", escape(str(Path(record.checkpoint).parent.parent / "record.json"))
 
 
-def show_devices(seen: tuple[Seen, ...]) -> None:
+def show_devices(seen: tuple[BackendStatus, ...]) -> None:
     """A table of devices, then the backends that see none and why."""
     console = Console(highlight=False)
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -215,7 +215,7 @@ def _precisions(device: Device) -> str:
     return " ".join(words)
 
 
-def device_json(seen: tuple[Seen, ...]) -> dict[str, Any]:
+def device_json(seen: tuple[BackendStatus, ...]) -> dict[str, Any]:
     """The same as one JSON object."""
     found = []
     for entry in seen:

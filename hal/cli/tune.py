@@ -242,14 +242,14 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     best = escape(str(folder / "best.yaml"))
     if tuning.target is not None:
         yield f"to try it on the device itself:  [bold]hal bench --config {best}[/]"
-        yield from _recipe(tuning)
+        yield from _native_code(tuning)
         return
     if tuning.remembered:
         yield f"to use it:  [bold]{escape(f'{tuning.command} plan=tuned')}[/]"
         yield f"  or on another machine:  [bold]{tuning.program} --config {best}[/]"
     elif len(tuning.objectives) == 1:
         yield f"to use it:  [bold]{tuning.program} --config {best}[/]"
-    yield from _recipe(tuning)
+    yield from _native_code(tuning)
 
 
 def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
@@ -268,10 +268,10 @@ def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
             yield f"[green]→[/] what workers said is in {escape(str(folder / 'workers.log'))}"
 
 
-def _recipe(tuning: Tuning) -> Iterable[str]:
-    if tuning.recipe:
+def _native_code(tuning: Tuning) -> Iterable[str]:
+    if tuning.native_code:
         yield "[dim]outside hal:[/]"
-        yield from (f"[dim]    {escape(line)}[/]" for line in tuning.recipe.rstrip().splitlines())
+        yield from (f"[dim]    {escape(line)}[/]" for line in tuning.native_code.rstrip().splitlines())
 
 
 def show_plans(plans: Sequence[StoredPlan]) -> None:

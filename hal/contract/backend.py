@@ -43,7 +43,7 @@ class Backend(abc.ABC):
         Asynchrony. Every call may return before the device has finished. Only :meth:`synchronize` and
         :meth:`to_host` wait. Time nothing without the former.
 
-        Settings. A framework's global settings are changed in :meth:`applied` alone, which restores them, also when
+        Settings. A framework's global settings are changed in :meth:`settings` alone, which restores them, also when
         its body raises.
 
         Precision. Ops compute in the dtype of their arrays; they never widen or narrow what they return, but for the
@@ -66,7 +66,7 @@ class Backend(abc.ABC):
     def devices(self) -> list[Device]:
         """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available."""
 
-    def expect(self, devices: int) -> None:  # noqa: B027 - most runtimes find what is there
+    def prepare_devices(self, devices: int) -> None:  # noqa: B027 - most runtimes find what is there
         """Told before devices are first asked for how many a plan wants: a runtime may make some of the processor."""
 
     @abc.abstractmethod
@@ -90,7 +90,7 @@ class Backend(abc.ABC):
         """How many processes must take part in a plan; a runtime that drives many devices from one wants one."""
         return 1
 
-    def member(self, device: Device, plan: Plan, local_rank: int) -> Device:
+    def local_device(self, device: Device, plan: Plan, local_rank: int) -> Device:
         """The device that a process on this machine drives, of those that the plan spreads over.
 
         Args:
@@ -238,20 +238,20 @@ class Backend(abc.ABC):
         return self.ops(device).from_dlpack(array)
 
     @contextlib.contextmanager
-    def applied(self, plan: Plan, device: Device) -> Iterator[None]:
+    def settings(self, plan: Plan, device: Device) -> Iterator[None]:
         """Set the framework's global settings that the plan asks for, and restore them."""
         yield
 
     def synchronize(self, device: Device) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
         """Wait until the device has finished all that was given to it."""
 
-    def forget(self, device: Device) -> None:  # noqa: B027 - a runtime that keeps nothing has nothing to forget
+    def clear_caches(self, device: Device) -> None:  # noqa: B027 - a runtime that keeps nothing has nothing to forget
         """Give back what earlier programs left in this process: compiled code and memory kept for later.
 
         Called between programs that shall not influence one another's speed or memory.
         """
 
-    def recipe(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device) -> str:
         """Lines of the vendor's own framework that apply a plan outside hal; empty where there are none to give."""
         return ""
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
+from hal.tensor.dispatch import ops_on
+
 if TYPE_CHECKING:
     from hal.tensor import Ops
 
@@ -109,6 +111,4 @@ class Device:
 
         Arrays are created on this device unless ``device=`` says otherwise.
         """
-        from hal import registry
-
-        return registry.backend(self.backend).ops(self)
+        return ops_on(self)

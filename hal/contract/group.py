@@ -58,7 +58,7 @@ class Group:
         """
         return samples
 
-    def share(self, key: Any, rows: int, parts: int = 1) -> Any:
+    def shard_key(self, key: Any, rows: int, parts: int = 1) -> Any:
         """A random key that draws this process's rows of what one process would draw for the whole batch.
 
         Args:
@@ -78,7 +78,7 @@ class Group:
         return self.backend.value_and_grad(fn, plan)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """An optimizer that takes what :meth:`shard` gives."""
+        """An optimizer that takes what :meth:`shard_params` gives."""
         return optimizer
 
     def sum(self, tree: Tree) -> Tree:
@@ -89,12 +89,12 @@ class Group:
         """Rows (rows, ...) of every process one after the other, (rows * size, ...), in every process."""
         return array
 
-    def shard(self, tree: Tree) -> Tree:
+    def shard_params(self, tree: Tree) -> Tree:
         """Parameters or an optimizer's slots, whole in every process, as training keeps them; consumes them."""
         return tree
 
-    def whole(self, tree: Tree) -> Tree:
-        """The reverse of :meth:`shard`; arrays that were never sharded stay as they are."""
+    def gather_params(self, tree: Tree) -> Tree:
+        """The reverse of :meth:`shard_params`; arrays that were never sharded stay as they are."""
         return tree
 
     def peak_memory(self) -> int | None:
@@ -104,7 +104,7 @@ class Group:
         """
         return self.backend.memory(self.device).peak_bytes
 
-    def agreed(self, number: int) -> int:
+    def broadcast_int(self, number: int) -> int:
         """The number that the process of rank 0 gives; waits for it, and not for devices."""
         return number
 

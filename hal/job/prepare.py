@@ -16,10 +16,9 @@ from hal.data import Split, load
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.job.stored_plans import Fingerprint, find, nearest
 from hal.nn import Defaults, Model
-from hal.processes.rendezvous import here
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["Job", "pick_device", "prepare", "under"]
+__all__ = ["Job", "pick_device", "prepare", "with_plan"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,8 @@ class Job:
 
     Attributes:
         group: the devices that the plan spreads over. Where it wants several processes, they meet in
-            :func:`hal.processes.launch.together`; until then this is the device alone.
+            :func:`hal.processes.launch.launch`; until then this is the device alone.
+        joined: whether the processes of the plan have met.
         origin: who found the plan.
         explain: what became of another process, where that is why something failed here.
     """
@@ -43,6 +43,7 @@ class Job:
     defaults: Defaults
     workload: Workload
     group: Group
+    joined: bool = False
     augment: tuple[str, ...] = ()
     origin: str = ""
     explain: Callable[[BaseException], BaseException | None] = lambda error: None
@@ -83,7 +84,7 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     if config.plan != "tuned":
         asked = config.base_plan(defaults.batch)
     if config.backend in registry.names():
-        registry.backend(config.backend).expect(math.prod(asked.spread().values()))
+        registry.backend(config.backend).prepare_devices(math.prod(asked.spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
@@ -132,10 +133,10 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
         augment=augment,
         origin=origin,
     )
-    return under(job, plan)
+    return with_plan(job, plan)
 
 
-def under(job: Job, plan: Plan) -> Job:
+def with_plan(job: Job, plan: Plan) -> Job:
     """The same job under another plan.
 
     Raises:
@@ -151,15 +152,12 @@ def under(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or more data",
         )
-    return replace(job, plan=plan, group=_group(job.backend, job.device, plan))
-
-
-def _group(backend: Backend, device: Device, plan: Plan) -> Group:
-    if backend.processes(plan) == 1:
-        return backend.group(device, plan)
-    group, world = Group(backend, device), here()
-    group.rank = 0 if world is None else world.rank
-    return group
+    if job.backend.processes(plan) > 1 and not job.joined:
+        return replace(job, plan=plan, group=Group(job.backend, job.device))
+    group = job.backend.group(job.device, plan)
+    if job.joined:
+        group.rank = job.group.rank
+    return replace(job, plan=plan, group=group)
 
 
 def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:

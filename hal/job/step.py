@@ -56,7 +56,7 @@ class Step:
         def step(carry: dict[str, Tree], batch: Batch, key: Any, lr: float) -> tuple[dict[str, Tree], dict[str, Array]]:
             metrics: dict[str, Array] = {}
             prepare, draw = ops.split_key(key, 2)
-            prepare = self.group.share(prepare, batch["inputs"].shape[0], self.plan.accumulate)
+            prepare = self.group.shard_key(prepare, batch["inputs"].shape[0], self.plan.accumulate)
             batch = {**batch, "inputs": self._inputs(carry, batch["inputs"], prepare)}
             for index, objective in enumerate(self.phase.objectives):
                 own = ops.fold_in(draw, index)
@@ -71,7 +71,7 @@ class Step:
             inputs = augment(inputs, key, self.augmentations)
         inputs = cast_inputs(inputs, self.plan.precision)
         if self.phase.features is not None and not self.cached:
-            params = cast_params(self.group.whole(carry["params"]), self.specs, self.plan.precision)
+            params = cast_params(self.group.gather_params(carry["params"]), self.specs, self.plan.precision)
             inputs = ops.stop_gradient(self.phase.features(params, carry["state"], inputs))
         return inputs
 
@@ -107,7 +107,7 @@ class Step:
         for part in range(parts):
             piece = batch if parts == 1 else _part(batch, part, parts)
             own = key if parts == 1 else ops.fold_in(key, part)
-            own = self.group.share(own, piece["inputs"].shape[0])
+            own = self.group.shard_key(own, piece["inputs"].shape[0])
             (_, (part_value, state, found)), grads = gradient(trained, rest, state, piece, own, scale)
             total = grads if total is None else optree.tree_map(lambda a, b: a + b, total, grads)
             value = part_value if value is None else value + part_value
@@ -117,7 +117,7 @@ class Step:
         skip = None
         if scale:
             grads = optree.tree_map(lambda g: g / scale["factor"], grads)
-            finite = self.group.whole(all_finite(grads))
+            finite = self.group.gather_params(all_finite(grads))
             skip, scale = ops.logical_not(finite), next_scale(scale, finite)
             # Statistics of a pass that overflowed are as worthless as its gradients.
             state = optree.tree_map(lambda now, before: ops.where(skip, before, now), state, carry["state"])

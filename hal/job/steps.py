@@ -48,7 +48,7 @@ class TrainingSteps:
         """
         job = self.job
         params, state = job.model.initial(self.seed)
-        placed = job.group.shard(place(job, params, job.params))
+        placed = job.group.shard_params(place(job, params, job.params))
         self.carry = {
             "params": placed,
             "state": place(job, state, job.state),

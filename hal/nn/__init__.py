@@ -5,16 +5,16 @@ from hal.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Reshape
 from hal.nn.init import initialize
 from hal.nn.layer import Layer, Param, Residual, Sequential
 from hal.nn.model import (
-    Aux,
     Auxiliary,
     Defaults,
+    LossOutput,
     Model,
     ModelConfig,
     Objective,
     Phase,
     Report,
-    Trained,
-    View,
+    TrainedModel,
+    TrainingView,
 )
 from hal.nn.norm import BatchNorm, LayerNorm
 from hal.nn.recurrent import GRU, LSTM, SimpleRNN
@@ -23,7 +23,6 @@ __all__ = [
     "GRU",
     "LSTM",
     "Activation",
-    "Aux",
     "Auxiliary",
     "AvgPool2d",
     "BatchNorm",
@@ -37,6 +36,7 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "LayerNorm",
+    "LossOutput",
     "MaxPool2d",
     "Model",
     "ModelConfig",
@@ -48,7 +48,7 @@ __all__ = [
     "Residual",
     "Sequential",
     "SimpleRNN",
-    "Trained",
-    "View",
+    "TrainedModel",
+    "TrainingView",
     "initialize",
 ]

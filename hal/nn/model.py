@@ -17,7 +17,18 @@ from hal.types import Array, Tree
 if TYPE_CHECKING:
     from hal.data import Dataset, Split, Wanted
 
-__all__ = ["Aux", "Auxiliary", "Defaults", "Model", "ModelConfig", "Objective", "Phase", "Report", "Trained", "View"]
+__all__ = [
+    "Auxiliary",
+    "Defaults",
+    "LossOutput",
+    "Model",
+    "ModelConfig",
+    "Objective",
+    "Phase",
+    "Report",
+    "TrainedModel",
+    "TrainingView",
+]
 
 Batch = Mapping[str, Array]
 
@@ -28,14 +39,14 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Aux(NamedTuple):
+class LossOutput(NamedTuple):
     """What a loss gives besides itself: the state from now on, and scalars to report."""
 
     state: Tree
     metrics: Mapping[str, Array]
 
 
-Loss = Callable[[Tree, Tree, Batch, Any], tuple[Array, Aux]]
+Loss = Callable[[Tree, Tree, Batch, Any], tuple[Array, LossOutput]]
 """``loss(params, state, batch, key) -> (scalar, Aux)``, in training mode."""
 
 
@@ -98,7 +109,7 @@ class Auxiliary:
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A model with values."""
 
     model: Model
@@ -107,7 +118,7 @@ class Trained:
 
 
 @dataclass(frozen=True)
-class View:
+class TrainingView:
     """What a model sees of a run between epochs.
 
     Attributes:
@@ -129,7 +140,7 @@ class View:
     split: Split
     write: Callable[[str, bytes], Path]
     call: Callable[..., Any]
-    auxiliary: Mapping[str, Trained]
+    auxiliary: Mapping[str, TrainedModel]
 
 
 @dataclass(frozen=True)
@@ -213,10 +224,10 @@ class Model(abc.ABC):
         """Numbers for each sample of a validation batch, (batch,) each; their means are reported."""
         return {}
 
-    def epoch_end(self, view: View) -> Report:
+    def epoch_end(self, view: TrainingView) -> Report:
         """More numbers and files after an epoch."""
         return Report()
 
-    def run_end(self, view: View) -> Report:
+    def run_end(self, view: TrainingView) -> Report:
         """More numbers, files and text after the last epoch."""
         return Report()

@@ -185,7 +185,7 @@ def _checked(job: Job, trace: Trace, note: Note) -> Comparison:
 
 @contextlib.contextmanager
 def _running(job: Job) -> Iterator[None]:
-    with classified(job.backend), job.backend.applied(job.plan, job.device), np.errstate(all="ignore"):
+    with classified(job.backend), job.backend.settings(job.plan, job.device), np.errstate(all="ignore"):
         yield
 
 

@@ -13,12 +13,12 @@ from hal.config import JobConfig
 from hal.contract import Group
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, PlanError
-from hal.job.prepare import Job, under
-from hal.processes.rendezvous import World, entered, free_port, here
+from hal.job.prepare import Job
+from hal.processes.rendezvous import Rendezvous, exported, free_port, from_environment
 from hal.processes.worker import report_ready
-from hal.processes.workers import Crew
+from hal.processes.workers import WorkerGroup
 
-__all__ = ["AHEAD", "Lead", "finish", "follow_steps", "joined", "pinned", "together"]
+__all__ = ["AHEAD", "StepBroadcaster", "finish_steps", "launch", "pinned", "run_broadcast_steps"]
 
 AHEAD = 8
 """Short steps that are announced at once."""
@@ -31,22 +31,22 @@ _MOST_NUMBERS = 16
 
 
 @contextlib.contextmanager
-def together(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan, ...] = ()) -> Iterator[Job]:
+def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan, ...] = ()) -> Iterator[Job]:
     """A job whose group has met, for the time of a block; its processes end with the block.
 
     Args:
         job: what :func:`~hal.job.prepare.prepare` gave.
-        call: ``module:function`` that followers call, which comes by here too.
+        call: ``module:function`` that workers call, which comes by here too.
         arguments: of that function, as JSON has them.
         plans: further plans that will run within the block.
 
     Raises:
         PlanError: the plans want different numbers of processes, or others than were started.
         UnavailableError: there are not so many devices.
-        RunError: a follower did not come up.
+        RunError: a worker did not come up.
     """
     wanted = {job.backend.processes(plan) for plan in (job.plan, *plans)}
-    count, world = max(wanted), here()
+    count, world = max(wanted), from_environment()
     if wanted - {1, count}:
         raise PlanError(
             f"plans that spread over {' and '.join(map(str, sorted(wanted - {1})))} processes cannot run in turn",
@@ -67,65 +67,52 @@ def together(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Pla
         return
     spread = next(plan for plan in (job.plan, *plans) if job.backend.processes(plan) == count)
     if world is None:
-        job.backend.member(job.device, spread, count - 1)  # are there so many devices?
-        world = World(0, count, 0, count, "127.0.0.1", free_port())
-        with _crew(job, world, {"call": call, "arguments": dict(arguments)}) as crew:
-            yield from _joined(job, world, spread, crew.explain, crew.wait_ready, crew.watch)
+        job.backend.local_device(job.device, spread, count - 1)  # are there so many devices?
+        world = Rendezvous(0, count, 0, count, "127.0.0.1", free_port())
+        with _workers(job, world, {"call": call, "arguments": dict(arguments)}) as workers:
+            yield from _joined(job, world, spread, workers.explain, workers.wait_ready, workers.watch)
         return
     yield from _joined(job, world, spread, lambda error: None, report_ready, lambda abort: None)
 
 
 def _joined(
     job: Job,
-    world: World,
+    world: Rendezvous,
     spread: Plan,
     explain: Callable[[BaseException], BaseException | None],
     ready: Callable[[], None],
     watch: Callable[[Callable[[], None]], None],
 ) -> Iterator[Job]:
-    device = job.backend.member(job.device, spread, world.local_rank)
+    device = job.backend.local_device(job.device, spread, world.local_rank)
     ready()
-    with entered(world):
+    with exported(world):
         group = job.backend.group(device, spread)
     watch(group.abort)
     try:
         own = group if job.backend.processes(job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank
-        yield replace(job, device=device, group=own, explain=explain)
+        yield replace(job, device=device, group=own, joined=True, explain=explain)
     finally:
         group.close()
 
 
 @contextlib.contextmanager
-def _crew(job: Job, world: World, task: Mapping[str, Any]) -> Iterator[Crew]:
-    crew = Crew(world.size, world.port, task)
+def _workers(job: Job, world: Rendezvous, task: Mapping[str, Any]) -> Iterator[WorkerGroup]:
+    workers = WorkerGroup(world.size, world.port, task)
     try:
-        yield crew
-        crew.leave()
+        yield workers
+        workers.leave()
     except BaseException as error:
-        story = crew.explain(error)
+        story = workers.explain(error)
         if story is None:
             raise
         raise story from error
     finally:
-        crew.end()
-
-
-def joined(job: Job, plan: Plan) -> Job:
-    """A job of processes that have met, under another plan: with all of them, or with this one alone.
-
-    Raises:
-        HalError: as of :func:`~hal.job.prepare.under`.
-    """
-    other = under(job, plan)
-    many = job.backend.processes(other.plan) > 1
-    group = job.backend.group(job.device, other.plan) if many else Group(job.backend, job.device)
-    group.rank = job.group.rank
-    return replace(other, group=group)
+        workers.end()
 
 
 def pinned(config: JobConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The keys of a config with which followers get the same job: device and plan as they were resolved here.
+    """The keys of a config with which workers get the same job: device and plan as they were resolved here.
 
     Args:
         config: what was asked for.
@@ -137,7 +124,7 @@ def pinned(config: JobConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict
     return {**keys, **plan, "backend": job.device.backend, "device": str(job.device), "plan": "default"}
 
 
-class Lead:
+class StepBroadcaster:
     """Steps of rank 0, announced to the others, so that all run as many.
 
     Args:
@@ -166,7 +153,7 @@ class Lead:
     def announce(self, steps: int) -> None:
         """Let the others run so many steps; nothing that was announced before is left."""
         self._announced = steps
-        self._group.agreed(steps * _MOST_NUMBERS + self._number)
+        self._group.broadcast_int(steps * _MOST_NUMBERS + self._number)
 
     def settle(self) -> None:
         """Run what was announced and is not done."""
@@ -174,27 +161,27 @@ class Lead:
             self()
 
 
-def finish(group: Group, steps: Iterable[Callable[[], object]]) -> int | None:
-    """Let the followers out of :func:`follow_steps`, after the steps that were announced.
+def finish_steps(group: Group, steps: Iterable[Callable[[], object]]) -> int | None:
+    """Let the workers out of :func:`run_broadcast_steps`, after the steps that were announced.
 
     Returns:
         The peak memory, as :meth:`~hal.contract.Group.peak_memory` counts it.
     """
     for step in steps:
-        if isinstance(step, Lead):
+        if isinstance(step, StepBroadcaster):
             step.settle()
-    group.agreed(0)
+    group.broadcast_int(0)
     return group.peak_memory()
 
 
-def follow_steps(group: Group, steps: Mapping[int, Callable[[], object]]) -> None:
-    """Run the steps that rank 0 announces, until it calls :func:`finish`.
+def run_broadcast_steps(group: Group, steps: Mapping[int, Callable[[], object]]) -> None:
+    """Run the steps that rank 0 announces, until it calls :func:`finish_steps`.
 
     Args:
         group: who takes part; its rank is not 0.
         steps: by their numbers from 0.
     """
-    while announced := group.agreed(0):
+    while announced := group.broadcast_int(0):
         count, number = divmod(announced, _MOST_NUMBERS)
         for _ in range(count):
             steps[number]()

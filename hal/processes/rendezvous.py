@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from hal.errors import ConfigError
 
-__all__ = ["World", "entered", "free_port", "here"]
+__all__ = ["Rendezvous", "exported", "free_port", "from_environment", "leads"]
 
 
 @dataclass(frozen=True)
-class World:
+class Rendezvous:
     """Processes that run together.
 
     Attributes:
@@ -46,7 +46,7 @@ class World:
         }
 
 
-def here(environ: Mapping[str, str] | None = None) -> World | None:
+def from_environment(environ: Mapping[str, str] | None = None) -> Rendezvous | None:
     """What the environment says; None: no launcher started this process, or it alone.
 
     Raises:
@@ -57,7 +57,7 @@ def here(environ: Mapping[str, str] | None = None) -> World | None:
         return None
     try:
         size = int(env["WORLD_SIZE"])
-        return World(
+        return Rendezvous(
             rank=int(env["RANK"]),
             size=size,
             local_rank=int(env.get("LOCAL_RANK", "0")),
@@ -72,8 +72,14 @@ def here(environ: Mapping[str, str] | None = None) -> World | None:
         ) from error
 
 
+def leads() -> bool:
+    """Whether this process is the one of rank 0, which writes files and speaks to people."""
+    place = from_environment()
+    return place is None or place.rank == 0
+
+
 @contextlib.contextmanager
-def entered(world: World) -> Iterator[None]:
+def exported(world: Rendezvous) -> Iterator[None]:
     """The variables of a world, for the time of a block."""
     variables = world.variables()
     before = {name: os.environ.get(name) for name in variables}

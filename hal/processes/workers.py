@@ -18,10 +18,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
-from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, told
-from hal.processes.rendezvous import World
+from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, error_from_name
+from hal.processes.rendezvous import Rendezvous
 
-__all__ = ["Crew"]
+__all__ = ["WorkerGroup"]
 
 _START_S = 240.0
 _EXPLAIN_S = 5.0
@@ -30,8 +30,8 @@ _POLL_S = 0.2
 _TAIL_BYTES = 2000
 
 
-class _Follower:
-    def __init__(self, world: World, task: Mapping[str, Any]) -> None:
+class _Worker:
+    def __init__(self, world: Rendezvous, task: Mapping[str, Any]) -> None:
         self.rank = world.rank
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         self.reports, theirs = os.pipe()
@@ -57,7 +57,7 @@ class _Follower:
         stdin: Any = self.process.stdin
         with contextlib.suppress(BrokenPipeError):
             stdin.write((json.dumps(task) + "\n").encode())
-            stdin.flush()  # it stays open: its end tells the follower that this process is gone
+            stdin.flush()  # it stays open: its end tells the worker that this process is gone
 
     def listen(self) -> bool:
         """Read what it reports; false at the end of the pipe."""
@@ -74,7 +74,7 @@ class _Follower:
         """Why it ended."""
         if self.error is not None:
             said = f"rank {self.rank} failed: {self.error['message']}"
-            return told(self.error.get("type"), said, self.error.get("fix"))
+            return error_from_name(self.error.get("type"), said, self.error.get("fix"))
         status = self.process.wait()
         if status == -signal.SIGKILL:
             return OutOfMemoryError(
@@ -101,8 +101,8 @@ class _Follower:
         self.log.close()
 
 
-class Crew:
-    """Followers of this process, ranks 1 and up. Used by one thread.
+class WorkerGroup:
+    """Workers of this process, ranks 1 and up. Used by one thread.
 
     Args:
         size: how many processes there are with this one.
@@ -111,11 +111,11 @@ class Crew:
     """
 
     def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:
-        self._followers: list[_Follower] = []
+        self._workers: list[_Worker] = []
         self._over = threading.Event()
         try:
             for rank in range(1, size):
-                self._followers.append(_Follower(World(rank, size, rank, size, "127.0.0.1", port), task))
+                self._workers.append(_Worker(Rendezvous(rank, size, rank, size, "127.0.0.1", port), task))
         except BaseException:
             self.end()
             raise
@@ -127,7 +127,7 @@ class Crew:
             RunError: one of them ended, or took too long.
         """
         until = time.monotonic() + _START_S
-        for each in self._followers:
+        for each in self._workers:
             while not each.ready:
                 found, _, _ = select.select([each.reports], [], [], max(0.0, until - time.monotonic()))
                 if not found:
@@ -136,18 +136,18 @@ class Crew:
                     raise each.story()
 
     def watch(self, abort: Callable[[], None]) -> None:
-        """From now on call a function, in a thread, when a follower fails: exchanges with it would not end."""
+        """From now on call a function, in a thread, when a worker fails: exchanges with it would not end."""
 
         def wait() -> None:
             while not self._over.wait(_POLL_S):
-                if any(each.process.poll() not in (None, 0) for each in self._followers):
+                if any(each.process.poll() not in (None, 0) for each in self._workers):
                     abort()
                     return
 
         threading.Thread(target=wait, name="hal-crew", daemon=True).start()
 
     def explain(self, error: BaseException) -> HalError | None:
-        """What became of a follower, where that is why an exchange with it failed; None: each of them goes on.
+        """What became of a worker, where that is why an exchange with it failed; None: each of them goes on.
 
         Args:
             error: what was raised here; an error of hal's explains itself.
@@ -156,8 +156,8 @@ class Crew:
         if explained or isinstance(error, (KeyboardInterrupt, SystemExit)):
             return None
         until = time.monotonic() + _EXPLAIN_S
-        while any(each.process.poll() != 0 for each in self._followers):
-            for each in self._followers:
+        while any(each.process.poll() != 0 for each in self._workers):
+            for each in self._workers:
                 if each.process.poll() not in (None, 0):
                     while each.listen():
                         pass
@@ -175,13 +175,13 @@ class Crew:
     def leave(self) -> None:
         """Let them end by themselves, for a while, after the work is done."""
         until = time.monotonic() + _LEAVE_S
-        for each in self._followers:
+        for each in self._workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 each.process.wait(max(0.0, until - time.monotonic()))
 
     def end(self) -> None:
         """End those that are left, at once."""
         self._over.set()
-        for each in self._followers:
+        for each in self._workers:
             each.end()
-        self._followers.clear()
+        self._workers.clear()

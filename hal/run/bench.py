@@ -16,10 +16,10 @@ from hal.errors import ConfigError
 from hal.job.errors import classified
 from hal.job.facts import DeviceFacts
 from hal.job.placing import feeding
-from hal.job.prepare import Job, prepare, under
+from hal.job.prepare import Job, prepare, with_plan
 from hal.job.steps import host_batches, stepper
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
-from hal.processes.launch import AHEAD, Lead, finish, follow_steps, joined, pinned, together
+from hal.processes.launch import AHEAD, StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
 from hal.run.config import BenchConfig
 from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
@@ -66,27 +66,27 @@ def bench(config: BenchConfig) -> Bench | None:
         versus = config.versus.over(job.plan).resolve(job.device)
         if versus == job.plan:
             raise ConfigError("versus.* asks for the same plan", fix="change a key, for example versus.precision=bf16")
-        under(job, versus)  # whatever is wrong with it is found before anything is started
+        with_plan(job, versus)  # whatever is wrong with it is found before anything is started
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
         raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
     with contextlib.ExitStack() as stack:
         task = {"keys": pinned(config, job, leave_out=("out",))}
-        job = stack.enter_context(together(job, "hal.run.bench:follow", task, () if versus is None else (versus,)))
+        job = stack.enter_context(launch(job, "hal.run.bench:bench_worker", task, () if versus is None else (versus,)))
         stack.enter_context(classified(job.backend))
-        stack.enter_context(job.backend.applied(job.plan, job.device))
-        jobs = {"plan": job} if versus is None else {"plan": job, "versus": joined(job, versus)}
+        stack.enter_context(job.backend.settings(job.plan, job.device))
+        jobs = {"plan": job} if versus is None else {"plan": job, "versus": with_plan(job, versus)}
         steps = {name: _stepper(each, config, stack, switch=len(jobs) > 1) for name, each in jobs.items()}
         group = max((each.group for each in jobs.values()), key=lambda each: each.size)
         job.backend.reset_peak_memory(job.device)
         if job.group.rank != 0:
-            follow_steps(group, dict(enumerate(steps.values())))
+            run_broadcast_steps(group, dict(enumerate(steps.values())))
             return None
         if out is not None:
             make_folder(out.parent)
         leads = {
-            name: Lead(group, steps[name], number, AHEAD if len(jobs) == 1 else 1)
+            name: StepBroadcaster(group, steps[name], number, AHEAD if len(jobs) == 1 else 1)
             if each.group.size > 1
             else steps[name]
             for number, (name, each) in enumerate(jobs.items())
@@ -97,7 +97,7 @@ def bench(config: BenchConfig) -> Bench | None:
     return found
 
 
-def follow(keys: Mapping[str, Any]) -> None:
+def bench_worker(keys: Mapping[str, Any]) -> None:
     """Take part in a benchmark that rank 0 leads.
 
     Args:
@@ -115,7 +115,7 @@ def _measured(job: Job, step: Callable[[], object], settings: Settings) -> Bench
         settings=settings,
         latency=job.workload.mode == "infer",
         telemetry=lambda: backend.telemetry(device),
-        peak_memory=partial(finish, job.group, (step,)),
+        peak_memory=partial(finish_steps, job.group, (step,)),
         versions=backend.versions(),
     )
     return Bench(
@@ -130,7 +130,7 @@ def _compared(jobs: Mapping[str, Job], steps: Mapping[str, Callable[[], object]]
         for name, each in jobs.items()
     }
     found = compare(candidates, baseline="plan", settings=settings, versions=job.backend.versions())
-    finish(max((each.group for each in jobs.values()), key=lambda each: each.size), steps.values())
+    finish_steps(max((each.group for each in jobs.values()), key=lambda each: each.size), steps.values())
     return Bench(
         workload=job.workload,
         device=DeviceFacts.of(job.device),
@@ -158,7 +158,7 @@ def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, swit
         return run(next(feed))
 
     def step_under_plan() -> object:
-        with job.backend.applied(job.plan, job.device):
+        with job.backend.settings(job.plan, job.device):
             return run(next(feed))
 
     return step_under_plan if switch else step

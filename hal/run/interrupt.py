@@ -30,7 +30,7 @@ class Interrupt:
 
     def hear(self, group: Group) -> bool:
         """Whether to stop, as rank 0 was asked; all processes ask at the same point."""
-        self.heard = bool(group.agreed(int(self.asked)))
+        self.heard = bool(group.broadcast_int(int(self.asked)))
         return self.heard
 
     def _handle(self, number: int, frame: FrameType | None) -> None:

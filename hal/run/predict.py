@@ -39,7 +39,7 @@ def predict(folder: str | Path, inputs: np.ndarray, keys: Mapping[str, Any]) -> 
     if tuple(inputs.shape[1:]) != job.model.input_shape and job.model.supervised:
         raise ShapeError(f"inputs have shape {inputs.shape}; should be (batch, *{job.model.input_shape})")
     carry = checkpoints.load(checkpoints.latest(Path(folder).expanduser())).carry
-    with classified(job.backend), job.backend.applied(job.plan, job.device):
+    with classified(job.backend), job.backend.settings(job.plan, job.device):
         params, state = place(job, carry["params"], job.params), place(job, carry.get("state", {}), job.state)
         run = inference(job.backend, job.model, job.plan, job.params)
         return job.backend.to_host(run(params, state, put_batch(job, {"inputs": inputs})["inputs"]))

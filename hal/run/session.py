@@ -18,8 +18,9 @@ from hal.job.errors import classified
 from hal.job.facts import DeviceFacts
 from hal.job.prepare import Job, prepare
 from hal.measure import EnvironmentWatch
-from hal.nn import Auxiliary, Param, Trained
-from hal.processes.launch import pinned, together
+from hal.nn import Auxiliary, Param, TrainedModel
+from hal.processes.launch import launch, pinned
+from hal.processes.rendezvous import leads
 from hal.run import checkpoint as checkpoints
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
@@ -91,10 +92,11 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
         at = checkpoints.latest(Path(config.resume).expanduser())
         resume, own = checkpoints.load(at), _run_folder(at)
     job = prepare(config)
-    watch = observer or Observer() if job.group.rank == 0 else Observer()
+    first = leads() and job.group.rank == 0
+    watch = observer or Observer() if first else Observer()
     asked = Path(config.out).expanduser() if config.out else own
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
-    if job.group.rank == 0 and (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
+    if first and (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
         raise ConfigError(
             f"out={folder} holds a run already, which stays as it is",
             fix=f"choose another out=, or go on with it: resume={folder}"
@@ -103,14 +105,14 @@ def run(config: RunConfig, observer: Observer | None = None) -> Record:
         )
     with contextlib.ExitStack() as stack:
         task = {"keys": pinned(config, job), "folder": str(folder)}
-        job = stack.enter_context(together(job, "hal.run.session:follow", task))
+        job = stack.enter_context(launch(job, "hal.run.session:run_worker", task))
         stack.enter_context(classified(job.backend))
-        stack.enter_context(job.backend.applied(job.plan, job.device))
+        stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
         return _Session(job, config, folder, watch).run(resume, interrupt)
 
 
-def follow(keys: Mapping[str, Any], folder: str) -> None:
+def run_worker(keys: Mapping[str, Any], folder: str) -> None:
     """Take part in a run that rank 0 leads.
 
     Args:
@@ -160,7 +162,7 @@ class _Session:
             make_folder(self.folder)
             record.write(self.folder)
 
-    def _auxiliaries(self, interrupt: Interrupt) -> dict[str, Trained]:
+    def _auxiliaries(self, interrupt: Interrupt) -> dict[str, TrainedModel]:
         """Train what the model is judged by, or take it from an earlier part of this run."""
         found = {}
         for name, auxiliary in type(self.job.model).auxiliaries.items():
@@ -172,7 +174,7 @@ class _Session:
                 break
         return found
 
-    def _auxiliary(self, name: str, auxiliary: Auxiliary, interrupt: Interrupt) -> Trained:
+    def _auxiliary(self, name: str, auxiliary: Auxiliary, interrupt: Interrupt) -> TrainedModel:
         job, cls = self.job, auxiliary.model
         keys = cls.Config.model_validate(
             {k: v for k, v in job.model.config.model_dump().items() if k in ("size", "channels")}

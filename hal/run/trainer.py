@@ -21,7 +21,7 @@ from hal.job.placing import feeding, place, put_batch
 from hal.job.precision import cast_inputs, cast_params, initial_scale
 from hal.job.prepare import Job
 from hal.job.step import Step, evaluation, trained_names
-from hal.nn import Objective, Phase, Report, Trained, View
+from hal.nn import Objective, Phase, Report, TrainedModel, TrainingView
 from hal.run import checkpoint as checkpoints
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
@@ -31,14 +31,14 @@ from hal.tensor.optimizers import Optimizer, Slots
 from hal.types import Array, Tree
 from hal.util.files import write_whole
 
-__all__ = ["Position", "Trainer", "Training"]
+__all__ = ["Progress", "Trainer", "Training"]
 
 _ANSWER_S = 0.3
 """Within about so much time the processes of a run answer an interrupt."""
 
 
 @dataclass
-class Position:
+class Progress:
     """Where a training is. ``sums`` are over the steps of the epoch under way."""
 
     epoch: int = 0
@@ -56,7 +56,7 @@ class Training:
     epochs: tuple[Epoch, ...]
     report: Report
     checkpoint: Path | None
-    trained: Trained
+    trained: TrainedModel
     files: tuple[Path, ...]
 
 
@@ -82,7 +82,7 @@ class Trainer:
         config: RunConfig,
         folder: Path,
         observer: Observer,
-        auxiliary: Mapping[str, Trained],
+        auxiliary: Mapping[str, TrainedModel],
         resume: checkpoints.Checkpoint | None = None,
     ) -> None:
         self.job, self.config, self.folder, self.observer = job, config, folder, observer
@@ -95,7 +95,7 @@ class Trainer:
         self.optimizer_name = config.optimizer.name or job.defaults.optimizer
         self.optimizer = job.group.optimizer(_optimizer(job, config, self.optimizer_name))
         self.key = job.backend.rng(config.seed, job.device)
-        self.position = Position()
+        self.position = Progress()
         self.history: list[Epoch] = []
         self.files: list[Path] = []
         self.saved: Path | None = None if resume is None else resume.path
@@ -131,7 +131,7 @@ class Trainer:
         interrupted = interrupt.heard and not self._finished() and self.position.epoch < self.epochs
         report = Report() if interrupted else self.job.model.run_end(self._view(self.job.split))
         self._keep(report)
-        trained = Trained(self.job.model, self.job.group.whole(self.carry["params"]), self.carry["state"])
+        trained = TrainedModel(self.job.model, self.job.group.gather_params(self.carry["params"]), self.carry["state"])
         return Training(interrupted, tuple(self.history), report, self.saved, trained, tuple(self.files))
 
     def _finished(self) -> bool:
@@ -169,7 +169,7 @@ class Trainer:
             # steps= may end a run within an epoch; whoever goes on with it measures that epoch anew.
             self.history[self.position.epoch :] = [epoch]
             if self.position.step_in_epoch == self.per_epoch:
-                self.position = Position(epoch=self.position.epoch + 1, step=self.position.step)
+                self.position = Progress(epoch=self.position.epoch + 1, step=self.position.step)
             self._save()
             self.observer.epoch(epoch)
             if interrupt.hear(self.job.group) or self._finished():
@@ -296,7 +296,7 @@ class Trainer:
 
     def _evaluated(self, data: Dataset, evaluate: Callable[..., Mapping[str, Array]]) -> dict[str, float]:
         job, batch = self.job, self.job.plan.batch
-        params = job.group.whole(self.carry["params"])
+        params = job.group.gather_params(self.carry["params"])
         # Of batches that the processes divide, each sums its rows; the others are whole in each of them.
         divided: dict[str, Array] = {}
         alike: dict[str, Array] = {}
@@ -315,7 +315,7 @@ class Trainer:
                 totals[name] = totals.get(name, 0.0) + float(job.backend.to_host(value))
         return {name: value / len(data) for name, value in sorted(totals.items())}
 
-    def _view(self, split: Split) -> View:
+    def _view(self, split: Split) -> TrainingView:
         job = self.job
         precision = job.plan.precision
 
@@ -326,9 +326,9 @@ class Trainer:
             given = [cast_inputs(optree.tree_map(put, tree), precision) if _on_host(tree) else tree for tree in trees]
             return optree.tree_map(job.backend.to_host, fn(*given))
 
-        return View(
+        return TrainingView(
             epoch=self.position.epoch + 1,
-            params=cast_params(job.group.whole(self.carry["params"]), job.params, precision),
+            params=cast_params(job.group.gather_params(self.carry["params"]), job.params, precision),
             state=self.carry["state"],
             seed=self.config.seed + 1 + self.position.epoch,
             split=split,
@@ -340,7 +340,7 @@ class Trainer:
     # Checkpoints
 
     def _save(self) -> None:
-        carry: Any = self.job.group.whole(self.carry)
+        carry: Any = self.job.group.gather_params(self.carry)
         if self.job.group.rank != 0:
             return
         host: Any = optree.tree_map(self.job.backend.to_host, carry)
@@ -357,7 +357,7 @@ class Trainer:
 
     def _restored(self, resume: checkpoints.Checkpoint) -> dict[str, Any]:
         meta, job = resume.meta, self.job
-        self.position = Position(**meta["position"])
+        self.position = Progress(**meta["position"])
         self.history = [Epoch.model_validate(epoch) for epoch in meta["epochs"]]
         self.files = [Path(path) for path in meta["files"]]
         if self.position.step_in_epoch and meta["batch"] != job.plan.batch:
@@ -382,13 +382,13 @@ class Trainer:
         job = self.job
         optimizers = {
             objective: {
-                slot: place(job, value, {}) if slot == "step" else job.group.shard(place(job, value, job.params))
+                slot: place(job, value, {}) if slot == "step" else job.group.shard_params(place(job, value, job.params))
                 for slot, value in slots.items()
             }
             for objective, slots in carry["optimizers"].items()
         }
         return {
-            "params": job.group.shard(place(job, carry["params"], job.params)),
+            "params": job.group.shard_params(place(job, carry["params"], job.params)),
             "state": place(job, carry["state"], job.state),
             "optimizers": optimizers,
             "scale": place(job, carry["scale"], {}),
@@ -412,7 +412,7 @@ class _Watch:
             return False
         now = time.perf_counter()
         step_s = (now - self._asked_at) / self._every
-        self._left = self._every = self._group.agreed(max(1, min(int(_ANSWER_S / step_s), 1000)))
+        self._left = self._every = self._group.broadcast_int(max(1, min(int(_ANSWER_S / step_s), 1000)))
         self._asked_at = now
         return self._interrupt.hear(self._group)
 

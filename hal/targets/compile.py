@@ -17,12 +17,12 @@ from hal.contract.program import DoesNotFitError, Program
 from hal.errors import ConfigError, RunError, UnsupportedError
 from hal.job.facts import DeviceFacts
 from hal.targets.config import CompileConfig
-from hal.targets.job import AbsentJob, prepare_absent
+from hal.targets.job import TargetJob, prepare_target
 from hal.targets.largest_batch import Attempt, largest_batch
 from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
-__all__ = ["BUILDER", "Compilation", "Limit", "MemoryFigures", "compile_absent"]
+__all__ = ["BUILDER", "Compilation", "Limit", "MemoryFigures", "compile_for_target"]
 
 
 BUILDER = "hal-compile"
@@ -110,7 +110,7 @@ class Compilation(_Frozen):
         return None if self.cost is None or not self.cost.estimate_s else self.plan.batch / self.cost.estimate_s
 
 
-def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda text: None) -> Compilation:
+def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lambda text: None) -> Compilation:
     """Build a workload's step for a target, and find the largest batch that fits.
 
     Args:
@@ -122,7 +122,7 @@ def compile_absent(config: CompileConfig, tell: Callable[[str], None] = lambda t
         UnavailableError: the target's compiler is not installed.
     """
     until = time.monotonic() + config.seconds
-    job = prepare_absent(config)
+    job = prepare_target(config)
     folder = None if config.out is None else Path(config.out).expanduser()
     if folder is not None and folder.exists():
         raise ConfigError(f"out={folder} exists already and stays as it is", fix="choose another out=")
@@ -173,7 +173,7 @@ def _figures(program: Program) -> dict[str, Any]:
 
 
 def _limit(
-    job: AbsentJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
+    job: TargetJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
 ) -> dict[str, Any]:
     def attempt(batch: int) -> Attempt:
         tell(f"looking for the largest batch: building {batch:,}")
@@ -199,7 +199,7 @@ class _Answer:
     unfit: DoesNotFitError | None = None
 
 
-def _answered(job: AbsentJob, batch: int, until: float | None = None) -> _Answer:
+def _answered(job: TargetJob, batch: int, until: float | None = None) -> _Answer:
     """Build for a batch size.
 
     In a thread, since a compiler can be interrupted neither by Ctrl-C nor by a clock: one that nobody waits for any
@@ -226,7 +226,7 @@ def _answered(job: AbsentJob, batch: int, until: float | None = None) -> _Answer
     return answer
 
 
-def _build(job: AbsentJob, batch: int) -> _Answer:
+def _build(job: TargetJob, batch: int) -> _Answer:
     began = time.monotonic()
     try:
         program = job.build(job.plan.model_copy(update={"batch": batch}))

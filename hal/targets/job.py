@@ -24,14 +24,14 @@ from hal.tensor.optimizers import Slots
 from hal.types import Tree
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["AbsentJob", "prepare_absent"]
+__all__ = ["TargetJob", "prepare_target"]
 
 _MOST = 2**31 - 1
 """Sizes are 32-bit numbers to compilers; some end the process at a larger one."""
 
 
 @dataclass(frozen=True)
-class AbsentJob:
+class TargetJob:
     """A model on a target, before it has arrays, under a plan that the target can follow.
 
     Attributes:
@@ -99,7 +99,7 @@ def _shapes(specs: Mapping[str, Any]) -> Tree:
     }
 
 
-def prepare_absent(config: CompileConfig) -> AbsentJob:
+def prepare_target(config: CompileConfig) -> TargetJob:
     """Resolve a config into a job.
 
     Raises:
@@ -133,7 +133,7 @@ def prepare_absent(config: CompileConfig) -> AbsentJob:
         }
     )
     augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
-    return AbsentJob(backend, device, model, defaults, workload, plan, len(split.train), sample, augment)
+    return TargetJob(backend, device, model, defaults, workload, plan, len(split.train), sample, augment)
 
 
 def _resolved(plan: Plan, device: Device, mode: str) -> Plan:

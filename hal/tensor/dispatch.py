@@ -1,19 +1,41 @@
-"""Finds the ops of an array by its type: one dict lookup for types seen before."""
+"""Finds the ops of an array by its type, and those of a device by its backend: one dict lookup each."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from hal.errors import UnavailableError
 from hal.types import Array
 
 if TYPE_CHECKING:
     from hal.tensor.ops import Ops
 
-__all__ = ["namespace", "register", "serving"]
+__all__ = ["namespace", "ops_on", "register", "register_backend", "serving"]
 
 _OPS: dict[type, Any] = {}
+_BACKENDS: dict[str, Callable[[Any], Any]] = {}
+
+
+def register_backend(name: str, ops: Callable[[Any], Ops]) -> None:
+    """Say what gives the ops bound to a device of a backend. The registry does so for each backend that it loads."""
+    _BACKENDS[name] = ops
+
+
+def ops_on(device: Any) -> Ops:
+    """The ops bound to a device.
+
+    Raises:
+        UnavailableError: the device's backend was not loaded in this process.
+    """
+    if device.backend not in _BACKENDS:
+        raise UnavailableError(
+            f"{device} was described by another process: backend {device.backend} is not loaded in this one",
+            fix=f'get the device here: hal.device("{device}")',
+        )
+    ops: Ops = _BACKENDS[device.backend](device)
+    return ops
 
 
 def register(array_type: type, ops: Any) -> None:

@@ -124,7 +124,7 @@ class ConformanceBase:
             return
         backend, device = request.getfixturevalue("backend"), request.getfixturevalue("device")
         threads = 1 if device.capabilities.threads else None
-        with backend.applied(self.plan(device, precision="fp32", threads=threads), device):
+        with backend.settings(self.plan(device, precision="fp32", threads=threads), device):
             yield
 
     # For the checks

@@ -222,7 +222,7 @@ class ContractChecks(ConformanceBase):
         for plan in plans:
             error = _Deliberate if raises else ()
             try:
-                with backend.applied(plan, device):
+                with backend.settings(plan, device):
                     inside = self.settings()
                     if raises:
                         raise _Deliberate
@@ -237,9 +237,9 @@ class ContractChecks(ConformanceBase):
         before = self.settings()
         names = device.capabilities.supported_precisions()
         outer, inner = self.plan(device, precision=names[-1]), self.plan(device, precision=names[0])
-        with backend.applied(outer, device):
+        with backend.settings(outer, device):
             held = self.settings()
-            with backend.applied(inner, device):
+            with backend.settings(inner, device):
                 pass
             assert self.settings() == held
         assert self.settings() == before

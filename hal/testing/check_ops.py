@@ -120,7 +120,7 @@ class OpsChecks(ConformanceBase):
         case = variant.case
         args, kwargs = self._arguments(backend, device, variant)
         plan = self.plan(device, **variant.keys())
-        with backend.applied(plan, device):
+        with backend.settings(plan, device):
             results = leaves(backend.compile(lambda *args: case.run(ops, args, kwargs), plan)(*args))
         expected = leaves(case.run(_ORACLE, _widened(case), case.kwargs))
         natural = leaves(case.run(_ORACLE, case.args, case.kwargs)) if case.result == "numpy" else expected
@@ -165,7 +165,7 @@ class OpsChecks(ConformanceBase):
 
         params = {str(index): args[index] for index in positions}
         plan = self.plan(device, **variant.keys())
-        with backend.applied(plan, device):
+        with backend.settings(plan, device):
             _, gradients = backend.value_and_grad(loss, plan)(params, weights)
         references = _reference_gradients(case)
         tolerance = TOLERANCES[variant.precision].gradients

@@ -183,7 +183,7 @@ class TestSkip(_Suite):
 
 class _ForgetsSettings(_Cpu):
     @contextlib.contextmanager
-    def applied(self, plan, device):
+    def settings(self, plan, device):
         import torch
 
         threads = torch.get_num_threads()

@@ -35,7 +35,7 @@ class Normalised(nn.Model):
 
     def _loss(self, params, state, batch, key):
         logits, state = self.body.apply(params, state, batch["inputs"], training=True, key=key)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
 
     def predict(self, params, state, inputs):
         return self.body.apply(params, state, inputs)[0]

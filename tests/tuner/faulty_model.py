@@ -35,9 +35,9 @@ class Faulty(nn.Model):
         return (nn.Objective("classify", self._loss),)
 
     def _loss(self, params, state, batch, key):
-        return ops.mean(ops.cross_entropy(self.predict(params, state, batch["inputs"]), batch["labels"])), nn.Aux(
-            state, {}
-        )
+        return ops.mean(
+            ops.cross_entropy(self.predict(params, state, batch["inputs"]), batch["labels"])
+        ), nn.LossOutput(state, {})
 
     def predict(self, params, state, inputs):
         logits = self.layers.apply(params, {}, inputs)[0]

@@ -20,7 +20,7 @@ def test_they_are_python(name):
         plan = Plan(
             batch=92, precision=precision, layout="nhwc", compile=compiled, accumulate=accumulate, threads=threads
         )
-        text = backend.recipe(plan, devices[0])
+        text = backend.native_code(plan, devices[0])
         assert ast.parse(text).body
         assert str(92 // accumulate) in text
         assert ("compile" in text or "jit" in text) == (compiled != "eager")
@@ -28,5 +28,5 @@ def test_they_are_python(name):
 
 def test_null_has_none():
     backend = registry.backend("null")
-    assert backend.recipe(Plan(), backend.devices()[0]) == ""
-    backend.forget(backend.devices()[0])
+    assert backend.native_code(Plan(), backend.devices()[0]) == ""
+    backend.clear_caches(backend.devices()[0])

@@ -262,7 +262,7 @@ class TestPage:
         changed = {
             "trials": trials,
             "notes": (evil,),
-            "recipe": evil,
+            "native_code": evil,
             "workload": tuning.workload.model_copy(update={"model": evil}),
             "device": tuning.device.model_copy(update={"name": evil}),
         }

@@ -206,7 +206,7 @@ class TestHere:
     def test_a_plan_of_fp32_computes_in_fp32(self):
         for precision, products in (("fp32", "highest"), ("bf16", "default")):
             plan = Plan(precision=precision).resolve(self.device)
-            with self.backend.applied(plan, self.device):
+            with self.backend.settings(plan, self.device):
                 assert jax.config.jax_default_matmul_precision == products
                 assert jax.config.jax_enable_x64
         assert not jax.config.jax_enable_x64

@@ -160,19 +160,19 @@ class TestWithoutCompilers:
         ("name", "fix"), [("tpu-v5e:2x2", "pip install libtpu"), ("h100", "pip install 'jax[cuda12-local]==")]
     )
     def test_says_what_to_install(self, name, fix, monkeypatch):
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
-        monkeypatch.setattr(absent, "_installed", lambda module: False)
+        monkeypatch.setattr(build, "_installed", lambda module: False)
         with pytest.raises(UnavailableError) as error:
-            absent.topology(targets.parse(name))
+            build.topology(targets.parse(name))
         assert error.value.fix.startswith(fix)
         assert error.value.exit_status == 3
 
     def test_amd_has_none(self):
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
         with pytest.raises(UnsupportedError, match="no compiler for AMD gfx942"):
-            absent.topology(targets.parse("gfx942"))
+            build.topology(targets.parse("gfx942"))
 
     def test_amd_is_lowered(self):
         built = small("gfx942", 8)
@@ -199,19 +199,19 @@ class TestWithoutCompilers:
         ],
     )
     def test_errors_by_their_code(self, said, kind, needed):
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
-        error = absent._translated(RuntimeError(said), targets.parse("tpu-v5e:2x2"))
+        error = build._translated(RuntimeError(said), targets.parse("tpu-v5e:2x2"))
         assert isinstance(error, kind)
         assert getattr(error, "needed_bytes", None) == needed
         assert "\n" not in error.message
 
     def test_environment_is_restored(self, monkeypatch):
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
         monkeypatch.setenv("TPU_WORKER_HOSTNAMES", "mine")
         monkeypatch.delenv("TPU_ACCELERATOR_TYPE", raising=False)
-        with contextlib.suppress(ZeroDivisionError), absent._quiet(targets.parse("tpu-v5e:2x2")):
+        with contextlib.suppress(ZeroDivisionError), build._quiet(targets.parse("tpu-v5e:2x2")):
             assert os.environ["TPU_WORKER_HOSTNAMES"] == "localhost"
             assert os.environ["TPU_ACCELERATOR_TYPE"] == "v5litepod-4"
             raise ZeroDivisionError
@@ -256,7 +256,7 @@ def small(name, batch, width=16):
     import jax
     import jax.numpy as jnp
 
-    from hal.backends.jax import absent
+    from hal.backends.jax import build
 
     def step(weights, x, y):
         def loss(weights):
@@ -269,10 +269,10 @@ def small(name, batch, width=16):
     shapes = [(width, 4), (batch, width), (batch, 4)]
     shardings = {}
     if target.compiles:
-        whole, split = absent.data_parallel(target)
+        whole, split = build.data_parallel(target)
         shardings = {"in_shardings": (whole, split, split), "out_shardings": (whole, whole)}
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
-    return absent.build(step, arguments, target=target, precision="bf16", donate=(0,), **shardings)
+    return build.build(step, arguments, target=target, precision="bf16", donate=(0,), **shardings)
 
 
 @needs_libtpu
@@ -302,11 +302,11 @@ class TestTpu:
         import jax
         import jax.numpy as jnp
 
-        from hal.backends.jax import absent
+        from hal.backends.jax import build
 
         target = targets.parse("tpu-v5e:1x1")
         with jax.enable_x64(True):
-            built = absent.build(
+            built = build.build(
                 lambda x: x + 1, [jax.ShapeDtypeStruct((8,), jnp.int64)], target=target, precision="fp32"
             )
         assert "xi64>" in built.stablehlo()

@@ -13,7 +13,7 @@ from hal.job.placing import place, put_batch
 from hal.job.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
 from hal.job.prepare import prepare
 from hal.job.step import Step, evaluation, inference, trained_names
-from hal.nn import Aux, Defaults, Objective
+from hal.nn import Defaults, LossOutput, Objective
 from hal.registry import backend
 from hal.run import precision
 from hal.run.config import RunConfig
@@ -51,7 +51,9 @@ class Small(nn.Model):
         logits, after = self.body.apply(params["body"], state["body"], batch["inputs"], training=True, key=key)
         self.seen.update(params=params, inputs=batch["inputs"], logits=logits, state=after)
         right = ops.cast(ops.argmax(logits, axis=-1) == batch["labels"], logits.dtype)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), Aux({"body": after}, {"accuracy": ops.mean(right)})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), LossOutput(
+            {"body": after}, {"accuracy": ops.mean(right)}
+        )
 
     def predict(self, params, state, inputs):
         return self.body.apply(params["body"], state["body"], inputs)[0]

@@ -17,7 +17,7 @@ from hal.backends.rocm import RocmBackend
 from hal.backends.rocm import decisions as rocm
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, DeviceLostError, UnavailableError
-from hal.processes.rendezvous import World, entered, here
+from hal.processes.rendezvous import Rendezvous, exported, from_environment
 from hal.tensor import Key
 from hal.tensor.random import Share
 
@@ -104,10 +104,10 @@ def test_cards_like_each_other_take_part(monkeypatch):
     backend, plan = CudaBackend(), Plan(parallel="dp=4")
     assert (backend.processes(plan), backend.processes(Plan())) == (4, 1)
     monkeypatch.setattr(CudaBackend, "devices", lambda self: devices)
-    assert [backend.member(devices[0], plan, rank).index for rank in range(3)] == [0, 2, 3]
-    assert [backend.member(devices[2], plan, rank).index for rank in range(3)] == [2, 0, 3]
+    assert [backend.local_device(devices[0], plan, rank).index for rank in range(3)] == [0, 2, 3]
+    assert [backend.local_device(devices[2], plan, rank).index for rank in range(3)] == [2, 0, 3]
     with pytest.raises(UnavailableError, match=r"there are 3 like cuda:0 \(NVIDIA H200\)"):
-        backend.member(devices[0], plan, 3)
+        backend.local_device(devices[0], plan, 3)
 
 
 def test_a_slice_of_a_card_is_alone():
@@ -121,7 +121,7 @@ def test_cards_of_the_other_vendor(monkeypatch):
     assert [device.capabilities.spread for device in devices] == [2, 2]
     monkeypatch.setattr(RocmBackend, "devices", lambda self: devices)
     plan = Plan(batch=128, parallel="fsdp=2").resolve(devices[0])
-    assert RocmBackend().member(devices[0], plan, 1).index == 1
+    assert RocmBackend().local_device(devices[0], plan, 1).index == 1
 
 
 def test_the_processor_takes_part_as_often_as_it_has_cores():
@@ -129,34 +129,34 @@ def test_the_processor_takes_part_as_often_as_it_has_cores():
     cores = device.compute_units
     assert device.capabilities.spread == cores
     backend = registry.backend("cpu")
-    assert backend.member(device, Plan(parallel=f"dp={cores}"), cores - 1) == device
+    assert backend.local_device(device, Plan(parallel=f"dp={cores}"), cores - 1) == device
     with pytest.raises(UnavailableError, match="wants as many cores"):
-        backend.member(device, Plan(parallel=f"dp={cores + 1}"), cores)
+        backend.local_device(device, Plan(parallel=f"dp={cores + 1}"), cores)
 
 
 # Launchers
 
 
 def test_variables_of_a_launcher():
-    assert here({}) is None
-    assert here({"WORLD_SIZE": "1", "RANK": "0"}) is None
-    world = World(3, 4, 1, 2, "10.0.0.1", 29500)
-    assert here(world.variables()) == world
+    assert from_environment({}) is None
+    assert from_environment({"WORLD_SIZE": "1", "RANK": "0"}) is None
+    world = Rendezvous(3, 4, 1, 2, "10.0.0.1", 29500)
+    assert from_environment(world.variables()) == world
     with pytest.raises(ConfigError, match="RANK"):
-        here({"WORLD_SIZE": "2"})
+        from_environment({"WORLD_SIZE": "2"})
     with pytest.raises(ConfigError, match="no number"):
-        here({**world.variables(), "MASTER_PORT": "x"})
+        from_environment({**world.variables(), "MASTER_PORT": "x"})
 
 
 def test_variables_are_put_back(monkeypatch):
     monkeypatch.setenv("RANK", "5")
     monkeypatch.delenv("WORLD_SIZE", raising=False)
-    with entered(World(1, 2, 1, 2, "127.0.0.1", 1)):
-        assert here().rank == 1
-    assert here() is None
+    with exported(Rendezvous(1, 2, 1, 2, "127.0.0.1", 1)):
+        assert from_environment().rank == 1
+    assert from_environment() is None
     with monkeypatch.context() as inner:
         inner.setenv("WORLD_SIZE", "1")
-        assert here() is None
+        assert from_environment() is None
 
 
 def test_a_lost_peer_is_named_by_the_backend():

@@ -270,7 +270,7 @@ def _use(tuning: Tuning, best: str) -> Section | None:
     codes += (
         [Code(f"On any machine: best.yaml, for {tuning.program} --config best.yaml", best.rstrip())] if best else []
     )
-    codes += [Code("Outside hal", tuning.recipe.rstrip())] if tuning.recipe else []
+    codes += [Code("Outside hal", tuning.native_code.rstrip())] if tuning.native_code else []
     return Section("use", "Use it", codes=tuple(codes))
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hal.contract.plan import Plan
 
-__all__ = ["recipe"]
+__all__ = ["native_code"]
 
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 
 
-def recipe(plan: Plan, device_type: str) -> str:
+def native_code(plan: Plan, device_type: str) -> str:
     """Lines that apply a plan to ``model``, ``loss_fn``, ``optimizer`` and ``dataset`` of a PyTorch program.
 
     Args:

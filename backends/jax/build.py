@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
-from hal.backends.jax.built import Built
+from hal.backends.jax.program import Built
 from hal.backends.jax.targets import Target
 from hal.contract.plan import Plan
 from hal.contract.program import ArrayShape, DoesNotFitError, Memory

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from hal.contract.plan import Plan
 
-__all__ = ["recipe"]
+__all__ = ["native_code"]
 
 _DTYPES = {"bf16": "jnp.bfloat16", "fp16": "jnp.float16"}
 
 
-def recipe(plan: Plan) -> str:
+def native_code(plan: Plan) -> str:
     """Lines that apply a plan to ``loss_fn(params, batch)``, ``optimizer`` (optax) and ``batches(size)``.
 
     Args:
