@@ -37,7 +37,7 @@ _STANDARD = (
 ).split()
 _LISTS = ("concat", "stack")
 
-__all__ = sorted([*_NETWORK, *_LIKE, *_STANDARD, *_LISTS, "namespace", "scan"])  # noqa: PLE0605 - pinned by a test
+__all__ = sorted([*_NETWORK, *_LIKE, *_STANDARD, *_LISTS, "namespace", "scan"])  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll] - pinned by a test
 
 
 def _by_first(name: str) -> Callable[..., Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "Finalist",
     "Guard",
     "Objective",
+    "Origin",
     "Outcome",
     "Phases",
     "Searched",
@@ -36,6 +37,7 @@ __all__ = [
     "Tuning",
 ]
 
+Origin = Literal["default", "baseline", "stored", "grid", "search"]
 Objective = Literal["throughput", "latency", "energy", "memory", "time_to_loss"]
 
 OBJECTIVES: dict[Objective, tuple[str, Literal["maximize", "minimize"]]] = {
@@ -164,7 +166,7 @@ class Trial(BaseModel):
 
     number: int = Field(ge=0, description="the trial's number in the study, the same in Optuna's storage")
     plan: Plan
-    origin: Literal["default", "baseline", "stored", "grid", "search"] = Field(
+    origin: Origin = Field(
         description="why it was tried: the model's default plan, fp32 eager, a plan that was found before, one of "
         "all plans, or the search's choice"
     )

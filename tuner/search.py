@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hal.contract.plan import Plan
-from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
+from hal.tuner.result import OBJECTIVES, Objective, Origin, Outcome, Trial
 from hal.tuner.space import Space, costlier, key_of, signature_of
 from hal.tuner.surrogate import Floats, Process, expected_improvement
 
@@ -39,7 +39,7 @@ class Proposal:
     """A plan to try, and why."""
 
     plan: Plan
-    origin: str
+    origin: Origin
 
 
 def merit(trial: Trial, objective: Objective) -> float | None:

@@ -76,11 +76,12 @@ def keep(tuning: Tuning, folder: Path) -> bool:
     A Pareto front has no plan that is the answer, and what was estimated is no measured plan. A plan that was found
     before stays where it could not win: nobody knows which is better.
     """
-    if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) > 1:
+    if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) != 1:
         return False
+    objective = tuning.objectives[0]
     if tuning.target is not None or _alone(tuning.trials, tuning.searched.plans):
         return False
-    before = find(tuning.fingerprint, tuning.objectives[0])
+    before = find(tuning.fingerprint, objective)
     if before is not None and all(t.plan != before.plan or not t.candidate or t.violations for t in tuning.trials):
         return False
     final = next((f for f in tuning.finalists if f.trial == tuning.winner_trial), None)
@@ -93,7 +94,7 @@ def keep(tuning: Tuning, folder: Path) -> bool:
     remember(
         StoredPlan(
             fingerprint=tuning.fingerprint,
-            objective=tuning.objectives[0],
+            objective=objective,
             plan=tuning.winner,
             throughput=throughput,
             over_default=tuning.over_default,

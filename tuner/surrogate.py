@@ -167,5 +167,4 @@ def _one_thread() -> AbstractContextManager[Any]:
 
 
 def _solve(factor: Floats, y: Floats) -> Floats:
-    found: Floats = np.linalg.solve(factor.T, np.linalg.solve(factor, y))
-    return found
+    return np.asarray(np.linalg.solve(factor.T, np.linalg.solve(factor, y)), np.float64)

@@ -40,7 +40,7 @@ from hal.tuner.guard import (
 from hal.tuner.messages import Ability, Answer, Description, Order
 from hal.tuner.result import Guard, Outcome, Phases, Summary
 
-__all__ = ["Bench", "follow", "outcome_of"]
+__all__ = ["Bench", "outcome_of", "trial_worker"]
 
 _TARGET_STEPS = 40
 """Steps of the default plan after which its loss is the target of ``time_to_loss``."""

@@ -202,9 +202,9 @@ class TorchBackend(Backend):
 
     def from_dlpack(self, array: Any, device: Device) -> torch.Tensor:
         """Take over an array of another framework without a copy."""
-        import torch
+        from torch.utils.dlpack import from_dlpack
 
-        return torch.utils.dlpack.from_dlpack(array)
+        return from_dlpack(array)
 
     @contextlib.contextmanager
     def settings(self, plan: Plan, device: Device) -> Iterator[None]:

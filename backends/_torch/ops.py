@@ -20,15 +20,15 @@ from hal.tensor.ops import Pair
 from hal.tensor.shapes import Pads
 from hal.types import Tree
 
-__all__ = ["TorchOps", "generator"]
+__all__ = ["TorchOps", "eagerly", "generator"]
 
 Tensor = torch.Tensor
 Method = TypeVar("Method", bound=Callable[..., Any])
 _local = threading.local()
 
 
-def _eager(method: Method) -> Method:
-    """Leave a method to PyTorch as it is, also within a compiled function."""
+def eagerly(method: Method) -> Method:
+    """A function that PyTorch runs as it is, also within a compiled one."""
     disabled: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
     return disabled
 
@@ -215,7 +215,7 @@ class TorchOps(Ops):
     # Compilers leave these calls alone, as PyTorch does for torch.nn.LSTM: TorchInductor 2.13 miscompiles that of
     # oneDNN, and what it makes of the loop over time loses the fused kernel.
 
-    @_eager
+    @eagerly
     def _rnn(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, activation: str
     ) -> tuple[Tensor, Tensor]:
@@ -224,7 +224,7 @@ class TorchOps(Ops):
         ys, h = function(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, h.squeeze(0)
 
-    @_eager
+    @eagerly
     def _lstm(
         self, x: Tensor, state: tuple[Tensor, Tensor], kernel: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
@@ -233,7 +233,7 @@ class TorchOps(Ops):
         ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
-    @_eager
+    @eagerly
     def _gru(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, recurrent_bias: Tensor
     ) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optree
 import torch
@@ -53,10 +54,11 @@ class _Fused(Optimizer):
         decay = self.hyper["weight_decay"]
         gradients = _as_stored(_aligned(_leaves(params, grads), leaves))
         leaves, slots = _as_stored(leaves), [_as_stored(arrays) for arrays in slots]
-        # The kernels read one step count a parameter; all of them are at the same one.
+        kernels: Any = torch  # whose types leave these out
+        # They read one step count a parameter; all of them are at the same one.
         step = state["step"].add_(1.0)
         if self.name == "sgd":
-            torch._fused_sgd_(
+            kernels._fused_sgd_(
                 leaves,
                 gradients,
                 slots[0] if self.hyper["momentum"] else [],
@@ -71,7 +73,7 @@ class _Fused(Optimizer):
                 found_inf=found_inf,
             )
         else:
-            kernel = torch._fused_adamw_ if self.name == "adamw" else torch._fused_adam_
+            kernel = kernels._fused_adamw_ if self.name == "adamw" else kernels._fused_adam_
             kernel(
                 leaves,
                 gradients,

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 import torch.distributed as dist
 
-from hal.backends._torch.ops import TorchOps
+from hal.backends._torch.ops import TorchOps, eagerly
 
 __all__ = ["SharedOps"]
 
@@ -42,7 +42,7 @@ class SharedOps(TorchOps):
         )
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@eagerly
 def _normalised(x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     found: tuple[Tensor, Tensor, Tensor] = _Normalise.apply(x, scale, offset, epsilon)  # type: ignore[no-untyped-call]
     return found

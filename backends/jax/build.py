@@ -35,7 +35,7 @@ _MODULES = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda12"}
 _GIB = 2**30
 
 
-def topology(target: Target) -> Sequence[jax.Device]:
+def topology(target: Target) -> Sequence[Any]:
     """The devices of a target, to shard over and compile for; nothing can be put on them.
 
     Raises:
@@ -159,7 +159,7 @@ def _installed(module: str) -> bool:
 
 
 @functools.cache
-def _devices(target: Target) -> tuple[jax.Device, ...]:
+def _devices(target: Target) -> tuple[Any, ...]:
     # The same name twice gives devices that are not equal, so they are kept.
     with _quiet(target, loads=True):
         try:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.core import Tracer
 
 from hal.backends.jax.algorithms import avg_pool, convolve, max_pool, translated_by_products
 from hal.tensor import Ops, register
@@ -146,5 +147,5 @@ def _biased(y: Array, bias: Array | None) -> Array:
     return y + jnp.broadcast_to(bias.astype(jnp.float32), y.shape).astype(y.dtype)
 
 
-for _type in (jax.Array, type(jnp.zeros(())), jax.core.Tracer, type(jax.random.key(0))):
+for _type in (jax.Array, type(jnp.zeros(())), Tracer, type(jax.random.key(0))):
     register(_type, JaxOps())

@@ -55,14 +55,16 @@ class _Optax(Optimizer):
     def _rule(self, grads: Tree, state: dict[str, Tree]) -> tuple[Tree, dict[str, Tree]]:
         """The direction of the step before the learning rate, and the slots from now on."""
         h = self.hyper
+        before: Any
+        after: Any  # optax types the state of every transformation as a tree
         if self.name == "sgd":
-            before: Any = optax.TraceState(trace=state["velocity"])
-            moves, trace = optax.trace(h["momentum"]).update(grads, before)
-            return moves, {"velocity": trace.trace}
+            before = optax.TraceState(trace=state["velocity"])
+            moves, after = optax.trace(h["momentum"]).update(grads, before)
+            return moves, {"velocity": after.trace}
         if self.name == "rmsprop":
             before = optax.ScaleByRmsState(nu=state["square"])
-            moves, rms = optax.scale_by_rms(h["decay"], h["epsilon"], eps_in_sqrt=False).update(grads, before)
-            return moves, {"square": rms.nu}
+            moves, after = optax.scale_by_rms(h["decay"], h["epsilon"], eps_in_sqrt=False).update(grads, before)
+            return moves, {"square": after.nu}
         before = optax.ScaleByAdamState(count=state["step"].astype(jnp.int32), mu=state["mean"], nu=state["square"])
-        moves, adam = optax.scale_by_adam(h["beta1"], h["beta2"], h["epsilon"]).update(grads, before)
-        return moves, {"mean": adam.mu, "square": adam.nu}
+        moves, after = optax.scale_by_adam(h["beta1"], h["beta2"], h["epsilon"]).update(grads, before)
+        return moves, {"mean": after.mu, "square": after.nu}

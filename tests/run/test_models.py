@@ -207,7 +207,7 @@ class MLP(nn.Model):
     def loss(self, params, state, batch, key):
         logits, _ = self.layers.apply(params["layers"], {}, batch["inputs"], training=True, key=key)
         right = ops.astype(ops.argmax(logits, axis=-1) == batch["labels"], logits.dtype)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.Aux(state, {"right": ops.mean(right)})
+        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {"right": ops.mean(right)})
 
     def predict(self, params, state, inputs):
         return self.layers.apply(params["layers"], {}, inputs)[0]

@@ -58,7 +58,7 @@ def test_two_processes_and_then_one(single, tmp_path):
     assert_equal(numbers(spread), single[:1])
     alone = hal.train(resume=str(tmp_path / "run"), parallel="none", epochs=2)
     assert_equal(numbers(alone), single)
-    assert followers() == []
+    assert workers() == []
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def started(folder):
     return leader, follower
 
 
-def followers():
+def workers():
     """Those of this process; other tests may have other children."""
     return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
@@ -179,7 +179,7 @@ def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):
     with pytest.raises(hal.errors.RunError, match=r"rank 1 failed: OSError: no luck on this one"):
         train(tmp_path / "run", base=keys, epochs=1, parallel="dp=2")
     assert not (tmp_path / "run").exists()
-    assert followers() == []
+    assert workers() == []
 
 
 # What is refused before anything starts
@@ -217,4 +217,4 @@ def test_bench_in_turn_with_one_process(mode, plan, versus):
     assert found.plan.parallel == plan
     assert found.versus.parallel == versus
     assert found.comparison.measurements["plan"].throughput.median > 0
-    assert followers() == []
+    assert workers() == []

@@ -19,7 +19,7 @@ KEYS = {
 }
 
 
-def followers():
+def workers():
     """Those of this process; other tests may have other children."""
     return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
@@ -42,16 +42,16 @@ def test_trial(bench, parallel):
     assert answer.guard.passed
     assert answer.guard.loss_error < 1e-5, "the same batches, statistics and draws as one process"
     assert answer.samples_to_loss % 16 == 0
-    assert followers() == []
+    assert workers() == []
 
 
 def test_blocks_in_turn(bench):
     steps = bench.hold(order(bench))
     assert steps >= 1
     assert all(bench.block(steps) > 0 for _ in range(3))
-    assert len(followers()) == 1
+    assert len(workers()) == 1
     bench.drop()
-    assert followers() == []
+    assert workers() == []
 
 
 def test_impossible(bench):

@@ -9,13 +9,13 @@ import pytest
 from hal import nn, ops
 from hal.config import build
 from hal.data import Wanted
+from hal.job import precision
 from hal.job.placing import place, put_batch
 from hal.job.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
 from hal.job.prepare import prepare
 from hal.job.step import Step, evaluation, inference, trained_names
 from hal.nn import Defaults, LossOutput, Objective
 from hal.registry import backend
-from hal.run import precision
 from hal.run.config import RunConfig
 from hal.tensor import namespace
 from hal.workload import BUILT_IN
