@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NoReturn, TypeAlias
+from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -41,6 +41,9 @@ class NullArray:
     __slots__ = ("__weakref__", "node", "slot", "spec", "storage")
     # NumPy's scalars leave their operators to this class.
     __array_ufunc__ = None
+
+    namespace: ClassVar[Any] = None
+    """The functions of the standard on these arrays; their module sets it, since it is written on top of this one."""
 
     def __init__(self, spec: Spec, storage: Storage | None = None, node: Node | None = None, slot: int = 0) -> None:
         self.spec = spec
@@ -103,9 +106,7 @@ class NullArray:
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        from hal.backends.null import standard
-
-        return standard
+        return self.namespace
 
     def __repr__(self) -> str:
         return f"NullArray(shape={self.shape}, dtype={self.dtype})"
@@ -149,9 +150,8 @@ class NullArray:
         return elementwise("bitwise_invert", self)
 
     def __matmul__(self, other: NullArray) -> NullArray:
-        from hal.backends.null.standard.products import matmul
-
-        return matmul(self, other) if isinstance(other, NullArray) else NotImplemented
+        product: NullArray = self.namespace.matmul(self, other) if isinstance(other, NullArray) else NotImplemented
+        return product
 
     __add__, __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("subtract")

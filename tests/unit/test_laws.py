@@ -2,6 +2,7 @@
 
 import ast
 import dataclasses
+import graphlib
 import importlib
 import json
 import re
@@ -135,6 +136,15 @@ class TestDependencies:
             and (pair[0] == "" or rank.get(pair[1], len(LAYERS)) > rank[pair[0]])
         ]
         assert wrong == []
+
+    def test_no_circles(self):
+        """No module needs itself, at whatever distance; imports inside functions count too."""
+        needs = {}
+        for found in INTERNAL:
+            target = found.target if found.target in MODULES else found.target.rpartition(".")[0]
+            if target != found.module:
+                needs.setdefault(found.module, set()).add(target)
+        graphlib.TopologicalSorter(needs).prepare()  # raises CycleError, which names the circle
 
     def test_exceptions_are_needed(self):
         assert {(Import.part(found.module), Import.part(found.target)) for found in INTERNAL} >= set(UPWARD)

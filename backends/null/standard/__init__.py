@@ -7,6 +7,7 @@ What gives a shape that depends on values (``nonzero``, ``unique_*``, masks) rai
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -379,3 +380,6 @@ class _Info:
 
 def __array_namespace_info__() -> _Info:
     return _Info()
+
+
+NullArray.namespace = sys.modules[__name__]
