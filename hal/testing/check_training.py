@@ -172,7 +172,9 @@ class TrainingChecks(ConformanceBase):
             return ops.sum(ops.linear(x, params["w"]) ** 2), {"x": x}
 
         params = {"w": backend.from_host(np.array([[1.0], [2.0]], np.float32), device)}
-        differentiate = backend.compile(backend.value_and_grad(loss, plan), plan, differentiates=True)
+        differentiate = backend.value_and_grad(loss, plan)
+        if not backend.compiles_gradients:
+            differentiate = backend.compile(differentiate, plan)
         (value, _), gradient = differentiate(params, backend.from_host(host, device))
         y = host @ np.array([[1.0], [2.0]])
         self._assert_tree(backend, [value, gradient["w"]], [(y**2).sum(), 2 * host.T @ y], "compiled gradient")
