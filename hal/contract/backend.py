@@ -154,12 +154,12 @@ class Backend(abc.ABC):
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Differentiate a function with respect to its first argument.
 
-        A backend that trains must write it. One that only infers says ``trains=False`` in its devices' capabilities,
-        so that a request to train is refused before anything runs.
+        A backend that only infers leaves it, and says ``trains=False`` in its devices' capabilities, so that a request
+        to train is refused before anything runs.
 
         Called once for each objective of a model, when a training step is built.
 
-        By default this raises UnsupportedError.
+        By default this raises UnsupportedError; a backend that trains must write it.
 
         Args:
             fn: ``fn(params, *args) -> (loss, aux)``; loss is a scalar array, params a tree of floating arrays.
