@@ -137,6 +137,24 @@ def test_commands(environment: dict[str, str], tmp_path: Path) -> None:
     assert found["measurement"]["throughput"]["median"] > 0
 
 
+def test_copied_as_its_readme_says(environment: dict[str, str], tmp_path: Path) -> None:
+    """The commands of its first step, and what the second and third come to."""
+    text = (PACKAGE / "README.md").read_text()
+    steps = text[text.index("1. Copy the folder") : text.index("`pyproject.toml` then has")]
+    commands = [line.strip() for line in steps.splitlines() if line.startswith("       ")]
+    assert len(commands) == 3
+    script = (
+        "\n".join(commands).replace("tests/toy_backend", str(PACKAGE)).replace("~/hal-mine", str(tmp_path / "copy"))
+    )
+    subprocess.run(["bash", "-ec", script], check=True)
+    site, source = tmp_path / "site", tmp_path / "copy"
+    install = "pip install --quiet --no-deps --no-build-isolation --no-index --disable-pip-version-check".split()
+    _run([*install, "--target", str(site), str(source)], environment)
+    path = os.pathsep.join((str(site), environment["PYTHONPATH"]))
+    seen = json.loads(_run(["hal", "devices", "--json"], {**environment, "PYTHONPATH": path}))
+    assert "mine:0" in json.dumps(seen)
+
+
 class TestInferenceOnly:
     """A backend that does not differentiate."""
 
