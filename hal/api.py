@@ -15,6 +15,7 @@ from hal import registry
 from hal.contract import Available, Unavailable
 from hal.contract.device import Device
 from hal.errors import UnavailableError
+from hal.util.links import links_explained
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -122,9 +123,11 @@ def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal import tuner
+    with links_explained():
+        from hal.tuner import resumed
+        from hal.tuner import tune as search
 
-    return tuner.tune(tuner.resumed(keys), observer)
+    return search(resumed(keys), observer)
 
 
 def compile(**keys: Any) -> Compilation:

@@ -6,12 +6,13 @@ import contextlib
 import difflib
 import functools
 import re
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 
 from hal.contract import Available, Backend, Unavailable
 from hal.contract.device import Device
 from hal.errors import ConfigError, UnavailableError
 from hal.tensor.dispatch import register_backend
+from hal.util.links import links_explained, not_installed
 
 __all__ = ["GROUP", "backend", "device", "names", "require", "select"]
 
@@ -19,8 +20,19 @@ GROUP = "hal.backends"
 
 
 def names() -> tuple[str, ...]:
-    """Names of all registered backends, in alphabetical order; loads none of them."""
-    return tuple(sorted({point.name for point in entry_points(group=GROUP)}))
+    """Names of all registered backends, in alphabetical order; loads none of them.
+
+    Raises:
+        UnavailableError: hal is not installed, so there are none.
+    """
+    return tuple(sorted(_points()))
+
+
+def _points() -> dict[str, EntryPoint]:
+    points = {point.name: point for point in entry_points(group=GROUP)}
+    if not points:
+        raise not_installed()
+    return points
 
 
 @functools.cache
@@ -29,9 +41,9 @@ def backend(name: str) -> Backend:
 
     Raises:
         ConfigError: no backend is registered under that name, or what is registered is no backend.
-        UnavailableError: its package cannot be imported.
+        UnavailableError: its package cannot be imported, or hal is not installed.
     """
-    points = {point.name: point for point in entry_points(group=GROUP)}
+    points = _points()
     if name not in points:
         near = difflib.get_close_matches(name, points, n=1)
         raise ConfigError(
@@ -39,7 +51,10 @@ def backend(name: str) -> Backend:
             fix=f"registered: {', '.join(sorted(points))}",
         )
     try:
-        cls = points[name].load()
+        with links_explained():
+            cls = points[name].load()
+    except UnavailableError:
+        raise
     except Exception as error:  # somebody else's package: whatever it raises, the other backends go on
         raise UnavailableError(
             f"backend={name} cannot be loaded: {type(error).__name__}: {error}",
@@ -88,7 +103,8 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
                 return select(candidate.name, index, kind)
         raise UnavailableError("no backend can run here", fix="run: hal devices")
-    found = require(name).devices()
+    chosen = require(name)
+    found = chosen.devices()
     wanted = 0 if index is None else index
     kind = found[0].kind if kind is None and found else kind
     of_kind = [d for d in found if d.kind == kind]
@@ -96,6 +112,7 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
         listed = ", ".join(str(d) for d in found) or "none"
         asked = ":".join([name, *([kind] if kind else []), str(wanted)])
         raise UnavailableError(f"device {asked} does not exist", fix=f"devices of this backend: {listed}")
+    chosen.ops(of_kind[wanted])  # from now on hal.ops serves its arrays, whatever is called first
     return of_kind[wanted]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hal.errors import ConfigError, NotFoundError, RequestError
+from hal.util.links import links_explained
 
 if TYPE_CHECKING:
     from hal.nn import Model, ModelConfig
@@ -50,7 +51,9 @@ def model_class(name: str) -> type[Model]:
     """
     if name in BUILT_IN:
         module_name, _, attribute = BUILT_IN[name].partition(":")
-        return _checked(getattr(importlib.import_module(module_name), attribute), name)
+        with links_explained():
+            module = importlib.import_module(module_name)
+        return _checked(getattr(module, attribute), name)
     path, colon, attribute = name.rpartition(":")
     if not colon or not path.endswith(".py"):
         near = difflib.get_close_matches(name, BUILT_IN, n=1)

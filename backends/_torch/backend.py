@@ -18,7 +18,7 @@ import optree
 
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.native_code import native_code
-from hal.contract import Backend, Group, MemoryUse
+from hal.contract import Group, MemoryUse, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
@@ -47,10 +47,12 @@ _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-class TorchBackend(Backend):
+class TorchBackend(SpreadsOver):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
+    compiles_gradients: ClassVar[bool] = True
+    copies_ahead: ClassVar[bool] = True
 
     _usual_threads: int | None = None
     """What the user's process computes with, while a plan is applied."""
@@ -128,7 +130,7 @@ class TorchBackend(Backend):
         """Differentiate with autograd; the function is compiled as the plan says, its backward pass with it."""
         import torch
 
-        function = fn if plan is None else self.compiled(fn, plan)
+        function = fn if plan is None else self.compile(fn, plan)
 
         def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
             leaves, structure = optree.tree_flatten(params)
@@ -149,14 +151,8 @@ class TorchBackend(Backend):
         """Results that no gradient flows into any more."""
         return _constant(tree)
 
-    def compile(
-        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
-    ) -> Callable[..., Any]:
-        """Compile with TorchInductor; a function that differentiates was compiled by :meth:`value_and_grad`."""
-        return fn if differentiates else self.compiled(fn, plan)
-
-    def compiled(self, fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:
-        """A function compiled as the plan says, whatever it does."""
+    def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
+        """Compile with TorchInductor."""
         if plan.compile == "eager":
             return fn
         import torch
@@ -189,13 +185,8 @@ class TorchBackend(Backend):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
-        *,
-        waits: bool = True,
     ) -> Generator[Tree, None, None]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
-        if self.device_type == "cpu" and not waits:
-            yield from map(put, batches)
-            return
         copies = _CopyStream(self._torch_device(device))
         with contextlib.closing(read_ahead(batches, lambda batch: copies.run(put, batch))) as ready:
             yield from map(copies.receive, ready)

@@ -101,7 +101,7 @@ class DataParallel(Group):
         The first call runs the function twice: parameters that take no part are found, which DDP must know of.
         """
         plan = Plan() if plan is None else plan
-        function = self.backend.compiled(fn, plan)
+        function = self.backend.compile(fn, plan)
         wrapped: list[Any] = []
 
         def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:

@@ -26,6 +26,7 @@ class CpuBackend(TorchBackend):
     name: ClassVar[str] = "cpu"
     priority: ClassVar[int] = 0
     device_type: ClassVar[str] = "cpu"
+    copies_ahead: ClassVar[bool] = False
 
     @functools.cached_property
     def _host(self) -> Host:

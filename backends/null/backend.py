@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NoReturn, cast
 
 import numpy as np
 import optree
 
 from hal.backends.null.array import NullArray
-from hal.backends.null.cost import PROCESS, Storage, see
+from hal.backends.null.cost import PROCESS, Cost, Storage, count, see
 from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import as_dtype
 from hal.backends.null.ops import NullOps
 from hal.backends.null.tape import Node, Spec, unwind
-from hal.contract import Available, Backend, MemoryUse
+from hal.contract import Available, CountsCosts, MemoryUse
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError, ShapeError, UnsupportedError
@@ -28,8 +29,8 @@ _OPS = NullOps()
 register(NullArray, _OPS)
 
 
-class NullBackend(Backend):
-    """Runs any model without numbers: shapes, costs (see :func:`hal.backends.null.count`) and live memory."""
+class NullBackend(CountsCosts):
+    """Runs any model without numbers: shapes, costs and live memory."""
 
     name: ClassVar[str] = "null"
     priority: ClassVar[int] = -1
@@ -83,11 +84,13 @@ class NullBackend(Backend):
         """None: there is no framework whose errors could be known."""
         return None
 
-    def compile(
-        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
-    ) -> Callable[..., Any]:
+    def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Returns fn: what is counted is what it says, not what a compiler would make of it."""
         return fn
+
+    def count(self) -> AbstractContextManager[Cost]:
+        """FLOPs, bytes moved and live memory of the ops that run meanwhile in this thread."""
+        return count()
 
     def memory(self, device: Device) -> MemoryUse:
         """Live memory of all arrays of this process."""

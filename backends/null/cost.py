@@ -18,12 +18,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import Literal
 
-__all__ = ["PROCESS", "Cost", "LiveBytes", "OpRecord", "Phase", "Storage", "count", "record", "see"]
+from hal.contract.costs import CostCount, OpRecord, Phase
 
-Phase = Literal["forward", "backward"]
+__all__ = ["PROCESS", "Cost", "LiveBytes", "Storage", "count", "record", "see"]
+
 Shape = tuple[int, ...]
 
 
@@ -90,32 +89,7 @@ class LiveBytes:
             self._live -= self._released.popleft()
 
 
-@dataclass(frozen=True, slots=True)
-class OpRecord:
-    """What one op cost.
-
-    Attributes:
-        name: the op's name in the neutral API.
-        phase: ``forward``, or ``backward`` for the step that differentiates the op.
-        inputs: shapes of the arrays that it read.
-        outputs: shapes of the arrays that it wrote.
-        dtype: name of the first output's data type.
-        flops: floating-point operations.
-        bytes_moved: bytes read and written.
-        live_bytes: memory alive when its outputs had been allocated.
-    """
-
-    name: str
-    phase: Phase
-    inputs: tuple[Shape, ...]
-    outputs: tuple[Shape, ...]
-    dtype: str
-    flops: int
-    bytes_moved: int
-    live_bytes: int
-
-
-class Cost:
+class Cost(CostCount):
     """The ops that ran while counting, in order, with totals. See :func:`count`."""
 
     def __init__(self) -> None:
@@ -133,16 +107,6 @@ class Cost:
         )
 
     @property
-    def flops(self) -> int:
-        """Floating-point operations of all ops."""
-        return sum(r.flops for r in self._records)
-
-    @property
-    def bytes_moved(self) -> int:
-        """Bytes read and written by all ops."""
-        return sum(r.bytes_moved for r in self._records)
-
-    @property
     def peak_live_bytes(self) -> int:
         """The most memory that was alive at once, arrays from before the counting included if an op used them."""
         return self.memory.peak
@@ -151,14 +115,6 @@ class Cost:
     def live_bytes(self) -> int:
         """Memory alive now, of the arrays that this count has seen."""
         return self.memory.live
-
-    def by_op(self) -> dict[tuple[str, Phase], tuple[int, int, int]]:
-        """Calls, FLOPs and bytes moved of each kind of op, by name and phase, in order of first use."""
-        totals: dict[tuple[str, Phase], tuple[int, int, int]] = {}
-        for r in self._records:
-            calls, flops, moved = totals.get((r.name, r.phase), (0, 0, 0))
-            totals[r.name, r.phase] = (calls + 1, flops + r.flops, moved + r.bytes_moved)
-        return totals
 
     def add(self, op: OpRecord) -> None:
         """Append a record whose memory is counted from the start of the counting."""
@@ -173,17 +129,7 @@ PROCESS = LiveBytes()
 
 @contextmanager
 def count() -> Iterator[Cost]:
-    """Record what the ops in the body cost, in this thread; may be nested.
-
-    Example:
-        >>> from hal.backends import null
-        >>> xp = null.NullBackend().ops(null.NullBackend().devices()[0])
-        >>> x = xp.ones((1000,))
-        >>> with count() as cost:
-        ...     y = xp.sum(x * x)
-        >>> cost.flops, cost.peak_live_bytes
-        (2000, 8004)
-    """
+    """Record what the ops in the body cost, in this thread; may be nested."""
     cost = Cost()
     token = _ACTIVE.set((*_ACTIVE.get(), cost))
     try:

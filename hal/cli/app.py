@@ -15,6 +15,7 @@ import typer
 
 from hal import __version__
 from hal.errors import HalError
+from hal.util.links import links_explained
 
 __all__ = ["INTERRUPTED", "main"]
 
@@ -41,11 +42,14 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout; e
 
 def _keys_help(name: str) -> Callable[[typer.Context, bool], None]:
     def show(context: typer.Context, value: bool) -> None:
-        if value:
+        def work() -> int:
             from hal.cli.help import print_help
 
             print_help(name, context.get_help())
-            raise typer.Exit
+            return 0
+
+        if value:
+            _guard(work, json_output=False)
 
     return show
 
@@ -291,7 +295,7 @@ def plans(
 def _guard(work: Callable[[], int], json_output: bool) -> None:
     """Run a command; turn an error of hal into a message and its exit status."""
     try:
-        with _only_json_on_stdout() if json_output else contextlib.nullcontext():
+        with _only_json_on_stdout() if json_output else contextlib.nullcontext(), links_explained():
             status = work()
     except HalError as error:
         from hal.cli.show import show_error

@@ -4,22 +4,27 @@ This package holds types alone; it imports no framework.
 """
 
 from hal.contract.backend import Backend
+from hal.contract.costs import CountsCosts
 from hal.contract.device import PRECISIONS, Capabilities, Device, Precision, PrecisionName
-from hal.contract.group import Group
+from hal.contract.group import Group, SpreadsOver
 from hal.contract.plan import Plan
 from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
+from hal.contract.target import BuildsTargets
 
 __all__ = [
     "PRECISIONS",
     "Available",
     "Backend",
+    "BuildsTargets",
     "Capabilities",
+    "CountsCosts",
     "Device",
     "Group",
     "MemoryUse",
     "Plan",
     "Precision",
     "PrecisionName",
+    "SpreadsOver",
     "Telemetry",
     "Unavailable",
 ]

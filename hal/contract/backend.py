@@ -1,13 +1,18 @@
-"""What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`."""
+"""What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`.
+
+What only some runtimes can do stands beside it, as classes that a backend derives from too:
+:class:`~hal.contract.group.SpreadsOver` (several devices or processes), :class:`~hal.contract.target.BuildsTargets`
+(hardware that is not here) and :class:`~hal.contract.costs.CountsCosts` (what a computation costs). Callers ask with
+``isinstance``. ``docs/contract.md`` is the table of all methods; ``docs/generate.py`` writes it from these docstrings.
+"""
 
 from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hal.contract.group import Group
 from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
 from hal.errors import HalError, UnsupportedError
 from hal.tensor import Key, Ops
@@ -20,7 +25,6 @@ if TYPE_CHECKING:
 
     from hal.contract.device import Device
     from hal.contract.plan import Plan
-    from hal.contract.program import Program
 
 __all__ = ["Backend"]
 
@@ -58,146 +62,169 @@ class Backend(abc.ABC):
     priority: ClassVar[int] = 0
     """``backend=auto`` takes the available backend with the highest; a negative one is taken only by name."""
 
+    compiles_gradients: ClassVar[bool] = False
+    """Where this runtime compiles a training step. False: :meth:`compile` takes the whole step, differentiation
+    included. True: :meth:`value_and_grad` compiles the function and its gradient, and the step around it is not passed
+    to :meth:`compile`."""
+
+    copies_ahead: ClassVar[bool] = False
+    """Whether :meth:`prefetch` overlaps copies to the device with compute. If not, batches that are in memory already
+    are not read ahead, since a thread would hide nothing."""
+
+    # What must be written
+
     @abc.abstractmethod
     def probe(self) -> Available | Unavailable:
-        """Whether this backend can run here. Never raises."""
+        """Whether this backend can run here. Never raises.
+
+        Called by ``hal devices`` and whenever a device of this backend is asked for.
+
+        Example:
+            >>> from hal import registry
+            >>> registry.backend("null").probe()
+            Available(detail='shapes only, no numbers')
+        """
 
     @abc.abstractmethod
     def devices(self) -> list[Device]:
-        """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available."""
+        """The devices of this backend, with their capabilities; empty unless :meth:`probe` says Available.
 
-    def prepare_devices(self, devices: int) -> None:  # noqa: B027 - most runtimes find what is there
-        """Told before devices are first asked for how many a plan wants: a runtime may make some of the processor."""
+        Called by ``hal devices`` and whenever a device of this backend is asked for.
+        """
 
     @abc.abstractmethod
     def ops(self, device: Device) -> Ops:
-        """The neutral tensor API bound to a device. Equal devices give the same object."""
+        """The neutral tensor API bound to a device. Equal devices give the same object.
+
+        From then on ``hal.ops`` serves the arrays of this backend: the module of the ops says so for each of its types
+        of arrays with :func:`hal.tensor.register`.
+
+        Called by the registry for each device that it gives out, before anything is computed there.
+        """
 
     @abc.abstractmethod
     def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> Array:
         """Copy (or alias, see Ownership) a NumPy array to the device.
 
+        Called for each parameter and each batch, by :meth:`hal.contract.Group.put`.
+
         Args:
             array: any dtype of the Array API standard.
             device: where to.
             axes: what the axes mean, so that the backend may store them in the order that its kernels want:
-                ``NHWC`` images, ``HWIO`` convolution kernels, ``IO`` matrices; empty: as they stand. The logical
-                shape never changes.
+                ``NHWC`` images, ``HWIO`` convolution kernels, ``HWIO_transpose`` kernels of transposed convolutions,
+                ``IO`` matrices; empty: as they stand. The logical shape never changes.
             layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
+
+        Example:
+            >>> import hal, numpy as np
+            >>> from hal import registry
+            >>> cpu, device = registry.backend("cpu"), hal.device("cpu")
+            >>> images = np.zeros((8, 28, 28, 3), np.float32)
+            >>> stored = cpu.from_host(images, device, axes="NHWC", layout="nchw")
+            >>> tuple(stored.shape), stored.stride()[1:]  # the channels lie furthest apart
+            ((8, 28, 28, 3), (28, 1, 784))
         """
-
-    def processes(self, plan: Plan) -> int:
-        """How many processes must take part in a plan; a runtime that drives many devices from one wants one."""
-        return 1
-
-    def local_device(self, device: Device, plan: Plan, local_rank: int) -> Device:
-        """The device that a process on this machine drives, of those that the plan spreads over.
-
-        Args:
-            device: the first of them.
-            plan: what spreads.
-            local_rank: number of the process on this machine.
-
-        Raises:
-            UnavailableError: there are not so many.
-        """
-        return device
-
-    def group(self, device: Device, plan: Plan) -> Group:
-        """The devices that a plan spreads over, ``device`` among them.
-
-        Where :meth:`processes` is above one this joins the others, as the environment variables RANK, WORLD_SIZE,
-        MASTER_ADDR and MASTER_PORT say, and waits for them.
-
-        Raises:
-            UnavailableError: there are not so many devices.
-            RunError: the other processes cannot be reached.
-        """
-        return Group(self, device)
 
     @abc.abstractmethod
     def to_host(self, array: Array) -> np.ndarray:
-        """Wait for an array and copy it to NumPy, C-contiguous in its logical shape. bfloat16 becomes float32."""
+        """Wait for an array and copy it to NumPy, C-contiguous in its logical shape. bfloat16 becomes float32.
+
+        Called for losses and metrics, for checkpoints, and for what ``hal.predict`` returns.
+        """
 
     @abc.abstractmethod
+    def classify(self, error: BaseException) -> HalError | None:
+        """The hal error that an exception of the framework stands for, from types and codes; None: not known.
+
+        Called with each exception that is not hal's own and ends a run, a benchmark or a trial.
+
+        Example:
+            >>> from hal import registry
+            >>> registry.backend("cpu").classify(MemoryError("2 GiB"))
+            OutOfMemoryError('cpu ran out of memory: 2 GiB')
+            >>> registry.backend("cpu").classify(KeyError("a bug in a model")) is None
+            True
+        """
+
+    # What runs may use
+
     def value_and_grad(
         self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Differentiate a function with respect to its first argument.
 
+        A backend that only infers leaves it, and says ``trains=False`` in its devices' capabilities, so that a request
+        to train is refused before anything runs.
+
+        Called once for each objective of a model, when a training step is built.
+
+        By default this raises UnsupportedError; a backend that trains must write it.
+
         Args:
             fn: ``fn(params, *args) -> (loss, aux)``; loss is a scalar array, params a tree of floating arrays.
-            plan: how to compile; a runtime that compiles around differentiation does so here.
+            plan: how to compile; a runtime with :attr:`compiles_gradients` does so here.
 
         Returns:
-            ``g(params, *args) -> ((loss, aux), gradients)``, gradients a tree like params; loss and aux are detached.
+            ``g(params, *args) -> ((loss, aux), gradients)``, gradients a tree like params, zeros for parameters that
+            the loss does not depend on; loss and aux are detached.
+
+        Raises:
+            UnsupportedError: this backend only infers.
+
+        Example:
+            >>> import hal
+            >>> from hal import ops, registry
+            >>> x = hal.device("cpu").xp.asarray([1.0, 2.0])
+            >>> def loss(params, x):
+            ...     y = params["w"] * x
+            ...     return ops.sum(y), {"y": y}
+            >>> differentiate = registry.backend("cpu").value_and_grad(loss)
+            >>> (value, aux), gradients = differentiate({"w": x, "unused": x}, x)
+            >>> value.item(), aux["y"].tolist()
+            (5.0, [1.0, 4.0])
+            >>> gradients["w"].tolist(), gradients["unused"].tolist()
+            ([1.0, 2.0], [0.0, 0.0])
         """
+        raise UnsupportedError(
+            f"backend {self.name} runs trained models and cannot differentiate, so it cannot train one",
+            fix="train on another backend; see: hal devices",
+        )
 
-    @abc.abstractmethod
-    def classify(self, error: BaseException) -> HalError | None:
-        """The hal error that an exception of the framework stands for, from types and codes; None: not known."""
-
-    def compile(
-        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), differentiates: bool = False
-    ) -> Callable[..., Any]:
+    def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Compile a pure function of trees of arrays as the plan says.
+
+        Called for inference and evaluation, and for the whole training step unless :attr:`compiles_gradients`.
+
+        By default this returns the function for ``compile=eager`` and raises UnsupportedError for other modes.
 
         Args:
             fn: the function.
             plan: its ``compile`` says how much.
             donate: positions of arguments whose memory the result may take over.
-            differentiates: fn calls what :meth:`value_and_grad` returned. A runtime that compiles there returns fn.
 
         Raises:
             UnsupportedError: this backend does not compile and the plan does not say ``eager``.
+
+        Example:
+            >>> import hal
+            >>> from hal import ops, registry
+            >>> device = hal.device("cpu")
+            >>> plan = hal.Plan(compile="eager").resolve(device)
+            >>> double = registry.backend("cpu").compile(lambda tree: {"y": 2 * tree["x"]}, plan)
+            >>> double({"x": device.xp.ones(2)})["y"].tolist()
+            [2.0, 2.0]
         """
         if plan.compile != "eager":
             raise UnsupportedError(f"backend {self.name} does not compile", fix="use compile=eager")
         return fn
 
-    def targets(self) -> tuple[str, ...]:
-        """Names of hardware that this backend can build for without having it; loads no framework."""
-        return ()
-
-    def target(self, name: str) -> Device | None:
-        """Hardware that is not here, as a device to resolve plans against; None: the name is none of this backend's.
-
-        ``facts["devices"]`` says how many devices the target has.
-
-        Raises:
-            ConfigError: it is one of this backend's, but malformed.
-        """
-        return None
-
-    def build(
-        self,
-        fn: Callable[..., Any],
-        arguments: Sequence[Any],
-        target: Device,
-        plan: Plan,
-        *,
-        donate: tuple[int, ...] = (),
-    ) -> Program:
-        """Compile a pure function for hardware that is not here, over as many devices as the plan spreads over.
-
-        Args:
-            fn: as of :meth:`compile`.
-            arguments: trees whose leaves are :class:`hal.contract.program.ArrayShape`,
-                or values of which the type alone counts.
-            target: what :meth:`target` gave.
-            plan: how.
-            donate: positions of arguments whose memory the result may take over.
-
-        Raises:
-            DoesNotFitError: it needs more memory than a device has.
-            UnavailableError: the target's compiler is not installed; says how to install it.
-            UnsupportedError: the target cannot do what the function asks, with the compiler's words.
-            RunError: the compiler failed, with its words.
-        """
-        raise UnsupportedError(f"backend {self.name} builds for no hardware but what is here")
-
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
-        """An optimizer by name with its constants; the default is written in neutral ops.
+        """An optimizer by name with its constants.
+
+        Called once for each objective of a model, before its training begins.
+
+        By default the optimizer is written in neutral ops.
 
         Raises:
             UnsupportedError: no optimizer of that name.
@@ -205,7 +232,13 @@ class Backend(abc.ABC):
         return neutral_optimizer(name, hyper)
 
     def rng(self, seed: int, device: Device) -> Any:
-        """A random key for a device. Equal seeds give equal streams on equal devices and versions."""
+        """A random key for a device. Equal seeds give equal streams on equal devices and versions.
+
+        Called once for each run or benchmark; its steps derive their own keys with ``ops.fold_in`` and
+        ``ops.split_key``.
+
+        By default this is a :class:`hal.tensor.Key`, a 64-bit number from which hosts' generators are seeded.
+        """
         return Key(seed)
 
     def prefetch(
@@ -213,59 +246,119 @@ class Backend(abc.ABC):
         batches: Iterable[Mapping[str, np.ndarray]],
         put: Callable[[Mapping[str, np.ndarray]], Tree],
         device: Device,
-        *,
-        waits: bool = True,
     ) -> Generator[Tree, None, None]:
-        """Iterate over host batches as device trees; a vendor with asynchronous copies overlaps them with compute.
+        """Iterate over host batches as device trees, read ahead of their use.
 
-        Whoever iterates closes the generator; that ends whatever reads ahead. The default reads ahead in a thread
-        where the batches wait for a disk.
+        Whoever iterates closes the generator; that ends whatever reads ahead.
+
+        Called for each epoch whose batches wait for a disk, and for every epoch if :attr:`copies_ahead`.
+
+        By default a thread reads the next batches and puts them on the device.
 
         Args:
             batches: host batches.
             put: takes one to the device.
             device: where to.
-            waits: whether the batches wait for a disk; if not, reading ahead in a thread hides nothing but copies.
         """
-        if not waits:
-            yield from map(put, batches)
-            return
         with contextlib.closing(read_ahead(batches, put)) as ready:
             yield from ready
 
     def from_dlpack(self, array: Any, device: Device) -> Array:
-        """Take over an array of another framework on the same device without a copy, by the DLPack protocol."""
+        """Take over an array of another framework on the same device without a copy, by the DLPack protocol.
+
+        Called by users who mix hal with their own framework's code.
+
+        By default this asks the ops' namespace of the Array API standard.
+        """
         return self.ops(device).from_dlpack(array)
 
     @contextlib.contextmanager
     def settings(self, plan: Plan, device: Device) -> Iterator[None]:
-        """Set the framework's global settings that the plan asks for, and restore them."""
+        """Set the framework's global settings that the plan asks for, and restore them.
+
+        Called around everything that runs under a plan; settings of one plan may be nested in those of another.
+
+        By default this changes nothing.
+
+        Example:
+            >>> import hal, torch
+            >>> from hal import registry
+            >>> device = hal.device("cpu")
+            >>> before = torch.get_num_threads()
+            >>> with registry.backend("cpu").settings(hal.Plan(threads=1).resolve(device), device):
+            ...     torch.get_num_threads()
+            1
+            >>> torch.get_num_threads() == before
+            True
+        """
         yield
 
     def synchronize(self, device: Device) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
-        """Wait until the device has finished all that was given to it."""
+        """Wait until the device has finished all that was given to it.
+
+        Called at the end of every region that is timed.
+
+        By default this returns at once, which is right for a synchronous runtime.
+        """
 
     def clear_caches(self, device: Device) -> None:  # noqa: B027 - a runtime that keeps nothing has nothing to forget
         """Give back what earlier programs left in this process: compiled code and memory kept for later.
 
-        Called between programs that shall not influence one another's speed or memory.
+        Called between programs that shall not influence one another's speed or memory, such as two trials of the tuner.
+
+        By default this does nothing.
         """
 
-    def native_code(self, plan: Plan, device: Device) -> str:
-        """Lines of the vendor's own framework that apply a plan outside hal; empty where there are none to give."""
-        return ""
+    # What is reported
+
+    def versions(self) -> dict[str, str]:
+        """Names and versions of what this backend runs on.
+
+        Called for records, and for the fingerprints that decide whether a tuned plan still holds.
+
+        By default there are none.
+        """
+        return {}
 
     def memory(self, device: Device) -> MemoryUse:
-        """Memory that the framework holds on the device, and the peak since :meth:`reset_peak_memory`."""
+        """Memory that the framework holds on the device, and the peak since :meth:`reset_peak_memory`.
+
+        Called at the end of a run, a benchmark or a trial, by :meth:`hal.contract.Group.peak_memory`.
+
+        By default nothing is known.
+        """
         return MemoryUse()
 
     def reset_peak_memory(self, device: Device) -> None:  # noqa: B027 - a runtime that counts nothing resets nothing
-        """Start a new peak for :meth:`memory`."""
+        """Start a new peak for :meth:`memory`.
+
+        Called before a region whose peak is reported.
+
+        By default this does nothing.
+        """
 
     def telemetry(self, device: Device) -> Telemetry:
-        """The hardware's counters now; what cannot be read is None."""
+        """The hardware's counters now; what cannot be read is None.
+
+        Called from a thread of its own several times a second while something is measured.
+
+        By default nothing is known.
+        """
         return Telemetry()
 
-    def versions(self) -> dict[str, str]:
-        """Names and versions of what this backend runs on, for records and fingerprints."""
-        return {}
+    def native_code(self, plan: Plan, device: Device) -> str:
+        """Lines of the vendor's own framework that apply a plan outside hal.
+
+        Called for the report of a tuning, with the best plan.
+
+        By default this is empty, and the report shows none.
+
+        Example:
+            >>> import hal
+            >>> from hal import registry
+            >>> device = hal.device("cpu")
+            >>> plan = hal.Plan(threads=2, compile="eager").resolve(device)
+            >>> "torch.set_num_threads(2)" in registry.backend("cpu").native_code(plan, device)
+            True
+        """
+        return ""

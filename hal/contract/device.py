@@ -46,6 +46,7 @@ class Capabilities:
         algorithms: values of the plan keys ``conv`` and ``pool`` that the backend offers, the device's default first.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
+        trains: false where the backend runs trained models and cannot differentiate.
     """
 
     precisions: Mapping[PrecisionName, Precision]
@@ -58,6 +59,7 @@ class Capabilities:
     )
     threads: bool = False
     values: bool = True
+    trains: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))

@@ -1,21 +1,22 @@
-"""The devices that a run spreads over, as one process sees them."""
+"""The devices that a run spreads over, as one process sees them, and what a backend does that can use several."""
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from hal.contract.backend import Backend
 from hal.tensor.optimizers import Optimizer
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hal.contract.backend import Backend
     from hal.contract.device import Device
     from hal.contract.plan import Plan
 
-__all__ = ["Group"]
+__all__ = ["Group", "SpreadsOver", "group_of", "process_count"]
 
 
 class Group:
@@ -113,3 +114,91 @@ class Group:
 
     def close(self) -> None:
         """Leave the group."""
+
+
+class SpreadsOver(Backend):
+    """A backend whose runtime drives several devices or processes at once.
+
+    Its devices offer the kinds of parallelism in ``Capabilities.parallel``, over at most ``Capabilities.spread``. There
+    are two ways to do it: one process for each device (override :meth:`processes` and :meth:`local_device`), or one
+    process that drives many (leave them).
+    """
+
+    @abc.abstractmethod
+    def group(self, device: Device, plan: Plan) -> Group:
+        """The devices that a plan spreads over, ``device`` among them; a plain Group where it spreads over one.
+
+        Where :meth:`processes` is above one this joins the others, as the environment variables RANK, WORLD_SIZE,
+        MASTER_ADDR and MASTER_PORT say, and waits for them.
+
+        Called once for each plan that runs, by :mod:`hal.job.prepare` or, for several processes, by
+        :mod:`hal.processes.launch`.
+
+        Raises:
+            UnavailableError: there are not so many devices.
+            RunError: the other processes cannot be reached.
+
+        Example:
+            >>> import hal
+            >>> from hal import registry
+            >>> device = hal.device("cpu")
+            >>> alone = registry.backend("cpu").group(device, hal.Plan(parallel="none"))
+            >>> alone.rank, alone.size
+            (0, 1)
+        """
+
+    def processes(self, plan: Plan) -> int:
+        """How many processes must take part in a plan.
+
+        Called before processes are started, for each plan that will run.
+
+        By default it is one, which drives all devices.
+
+        Example:
+            >>> import hal
+            >>> from hal import registry
+            >>> registry.backend("cpu").processes(hal.Plan(parallel="dp=2"))
+            2
+        """
+        return 1
+
+    def local_device(self, device: Device, plan: Plan, local_rank: int) -> Device:
+        """The device that a process on this machine drives, of those that the plan spreads over.
+
+        Called in each process before it joins the others, and once before they are started, to see that there are
+        enough devices.
+
+        By default it is the first device.
+
+        Args:
+            device: the first of them.
+            plan: what spreads.
+            local_rank: number of the process on this machine.
+
+        Raises:
+            UnavailableError: there are not so many.
+        """
+        return device
+
+    def prepare_devices(self, devices: int) -> None:
+        """Make so many devices available, where the runtime can: some can divide the processor into several.
+
+        Called before devices are first asked for, with how many a plan spreads over.
+
+        By default this does nothing, since most runtimes find the devices that are there.
+        """
+
+
+def process_count(backend: Backend, plan: Plan) -> int:
+    """How many processes must take part in a plan; one on a backend that does not spread."""
+    return backend.processes(plan) if isinstance(backend, SpreadsOver) else 1
+
+
+def group_of(backend: Backend, device: Device, plan: Plan) -> Group:
+    """The devices that a plan spreads over; the device alone on a backend that does not spread.
+
+    Raises:
+        UnavailableError: there are not so many devices.
+        RunError: the other processes cannot be reached.
+    """
+    return backend.group(device, plan) if isinstance(backend, SpreadsOver) else Group(backend, device)

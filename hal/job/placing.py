@@ -29,9 +29,18 @@ def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
 def feeding(
     job: Job, batches: Iterable[Mapping[str, np.ndarray]], *, waits: bool = False
 ) -> Iterator[Iterator[dict[str, Array]]]:
-    """Batches on the device, read ahead of their use; whatever reads ahead ends with the block."""
-    feed = job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device, waits=waits)
-    with contextlib.closing(feed):
+    """Batches on the device, read ahead of their use; whatever reads ahead ends with the block.
+
+    Args:
+        job: says where to.
+        batches: host batches.
+        waits: whether they wait for a disk. If not, and if the runtime does not overlap copies with compute, reading
+            ahead in a thread would hide nothing, and nothing is read ahead.
+    """
+    if not (waits or job.backend.copies_ahead):
+        yield (put_batch(job, batch) for batch in batches)
+        return
+    with contextlib.closing(job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device)) as feed:
         yield feed
 
 

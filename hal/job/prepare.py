@@ -9,8 +9,9 @@ from typing import Any
 
 from hal import registry
 from hal.config import JobConfig, build
-from hal.contract import Backend, Group
+from hal.contract import Backend, Group, SpreadsOver
 from hal.contract.device import Device
+from hal.contract.group import group_of, process_count
 from hal.contract.plan import Plan
 from hal.data import Split, load
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
@@ -18,7 +19,7 @@ from hal.job.stored_plans import Fingerprint, find, nearest
 from hal.nn import Defaults, Model
 from hal.workload import Workload, configure, model_class
 
-__all__ = ["Job", "pick_device", "prepare", "with_plan"]
+__all__ = ["Job", "pick_device", "prepare", "require_training", "with_plan"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,20 @@ def pick_device(backend: str, device: int | str | None) -> Device:
     return found
 
 
+def require_training(device: Device) -> None:
+    """Refuse to train where the backend only infers.
+
+    Raises:
+        UnsupportedError: the backend of this device cannot differentiate.
+    """
+    if not device.capabilities.trains:
+        raise UnsupportedError(
+            f"{device} runs trained models and cannot train them: backend {device.backend} does not differentiate",
+            fix="train on another backend (see: hal devices); use this one to run what others trained (hal.predict), "
+            "and measure that with hal bench mode=infer",
+        )
+
+
 def prepare(config: JobConfig, mode: str = "train") -> Job:
     """Resolve a config into a job.
 
@@ -84,7 +99,9 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     if config.plan != "tuned":
         asked = config.base_plan(defaults.batch)
     if config.backend in registry.names():
-        registry.backend(config.backend).prepare_devices(math.prod(asked.spread().values()))
+        named = registry.backend(config.backend)
+        if isinstance(named, SpreadsOver):
+            named.prepare_devices(math.prod(asked.spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:
@@ -92,6 +109,8 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
             f"{device} computes shapes and costs, no numbers: there is nothing to train or to measure on it",
             fix="choose another backend: hal devices",
         )
+    if mode == "train":
+        require_training(device)
     source = config.data.name or defaults.data
     if config.plan != "tuned":  # a wrong key is found before a large data set is read
         asked.resolve(device)
@@ -152,9 +171,9 @@ def with_plan(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or more data",
         )
-    if job.backend.processes(plan) > 1 and not job.joined:
+    if process_count(job.backend, plan) > 1 and not job.joined:
         return replace(job, plan=plan, group=Group(job.backend, job.device))
-    group = job.backend.group(job.device, plan)
+    group = group_of(job.backend, job.device, plan)
     if job.joined:
         group.rank = job.group.rank
     return replace(job, plan=plan, group=group)

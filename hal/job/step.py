@@ -47,7 +47,8 @@ class Step:
 
     def build(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
         """The step, compiled as the plan says."""
-        return self.group.backend.compile(self.function(), self.plan, donate=(0,), differentiates=True)
+        step, backend = self.function(), self.group.backend
+        return step if backend.compiles_gradients else backend.compile(step, self.plan, donate=(0,))
 
     def function(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
         """The step before it is compiled."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from hal.config import JobConfig
-from hal.contract import Group
+from hal.contract import Group, SpreadsOver
+from hal.contract.group import process_count
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, PlanError
 from hal.job.prepare import Job
@@ -45,7 +46,7 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
         UnavailableError: there are not so many devices.
         RunError: a worker did not come up.
     """
-    wanted = {job.backend.processes(plan) for plan in (job.plan, *plans)}
+    wanted = {process_count(job.backend, plan) for plan in (job.plan, *plans)}
     count, world = max(wanted), from_environment()
     if wanted - {1, count}:
         raise PlanError(
@@ -65,7 +66,8 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
     if count == 1:
         yield job
         return
-    spread = next(plan for plan in (job.plan, *plans) if job.backend.processes(plan) == count)
+    spread = next(plan for plan in (job.plan, *plans) if process_count(job.backend, plan) == count)
+    assert isinstance(job.backend, SpreadsOver), "only those want more than one process"
     if world is None:
         job.backend.local_device(job.device, spread, count - 1)  # are there so many devices?
         world = Rendezvous(0, count, 0, count, "127.0.0.1", free_port())
@@ -83,13 +85,14 @@ def _joined(
     ready: Callable[[], None],
     watch: Callable[[Callable[[], None]], None],
 ) -> Iterator[Job]:
+    assert isinstance(job.backend, SpreadsOver), "only those want more than one process"
     device = job.backend.local_device(job.device, spread, world.local_rank)
     ready()
     with exported(world):
         group = job.backend.group(device, spread)
     watch(group.abort)
     try:
-        own = group if job.backend.processes(job.plan) > 1 else Group(job.backend, device)
+        own = group if process_count(job.backend, job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank
         yield replace(job, device=device, group=own, joined=True, explain=explain)
     finally:

@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 
 from hal import registry
-from hal.contract import Backend, Group, Unavailable
+from hal.contract import BuildsTargets, Group, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.contract.program import ArrayShape, Program
 from hal.data import batches, load
 from hal.errors import ConfigError, PlanError, UnavailableError
 from hal.job.precision import initial_scale
+from hal.job.prepare import require_training
 from hal.job.step import Step, prediction, trained_names
 from hal.nn import Defaults, Model, Param
 from hal.targets.config import CompileConfig
@@ -39,7 +40,7 @@ class TargetJob:
         sample: one of them, as a batch of one.
     """
 
-    backend: Backend
+    backend: BuildsTargets
     device: Device
     model: Model
     defaults: Defaults
@@ -114,6 +115,8 @@ def prepare_target(config: CompileConfig) -> TargetJob:
     state = backend.probe()
     if isinstance(state, Unavailable):
         raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
+    if config.mode == "train":
+        require_training(device)
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)
@@ -153,7 +156,7 @@ def _resolved(plan: Plan, device: Device, mode: str) -> Plan:
     return plan
 
 
-def _target(name: str) -> tuple[Backend, Device]:
+def _target(name: str) -> tuple[BuildsTargets, Device]:
     """The backend that builds for a target, and the target as a device."""
     known: list[str] = []
     for each in registry.names():
@@ -161,6 +164,8 @@ def _target(name: str) -> tuple[Backend, Device]:
             backend = registry.backend(each)
         except UnavailableError:
             continue  # `hal devices` tells of it
+        if not isinstance(backend, BuildsTargets):
+            continue
         device = backend.target(name)
         if device is not None:
             return backend, device

@@ -102,6 +102,12 @@ class ConformanceBase:
         """The neutral API of the device."""
         return backend.ops(device)
 
+    @pytest.fixture
+    def trains(self, device: Device) -> None:
+        """For checks of what training alone needs: a device that only infers skips them."""
+        if not device.capabilities.trains:
+            pytest.skip(f"{device} only infers")
+
     @pytest.fixture(autouse=True)
     def _exclude(self, request: pytest.FixtureRequest) -> None:
         names = _names(request.node)

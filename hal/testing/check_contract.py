@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
+from hal.contract import Available, Backend, MemoryUse, SpreadsOver, Telemetry, Unavailable
 from hal.contract.device import PRECISIONS, Device
 from hal.contract.plan import Plan
 from hal.errors import HalError, OutOfMemoryError, UnsupportedError
-from hal.tensor import Ops
+from hal.tensor import Ops, namespace
 from hal.testing.base import ConformanceBase, dtype_of
 from hal.types import Array
 
@@ -92,6 +92,12 @@ class ContractChecks(ConformanceBase):
             assert set(can.compile) <= {"eager", "default", "max"}
             assert set(can.parallel) <= {"dp", "fsdp"}
             assert can.spread >= 1
+            assert isinstance(backend, SpreadsOver) or not can.parallel, (
+                "a backend that offers parallel= derives from SpreadsOver"
+            )
+            assert not can.trains or type(backend).value_and_grad is not Backend.value_and_grad, (
+                "a backend without value_and_grad should say trains=False"
+            )
             assert set(can.algorithms) == {"conv", "pool"}
             assert set(can.algorithms["conv"]) <= {"direct", "patches"}
             assert set(can.algorithms["pool"]) <= {"window", "reshape"}
@@ -122,6 +128,20 @@ class ContractChecks(ConformanceBase):
         assert backend.ops(device).__array_api_version__ >= "2024.12"
         with pytest.raises(AttributeError):
             backend.ops(device).no_such_function  # noqa: B018 - the access is what is checked
+
+    def test_arrays_are_served(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """``hal.ops`` finds the ops of this backend's arrays, and of what it traces with."""
+        x = backend.from_host(np.ones(2, np.float32), device)
+        seen = [namespace(x)]
+
+        def loss(p: Array) -> tuple[Array, tuple[()]]:
+            seen.append(namespace(p))
+            return ops.sum(p), ()
+
+        if device.capabilities.trains:
+            backend.value_and_grad(loss)(x)
+        for served in seen:
+            assert isinstance(ops, type(served)), "pass each type of arrays to hal.tensor.register"
 
     def test_versions(self, backend: Backend) -> None:
         """Versions for records and fingerprints, as text."""
@@ -280,7 +300,9 @@ class ContractChecks(ConformanceBase):
             for _ in range(10):
                 y = ops.matmul(x, x)
                 drawn = ops.uniform(backend.rng(index, device), (64,), like=x)
-                _, gradient = backend.value_and_grad(lambda p: (ops.sum(p * p), ()))(x)
+                gradient = 2 * x
+                if device.capabilities.trains:
+                    _, gradient = backend.value_and_grad(lambda p: (ops.sum(p * p), ()))(x)
             return y, drawn, gradient
 
         with ThreadPoolExecutor(len(hosts)) as pool:

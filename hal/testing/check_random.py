@@ -144,6 +144,7 @@ class RandomChecks(ConformanceBase):
             assert np.array_equal(hosts[0], hosts[1])
             assert abs(_correlation(hosts[0], hosts[2])) < 5 / 64
 
+    @pytest.mark.usefixtures("trains")
     def test_dropout_gradient(self, backend: Backend, device: Device, ops: Ops) -> None:
         """The gradient passes where the value passed, with the same scale."""
         x = backend.from_host(np.full((32, 32), 2.0, np.float32), device)

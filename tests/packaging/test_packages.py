@@ -2,7 +2,9 @@
 
 import hashlib
 import importlib.util
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -145,6 +147,127 @@ def test_installed_wheel_works(installed, tmp_path):
 def test_installed_command(installed, tmp_path):
     shown = run(installed / "bin" / "hal", "devices", "--help", cwd=tmp_path, path=installed)
     assert shown.startswith("Usage: hal devices")
+
+
+USE = """
+import contextlib, io, json, sys
+from importlib.metadata import EntryPoint
+import hal
+from hal import registry
+from hal.cli.app import main
+from hal.errors import UnavailableError
+from hal.workload import model_class
+
+def command(*words):
+    said = io.StringIO()
+    sys.argv = ["hal", *words]
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        main()
+    return json.loads(said.getvalue())["error"]
+
+def fails(call):
+    try:
+        call()
+    except UnavailableError as error:
+        return {"message": error.message, "fix": error.fix}
+
+registry.entry_points = lambda group: [EntryPoint("cpu", "hal.backends.cpu:CpuBackend", group)]
+found = {
+    "backends": fails(lambda: hal.device("cpu")),
+    "models": fails(lambda: model_class("cnn")),
+    "tuner": fails(lambda: hal.tune(model="cnn")),
+    "command": command("tune", "model=cnn", "--json"),
+}
+registry.entry_points = lambda group: []
+found["nothing registered"] = fails(lambda: hal.device("cpu"))
+found["devices"] = command("devices", "--json")
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path_factory):
+    """A clone without symbolic links, as Git makes it where they are not allowed: links are files of text."""
+    if shutil.which("git") is None:
+        pytest.skip("git is not installed")
+    tree = tmp_path_factory.mktemp("checkout")
+    for folder in (*FOLDERS, "hal"):
+        shutil.copytree(ROOT / folder, tree / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    for folder in FOLDERS:
+        (tree / "hal" / folder).unlink(missing_ok=True)
+        (tree / "hal" / folder).symlink_to(f"../{folder}")
+    git(tree, "init", "--quiet")
+    git(tree, "add", ".")
+    git(tree, "-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "-m", "all")
+    git(tree, "config", "core.symlinks", "false")
+    for folder in FOLDERS:
+        (tree / "hal" / folder).unlink()
+    git(tree, "checkout", "--", ".")
+    assert (tree / "hal" / "backends").read_text() == "../backends"
+    return tree
+
+
+def git(tree, *words):
+    subprocess.run(["git", "-C", str(tree), *words], check=True, capture_output=True)
+
+
+class TestWithoutLinks:
+    """Source trees that cannot be used in place say so, and what to do instead does help."""
+
+    @staticmethod
+    def told(tree, tmp_path):
+        found = json.loads(run("-P", "-c", USE, cwd=tmp_path, path=tree))
+        for name in FOLDERS:
+            assert f"hal/{name} " in found[name]["message"]
+        assert found["command"]["message"] == found["tuner"]["message"]
+        assert found["nothing registered"] == found["backends"]
+        assert found["devices"]["message"] == found["backends"]["message"]
+        return found["backends"]
+
+    def test_checkout(self, checkout, tmp_path):
+        told = self.told(checkout, tmp_path)
+        assert told["message"] == (
+            f"hal is imported from {checkout}, a checkout without symbolic links: hal/backends is a text file, "
+            "and should be a link to the folder backends"
+        )
+        command = re.search("git config .*", told["fix"])[0]
+        subprocess.run(command, shell=True, cwd=checkout, check=True, capture_output=True)
+        assert all((checkout / "hal" / folder / "__init__.py").is_file() for folder in FOLDERS)
+        assert (
+            run("-P", "-c", "import hal.tuner; print(hal.tuner.__name__)", cwd=tmp_path, path=checkout) == "hal.tuner"
+        )
+
+    def test_checkout_without_the_files(self, checkout, tmp_path):
+        for folder in FOLDERS:
+            (checkout / "hal" / folder).unlink()
+        assert "hal/backends is missing, and should be a link" in self.told(checkout, tmp_path)["message"]
+
+    def test_sdist_used_in_place(self, sdist, tmp_path):
+        told = self.told(sdist, tmp_path)
+        assert told["message"].startswith(f"hal is imported from {sdist}, an unpacked source distribution")
+        assert told["fix"].startswith(f"run: pip install {sdist} (without -e)")
+        run("-m", *PIP, "--target", tmp_path / "installed", sdist)
+        code = "import hal.tuner, hal.models.cnn, hal.backends.null; print(hal.__file__)"
+        where = run("-P", "-c", code, cwd=tmp_path, path=tmp_path / "installed")
+        assert Path(where).is_relative_to(tmp_path / "installed")
+
+    def test_not_installed(self, tmp_path):
+        """A tree with its links, of which nobody has told Python."""
+        if not (ROOT / "hal" / "backends").exists():
+            pytest.skip("an unpacked sdist has no links")
+        code = "from hal import registry; registry.entry_points = lambda group: []; registry.names()"
+        done = subprocess.run(
+            [sys.executable, "-P", "-c", code],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert "is not installed, so no backend is registered" in done.stderr
+        assert f"run: pip install -e {ROOT}" in done.stderr
 
 
 class TestTree:

@@ -237,8 +237,8 @@ PUBLIC = {
         "train tune verify"
     ),
     "hal.contract": (
-        "Available Backend Capabilities Device Group MemoryUse PRECISIONS Plan Precision PrecisionName Telemetry "
-        "Unavailable"
+        "Available Backend BuildsTargets Capabilities CountsCosts Device Group MemoryUse PRECISIONS Plan Precision "
+        "PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "

@@ -13,7 +13,7 @@ from hal.tensor import Key
 
 
 def flops_of(fn):
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         fn()
     return cost.flops
 
@@ -29,7 +29,7 @@ def test_flops_of_products():
 def test_flops_of_a_convolution():
     # The first layer of a ResNet: 7x7 stride 2 on 224x224x3 gives 112x112x64, 118 million multiply-adds.
     x, kernel = put(f32(1, 224, 224, 3)), put(f32(7, 7, 3, 64))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = hal.ops.conv2d(x, kernel, strides=2)
     assert cost.flops == 2 * 118_013_952
     (op,) = cost.records
@@ -66,14 +66,14 @@ def test_bytes():
         (lambda: hal.ops.take(x, put(i64(3)), axis=0), 24 + 120 + 120),
         (lambda: hal.ops.astype(x, XP.bfloat16), 600),
     ):
-        with null.count() as cost:
+        with BACKEND.count() as cost:
             fn()
         assert cost.bytes_moved == wanted
 
 
 def test_totals_by_op():
     x = put(f32(10))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = x + 1
         z = y + x
     assert cost.by_op() == {("add", "forward"): (2, 20, 80 + 120)}
@@ -82,9 +82,9 @@ def test_totals_by_op():
 
 def test_counts_nest_and_stay_in_their_thread():
     x = put(f32(10))
-    with null.count() as outer:
+    with BACKEND.count() as outer:
         a = x + 1
-        with null.count() as inner:
+        with BACKEND.count() as inner:
             b = a + 1
         thread = threading.Thread(target=lambda: x + 1)
         thread.start()
@@ -102,7 +102,7 @@ KB4 = 4000
 
 def test_peak_without_gradient():
     x = put(f32(1000))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = x + 1  # x y
         y = y + 1  # x y y'
         y = y + 1  # the first y has been released
@@ -116,7 +116,7 @@ def test_peak_without_gradient():
 
 def test_what_is_found_late_was_alive_all_along():
     x, late = put(f32(1000)), put(f32(5000))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = x + 1
         total = hal.ops.sum(y) + hal.ops.sum(late)
     assert cost.records[0].live_bytes == 7 * KB4
@@ -125,7 +125,7 @@ def test_what_is_found_late_was_alive_all_along():
 
 def test_views_share_memory():
     x = put(f32(10, 100))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = x + 1
         part = hal.ops.reshape(y.T, (1000,))[::2]
         del y
@@ -137,7 +137,7 @@ def test_views_share_memory():
 
 def test_arrays_that_were_not_used_do_not_count():
     unused = put(f32(1000))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         XP.ones(10)
     assert cost.peak_live_bytes == 40
     assert unused.size == 1000
@@ -155,7 +155,7 @@ def test_process_memory():
 
 
 def gradient(fn, params, *args):
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         (loss, aux), grads = BACKEND.value_and_grad(fn)(params, *args)
     assert loss.node is None
     return cost, loss, aux, grads
@@ -211,7 +211,7 @@ def test_tape_keeps_what_the_backward_step_reads():
 
 def test_inference_keeps_nothing():
     x = put(f32(1000))
-    with null.count() as cost:
+    with BACKEND.count() as cost:
         y = x
         for _ in range(10):
             y = hal.ops.exp(y)

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import optree
 
-from hal.contract import Available, Backend, Tree, Unavailable
+from hal.contract import Available, Backend, Unavailable
 from hal.contract.device import PRECISIONS, Capabilities, Device, Precision
 from hal.errors import HalError, OutOfMemoryError
+from hal.types import Tree
 
 if TYPE_CHECKING:
     from hal.contract.plan import Plan
