@@ -1,8 +1,8 @@
 """The ops of the neutral tensor API, by family: one file each, with the checks and the default of every op in it.
 
 An op is a public method. It checks its arguments once and calls the hook of the same name with an underscore, which
-gets explicit values (pairs, four paddings) and shapes that fit. A hook's default is written in the Array API standard and in
-other ops; a backend overrides the hooks that its libraries do better, and never the public method.
+gets explicit values (pairs, four paddings) and shapes that fit. A hook's default is written in the Array API standard
+and in other ops; a backend overrides the hooks that its libraries do better, and never the public method.
 
 ``OPS`` lists the names of all ops.
 """
