@@ -1,7 +1,8 @@
 """The neutral tensor API, dispatched on the type of the arrays: what models are written in.
 
-The functions are those of :class:`hal.tensor.Ops` and of the Array API standard (2024.12); each finds the backend of
-its first array by one dict lookup. ``namespace(x)`` gives the whole namespace of an array, creation functions included.
+The functions are the ops of :class:`hal.tensor.Ops`, whatever they are, and those of the Array API standard (2024.12);
+each finds the backend of its first array by one dict lookup. ``namespace(x)`` gives the whole namespace of an array,
+creation functions included.
 
 >>> import hal
 >>> import numpy as np
@@ -13,17 +14,13 @@ its first array by one dict lookup. ``namespace(x)`` gives the whole namespace o
 from __future__ import annotations
 
 import difflib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
+from hal.tensor import OPS, Ops
 from hal.tensor.dispatch import namespace as namespace  # noqa: PLC0414 - exported, as type checkers want it said
 
-_NETWORK = (
-    "attention avg_pool2d batch_norm cast conv2d conv2d_transpose cross_entropy dropout elu embedding fold_in gelu gru "
-    "layer_norm leaky_relu linear log_softmax lstm max_pool2d relu rnn sigmoid sigmoid_cross_entropy silu softmax "
-    "softplus split_key squared_error stop_gradient translate2d"
-).split()
-_LIKE = ("filled", "normal", "positions", "uniform", "zeros_as")
 _STANDARD = (
     "abs acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh bitwise_and bitwise_invert "
     "bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor broadcast_to ceil clip conj copysign cos cosh "
@@ -37,7 +34,8 @@ _STANDARD = (
 ).split()
 _LISTS = ("concat", "stack")
 
-__all__ = sorted([*_NETWORK, *_LIKE, *_STANDARD, *_LISTS, "namespace", "scan"])  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll] - pinned by a test
+# Type checkers know each name through __getattr__ below, as a function; a test pins the list.
+__all__ = sorted({*OPS, *_STANDARD, *_LISTS, "namespace"})  # noqa: PLE0605  # pyright: ignore[reportUnsupportedDunderAll] - the names come from the class
 
 
 def _by_first(name: str) -> Callable[..., Any]:
@@ -66,21 +64,22 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any) -> tuple
     return namespace(xs).scan(fn, init, xs)
 
 
-def _make() -> None:
-    from hal.tensor.ops import Ops
+def _dispatched(name: str, op: Callable[..., Any] | None) -> Callable[..., Any]:
+    """A function that finds the backend by ``like`` where the op has it, else by the first argument."""
+    if name in _LISTS:
+        function = _by_element(name)
+    elif op is not None and "like" in inspect.signature(op).parameters:
+        function = _by_like(name)
+    else:
+        function = _by_first(name)
+    function.__name__ = function.__qualname__ = name
+    function.__doc__ = f"``{name}`` of the Array API standard, 2024.12." if op is None else op.__doc__
+    return function
 
-    for names, make in ((_NETWORK + _STANDARD, _by_first), (_LIKE, _by_like), (_LISTS, _by_element)):
-        for name in names:
-            function = make(name)
-            function.__name__ = function.__qualname__ = name
-            source = getattr(Ops, name, None)
-            function.__doc__ = (
-                source.__doc__ if source is not None else f"``{name}`` of the Array API standard, 2024.12."
-            )
-            globals()[name] = function
 
-
-_make()
+for _name in __all__:
+    if _name not in globals():
+        globals()[_name] = _dispatched(_name, getattr(Ops, _name, None))
 
 
 def __getattr__(name: str) -> Callable[..., Any]:

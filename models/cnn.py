@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from hal import nn, ops
+from hal import nn
 from hal.data import Dataset, Wanted
 from hal.types import Array, Tree
 
@@ -25,12 +24,11 @@ class CNNConfig(nn.ModelConfig):
     channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
 
 
-class CNN(nn.Model):
+class CNN(nn.Classifier):
     """Convolutions 32, 64, 64 with max-pooling, dense 64, classes."""
 
     Config = CNNConfig
     defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=30, lr=3e-3, batch=64, augment=("crop",))
-    metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
 
     def __init__(self, config: CNNConfig, data: Dataset) -> None:
         super().__init__(config, data)
@@ -50,24 +48,16 @@ class CNN(nn.Model):
         """Body and head."""
         return {"body": self.body.params(self.input_shape), "head": self.head.params((self.config.dense,))}
 
-    def objectives(self) -> tuple[nn.Objective, ...]:
-        """Cross-entropy over all parameters."""
-        return (nn.Objective("classify", self._loss),)
-
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
-        logits = self.predict(params, state, batch["inputs"])
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
+    def state(self) -> dict[str, Any]:
+        """None: no layer updates statistics."""
+        return {}
 
     def features(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """What the head sees: (batch, dense)."""
         return self.body.apply(params["body"], {}, inputs)[0]
 
-    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+    def logits(
+        self, params: Tree, state: Tree, inputs: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
         """Logits (batch, classes) of images (batch, height, width, channels) in [0, 1]."""
-        return self.head.apply(params["head"], {}, self.features(params, state, inputs))[0]
-
-    def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Loss and accuracy."""
-        logits = self.predict(params, state, batch["inputs"])
-        right = ops.argmax(logits, axis=-1) == batch["labels"]
-        return {"loss": ops.cross_entropy(logits, batch["labels"]), "accuracy": right}
+        return self.head.apply(params["head"], {}, self.features(params, state, inputs))[0], state

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from hal import nn, ops
+from hal import nn
 from hal.data import Dataset, Wanted, bigram_entropy
 from hal.nn.recurrent import Recurrent
 from hal.types import Array, Tree
@@ -40,7 +40,7 @@ class RNNConfig(nn.ModelConfig):
     sample: int = Field(default=300, ge=0, description="characters of the text sampled at the end")
 
 
-class RNN(nn.Model):
+class RNN(nn.Classifier):
     """Embedding (text), one recurrent layer, dense."""
 
     Config = RNNConfig
@@ -74,7 +74,7 @@ class RNN(nn.Model):
     @classmethod
     def metric_for(cls, config: RNNConfig) -> tuple[str, Literal["max", "min"]]:
         """Nats a character, or accuracy."""
-        return ("loss", "min") if config.task == "text" else ("accuracy", "max")
+        return ("loss", "min") if config.task == "text" else cls.metric
 
     def params(self) -> dict[str, Any]:
         """Embedding (text), recurrent layer and head."""
@@ -85,32 +85,24 @@ class RNN(nn.Model):
         }
         return {"embedding": self.embedding.params(()), **params} if self.text else params
 
+    def state(self) -> dict[str, Any]:
+        """None: no layer updates statistics."""
+        return {}
+
     def objectives(self) -> tuple[nn.Objective, ...]:
         """Cross-entropy over all parameters."""
-        return (nn.Objective("predict", self._loss),)
+        return (nn.Objective("predict", self.loss),)
 
     def _embed(self, params: Tree, inputs: Array) -> Array:
         return self.embedding.apply(params["embedding"], {}, inputs)[0] if self.text else inputs
 
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
-        hidden, _ = self.recurrent.apply(params["recurrent"], {}, self._embed(params, batch["inputs"]))
-        hidden, _ = self.dropout.apply({}, {}, hidden, training=True, key=key)
-        logits, _ = self.head.apply(params["head"], {}, hidden)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
-
-    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+    def logits(
+        self, params: Tree, state: Tree, inputs: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
         """Logits: (batch, time, characters) for text, (batch, classes) for sequences."""
         hidden, _ = self.recurrent.apply(params["recurrent"], {}, self._embed(params, inputs))
-        return self.head.apply(params["head"], {}, hidden)[0]
-
-    def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Loss and accuracy; of text, the mean over a window."""
-        logits = self.predict(params, state, batch["inputs"])
-        loss = ops.cross_entropy(logits, batch["labels"])
-        right = ops.cast(ops.argmax(logits, axis=-1) == batch["labels"], loss.dtype)
-        if self.text:
-            loss, right = ops.mean(loss, axis=-1), ops.mean(right, axis=-1)
-        return {"loss": loss, "accuracy": right}
+        hidden, _ = self.dropout.apply({}, {}, hidden, training=training, key=key)
+        return self.head.apply(params["head"], {}, hidden)[0], state
 
     def continue_text(self, params: Tree, ids: Array, carry: Any) -> tuple[Array, Any]:
         """Logits after the last of some characters, ids (batch, time), and the carry to go on from."""

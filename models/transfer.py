@@ -8,13 +8,13 @@ EfficientNet-Lite (github.com/tensorflow/tpu). Weights of the others must be on 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from hal import nn, ops
+from hal import nn
 from hal.data import Dataset, Wanted
 from hal.errors import ConfigError, ShapeError
 from hal.models._backbones import BACKBONES, load_weights
@@ -91,7 +91,7 @@ class TransferConfig(nn.ModelConfig):
         return BACKBONES[self.backbone].kept if self.blocks is None else self.blocks
 
 
-class Transfer(nn.Model):
+class Transfer(nn.Classifier):
     """Backbone, mean over height and width, dropout, dense.
 
     Wherever images are taken, so are the features that a phase keeps instead of them: their shape tells which they
@@ -101,7 +101,6 @@ class Transfer(nn.Model):
 
     Config = TransferConfig
     defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=40, lr=1e-2)
-    metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
 
     def __init__(self, config: TransferConfig, data: Dataset) -> None:
         super().__init__(config, data)
@@ -153,16 +152,14 @@ class Transfer(nn.Model):
 
     def phases(self, epochs: int) -> tuple[nn.Phase, ...]:
         """The head on frozen features; then, if blocks are unfrozen, those and the head at a low rate."""
-        head = nn.Phase(
-            "head", epochs, (nn.Objective("head", self._loss, ("head",)),), features=self._until(self._last)
-        )
+        head = nn.Phase("head", epochs, (nn.Objective("head", self.loss, ("head",)),), features=self._until(self._last))
         if self._cut == self._last:
             return (head,)
         names = tuple(block.name for block in self.backbone.blocks[self._cut :])
         fine_tune = nn.Phase(
             "fine_tune",
             self.config.fine_tune_epochs,
-            (nn.Objective("fine_tune", self._loss, (*names, "head")),),
+            (nn.Objective("fine_tune", self.loss, (*names, "head")),),
             # At a tenth the first steps of adamw undo the weights: on digits the loss went from 0.1 to 3.
             lr_scale=0.01,
             features=self._until(self._cut) if self._cut else None,
@@ -186,21 +183,10 @@ class Transfer(nn.Model):
             fix=f"images are {self._shapes[0]}, features {self._shapes[self._cut]} or {self._shapes[-1]}",
         )
 
-    def _logits(self, params: Tree, state: Tree, inputs: Array, key: Any = None) -> Array:
-        features = self.backbone.run(params, state, inputs, self._stage(inputs), self._last)
-        features, _ = self.dropout.apply({}, {}, features, training=key is not None, key=key)
-        return self.head.apply(params["head"], {}, features)[0]
-
-    def _loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, nn.LossOutput]:
-        logits = self._logits(params, state, batch["inputs"], key)
-        return ops.mean(ops.cross_entropy(logits, batch["labels"])), nn.LossOutput(state, {})
-
-    def predict(self, params: Tree, state: Tree, inputs: Array) -> Array:
+    def logits(
+        self, params: Tree, state: Tree, inputs: Array, *, training: bool = False, key: Any = None
+    ) -> tuple[Array, Tree]:
         """Logits (batch, classes) of images (batch, height, width, 3) in [0, 1]."""
-        return self._logits(params, state, inputs)
-
-    def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Loss and accuracy."""
-        logits = self.predict(params, state, batch["inputs"])
-        loss = ops.cross_entropy(logits, batch["labels"])
-        return {"loss": loss, "accuracy": ops.cast(ops.argmax(logits, axis=-1) == batch["labels"], loss.dtype)}
+        features = self.backbone.run(params, state, inputs, self._stage(inputs), self._last)
+        features, _ = self.dropout.apply({}, {}, features, training=training, key=key)
+        return self.head.apply(params["head"], {}, features)[0], state

@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
 import array_api_compat.torch as standard
 import torch
 import torch.nn.functional as F
 
-from hal.tensor import Key, Ops, defaults, register
-from hal.tensor.ops import Pair
-from hal.tensor.shapes import Pads
+from hal.tensor import Key, Ops, register
+from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
 
 __all__ = ["TorchOps", "eagerly", "generator"]
@@ -52,41 +51,35 @@ class TorchOps(Ops):
     def __init__(self, device: torch.device | None = None) -> None:
         super().__init__(standard, device)
 
-    def stop_gradient(self, x: Tensor) -> Tensor:
-        """The same values, as a constant for differentiation."""
+    def _stop_gradient(self, x: Tensor) -> Tensor:
         return x.detach()
 
-    def scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Tensor]], init: Tree, xs: Tensor) -> tuple[Tree, Tensor]:
-        """Carry a value through a sequence; see :meth:`hal.tensor.Ops.scan`."""
+    def _scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Tensor]], init: Tree, xs: Tensor) -> tuple[Tree, Tensor]:
         carry, ys = init, []
         for x in xs.unbind(0):
             carry, y = fn(carry, x)
             ys.append(y)
         return carry, torch.stack(ys)
 
-    def cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """The same values in another dtype."""
+    def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(dtype)
 
     def _placed(self, like: Tensor) -> dict[str, Any]:
         return {"device": like.device}
 
-    def filled(self, shape: Sequence[int], value: float, *, like: Tensor) -> Tensor:
-        """An array of one value, with the dtype and device of ``like``."""
-        return torch.full(tuple(shape), value, dtype=like.dtype, device=like.device)
+    def _filled(self, shape: tuple[int, ...], value: float, like: Tensor) -> Tensor:
+        return torch.full(shape, value, dtype=like.dtype, device=like.device)
 
     # Randomness
 
-    def uniform(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
-        """Numbers from [0, 1) with the dtype and device of ``like``."""
+    def _uniform(self, key: Key, shape: tuple[int, ...], like: Tensor) -> Tensor:
         g = generator(key, like.device)
         drawn: Tensor = key.drawn(
             lambda whole: torch.rand(whole, generator=g, dtype=like.dtype, device=like.device), shape
         )
         return drawn
 
-    def normal(self, key: Key, shape: Sequence[int], *, like: Tensor) -> Tensor:
-        """Standard normal numbers with the dtype and device of ``like``."""
+    def _normal(self, key: Key, shape: tuple[int, ...], like: Tensor) -> Tensor:
         g = generator(key, like.device)
         drawn: Tensor = key.drawn(
             lambda whole: torch.randn(whole, generator=g, dtype=like.dtype, device=like.device), shape
@@ -109,40 +102,31 @@ class TorchOps(Ops):
 
     # Activations
 
-    def relu(self, x: Tensor) -> Tensor:
-        """max(x, 0)."""
+    def _relu(self, x: Tensor) -> Tensor:
         return torch.relu(x)
 
-    def leaky_relu(self, x: Tensor, slope: float = 0.01) -> Tensor:
-        """X where positive, else slope * x."""
+    def _leaky_relu(self, x: Tensor, slope: float) -> Tensor:
         return F.leaky_relu(x, slope)
 
-    def elu(self, x: Tensor) -> Tensor:
-        """X where positive, else exp(x) - 1."""
+    def _elu(self, x: Tensor) -> Tensor:
         return torch.nn.functional.elu(x)
 
-    def gelu(self, x: Tensor) -> Tensor:
-        """The tanh approximation of GELU."""
+    def _gelu(self, x: Tensor) -> Tensor:
         return F.gelu(x, approximate="tanh")
 
-    def sigmoid(self, x: Tensor) -> Tensor:
-        """1 / (1 + exp(-x))."""
+    def _sigmoid(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
-    def silu(self, x: Tensor) -> Tensor:
-        """X * sigmoid(x)."""
+    def _silu(self, x: Tensor) -> Tensor:
         return F.silu(x)
 
-    def softplus(self, x: Tensor) -> Tensor:
-        """log(1 + exp(x))."""
+    def _softplus(self, x: Tensor) -> Tensor:
         return F.softplus(x)
 
-    def softmax(self, x: Tensor, axis: int = -1) -> Tensor:
-        """exp(x) over its sum along an axis."""
+    def _softmax(self, x: Tensor, axis: int) -> Tensor:
         return torch.softmax(x, axis)
 
-    def log_softmax(self, x: Tensor, axis: int = -1) -> Tensor:
-        """The logarithm of softmax."""
+    def _log_softmax(self, x: Tensor, axis: int) -> Tensor:
         return torch.log_softmax(x, axis)
 
     # Layers' arithmetic
@@ -181,7 +165,7 @@ class TorchOps(Ops):
 
     def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         if not _native(pads, window):
-            general: Tensor = defaults.avg_pool2d(self, x, window, strides, pads)
+            general: Tensor = super()._avg_pool2d(x, window, strides, pads)
             return general
         padding = (pads[0][0], pads[1][0])
         y = F.avg_pool2d(x.permute(0, 3, 1, 2), window, strides, padding, count_include_pad=False)
@@ -199,7 +183,7 @@ class TorchOps(Ops):
         epsilon: float,
     ) -> tuple[Tensor, Tensor, Tensor]:
         if training and x.numel() <= x.shape[-1]:  # one value a channel, which PyTorch's kernels refuse
-            return defaults.batch_norm(self, x, scale, offset, mean, variance, training, momentum, epsilon)
+            return super()._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
         if training:  # the kernel updates in place; the caller keeps what it passed
             mean, variance = mean.clone(), variance.clone()
         y = F.batch_norm(x.movedim(-1, 1), mean, variance, scale, offset, training, 1 - momentum, epsilon)
@@ -247,9 +231,8 @@ class TorchOps(Ops):
         flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1).long(), reduction="none")
         return flat.reshape(labels.shape)
 
-    def sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Binary cross-entropy of logits against labels in [0, 1], elementwise, fp32."""
-        return F.binary_cross_entropy_with_logits(logits.float(), labels.float(), reduction="none")
+    def _sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
 
 
 def _laid_out(shape: tuple[int, ...], like: Tensor) -> Tensor:

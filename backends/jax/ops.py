@@ -12,8 +12,7 @@ from jax.core import Tracer
 
 from hal.backends.jax.algorithms import avg_pool, convolve, max_pool, translated_by_products
 from hal.tensor import Ops, register
-from hal.tensor.ops import Pair
-from hal.tensor.shapes import Pads
+from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
 
 __all__ = ["JaxOps"]
@@ -29,71 +28,56 @@ class JaxOps(Ops):
     def __init__(self, device: Any = None) -> None:
         super().__init__(jnp, device)
 
-    def stop_gradient(self, x: Array) -> Array:
-        """The same values, as a constant for differentiation."""
+    def _stop_gradient(self, x: Array) -> Array:
         return lax.stop_gradient(x)
 
-    def scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Array]], init: Tree, xs: Array) -> tuple[Tree, Array]:
-        """Carry a value through a sequence; see :meth:`hal.tensor.Ops.scan`."""
+    def _scan(self, fn: Callable[[Tree, Tree], tuple[Tree, Array]], init: Tree, xs: Array) -> tuple[Tree, Array]:
         return lax.scan(fn, init, xs)
 
     # Randomness: keys are JAX's own
 
-    def fold_in(self, key: Array, data: int) -> Array:
-        """A new random key, determined by a key and a number."""
+    def _fold_in(self, key: Array, data: int) -> Array:
         return jax.random.fold_in(key, data)
 
-    def split_key(self, key: Array, count: int = 2) -> Sequence[Array]:
-        """Independent new random keys."""
+    def _split_key(self, key: Array, count: int) -> Sequence[Array]:
         return tuple(jax.random.split(key, count))
 
-    def uniform(self, key: Array, shape: Sequence[int], *, like: Array) -> Array:
-        """Numbers from [0, 1) with the dtype of ``like``."""
-        return jax.random.uniform(key, tuple(shape), like.dtype)
+    def _uniform(self, key: Array, shape: tuple[int, ...], like: Array) -> Array:
+        return jax.random.uniform(key, shape, like.dtype)
 
-    def normal(self, key: Array, shape: Sequence[int], *, like: Array) -> Array:
-        """Standard normal numbers with the dtype of ``like``."""
-        return jax.random.normal(key, tuple(shape), like.dtype)
+    def _normal(self, key: Array, shape: tuple[int, ...], like: Array) -> Array:
+        return jax.random.normal(key, shape, like.dtype)
 
     def _dropout(self, x: Array, rate: float, key: Array) -> Array:
         return jnp.where(jax.random.bernoulli(key, 1 - rate, x.shape), x / (1 - rate), 0)
 
     # Activations
 
-    def relu(self, x: Array) -> Array:
-        """max(x, 0)."""
+    def _relu(self, x: Array) -> Array:
         return jax.nn.relu(x)
 
-    def leaky_relu(self, x: Array, slope: float = 0.01) -> Array:
-        """X where positive, else slope * x."""
+    def _leaky_relu(self, x: Array, slope: float) -> Array:
         return jax.nn.leaky_relu(x, slope)
 
-    def elu(self, x: Array) -> Array:
-        """X where positive, else exp(x) - 1."""
+    def _elu(self, x: Array) -> Array:
         return jax.nn.elu(x)
 
-    def gelu(self, x: Array) -> Array:
-        """The tanh approximation of GELU."""
+    def _gelu(self, x: Array) -> Array:
         return jax.nn.gelu(x, approximate=True)
 
-    def sigmoid(self, x: Array) -> Array:
-        """1 / (1 + exp(-x))."""
+    def _sigmoid(self, x: Array) -> Array:
         return jax.nn.sigmoid(x)
 
-    def silu(self, x: Array) -> Array:
-        """X * sigmoid(x)."""
+    def _silu(self, x: Array) -> Array:
         return jax.nn.silu(x)
 
-    def softplus(self, x: Array) -> Array:
-        """log(1 + exp(x))."""
+    def _softplus(self, x: Array) -> Array:
         return jax.nn.softplus(x)
 
-    def softmax(self, x: Array, axis: int = -1) -> Array:
-        """exp(x) over its sum along an axis."""
+    def _softmax(self, x: Array, axis: int) -> Array:
         return jax.nn.softmax(x, axis)
 
-    def log_softmax(self, x: Array, axis: int = -1) -> Array:
-        """The logarithm of softmax."""
+    def _log_softmax(self, x: Array, axis: int) -> Array:
         return jax.nn.log_softmax(x, axis)
 
     # Layers' arithmetic

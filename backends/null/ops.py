@@ -15,8 +15,7 @@ from hal.backends.null.standard.products import factors
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError, UnsupportedError
 from hal.tensor import Ops, shapes
-from hal.tensor.ops import Pair
-from hal.tensor.shapes import Pads
+from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
 
 __all__ = ["NullOps"]
@@ -31,11 +30,11 @@ class NullOps(Ops):
     def __init__(self) -> None:
         super().__init__(standard, DEVICE)
 
-    def stop_gradient(self, x: NullArray) -> NullArray:
+    def _stop_gradient(self, x: NullArray) -> NullArray:
         """The same memory, as a constant for differentiation."""
         return x.detached()
 
-    def scan(
+    def _scan(
         self, fn: Callable[[Tree, NullArray], tuple[Tree, NullArray]], init: Tree, xs: NullArray
     ) -> tuple[Tree, NullArray]:
         """Every step runs, over views of xs, so that a step's ops are counted as often as they run."""
@@ -47,13 +46,13 @@ class NullOps(Ops):
 
     # Randomness: no operations, for generators differ
 
-    def uniform(self, key: Any, shape: Sequence[int], *, like: NullArray) -> NullArray:
+    def _uniform(self, key: Any, shape: tuple[int, ...], like: NullArray) -> NullArray:
         """Writes the result."""
-        return operate("uniform", (), tuple(shape), like.dtype)
+        return operate("uniform", (), shape, like.dtype)
 
-    def normal(self, key: Any, shape: Sequence[int], *, like: NullArray) -> NullArray:
+    def _normal(self, key: Any, shape: tuple[int, ...], like: NullArray) -> NullArray:
         """Writes the result."""
-        return operate("normal", (), tuple(shape), like.dtype)
+        return operate("normal", (), shape, like.dtype)
 
     def _dropout(self, x: NullArray, rate: float, key: Any) -> NullArray:
         """2n: a comparison and a product; keeps a mask of one byte an element."""
@@ -61,39 +60,39 @@ class NullOps(Ops):
 
     # Activations
 
-    def relu(self, x: NullArray) -> NullArray:
+    def _relu(self, x: NullArray) -> NullArray:
         """max(x, 0); n operations."""
         return elementwise("relu", x)
 
-    def leaky_relu(self, x: NullArray, slope: float = 0.01) -> NullArray:
+    def _leaky_relu(self, x: NullArray, slope: float) -> NullArray:
         """X where positive, else slope * x; 2n operations."""
         return elementwise("leaky_relu", x)
 
-    def elu(self, x: NullArray) -> NullArray:
+    def _elu(self, x: NullArray) -> NullArray:
         """X where positive, else exp(x) - 1; 3n operations."""
         return elementwise("elu", x)
 
-    def gelu(self, x: NullArray) -> NullArray:
+    def _gelu(self, x: NullArray) -> NullArray:
         """The tanh approximation of GELU; 9n operations."""
         return elementwise("gelu", x)
 
-    def sigmoid(self, x: NullArray) -> NullArray:
+    def _sigmoid(self, x: NullArray) -> NullArray:
         """1 / (1 + exp(-x)); n operations, as one elementary function."""
         return elementwise("sigmoid", x)
 
-    def silu(self, x: NullArray) -> NullArray:
+    def _silu(self, x: NullArray) -> NullArray:
         """X * sigmoid(x); 2n operations."""
         return elementwise("silu", x)
 
-    def softplus(self, x: NullArray) -> NullArray:
+    def _softplus(self, x: NullArray) -> NullArray:
         """Log(1 + exp(x)), computed without overflow; 5n operations: max, absolute value, exp, log1p, sum."""
         return elementwise("softplus", x)
 
-    def softmax(self, x: NullArray, axis: int = -1) -> NullArray:
+    def _softmax(self, x: NullArray, axis: int) -> NullArray:
         """exp(x) over its sum; 5n operations: maximum, difference, exp, sum, quotient."""
         return self._normalised("softmax", x, axis)
 
-    def log_softmax(self, x: NullArray, axis: int = -1) -> NullArray:
+    def _log_softmax(self, x: NullArray, axis: int) -> NullArray:
         """The logarithm of softmax; 5n operations: maximum, difference, exp, sum, difference."""
         return self._normalised("log_softmax", x, axis)
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hal.nn.classifier import Classifier
 from hal.nn.conv import AvgPool2d, Conv2d, Conv2dTranspose, GlobalAvgPool, MaxPool2d
 from hal.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Reshape
 from hal.nn.init import initialize
@@ -28,6 +29,7 @@ __all__ = [
     "Auxiliary",
     "AvgPool2d",
     "BatchNorm",
+    "Classifier",
     "Conv2d",
     "Conv2dTranspose",
     "Defaults",

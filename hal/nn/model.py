@@ -47,7 +47,7 @@ class LossOutput(NamedTuple):
 
 
 Loss = Callable[[Tree, Tree, Batch, Any], tuple[Array, LossOutput]]
-"""``loss(params, state, batch, key) -> (scalar, Aux)``, in training mode."""
+"""``loss(params, state, batch, key) -> (scalar, LossOutput)``, in training mode."""
 
 
 @dataclass(frozen=True)

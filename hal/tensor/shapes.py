@@ -6,9 +6,23 @@ from typing import Literal, TypeAlias
 
 from hal.errors import ShapeError
 
-__all__ = ["Padding", "Pads", "Size", "check_conv2d", "conv_output", "pads_of", "pair", "transpose_pads"]
+__all__ = [
+    "Padding",
+    "Pads",
+    "Pair",
+    "Size",
+    "check_conv2d",
+    "check_images",
+    "conv_output",
+    "pads_of",
+    "pair",
+    "transpose_pads",
+]
 
-Size: TypeAlias = int | tuple[int, int]
+Pair: TypeAlias = tuple[int, int]
+"""(height, width)."""
+Size: TypeAlias = int | Pair
+"""One number for both axes of an image, or (height, width)."""
 Pads: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right))."""
 Padding: TypeAlias = Literal["same", "valid"] | Pads
@@ -22,7 +36,7 @@ def pair(value: Size, name: str) -> tuple[int, int]:
     """
     both = (value, value) if isinstance(value, int) else tuple(value)
     if len(both) != 2 or any(not isinstance(v, int) or v < 1 for v in both):
-        raise ShapeError(f"{name}={value!r} should be a positive number, or two of them (height, width)")
+        raise ShapeError(f"{name}={value!r} is not allowed; use a positive number, or two of them: (height, width)")
     return both
 
 
@@ -54,7 +68,9 @@ def pads_of(
     except (TypeError, ValueError):
         valid = False
     if not valid:
-        raise ShapeError(f"padding={padding!r} should be 'same', 'valid' or ((top, bottom), (left, right))")
+        raise ShapeError(
+            f"padding={padding!r} is not allowed; use 'same', 'valid' or ((top, bottom), (left, right)), none negative"
+        )
     return ((top, bottom), (left, right))
 
 
@@ -72,7 +88,7 @@ def conv_output(
         if n + before + after < reach:
             raise ShapeError(
                 f"a window of {reach} (with dilation) does not fit an axis of {n} padded to {n + before + after}; "
-                "use padding='same' or a smaller window"
+                "use padding='same', a larger image or a smaller window"
             )
         out.append((n + before + after - reach) // s + 1)
     return (out[0], out[1])
@@ -91,7 +107,7 @@ def transpose_pads(padding: Padding, window: tuple[int, int], strides: tuple[int
         ShapeError: padding is neither ``same`` nor ``valid``.
     """
     if padding not in ("same", "valid"):
-        raise ShapeError(f"padding={padding!r} of a transposed convolution should be 'same' or 'valid'")
+        raise ShapeError(f"padding={padding!r} is not allowed in a transposed convolution; use 'same' or 'valid'")
     crop, append = [], []
     for k, s in zip(window, strides, strict=True):
         total = max(k - s, 0) if padding == "same" else 0
@@ -100,20 +116,38 @@ def transpose_pads(padding: Padding, window: tuple[int, int], strides: tuple[int
     return (crop[0], crop[1]), (append[0], append[1])
 
 
-def check_conv2d(x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...] | None, groups: int) -> None:
+def check_images(op: str, x: tuple[int, ...]) -> None:
+    """Check that an argument is a batch of images.
+
+    Raises:
+        ShapeError: it does not have four axes.
+    """
+    if len(x) != 4:
+        raise ShapeError(f"{op} was given x of shape {tuple(x)}, but x must be (batch, height, width, channels)")
+
+
+def check_conv2d(
+    op: str, x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...] | None, groups: int
+) -> None:
     """Check the shapes of a convolution.
 
     Raises:
         ShapeError: they do not fit each other.
     """
-    if len(x) != 4:
-        raise ShapeError(f"x has shape {x}; should be (batch, height, width, channels)")
+    check_images(op, x)
     if len(kernel) != 4:
-        raise ShapeError(f"kernel has shape {kernel}; should be (height, width, in / groups, out)")
-    if groups < 1 or x[3] != kernel[2] * groups or kernel[3] % groups:
         raise ShapeError(
-            f"x has {x[3]} channels and kernel {kernel} with groups={groups} wants {kernel[2] * groups}, "
-            f"and its {kernel[3]} outputs should be a multiple of groups"
+            f"{op} was given a kernel of shape {tuple(kernel)}, but a kernel must be (height, width, in / groups, out)"
+        )
+    if groups < 1 or x[3] != kernel[2] * groups:
+        raise ShapeError(
+            f"{op} was given x with {x[3]} channels, but a kernel of shape {tuple(kernel)} with groups={groups} takes "
+            f"{kernel[2] * groups}"
+        )
+    if kernel[3] % groups:
+        raise ShapeError(
+            f"{op} was given a kernel with {kernel[3]} output channels and groups={groups}, but the output channels "
+            "must be a multiple of groups"
         )
     if bias is not None and bias != (kernel[3],):
-        raise ShapeError(f"bias has shape {bias}; should be ({kernel[3]},)")
+        raise ShapeError(f"{op} was given a bias of shape {bias}, but the bias must be ({kernel[3]},)")

@@ -6,32 +6,73 @@ import itertools
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
 from hal.contract.device import PRECISIONS, PrecisionName
 
-__all__ = ["Case", "distinct", "floats", "leaves", "map_leaves"]
+__all__ = ["Case", "Drawn", "Wrong", "distinct", "drawn", "floats", "leaves", "map_leaves", "unique"]
 
-_counter = itertools.count()
+Wrong: TypeAlias = tuple[str, tuple[Any, ...], dict[str, Any], str]
+"""A call that raises ShapeError: op, shapes of its arrays beside its other arguments, keyword arguments, and a part of
+the message."""
 
 
-def floats(*shape: int, near: float = 0.0, spread: float = 1.0) -> np.ndarray:
+@dataclass(frozen=True)
+class Drawn:
+    """An array whose values are drawn when it gets its place in a case, and follow from that place alone.
+
+    Attributes:
+        shape: of the array.
+        near: the centre of the values.
+        spread: their scale.
+        positive: whether their magnitudes are taken.
+        distinct: whether no two are alike.
+    """
+
+    shape: tuple[int, ...]
+    near: float = 0.0
+    spread: float = 1.0
+    positive: bool = False
+    distinct: bool = False
+
+    def values(self, seed: Sequence[int]) -> np.ndarray:
+        """The values, fp32."""
+        rng = np.random.default_rng(seed)
+        if self.distinct:
+            size = int(np.prod(self.shape))
+            return np.asarray((rng.permutation(size) - size // 2).reshape(self.shape) / 16 + 1 / 32, np.float32)
+        steps = np.clip(np.round(rng.standard_normal(self.shape) * 8), -32, 31)
+        values = np.asarray((2 * steps + 1) / 16 * self.spread + self.near, np.float32)
+        return np.abs(values) if self.positive else values
+
+
+def floats(*shape: int, near: float = 0.0, spread: float = 1.0, positive: bool = False) -> Any:
     """Numbers around a centre, exact in every precision, never zero when the centre is.
 
     They are odd multiples of spread / 16 between -4 and 4 spreads, so that no kink of a piecewise function is near.
     """
-    rng = np.random.default_rng([2024, next(_counter)])
-    steps = np.clip(np.round(rng.standard_normal(shape) * 8), -32, 31)
-    return np.asarray((2 * steps + 1) / 16 * spread + near, np.float32)
+    return Drawn(shape, near, spread, positive)
 
 
-def distinct(*shape: int) -> np.ndarray:
+def distinct(*shape: int) -> Any:
     """As :func:`floats`, at most 256 of them and no two alike, so that maxima are unique."""
-    rng = np.random.default_rng([2025, next(_counter)])
-    size = int(np.prod(shape))
-    return np.asarray((rng.permutation(size) - size // 2).reshape(shape) / 16 + 1 / 32, np.float32)
+    return Drawn(shape, distinct=True)
+
+
+def drawn(tree: Any, name: str) -> Any:
+    """Nested tuples and lists with values in place of each :class:`Drawn`.
+
+    The values depend on the name and on the place among the leaves: not on what else is drawn, and not on the process.
+    """
+    place = itertools.count()
+
+    def values(leaf: Any) -> Any:
+        seed = (zlib.crc32(name.encode()), next(place))
+        return leaf.values(seed) if isinstance(leaf, Drawn) else leaf
+
+    return map_leaves(values, tree)
 
 
 def leaves(tree: Any) -> list[Any]:
@@ -55,7 +96,8 @@ class Case:
     Attributes:
         op: name of the function; exclusions name it.
         label: tells the cases of one op apart.
-        args: positional arguments: arrays, None, numbers, nested tuples and lists of these.
+        args: positional arguments: arrays, None, numbers, nested tuples and lists of these. What :func:`floats` and
+            :func:`distinct` give becomes arrays, whose values follow from the op and the label.
         kwargs: keyword arguments.
         call: ``call(namespace, *args, **kwargs)`` for what is not one function; by default the function ``op``.
         axes: what the axes of each positional array mean, see :meth:`hal.contract.Backend.from_host`.
@@ -80,6 +122,9 @@ class Case:
     gradient: bool | Literal["first"] = True
     scale: float | None = None
     precisions: tuple[PrecisionName, ...] = PRECISIONS
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "args", drawn(self.args, str(self)))
 
     def __str__(self) -> str:
         return f"{self.op}/{self.label}" if self.label else self.op

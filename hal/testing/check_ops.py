@@ -17,50 +17,18 @@ from hal.errors import ShapeError
 from hal.tensor import Ops, namespace
 from hal.testing.base import ConformanceBase, Variant, dtype_of, probed
 from hal.testing.case import Case, leaves, map_leaves
-from hal.testing.cases_network import NETWORK_CASES
 from hal.testing.cases_standard import STANDARD_CASES
-from hal.testing.oracle import Oracle, numeric_gradient
+from hal.testing.ops import CASES, ORACLE, WRONG_SHAPES
+from hal.testing.oracle import numeric_gradient
 from hal.testing.tolerances import TOLERANCES, assert_close
 from hal.types import Array
 
 __all__ = ["OpsChecks"]
 
-_ORACLE = Oracle()
 _ELEMENTWISE_UP_TO = 24
 _DIRECTIONS = 3
 _CHOICES = {"conv2d": "conv", "max_pool2d": "pool", "avg_pool2d": "pool"}
 _REFERENCES: dict[str, dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]] = {}
-
-_WRONG_SHAPES: tuple[tuple[str, tuple[Any, ...], dict[str, Any], str], ...] = (
-    ("conv2d", ((2, 5, 5), (3, 3, 1, 1)), {}, "should be (batch, height, width, channels)"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 3)), {}, "should be (height, width, in / groups, out)"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 4, 2)), {}, "wants 4"),
-    ("conv2d", ((2, 5, 5, 4), (3, 3, 2, 3)), {"groups": 2}, "multiple of groups"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4), (3,)), {}, "should be (4,)"),
-    ("conv2d", ((2, 2, 2, 3), (3, 3, 3, 4)), {"padding": "valid"}, "does not fit an axis of 2"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"strides": 0}, "strides=0 should be a positive number"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"padding": "full"}, "should be 'same', 'valid'"),
-    ("conv2d", ((2, 5, 5, 3), (3, 3, 3, 4)), {"padding": ((0, -1), (0, 0))}, "should be 'same', 'valid'"),
-    ("conv2d_transpose", ((2, 5, 5, 3), (3, 3, 4, 2)), {}, "wants 4"),
-    ("conv2d_transpose", ((2, 5, 5, 3), (3, 3, 3, 2)), {"padding": ((1, 1), (1, 1))}, "should be 'same' or 'valid'"),
-    ("max_pool2d", ((2, 5, 5),), {}, "should be (batch, height, width, channels)"),
-    ("max_pool2d", ((2, 1, 5, 3),), {}, "does not fit an axis of 1"),
-    ("avg_pool2d", ((2, 5, 5, 3),), {"padding": ((2, 0), (0, 0))}, "without a value"),
-    ("avg_pool2d", ((2, 5, 5, 3), (2, 2, 2)), {}, "window"),
-    ("translate2d", ((2, 5, 5), (2,), (2,)), {}, "should be (batch, height, width, channels)"),
-    ("translate2d", ((2, 5, 5, 3), (2,), (3,)), {}, "columns has shape (3,)"),
-    ("linear", ((2, 3), (4, 5)), {}, "should be (..., in) and (in, out)"),
-    ("linear", ((2, 3), (3,)), {}, "should be (..., in) and (in, out)"),
-    ("embedding", ((4, 5, 6), (2,)), {}, "should be (entries, features)"),
-    ("batch_norm", ((2, 3), (3,), (3,), (2,), (3,)), {"training": True}, "mean has shape (2,); should be (3,)"),
-    ("layer_norm", ((2, 3), (3,), (2,)), {}, "offset has shape (2,); should be (3,)"),
-    ("attention", ((1, 1, 2, 3), (1, 1, 2, 4), (1, 1, 2, 3)), {}, "share their features"),
-    ("rnn", ((2, 3), None, (3, 2), (2, 2), (2,)), {}, "should be (batch, time, features)"),
-    ("rnn", ((2, 0, 3), None, (3, 2), (2, 2), (2,)), {}, "time above 0"),
-    ("lstm", ((2, 4, 3), None, (3, 2), (2, 8), (8,)), {}, "should be (3, 4 * units)"),
-    ("gru", ((2, 4, 3), None, (3, 6), (2, 8), (6,), (6,)), {}, "(units, 3 * units)"),
-    ("cross_entropy", ((2, 3), (3,)), {}, "differ before the classes"),
-)
 
 
 def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Variant]:
@@ -83,7 +51,7 @@ def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Varian
 class OpsChecks(ConformanceBase):
     """Values, dtypes and gradients."""
 
-    cases: ClassVar[tuple[Case, ...]] = NETWORK_CASES + STANDARD_CASES
+    cases: ClassVar[tuple[Case, ...]] = CASES + STANDARD_CASES
     """What is computed; a subclass may add cases of its own."""
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
@@ -122,8 +90,8 @@ class OpsChecks(ConformanceBase):
         plan = self.plan(device, **variant.keys())
         with backend.settings(plan, device):
             results = leaves(backend.compile(lambda *args: case.run(ops, args, kwargs), plan)(*args))
-        expected = leaves(case.run(_ORACLE, _widened(case), case.kwargs))
-        natural = leaves(case.run(_ORACLE, case.args, case.kwargs)) if case.result == "numpy" else expected
+        expected = leaves(case.run(ORACLE, _widened(case), case.kwargs))
+        natural = leaves(case.run(ORACLE, case.args, case.kwargs)) if case.result == "numpy" else expected
         assert len(results) == len(expected)
         for index, (actual, wanted, host) in enumerate(zip(results, expected, natural, strict=True)):
             what = f"{variant}, result {index}"
@@ -184,7 +152,7 @@ class OpsChecks(ConformanceBase):
 
     def test_wrong_shapes(self, backend: Backend, device: Device, ops: Ops) -> None:
         """A call whose shapes do not fit says what they should be."""
-        for name, arguments, kwargs, message in _WRONG_SHAPES:
+        for name, arguments, kwargs, message in WRONG_SHAPES:
             args = [
                 a if a is None or (name.endswith("pool2d") and i) else backend.from_host(np.ones(a, np.float32), device)
                 for i, a in enumerate(arguments)
@@ -270,14 +238,14 @@ class OpsChecks(ConformanceBase):
         w, xs, zero = (
             backend.from_host(a, device) for a in (np.full(2, 0.5, np.float32), host, np.zeros(2, np.float32))
         )
-        expected = of_carry(*run(_ORACLE, np.full(2, 0.5), host.astype(np.float64), np.zeros(2)))
+        expected = of_carry(*run(ORACLE, np.full(2, 0.5), host.astype(np.float64), np.zeros(2)))
         for actual, wanted in zip(of_carry(*run(ops, w, xs, zero)), expected, strict=True):
             self.assert_array(backend, actual, wanted, "scan")
         if not device.capabilities.trains:
             return
         _, gradient = backend.value_and_grad(lambda w, xs, zero: (ops.sum(run(ops, w, xs, zero)[1]), ()))(w, xs, zero)
         slopes = numeric_gradient(
-            lambda w: float(run(_ORACLE, w, host.astype(np.float64), np.zeros(2))[1].sum()),
+            lambda w: float(run(ORACLE, w, host.astype(np.float64), np.zeros(2))[1].sum()),
             np.full(2, 0.5),
             list(np.eye(2)),
         )
@@ -298,7 +266,7 @@ def _differentiated(case: Case, result: Any) -> list[Any]:
 def _weights(case: Case) -> list[np.ndarray]:
     """Factors with which the results add up to the loss, so that no two of them count alike."""
     rng = np.random.default_rng(case.seed())
-    results = _differentiated(case, case.run(_ORACLE, _widened(case), case.kwargs))
+    results = _differentiated(case, case.run(ORACLE, _widened(case), case.kwargs))
     return [(2 * rng.integers(-16, 16, np.shape(y)) + 1) / 16 for y in results]
 
 
@@ -313,7 +281,7 @@ def _reference_gradients(case: Case) -> dict[tuple[int, int], tuple[np.ndarray, 
 
             def loss(moved: np.ndarray, index: int = index, array: np.ndarray = array, args: Any = args) -> float:
                 given = [map_leaves(lambda a: moved if a is array else a, arg) for arg in args]
-                results = _differentiated(case, case.run(_ORACLE, given, case.kwargs))
+                results = _differentiated(case, case.run(ORACLE, given, case.kwargs))
                 return float(sum((y * w).sum() for y, w in zip(results, weights, strict=True)))
 
             if array.size <= _ELEMENTWISE_UP_TO:

@@ -12,11 +12,10 @@ from hal.contract import Backend
 from hal.contract.device import Device
 from hal.tensor import Ops
 from hal.testing.base import ConformanceBase
-from hal.testing.oracle import Oracle
+from hal.testing.ops import ORACLE
 
 __all__ = ["PropertyChecks"]
 
-_ORACLE = Oracle()
 _property = settings(
     deadline=None,
     max_examples=40,
@@ -75,7 +74,7 @@ class PropertyChecks(ConformanceBase):
             return
         arrays = (_array(batch, *size, 2 * groups), _array(*window, 2, 2 * groups))
         options: dict[str, Any] = {"strides": strides, "padding": padding, "dilation": dilation, "groups": groups}
-        expected = _ORACLE.conv2d(*(a.astype(np.float64) for a in arrays), **options)
+        expected = ORACLE.conv2d(*(a.astype(np.float64) for a in arrays), **options)
         x, kernel = (
             backend.from_host(a, device, axes=axes, layout=device.capabilities.layouts[0])
             for a, axes in zip(arrays, ("NHWC", "HWIO"), strict=True)
@@ -98,10 +97,10 @@ class PropertyChecks(ConformanceBase):
         """Any transposed convolution is the adjoint of the convolution that it is named after."""
         arrays = (_array(2, *size, 2), _array(*window, 2, 3))
         wide, kernel = (a.astype(np.float64) for a in arrays)
-        expected = _ORACLE.conv2d_transpose(wide, kernel, strides=strides, padding=padding)
+        expected = ORACLE.conv2d_transpose(wide, kernel, strides=strides, padding=padding)
         if padding == "same":
             probe = np.random.default_rng(0).standard_normal(expected.shape)
-            forward = _ORACLE.conv2d(probe, kernel.swapaxes(2, 3), strides=strides, padding="same")
+            forward = ORACLE.conv2d(probe, kernel.swapaxes(2, 3), strides=strides, padding="same")
             assert np.isclose((forward * wide).sum(), (probe * expected).sum()), "the oracle contradicts itself"
         x, k = (backend.from_host(a, device) for a in arrays)
         actual = ops.conv2d_transpose(x, k, strides=strides, padding=padding)
@@ -126,7 +125,7 @@ class PropertyChecks(ConformanceBase):
         if not _fits(size, window, padding) or any(max(pads) >= k for pads, k in explicit):
             return
         host = _array(2, *size, 2)
-        expected = getattr(_ORACLE, f"{kind}_pool2d")(host.astype(np.float64), window, strides=strides, padding=padding)
+        expected = getattr(ORACLE, f"{kind}_pool2d")(host.astype(np.float64), window, strides=strides, padding=padding)
         x = backend.from_host(host, device, axes="NHWC", layout=device.capabilities.layouts[0])
         actual = getattr(ops, f"{kind}_pool2d")(x, window, strides=strides, padding=padding)
         self.assert_array(backend, actual, expected, f"{kind}_pool2d", dtype=ops.float32)

@@ -15,7 +15,7 @@ from hal.errors import UnsupportedError
 from hal.tensor import Ops
 from hal.tensor.optimizers import HYPER, Slots
 from hal.testing.base import ConformanceBase
-from hal.testing.case import floats
+from hal.testing.case import drawn, floats
 from hal.testing.optimizer_oracle import optimizer_step
 from hal.testing.tolerances import TOLERANCES
 from hal.types import Array
@@ -31,10 +31,15 @@ _HYPERS: tuple[tuple[str, Mapping[str, float]], ...] = (
     ("adamw", {"weight_decay": 0.3}),
     ("rmsprop", {"decay": 0.5, "epsilon": 1e-2, "weight_decay": 0.1}),
 )
-_PARAMS = {"layer": {"kernel": floats(3, 2, 2, 4), "bias": floats(4)}, "rest": [floats(2, 3), floats(1)]}
-_GRADS = [
-    {"layer": {"kernel": floats(3, 2, 2, 4), "bias": floats(4)}, "rest": [floats(2, 3), floats(1)]} for _ in range(4)
-]
+
+
+def _tree(name: str) -> dict[str, Any]:
+    kernel, bias, *rest = drawn([floats(3, 2, 2, 4), floats(4), floats(2, 3), floats(1)], name)
+    return {"layer": {"kernel": kernel, "bias": bias}, "rest": rest}
+
+
+_PARAMS = _tree("optimizer/params")
+_GRADS = [_tree(f"optimizer/gradients-{step}") for step in range(4)]
 _AXES = {(3, 2, 2, 4): "HWIO", (2, 3): "IO"}
 _LR = 0.0625
 

@@ -60,8 +60,8 @@ class TestLinear(_Suite):
 
 
 class _LastAxis(TorchOps):
-    def softmax(self, x, axis=-1):
-        return super().softmax(x, -1)
+    def _softmax(self, x, axis=-1):
+        return super()._softmax(x, -1)
 
 
 class TestSoftmax(_Suite):
@@ -69,7 +69,7 @@ class TestSoftmax(_Suite):
 
 
 class _NaiveSoftmax(TorchOps):
-    def softmax(self, x, axis=-1):
+    def _softmax(self, x, axis=-1):
         e = self.exp(x)
         return e / self.sum(e, axis=axis, keepdims=True)
 
@@ -92,8 +92,8 @@ class TestVariance(_Suite):
 
 
 class _Widens(TorchOps):
-    def relu(self, x):
-        return super().relu(x).float()
+    def _relu(self, x):
+        return super()._relu(x).float()
 
 
 class TestDtype(_Suite):
@@ -119,7 +119,7 @@ class TestDropoutRows(_Suite):
 
 
 class _StopsInGelu(TorchOps):
-    def gelu(self, x):
+    def _gelu(self, x):
         return 0.5 * x * (1 + self.tanh(0.7978845608028654 * self.stop_gradient(x + 0.044715 * x**3)))
 
 

@@ -61,7 +61,7 @@ class _DefaultOps(Ops):
     def __init__(self, device):
         super().__init__(standard, device)
 
-    def stop_gradient(self, x):
+    def _stop_gradient(self, x):
         return x.detach()
 
     def _placed(self, like):
@@ -86,8 +86,8 @@ class OnePercent(TorchOps):
 
 
 class OnePercentOfTheGradient(TorchOps):
-    def relu(self, x):
-        y = super().relu(x)
+    def _relu(self, x):
+        y = super()._relu(x)
         return 1.01 * y - 0.01 * y.detach()
 
 
@@ -118,7 +118,7 @@ class OddPixelFirst(TorchOps):
 
 
 class LeakyStop(TorchOps):
-    def stop_gradient(self, x):
+    def _stop_gradient(self, x):
         return x * 1.0
 
 

@@ -271,11 +271,11 @@ from hal.models.cnn import CNN
 class Mine(CNN):
     steps: ClassVar[list] = []
 
-    def _loss(self, params, state, batch, key):
+    def loss(self, params, state, batch, key):
         self.steps.append(1)
         if len(self.steps) == 6:
             {raising}
-        return super()._loss(params, state, batch, key)
+        return super().loss(params, state, batch, key)
 """
 
 

@@ -253,6 +253,27 @@ def test_a_model_of_ones_own(mlp, precision):
     assert again.exit_code == 0, again.output
 
 
+OWN_MODEL = Path(__file__).parents[2] / "docs" / "own-model.md"
+EXAMPLES = [block.partition("```")[0] for block in OWN_MODEL.read_text().split("```python\n")[1:]]
+
+
+def test_an_own_classifier_takes_twelve_lines():
+    code = [line for line in EXAMPLES[0].splitlines() if line and not line.startswith("#")]
+    assert "nn.Classifier" in EXAMPLES[0]
+    assert len(code) <= 12
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=["classifier", "model"])
+def test_examples_of_the_page_about_own_models(example, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("own.py").write_text(example)
+    result = command("run", "model=own.py:MLP", "backend=cpu", "threads=1", "epochs=3", "out=run")
+    assert result.exit_code == 0, result.output
+    record = Record.model_validate_json(Path("run/record.json").read_text())
+    assert record.parameters == 64 * 64 + 64 + 64 * 10 + 10
+    assert record.results["accuracy"] > 0.6
+
+
 def test_a_model_of_ones_own_without_a_folder_name(mlp):
     assert command("run", "model=mlp.py:MLP", "backend=cpu", "threads=1", "steps=1").exit_code == 0
     assert [path.name.split("-")[:2] for path in Path("runs").iterdir()] == [["mlp", "cpu"]]

@@ -16,7 +16,7 @@ from hal.tensor import Key, Ops, dispatch
 class PlainOps(Ops):
     """The neutral API with nothing of a vendor's own."""
 
-    def stop_gradient(self, x):
+    def _stop_gradient(self, x):
         return x
 
     def _placed(self, like):

@@ -245,7 +245,7 @@ PUBLIC = {
         "OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
     ),
     "hal.nn": (
-        "Activation Auxiliary AvgPool2d BatchNorm Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "
+        "Activation Auxiliary AvgPool2d BatchNorm Classifier Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "
         "Flatten GRU GlobalAvgPool LSTM Layer LayerNorm LossOutput MaxPool2d Model ModelConfig Objective Param Phase "
         "Report Reshape Residual Sequential SimpleRNN TrainedModel TrainingView initialize"
     ),

@@ -25,7 +25,7 @@ class ToyOps(Ops):
     def __init__(self) -> None:
         super().__init__(standard)
 
-    def stop_gradient(self, x: Any) -> Any:
+    def _stop_gradient(self, x: Any) -> Any:
         """The value without its trace."""
         return detach(x)
 

@@ -1,0 +1,74 @@
+"""Losses: one number for each sample, in fp32."""
+
+from __future__ import annotations
+
+from hal.errors import ShapeError
+from hal.tensor.ops.activations import Activations
+from hal.types import Array
+
+__all__ = ["Losses"]
+
+
+class Losses(Activations):
+    """Computed in fp32 whatever the dtype of the arguments; the mean is the caller's to take."""
+
+    def cross_entropy(self, logits: Array, labels: Array) -> Array:
+        """Minus the log-probability of the right class, -log_softmax(logits)[label].
+
+        Args:
+            logits: (..., classes).
+            labels: integers (...) from 0 to below classes.
+
+        Returns:
+            (...), fp32.
+
+        Raises:
+            ShapeError: labels do not have the shape of the logits without the classes.
+        """
+        if tuple(logits.shape[:-1]) != tuple(labels.shape):
+            raise ShapeError(
+                f"cross_entropy was given logits {tuple(logits.shape)} and labels {tuple(labels.shape)}, but labels "
+                "must have the shape of the logits without the last axis, the classes"
+            )
+        return self._cross_entropy(self.cast(logits, self.standard.float32), labels)
+
+    def _cross_entropy(self, logits: Array, labels: Array) -> Array:
+        classes = self.standard.arange(logits.shape[-1], dtype=labels.dtype, **self._placed(logits))
+        hit = self.standard.expand_dims(labels, axis=-1) == classes
+        log_p = self.log_softmax(logits)
+        return -self.standard.sum(self.standard.where(hit, log_p, self.standard.zeros_like(log_p)), axis=-1)
+
+    def sigmoid_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        """Binary cross-entropy of logits against labels in [0, 1], elementwise: softplus(logits) - logits * labels.
+
+        Args:
+            logits: (...).
+            labels: (...), in [0, 1].
+
+        Returns:
+            (...), fp32.
+        """
+        return self._sigmoid_cross_entropy(
+            self.cast(logits, self.standard.float32), self.cast(labels, self.standard.float32)
+        )
+
+    def _sigmoid_cross_entropy(self, logits: Array, labels: Array) -> Array:
+        return self.softplus(logits) - logits * labels
+
+    def squared_error(self, prediction: Array, target: Array) -> Array:
+        """The square of prediction - target, elementwise.
+
+        Args:
+            prediction: (...).
+            target: (...).
+
+        Returns:
+            (...), fp32.
+        """
+        return self._squared_error(
+            self.cast(prediction, self.standard.float32), self.cast(target, self.standard.float32)
+        )
+
+    def _squared_error(self, prediction: Array, target: Array) -> Array:
+        d = prediction - target
+        return d * d

@@ -1,0 +1,109 @@
+"""Normalisation over a batch or over features; statistics are taken in the dtype of the scale."""
+
+from __future__ import annotations
+
+from hal.errors import ShapeError
+from hal.tensor.ops.arrays import Arrays
+from hal.types import Array
+
+__all__ = ["Normalization"]
+
+
+class Normalization(Arrays):
+    """Zero mean and unit variance, then scale and offset."""
+
+    def batch_norm(
+        self,
+        x: Array,
+        scale: Array,
+        offset: Array,
+        mean: Array,
+        variance: Array,
+        *,
+        training: bool,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+    ) -> tuple[Array, Array, Array]:
+        """Normalise each channel (Ioffe and Szegedy, arXiv 1502.03167).
+
+        Args:
+            x: (batch, ..., channels).
+            scale: (channels,); as offset, mean and variance, in fp32 also where x is narrower.
+            offset: (channels,).
+            mean: running mean (channels,).
+            variance: running variance (channels,), the unbiased estimate.
+            training: normalise by this batch's statistics and update the running ones.
+            momentum: the share of the running statistics that an update keeps.
+            epsilon: added to the variance.
+
+        Returns:
+            The result, of the shape of x, and the running mean and variance from now on.
+
+        Raises:
+            ShapeError: scale, offset, mean or variance is not (channels,).
+        """
+        given = (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance))
+        _check_channels("batch_norm", x, given)
+        return self._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
+
+    def _batch_norm(
+        self,
+        x: Array,
+        scale: Array,
+        offset: Array,
+        mean: Array,
+        variance: Array,
+        training: bool,
+        momentum: float,
+        epsilon: float,
+    ) -> tuple[Array, Array, Array]:
+        xp = self.standard
+        wide = self.cast(x, scale.dtype)
+        if training:
+            axes = tuple(range(len(x.shape) - 1))
+            count = 1
+            for axis in axes:
+                count *= x.shape[axis]
+            batch_mean = xp.mean(wide, axis=axes)
+            batch_variance = xp.mean(xp.square(wide - batch_mean), axis=axes)
+            unbiased = batch_variance * (count / max(count - 1, 1))
+            next_mean = momentum * mean + (1 - momentum) * self.stop_gradient(batch_mean)
+            next_variance = momentum * variance + (1 - momentum) * self.stop_gradient(unbiased)
+        else:
+            batch_mean, batch_variance, next_mean, next_variance = mean, variance, mean, variance
+        y = (wide - batch_mean) * (scale / xp.sqrt(batch_variance + epsilon)) + offset
+        return self.cast(y, x.dtype), next_mean, next_variance
+
+    def layer_norm(self, x: Array, scale: Array, offset: Array, *, epsilon: float = 1e-5) -> Array:
+        """Normalise over the last axis (Ba, Kiros and Hinton, arXiv 1607.06450).
+
+        Args:
+            x: (..., features).
+            scale: (features,), in fp32 also where x is narrower.
+            offset: (features,), likewise.
+            epsilon: added to the variance.
+
+        Returns:
+            The shape and dtype of x.
+
+        Raises:
+            ShapeError: scale or offset is not (features,).
+        """
+        _check_channels("layer_norm", x, (("scale", scale), ("offset", offset)))
+        return self._layer_norm(x, scale, offset, epsilon)
+
+    def _layer_norm(self, x: Array, scale: Array, offset: Array, epsilon: float) -> Array:
+        xp = self.standard
+        wide = self.cast(x, scale.dtype)
+        centred = wide - xp.mean(wide, axis=-1, keepdims=True)
+        variance = xp.mean(centred * centred, axis=-1, keepdims=True)
+        return self.cast(centred / xp.sqrt(variance + epsilon) * scale + offset, x.dtype)
+
+
+def _check_channels(op: str, x: Array, given: tuple[tuple[str, Array], ...]) -> None:
+    for name, value in given:
+        if tuple(value.shape) != (x.shape[-1],):
+            raise ShapeError(
+                f"{op} was given x of shape {tuple(x.shape)} and {name} of shape {tuple(value.shape)}, but {name} must "
+                f"be ({x.shape[-1]},), one number for each channel"
+            )

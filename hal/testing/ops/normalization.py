@@ -1,0 +1,107 @@
+"""Oracle and cases of :mod:`hal.tensor.ops.normalization`."""
+
+# ruff: noqa: D102 - documented where they are declared, in hal.tensor.ops, with the same arguments
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hal.testing.case import Case, Wrong, floats
+from hal.testing.oracle import F64, Functions
+
+__all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
+
+_NORM = frozenset({1, 2, 3, 4})
+
+
+def _norm(label: str, *shape: int, **kwargs: Any) -> Case:
+    c = shape[-1]
+    args = (floats(*shape, near=1.0), floats(c), floats(c), floats(c), floats(c, positive=True))
+    # The running statistics are no parameters: gradients flow neither into them nor through them.
+    return Case(
+        "batch_norm",
+        label,
+        args,
+        kwargs,
+        axes=("NHWC",) if len(shape) == 4 else (),
+        wide=_NORM,
+        constant=frozenset({3, 4}),
+        result="same,fp32",
+        gradient="first",
+    )
+
+
+_NORMS = [
+    _norm("training", 3, 2, 4, 3, training=True),
+    _norm("training-momentum", 6, 3, training=True, momentum=0.5, epsilon=1e-2),
+    _norm("training-sequence", 2, 5, 3, training=True),
+    _norm("training-one-value", 1, 3, training=True),
+    _norm("training-one-pixel", 1, 1, 1, 2, training=True),
+    _norm("inference", 2, 2, 3, 4, training=False),
+    _norm("inference-flat", 3, 4, training=False, epsilon=1e-3),
+    _norm("inference-empty-batch", 0, 3, training=False),
+    *(
+        Case("layer_norm", label, (floats(*shape, near=1.0), floats(shape[-1]), floats(shape[-1])), kwargs, wide=_NORM)
+        for label, shape, kwargs in (
+            ("flat", (3, 8), {}),
+            ("sequence", (2, 3, 5), {"epsilon": 1e-2}),
+            ("empty-batch", (0, 4), {}),
+        )
+    ),
+]
+
+_HARD = [
+    Case(
+        "layer_norm",
+        "hard-offset",
+        (floats(2, 6, near=60.0), floats(6), floats(6)),
+        wide=_NORM,
+        gradient=False,
+        precisions=("fp32",),
+    ),
+    Case(
+        "layer_norm",
+        "hard-constant",
+        (np.full((2, 4), 3, np.float32), floats(4), floats(4)),
+        wide=_NORM,
+        gradient=False,
+    ),
+]
+
+CASES = _NORMS + _HARD
+
+WRONG_SHAPES: tuple[Wrong, ...] = (
+    ("batch_norm", ((2, 3), (3,), (3,), (2,), (3,)), {"training": True}, "mean of shape (2,), but mean must be (3,)"),
+    ("layer_norm", ((2, 3), (3,), (2,)), {}, "offset of shape (2,), but offset must be (3,)"),
+)
+
+
+class Oracle(Functions):
+    """Statistics of a batch or of a row."""
+
+    def batch_norm(
+        self,
+        x: F64,
+        scale: F64,
+        offset: F64,
+        mean: F64,
+        variance: F64,
+        *,
+        training: bool,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+    ) -> tuple[F64, F64, F64]:
+        use_mean, use_variance, next_mean, next_variance = mean, variance, mean, variance
+        if training:
+            rows = x.reshape(-1, x.shape[-1])
+            use_mean, use_variance = rows.mean(axis=0), rows.var(axis=0)
+            unbiased = use_variance if len(rows) == 1 else rows.var(axis=0, ddof=1)
+            next_mean = momentum * mean + (1 - momentum) * use_mean
+            next_variance = momentum * variance + (1 - momentum) * unbiased
+        y = scale * (x - use_mean) / np.sqrt(use_variance + epsilon) + offset
+        return y, next_mean, next_variance
+
+    def layer_norm(self, x: F64, scale: F64, offset: F64, *, epsilon: float = 1e-5) -> F64:
+        deviation = np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
+        return np.asarray(scale * (x - x.mean(axis=-1, keepdims=True)) / deviation + offset)
