@@ -15,12 +15,13 @@ from typer.testing import CliRunner
 from hal.cli.app import app
 from hal.cli.tune import TuneLive
 from hal.measure import Estimate
+from hal.page import rendered
 from hal.tuner import Tuning
-from hal.tuner.report import REPORT, rendered, write_report
+from hal.tuner.report import REPORT, write_report
 from hal.tuner.report.sections import page_of
 
 FAULTS = {"batch=1024 precision=bf16": "oom", "batch=16 precision=bf16 compile=default": "segv"}
-STYLE = (Path(__file__).parents[2] / "tuner" / "report" / "style.css").read_text()
+STYLE = (Path(__file__).parents[2] / "hal" / "page" / "style.css").read_text()
 
 
 @pytest.fixture(scope="module")

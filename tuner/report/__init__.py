@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from hal.errors import DataError, NotFoundError
-from hal.tuner.report.parts import Page
+from hal.page import rendered
 from hal.tuner.report.sections import page_of
 from hal.tuner.result import Tuning
 from hal.util.files import write_whole
 
-__all__ = ["REPORT", "rendered", "report_of", "write_report"]
+__all__ = ["REPORT", "report_of", "write_report"]
 
 REPORT = "report.html"
 """Name of the page in the folder of a tuning."""
@@ -76,37 +75,3 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
     later = journal.read_bytes().count(b"\n") - len(tuning.trials) if journal.is_file() else 0
     note = f"{later} later trials, of a sitting that has not ended, are not in this report"
     return write_report(tuning, folder, path, (note,) if later > 0 else ())
-
-
-def rendered(page: Page) -> str:
-    """A page as HTML. All its text is escaped, also inside the figures."""
-    # Only who writes a page pays for loading these.
-    import jinja2
-    from markupsafe import Markup
-    from plotly.io import to_json
-    from plotly.offline import get_plotlyjs
-
-    environment = jinja2.Environment(
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-    )
-    figures = {
-        plot.name: Markup(to_json(plot.figure, validate=False, engine="json"))  # which escapes <, > and /
-        for section in page.sections
-        for plot in section.plots
-    }
-    return environment.get_template("page.html").render(
-        page=page,
-        figures=figures,
-        style=Markup(_file("style.css")),
-        script=Markup(_file("page.js")),
-        plotly=Markup(get_plotlyjs()),
-    )
-
-
-@functools.cache
-def _file(name: str) -> str:
-    return (Path(__file__).parent / name).read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from hal.contract.plan import Plan
 from hal.contract.text import bytes_text, number, plan_line
 from hal.measure import Estimate
-from hal.tuner.report.parts import Number
+from hal.page import Number
 from hal.tuner.report.values import (
     ENDED,
     NAMES,

@@ -9,9 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 from hal.contract.text import bytes_text, number, plan_changes, plan_line
+from hal.page import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report import plots
 from hal.tuner.report.headline import headline_of, numbers_of
-from hal.tuner.report.parts import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report.values import (
     ENDED,
     NAMES,
