@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hal.contract.plan import Plan
-from hal.contract.text import bytes_text, number, plan_line
+from hal.contract.text import (
+    bytes_text,
+    counted,
+    estimate_text,
+    interval_text,
+    number,
+    plan_line,
+    ratio_text,
+    seconds_text,
+)
 from hal.measure import Estimate
 from hal.page import Number
 from hal.tuner.report.values import (
     ENDED,
     NAMES,
     capital,
-    counted,
     listed,
-    ranged,
     scaled,
-    seconds_text,
-    times,
     unit_of,
     value_of,
-    within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Tuning
 
@@ -48,7 +52,7 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
     said += f" Nothing was measured: estimated by {tuning.estimated_by}." if tuning.target is not None else ""
     if len(tuning.objectives) > 1:
-        more = f" It has {times(ratio)} the throughput of the default plan." if ratio is not None else ""
+        more = f" It has {ratio_text(ratio)} the throughput of the default plan." if ratio is not None else ""
         head = f"{counted(len(tuning.pareto), 'plan')} on the Pareto front of {listed(tuning)}"
         return head, f"The one with the best {NAMES[name]} is {said}{more}"
     if winner == tuning.default:
@@ -56,8 +60,8 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     if name == "throughput" and ratio is not None:
         how = "Measured in turn with the default plan, in fresh processes; 95% interval."
         if ratio.low <= 1 <= ratio.high:
-            return f"No plan is surely faster than the default: {times(ratio)}", f"The best is {said} {how}"
-        return f"{times(ratio)} {_BETTER[name]}", f"{capital(said)} {how}"
+            return f"No plan is surely faster than the default: {ratio_text(ratio)}", f"The best is {said} {how}"
+        return f"{ratio_text(ratio)} {_BETTER[name]}", f"{capital(said)} {how}"
     mine, its = _value(tuning, winner, name), _value(tuning, tuning.default, name)
     if not mine or not its:
         return f"The best plan is {plan_line(winner)}", "The default plan gave no value to compare it with."
@@ -81,8 +85,10 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
             yield from _guesses(tuning, tuning.winner)
         best, default = _throughput(tuning, tuning.winner), _throughput(tuning, tuning.default)
         if best is not None:
-            interval = f"95% interval {within(best.low, best.high)}"
-            yield Number("Throughput", f"{number(best.median)} samples/s", (interval, _than(ranged(default))))
+            interval = f"95% interval {interval_text(best.low, best.high)}"
+            yield Number(
+                "Throughput", f"{number(best.median)} samples/s", (interval, _than(estimate_text(default, unit=False)))
+            )
         if ratio is not None and tuning.baseline != tuning.default:
             interval = f"95% interval [{ratio.low:.2f}, {ratio.high:.2f}]"
             yield Number("Over fp32 eager", f"{ratio.median:.2f}×", (interval,))
@@ -106,7 +112,7 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
 def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
     """The winner's numbers on hardware that is not here, beside the default's."""
     of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
-    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: f"{number(value)} MiB"}
+    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: bytes_text(value * 2**20)}
     labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory of a device"}
     for name, label in labels.items():
         mine, its = (None if (t := of[plan]) is None else value_of(t, name) for plan in (winner, tuning.default))

@@ -8,7 +8,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hal.contract.text import bytes_text, number, plan_changes, plan_line
+from hal.contract.text import (
+    bytes_text,
+    counted,
+    estimate_text,
+    interval_text,
+    number,
+    plan_changes,
+    plan_line,
+    ratio_text,
+    seconds_text,
+)
 from hal.page import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report import plots
 from hal.tuner.report.headline import headline_of, numbers_of
@@ -17,19 +27,14 @@ from hal.tuner.report.values import (
     NAMES,
     among,
     capital,
-    counted,
     interval_of,
     listed,
     median,
-    ranged,
     scaled,
-    seconds_text,
     state_of,
-    times,
     unit_of,
     value_of,
     varied,
-    within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
 
@@ -103,11 +108,11 @@ def _finalists(tuning: Tuning) -> Section:
     columns = {
         "trial": list(names.values()),
         _PLAN: [plan_changes(f.plan, tuning.default) for f in finals],
-        "samples/s#": [ranged(f.throughput) or f.message for f in finals],
-        "over default#": [times(f.over_default) for f in finals],
+        "samples/s#": [estimate_text(f.throughput, unit=False) or f.message for f in finals],
+        "over default#": [ratio_text(f.over_default) for f in finals],
     }
     if tuning.baseline != tuning.default:
-        columns["over fp32 eager#"] = [times(f.over_baseline) for f in finals]
+        columns["over fp32 eager#"] = [ratio_text(f.over_baseline) for f in finals]
     if name != "throughput":
         columns[_head(name)] = [number(scaled(name, f.values[name])) if name in f.values else "" for f in finals]
     best = next((at for at, f in enumerate(finals) if f.trial == tuning.winner_trial), None)
@@ -117,7 +122,7 @@ def _finalists(tuning: Tuning) -> Section:
         "process. Dots are medians, bars 95% intervals. Ratios are taken within rounds: a slow machine slows both."
     )
     able = [f for f in finals if f.over_default is not None or f.over_baseline is not None]
-    said = "; ".join(f"{names[f.trial]} {times(f.over_default or f.over_baseline)}" for f in able)
+    said = "; ".join(f"{names[f.trial]} {ratio_text(f.over_default or f.over_baseline)}" for f in able)
     plot = Plot("finalists", plots.finalists(tuning, names), f"Speed-ups: {said}.", 130 + 44 * len(able))
     return Section("finalists", title, (text,), (plot,) if able else (), (table,))
 
@@ -288,7 +293,12 @@ def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
     text += "not what a later day brings."
     text += "" if found else " Nothing was seen that makes the numbers doubtful."
     rows = tuple(
-        (f"after #{s.after_trial}", seconds_text(s.elapsed_s), ranged(s.throughput), f"{s.drift:.2f}×")
+        (
+            f"after #{s.after_trial}",
+            seconds_text(s.elapsed_s),
+            estimate_text(s.throughput, unit=False),
+            f"{s.drift:.2f}×",
+        )
         for s in tuning.sentinels
     )
     text += " The default plan was measured again during the search, as a watch on the machine's speed." if rows else ""
@@ -368,7 +378,7 @@ def _values(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
     found = []
     for name in tuning.objectives:
         value, ends = value_of(trial, name), interval_of(trial, name)
-        interval = "" if ends is None else f" {within(*ends)}"
+        interval = "" if ends is None else f" {interval_text(*ends)}"
         found.append("" if value is None else number(value) + interval)
     return tuple(found)
 
