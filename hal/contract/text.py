@@ -105,11 +105,13 @@ def ratio_text(found: Interval | None) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """A duration in seconds, minutes or hours.
+    """A duration in milliseconds, seconds, minutes or hours.
 
-    >>> seconds_text(4.25), seconds_text(90), seconds_text(600), seconds_text(9000)
-    ('4.2 s', '90 s', '10 min', '2.5 h')
+    >>> seconds_text(0.0042), seconds_text(4.25), seconds_text(90), seconds_text(600), seconds_text(9000)
+    ('4.2 ms', '4.2 s', '90 s', '10 min', '2.5 h')
     """
+    if 0 < seconds < 0.1:
+        return f"{number(1000 * seconds)} ms"
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

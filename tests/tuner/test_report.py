@@ -13,7 +13,7 @@ from tuner_helpers import Seen, fake_tune
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.cli.tune import TuneLive
+from hal.cli.commands._tune_view import TuneView
 from hal.measure import Estimate
 from hal.page import rendered
 from hal.tuner import Tuning
@@ -72,11 +72,11 @@ def read(tuning, best=""):
 
 class TestWritten:
     def test_when_a_tuning_ends(self, monkeypatch, tmp_path, capsys):
-        live = TuneLive()
+        live = TuneView()
         fake_tune(monkeypatch, tmp_path, trials=2, observer=live)
         path = tmp_path / "out" / REPORT
         assert path.is_file()
-        assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"report:  {path}"
+        assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"Report:  {path}"
 
     def test_when_it_is_interrupted(self, monkeypatch, tmp_path):
         class Stops(Seen):
