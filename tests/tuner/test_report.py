@@ -88,8 +88,8 @@ class TestWritten:
         found = fake_tune(monkeypatch, tmp_path, observer=Stops())
         assert found.status == "interrupted"
         said = Reader((tmp_path / "out" / REPORT).read_text()).text
-        assert "the tuning was stopped before" in said
-        assert "it was stopped; hal tune resume=FOLDER goes on" in said
+        assert "the tuning was interrupted first" in said
+        assert "it was interrupted; continue with hal tune resume=FOLDER" in said
 
     def test_again_by_command(self, folder, tmp_path):
         out = tmp_path / "page.html"
@@ -103,7 +103,7 @@ class TestWritten:
         [
             ({}, 2, "holds no tuning"),
             ({"config.json": "{}"}, 2, "holds no tuning that has ended"),
-            ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or of another version"),
+            ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or was written by another version"),
         ],
     )
     def test_of_a_folder_without_one(self, tmp_path, files, status, said):
@@ -120,7 +120,7 @@ class TestWritten:
         with (tmp_path / "trials.jsonl").open("a") as file:
             file.write("{}\n{}\n")
         assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 0
-        assert "2 later trials, of a sitting that has not ended" in (tmp_path / REPORT).read_text()
+        assert "2 later trials of a session that has not ended" in (tmp_path / REPORT).read_text()
 
 
 def yaml_text(folder):
@@ -137,7 +137,7 @@ class TestHeadline:
 
     def test_within_the_noise(self, tuning):
         page = page_of(tuning.model_copy(update={"over_default": ratio(0.98, 1.02, 1.06)}), "")
-        assert page.headline == "No plan is surely faster than the default: 1.02× [0.98, 1.06]"
+        assert page.headline == "No plan is significantly faster than the default: 1.02× [0.98, 1.06]"
 
     def test_the_default_itself(self, tuning):
         changed = {"winner": tuning.default, "winner_trial": 0}

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from hal.contract.text import counted
 from hal.errors import DataError, NotFoundError
 from hal.page import rendered
 from hal.tuner.report.sections import page_of
@@ -64,14 +65,14 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
         begun = (folder / "config.json").exists()
         raise NotFoundError(
             f"{folder} holds no tuning" + (" that has ended" if begun else ""),
-            fix=f"go on with it: hal tune resume={folder}" if begun else "give the folder that hal tune wrote to",
+            fix=f"continue it: hal tune resume={folder}" if begun else "name the folder that hal tune wrote to",
         ) from error
     except ValidationError as error:
         raise DataError(
-            f"{source} is damaged, or of another version of hal: {error.error_count()} fields do not fit",
-            fix="its trials are safe in the study: hal tune resume=" + str(folder),
+            f"{source} is damaged, or was written by another version of hal: {error.error_count()} fields are wrong",
+            fix=f"its trials are stored separately; continue from them: hal tune resume={folder}",
         ) from error
     journal = folder / "trials.jsonl"
     later = journal.read_bytes().count(b"\n") - len(tuning.trials) if journal.is_file() else 0
-    note = f"{later} later trials, of a sitting that has not ended, are not in this report"
+    note = f"{counted(later, 'later trial')} of a session that has not ended: not part of this report"
     return write_report(tuning, folder, path, (note,) if later > 0 else ())

@@ -71,7 +71,7 @@ def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
     return _figure(
         data,
         shapes=shapes,
-        xaxis=_axis("times the throughput", ticksuffix="×"),
+        xaxis=_axis("throughput ratio", ticksuffix="×"),
         yaxis=_rows(rows),
         showlegend=len(data) > 1,
     )
@@ -201,7 +201,7 @@ def guard(tuning: Tuning) -> Figure:
     for (name, held), symbol, good in zip(shares.items(), ("circle", "diamond-open"), ("@accent", "@dot"), strict=True):
         marker = {"symbol": symbol, "size": 9, "color": ["@bad" if share > 1 else good for _, share in held]}
         texts = [
-            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of what is allowed")
+            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of the tolerance")
             for t, share in held
         ]
         x, y = [max(share, _LEAST_SHARE) for _, share in held], [t.plan.precision for t, _ in held]
@@ -212,7 +212,7 @@ def guard(tuning: Tuning) -> Figure:
         "tickvals": [1e-3, 1e-2, 0.1, 1, 10, 100],
         "ticktext": ["≤0.1%", "1%", "10%", "100%", "10×", "100×"],
     }
-    x_axis = _axis("share of the tolerance that was used", type="log", **ticks)
+    x_axis = _axis("share of the tolerance used", type="log", **ticks)
     x_axis["range"] = [-3.15, 0.25 if most <= 1 else 0.25 + len(f"{most:.0f}")]
     limit = {
         "type": "line",

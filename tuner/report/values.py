@@ -24,10 +24,10 @@ __all__ = [
 
 ENDED = {
     "done": "all plans were tried",
-    "settled": "the plans that were not tried promise nothing more",
-    "budget": "the time was up",
-    "trials": "that was the number of trials asked for",
-    "interrupted": "it was stopped; hal tune resume=FOLDER goes on",
+    "settled": "none of the remaining plans is expected to be better",
+    "budget": "the time budget was used up",
+    "trials": "the requested number of trials was reached",
+    "interrupted": "it was interrupted; continue with hal tune resume=FOLDER",
 }
 """Why a tuning ended, in words."""
 
@@ -36,7 +36,7 @@ NAMES: dict[Objective, str] = {
     "latency": "latency",
     "energy": "energy",
     "memory": "peak memory",
-    "time_to_loss": "time to the loss",
+    "time_to_loss": "time to loss",
 }
 """Objectives in words."""
 
