@@ -212,7 +212,8 @@ def _guard(tuning: Tuning) -> Section:
     if tuning.workload.mode == "train":
         text = (
             "Each candidate for the best plan takes the same few training steps as fp32 eager, from the same "
-            "parameters. The largest loss error and the cosine between the first updates must stay within their tolerances. "
+            "parameters. The largest loss error and the cosine between the first updates must stay within their "
+            "tolerances. "
         )
     text += f"{passed} of {counted(len(held), 'plan')} passed."
     text += " The section on failures says what is wrong with the others." if passed < len(held) else ""
