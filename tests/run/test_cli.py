@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from run_helpers import CNN, RNN_CLASSIFY, SignalAt, command, content, pairs
+from typer.testing import CliRunner
 
 import hal
 from hal import registry
+from hal.cli.app import COMMANDS, app
+from hal.config import build, read
 from hal.run import Bench, Record
 
 TINY = [*pairs(CNN), "steps=2"]
@@ -66,6 +70,31 @@ def test_help_lists_the_commands(words):
     result = command(*words)
     for name in ("devices", "run", "bench"):
         assert name in result.output
+
+
+def test_every_command_is_found():
+    files = {path.stem for path in (Path(hal.__file__).parent / "cli" / "commands").glob("[!_]*.py")}
+    assert set(COMMANDS) == files >= {"bench", "compile", "devices", "plans", "report", "run", "tune", "verify"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_fits_in_a_terminal(name):
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    shown, _, examples = result.stdout.partition("\nExample")
+    assert COMMANDS[name].help.partition("\n")[0] in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(f"  {example}\n" in examples for example in COMMANDS[name].examples)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_valid(name):
+    assert COMMANDS[name].examples
+    for example in COMMANDS[name].examples:
+        program, command_name, *words = shlex.split(example)
+        assert (program, command_name) == ("hal", name)
+        if COMMANDS[name].config is not None:
+            build(COMMANDS[name].config(), read([word for word in words if "=" in word]))
 
 
 @pytest.mark.parametrize("words", [("rum",), ("run", "--jsn"), ("run", "--config"), ("devices", "cpu")])
