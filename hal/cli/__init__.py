@@ -1,4 +1,4 @@
-"""The command line: ``hal run``, ``hal bench``, ``hal tune``, ``hal plans``, ``hal devices``."""
+"""The command line: ``hal`` and its commands, one file each in :mod:`hal.cli.commands`."""
 
 from hal.cli.app import main
 

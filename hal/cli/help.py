@@ -1,63 +1,57 @@
-"""Help that lists every key of a command with its default and meaning, read off the config models."""
+"""Help below a command's options: its keys, read off its config model, and its examples."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
-from pydantic_core import PydanticUndefined
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from hal.config import PlanKeys, section_of
-from hal.parity.config import VerifyConfig
-from hal.run.config import BenchConfig, RunConfig
-from hal.targets.config import CompileConfig
-from hal.tuner.config import TuneConfig
-from hal.workload import BUILT_IN, model_class
+from hal.cli.command import Command
+from hal.cli.terminal import console
 
-__all__ = ["print_help"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
-_CONFIGS: dict[str, type[BaseModel]] = {
-    "run": RunConfig,
-    "bench": BenchConfig,
-    "tune": TuneConfig,
-    "compile": CompileConfig,
-    "verify": VerifyConfig,
-}
+__all__ = ["print_keys"]
+
+_DEFAULT_WIDTH = 18
+"""Columns for a default; a longer one is folded."""
 
 
-def print_help(command: str, usage: str) -> None:
-    """Print a command's usage, its keys and the keys of the built-in models."""
-    console = Console(highlight=False)
-    if usage:
-        sys.stdout.write(usage.rstrip() + "\n\n")
-    config = _CONFIGS[command]
-    console.print(_table("Keys", list(_rows(config, "", skip=("model", "versus", *PlanKeys.model_fields)))))
-    console.print(_table("Keys of the plan", list(_rows(PlanKeys, ""))))
+def print_keys(command: Command) -> None:
+    """Print the keys of a command, those of the built-in models, and the command's examples."""
+    out = console()
+    if command.config is not None:
+        for title, rows in _sections(command.config()):
+            out.print()
+            out.print(_table(title, rows))
+    if command.keys_note:
+        out.print(f"\n{escape(command.keys_note)}")
+    out.print(f"\n[bold]Example{'s' * (len(command.examples) > 1)}[/]")
+    for example in command.examples:
+        out.print(f"  {escape(example)}", soft_wrap=True)
+
+
+def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
+    from hal.config import PlanKeys
+    from hal.workload import BUILT_IN, model_class
+
+    model = ("model", "", f"{', '.join(BUILT_IN)}, or your own: path/to/file.py:ClassName")
+    yield "Keys", [model, *_rows(config, "", skip=("model", "versus", *PlanKeys.model_fields))]
+    yield "Keys of the plan", list(_rows(PlanKeys, ""))
     for name in BUILT_IN:
-        console.print(_table(f"Keys of model={name}", list(_rows(model_class(name).Config, "model."))))
-    if "versus" in config.model_fields:
-        console.print("[bold]versus.<key>[/] takes every key of the plan, for the second plan.\n")
-    console.print("Example: " + _EXAMPLES[command], markup=False)
-
-
-_EXAMPLES = {
-    "run": "hal run model=rnn model.cell=gru data=text:book.txt epochs=10 lr=1e-3",
-    "bench": "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
-    "compile": "hal compile model=cnn target=a100-80gb precision=bf16 batch=1024",
-    "verify": "hal verify model=cnn backends=cpu,auto precision=bf16",
-    "tune": "hal tune model=cnn backend=cpu budget=5m space.batch=[64,128,256] objective=throughput",
-}
+        yield f"Keys of model={name}", list(_rows(model_class(name).Config, "model."))
 
 
 def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     table.add_column("key", style="cyan", no_wrap=True)
-    table.add_column("default", style="green", overflow="fold", max_width=16)
+    if any(default for _, default, _ in rows):
+        table.add_column("default", style="green", overflow="fold", max_width=_DEFAULT_WIDTH)
+    else:
+        rows = [(key, meaning) for key, _, meaning in rows]  # type: ignore[misc]
     table.add_column("meaning", overflow="fold")
     for row in rows:
         table.add_row(*(escape(cell) for cell in row))
@@ -65,16 +59,16 @@ def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:
 
 
 def _rows(config: type[BaseModel], prefix: str, skip: tuple[str, ...] = ()) -> Iterator[tuple[str, str, str]]:
-    if config in _CONFIGS.values():
-        yield "model", "", "cnn, rnn, gan, transfer, or your own: path/to/file.py:ClassName"
+    from hal.config import section_of
+
     for name, field in config.model_fields.items():
         if name in skip:
             continue
         section = section_of(field.annotation)
-        if section is None:
-            yield prefix + name, _default(field.get_default(call_default_factory=True)), field.description or ""
-            continue
         given = field.get_default(call_default_factory=True)
+        if section is None:
+            yield prefix + name, _default(given), field.description or ""
+            continue
         for inner, inner_field in section.model_fields.items():
             key = f"{prefix}{name}" if inner == "name" else f"{prefix}{name}.{inner}"
             value = getattr(given, inner) if given is not None else inner_field.default
@@ -82,8 +76,13 @@ def _rows(config: type[BaseModel], prefix: str, skip: tuple[str, ...] = ()) -> I
 
 
 def _default(value: Any) -> str:
+    """A default as a user would write it on the command line; empty where there is none."""
+    from pydantic_core import PydanticUndefined
+
     if value is None or value is PydanticUndefined:
         return ""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, tuple):
-        return "[" + ",".join(str(v) for v in value) + "]"
-    return str(value) if not get_args(value) else ""
+        return "[" + ",".join(map(_default, value)) + "]"
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,22 +1,136 @@
-"""Plans and numbers in words, for people."""
+"""How numbers, sizes, intervals and plans are written for people, on the command line and on pages alike."""
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from hal.contract.plan import Plan
 
-__all__ = ["bytes_text", "number", "plan_changes", "plan_line"]
+__all__ = [
+    "Interval",
+    "bytes_text",
+    "counted",
+    "estimate_text",
+    "interval_text",
+    "number",
+    "plan_changes",
+    "plan_line",
+    "prefixed",
+    "ratio_text",
+    "seconds_text",
+]
+
+
+class Interval(Protocol):
+    """A value with its confidence interval, such as :class:`hal.measure.Estimate`."""
+
+    @property
+    def median(self) -> float:
+        """The value."""
+
+    @property
+    def low(self) -> float:
+        """Lower end of the interval."""
+
+    @property
+    def high(self) -> float:
+        """Upper end of the interval."""
+
+    @property
+    def unit(self) -> str:
+        """Unit of all three."""
+
+
+def number(value: float) -> str:
+    """A number with four significant digits and commas between thousands.
+
+    >>> number(12345.6), number(0.98765), number(3.0)
+    ('12,346', '0.9877', '3')
+    """
+    if value == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"
 
 
 def bytes_text(count: float) -> str:
-    """A number of bytes."""
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+    """A number of bytes, in the largest unit of which there is at least one.
+
+    >>> bytes_text(300), bytes_text(164 * 2**20), bytes_text(1000 * 2**20), bytes_text(79.2 * 2**30)
+    ('300 B', '164 MiB', '1,000 MiB', '79.2 GiB')
+    """
+    size, unit = next(
+        ((size, unit) for size, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")) if abs(count) >= size),
+        (1, "B"),
+    )
+    value = count / size
+    return f"{value:,.0f} {unit}" if abs(value) >= 100 else f"{value:.3g} {unit}"
+
+
+def prefixed(value: float, unit: str) -> str:
+    """A number with three significant digits and a decimal prefix before its unit.
+
+    >>> prefixed(2.5e12, "FLOP"), prefixed(950, "B")
+    ('2.5 TFLOP', '950 B')
+    """
+    for limit, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{value / limit:.3g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def interval_text(low: float, high: float) -> str:
+    """The ends of an interval.
+
+    >>> interval_text(4410, 4700)
+    '[4,410, 4,700]'
+    """
+    return f"[{number(low)}, {number(high)}]"
+
+
+def estimate_text(found: Interval | None, *, unit: bool = True) -> str:
+    """A number with its unit and interval; empty where there is none.
+
+    Args:
+        found: the estimate.
+        unit: whether the unit is written; a table may have it in its header.
+    """
+    if found is None:
+        return ""
+    return f"{number(found.median)}{f' {found.unit}' if unit else ''} {interval_text(found.low, found.high)}"
+
+
+def ratio_text(found: Interval | None) -> str:
+    """A ratio with its interval, such as ``1.60× [1.53, 1.69]``; empty where there is none."""
+    return "" if found is None else f"{found.median:.2f}× [{found.low:.2f}, {found.high:.2f}]"
+
+
+def seconds_text(seconds: float) -> str:
+    """A duration in milliseconds, seconds, minutes or hours.
+
+    >>> seconds_text(0.0042), seconds_text(4.25), seconds_text(90), seconds_text(600), seconds_text(9000)
+    ('4.2 ms', '4.2 s', '90 s', '10 min', '2.5 h')
+    """
+    if 0 < seconds < 0.1:
+        return f"{number(1000 * seconds)} ms"
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in the plural where it is not one.
+
+    >>> counted(1, "plan"), counted(2000, "trial")
+    ('1 plan', '2,000 trials')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def plan_line(plan: Plan) -> str:
-    """A plan in one line; what is usual is left out."""
+    """A plan in one line; keys that have their usual value are left out."""
     words = [f"batch {plan.batch}", plan.precision, plan.layout]
     words += [plan.compile if plan.compile in ("auto", "eager") else f"compile {plan.compile}"]
-    words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
+    words += [counted(plan.threads, "thread")] if plan.threads is not None else []
     words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
     words += [f"conv {plan.conv}"] if plan.conv not in ("auto", "direct") else []
     words += [f"pool {plan.pool}"] if plan.pool not in ("auto", "window") else []
@@ -29,14 +143,7 @@ def plan_changes(plan: Plan, default: Plan) -> str:
     words = []
     for key, value in plan.changes(default).items():
         if key == "threads":
-            words.append("threads auto" if value is None else f"{value} thread{'s' * (value > 1)}")
+            words.append("threads auto" if value is None else counted(value, "thread"))
         else:
             words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
     return ", ".join(words) or "the default plan"
-
-
-def number(value: float) -> str:
-    """A number with four significant digits, thousands apart."""
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"

@@ -111,7 +111,7 @@ class Measurement(BaseModel):
         if self.hardware is not None:
             found += self.hardware.notes()
         if not self.warmup_settled:
-            found.append("the warm-up ended at its limit: two successive blocks never agreed")
+            found.append("the warm-up ended at its time limit, before two successive blocks agreed")
         if not self.step_ms.covers:
             found.append(f"{self.blocks} blocks are too few for a 95% interval; allow more time")
         found += self._spread_notes()
@@ -123,18 +123,20 @@ class Measurement(BaseModel):
         lower, median, upper = np.quantile(times, [0.25, 0.5, 0.75])
         # Single steps scatter by nature; their percentiles say so better.
         if self.latency is None and upper - lower > _WIDE_SPREAD * median:
-            found.append(f"blocks spread wide: the middle half covers {(upper - lower) / median:.0%} of the median")
+            found.append(
+                f"block times spread widely: their interquartile range is {(upper - lower) / median:.0%} of the median"
+            )
         if self.overall_samples_per_s < (1 - _STALLS) * self.throughput.median:
-            found.append(f"some blocks stalled: all in all {self.overall_samples_per_s:.4g} samples/s")
+            found.append(f"some blocks stalled: overall {self.overall_samples_per_s:,.4g} samples/s, below the median")
         if self.blocks >= _FEWEST_FOR_TRENDS:
             early = Estimate.of(times[: self.blocks // 2], unit="ms", in_time_order=True)
             late = Estimate.of(times[self.blocks // 2 :], unit="ms", in_time_order=True)
             change = late.median / early.median - 1
             effective = effective_size(times)
             if abs(change) > _DRIFT and (early.surely_below(late) or late.surely_below(early)):
-                found.append(f"steps drifted: the second half took {change:+.1%}")
+                found.append(f"steps drifted: in the second half they took {change:+.1%} compared with the first")
             elif effective < _FEWEST_EFFECTIVE:
-                found.append(f"the speed wandered: {self.blocks} blocks are worth only {effective} independent ones")
+                found.append(f"blocks are correlated: {self.blocks} blocks give only {effective} effective samples")
         return found
 
     def __str__(self) -> str:

@@ -93,7 +93,7 @@ def test_wheel_holds_every_file(wheel):
     linked = {f"hal/{folder}/{name}" for folder in FOLDERS for name in files_of(ROOT / folder)}
     own = {f"hal/{name}" for name in files_of(ROOT / "hal") if name.partition("/")[0] not in FOLDERS}
     assert {name for name in contents(wheel) if name.startswith("hal/")} == own | linked
-    needed = {"hal/py.typed", "hal/backends/cpu/architectures.toml", "hal/models/cnn.py", "hal/tuner/report/page.html"}
+    needed = {"hal/py.typed", "hal/backends/cpu/architectures.toml", "hal/models/cnn.py", "hal/page/page.html"}
     assert needed <= own | linked
 
 

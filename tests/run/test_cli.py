@@ -2,15 +2,19 @@
 
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from run_helpers import CNN, RNN_CLASSIFY, SignalAt, command, content, pairs
+from typer.testing import CliRunner
 
 import hal
 from hal import registry
+from hal.cli.app import COMMANDS, app
+from hal.config import build, read
 from hal.run import Bench, Record
 
 TINY = [*pairs(CNN), "steps=2"]
@@ -46,7 +50,7 @@ def test_a_run_in_a_process_of_its_own(tmp_path):
     assert done.returncode == 0, done.stderr
     record = Record.model_validate(one_object(done.stdout))
     assert record.status == "done"
-    assert "writing to run" in done.stderr
+    assert "Writing to run" in done.stderr
     assert Record.model_validate_json((tmp_path / "run" / "record.json").read_text()) == record
 
 
@@ -68,6 +72,31 @@ def test_help_lists_the_commands(words):
         assert name in result.output
 
 
+def test_every_command_is_found():
+    files = {path.stem for path in (Path(hal.__file__).parent / "cli" / "commands").glob("[!_]*.py")}
+    assert set(COMMANDS) == files >= {"bench", "compile", "devices", "plans", "report", "run", "tune", "verify"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_a_command_fits_in_a_terminal(name):
+    result = CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "80"})
+    assert result.exit_code == 0
+    shown, _, examples = result.stdout.partition("\nExample")
+    assert COMMANDS[name].help.partition("\n")[0] in " ".join(shown.split())
+    assert max(map(len, shown.splitlines())) <= 80
+    assert all(f"  {example}\n" in examples for example in COMMANDS[name].examples)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_examples_are_valid(name):
+    assert COMMANDS[name].examples
+    for example in COMMANDS[name].examples:
+        program, command_name, *words = shlex.split(example)
+        assert (program, command_name) == ("hal", name)
+        if COMMANDS[name].config is not None:
+            build(COMMANDS[name].config(), read([word for word in words if "=" in word]))
+
+
 @pytest.mark.parametrize("words", [("rum",), ("run", "--jsn"), ("run", "--config"), ("devices", "cpu")])
 def test_words_that_are_no_command(words):
     result = command(*words)
@@ -85,7 +114,7 @@ def test_devices():
     assert "cpu:0" in result.stdout
     for seen in hal.devices():
         if not seen.devices:
-            assert f"{seen.backend} sees nothing" in " ".join(result.stdout.split())
+            assert f"{seen.backend} finds no device" in " ".join(result.stdout.split())
             assert seen.state.fix.split(":")[0] in " ".join(result.stdout.split())
 
 
@@ -114,7 +143,7 @@ def test_a_run_says_what_it_does(tmp_path):
     result = command("run", *TINY, f"out={tmp_path / 'run'}")
     assert result.exit_code == 0
     assert result.stderr == ""
-    for part in ("cnn on cpu:0", "64 to train on", "batch 16", "epoch 1/1", "val accuracy", "done", "checkpoint"):
+    for part in ("cnn on cpu:0", "64 training samples", "batch 16", "epoch 1/1", "val accuracy", "Done", "checkpoint"):
         assert part in result.stdout, part
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["config"]["steps"] == 2
@@ -128,7 +157,7 @@ def test_json_is_alone_on_stdout(tmp_path):
     assert result.exit_code == 0
     record = Record.model_validate(one_object(result.stdout))
     assert Record.model_validate_json((tmp_path / "run" / "record.json").read_text()) == record
-    assert "done" in result.stderr
+    assert "Done" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -159,11 +188,11 @@ def test_an_error_of_a_run_as_json(tmp_path):
 
 
 def test_an_interrupted_run_as_json(tmp_path, monkeypatch):
-    monkeypatch.setattr("hal.cli.show.Live.step", SignalAt(1).step)
+    monkeypatch.setattr("hal.cli.commands._run_view.RunView.step", SignalAt(1).step)
     result = command("run", *TINY, f"out={tmp_path / 'run'}", "--json")
     assert result.exit_code == 130
     assert one_object(result.stdout)["status"] == "interrupted"
-    assert f"go on with: hal run resume={tmp_path / 'run'}" in result.stderr
+    assert f"Continue with: hal run resume={tmp_path / 'run'}" in result.stderr
 
 
 def test_a_second_signal_says_that_nothing_was_saved(tmp_path, monkeypatch):
@@ -171,10 +200,10 @@ def test_a_second_signal_says_that_nothing_was_saved(tmp_path, monkeypatch):
         for _ in range(2):
             SignalAt(1).step(*args)
 
-    monkeypatch.setattr("hal.cli.show.Live.step", twice)
+    monkeypatch.setattr("hal.cli.commands._run_view.RunView.step", twice)
     result = command("run", *TINY, f"out={tmp_path / 'run'}")
     assert result.exit_code == 130
-    assert "stopped at once; the last checkpoint, if there is one, is whole" in result.stderr
+    assert "Stopped without saving. If the run had written a checkpoint, that checkpoint is complete" in result.stderr
 
 
 def test_keys_from_a_file_and_the_line(tmp_path):

@@ -83,7 +83,7 @@ class TestAnswers:
         assert found["needed_bytes"] == 4 * GIB
         assert found["largest"]["batch"] <= 1024
         done = command("compile", "model=cnn", *SMALL, "target=t1000", "batch=4096")
-        assert f"use batch={found['largest']['batch']} or less" in done.stdout
+        assert f"Use batch={found['largest']['batch']} or less" in done.stdout
         assert "batch 4096 is too large" in done.stdout
 
     def test_a_compiler_that_takes_too_long(self, compiler, monkeypatch):

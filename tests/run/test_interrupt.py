@@ -61,8 +61,8 @@ def test_a_polite_signal_saves(whole, tmp_path, number):
     started.send_signal(number)
     out, err = started.communicate(timeout=60)
     assert started.returncode == 130, err
-    assert "stopped and saved" in out
-    assert "go on with: hal run resume=run" in " ".join(out.split())
+    assert "Stopped and saved" in out
+    assert "Continue with: hal run resume=run" in " ".join(out.split())
     assert "Traceback" not in err
     found = record(tmp_path / "run")
     assert found["status"] == "interrupted"
@@ -77,7 +77,7 @@ def test_a_polite_signal_saves(whole, tmp_path, number):
 def test_a_kill_loses_at_most_the_steps_since_the_last_checkpoint(whole, tmp_path):
     # Processes forked from one that has imported everything: they begin at once, so that kills come while they train.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["torch", "hal.run", "hal.cli.app", "hal.cli.show", "hal.models.cnn"])
+    context.set_forkserver_preload(["torch", "hal.run", "hal.cli.app", "hal.cli.commands._run_view", "hal.models.cnn"])
     chance, folder, kills, before = random.Random(3), tmp_path / "run", 0, 0
     words = [*pairs(KEYS), f"out={folder}"]
     while kills < 6:

@@ -13,7 +13,7 @@ from tuner_helpers import description
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.cli.tune import TuneLive
+from hal.cli.commands._tune_view import TuneView
 from hal.config import PlanKeys
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.job.stored_plans import stored
@@ -161,11 +161,11 @@ def test_wrong_requests(tmp_path, keys, error, said):
 
 def test_what_people_see(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("TARGET_FAULTS", json.dumps({64: "refuse"}))
-    live = TuneLive()
+    live = TuneView()
     live.console = Console(width=300, highlight=False)
     found = tuned(tmp_path, live, **ONE, space={"batch": [16, 32, 64]})
     shown = capsys.readouterr().out
-    assert "not here: plans are built, and their numbers are estimates" in shown
+    assert "This hardware is not here: plans are compiled, and their numbers are estimates." in shown
     assert shown.count("estimated, not measured") == 2 == len(found.trials) - 1
     assert f"estimated by {SOURCE}: not measured" in shown
     assert "est. samples/s" in shown

@@ -91,7 +91,7 @@ def test_the_latest_of_equals_and_the_nearest():
 
 def test_shared_with_others(tmp_path, monkeypatch):
     described = description()
-    assert "no plan is stored" in command("plans").stdout
+    assert "No plan is stored" in command("plans").stdout
     remember(plan_for(described.fingerprint, described.default))
     file = tmp_path / "team.json"
     assert command("plans", "--export", str(file)).exit_code == 0

@@ -13,14 +13,15 @@ from tuner_helpers import Seen, fake_tune
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.cli.tune import TuneLive
+from hal.cli.commands._tune_view import TuneView
 from hal.measure import Estimate
+from hal.page import rendered
 from hal.tuner import Tuning
-from hal.tuner.report import REPORT, rendered, write_report
+from hal.tuner.report import REPORT, write_report
 from hal.tuner.report.sections import page_of
 
 FAULTS = {"batch=1024 precision=bf16": "oom", "batch=16 precision=bf16 compile=default": "segv"}
-STYLE = (Path(__file__).parents[2] / "tuner" / "report" / "style.css").read_text()
+STYLE = (Path(__file__).parents[2] / "hal" / "page" / "style.css").read_text()
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +72,11 @@ def read(tuning, best=""):
 
 class TestWritten:
     def test_when_a_tuning_ends(self, monkeypatch, tmp_path, capsys):
-        live = TuneLive()
+        live = TuneView()
         fake_tune(monkeypatch, tmp_path, trials=2, observer=live)
         path = tmp_path / "out" / REPORT
         assert path.is_file()
-        assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"report:  {path}"
+        assert capsys.readouterr().out.rstrip().splitlines()[-1] == f"Report:  {path}"
 
     def test_when_it_is_interrupted(self, monkeypatch, tmp_path):
         class Stops(Seen):
@@ -87,8 +88,8 @@ class TestWritten:
         found = fake_tune(monkeypatch, tmp_path, observer=Stops())
         assert found.status == "interrupted"
         said = Reader((tmp_path / "out" / REPORT).read_text()).text
-        assert "the tuning was stopped before" in said
-        assert "it was stopped; hal tune resume=FOLDER goes on" in said
+        assert "the tuning was interrupted first" in said
+        assert "it was interrupted; continue with hal tune resume=FOLDER" in said
 
     def test_again_by_command(self, folder, tmp_path):
         out = tmp_path / "page.html"
@@ -102,7 +103,7 @@ class TestWritten:
         [
             ({}, 2, "holds no tuning"),
             ({"config.json": "{}"}, 2, "holds no tuning that has ended"),
-            ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or of another version"),
+            ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or was written by another version"),
         ],
     )
     def test_of_a_folder_without_one(self, tmp_path, files, status, said):
@@ -119,7 +120,7 @@ class TestWritten:
         with (tmp_path / "trials.jsonl").open("a") as file:
             file.write("{}\n{}\n")
         assert CliRunner().invoke(app, ["report", str(tmp_path)]).exit_code == 0
-        assert "2 later trials, of a sitting that has not ended" in (tmp_path / REPORT).read_text()
+        assert "2 later trials of a session that has not ended" in (tmp_path / REPORT).read_text()
 
 
 def yaml_text(folder):
@@ -136,7 +137,7 @@ class TestHeadline:
 
     def test_within_the_noise(self, tuning):
         page = page_of(tuning.model_copy(update={"over_default": ratio(0.98, 1.02, 1.06)}), "")
-        assert page.headline == "No plan is surely faster than the default: 1.02× [0.98, 1.06]"
+        assert page.headline == "No plan is significantly faster than the default: 1.02× [0.98, 1.06]"
 
     def test_the_default_itself(self, tuning):
         changed = {"winner": tuning.default, "winner_trial": 0}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import hal
 from hal.cli.app import app
-from hal.cli.tune import TuneLive
+from hal.cli.commands._tune_view import TuneView
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
 from hal.job.stored_plans import find, stored
@@ -116,14 +116,14 @@ def test_what_the_space_does_not_hold_is_there_to_compare_with(monkeypatch, tmp_
 
 
 def test_constraints_that_nothing_keeps(monkeypatch, tmp_path, capsys):
-    live = TuneLive()
+    live = TuneView()
     live.console = Console(width=300, highlight=False)
     found = fake_tune(monkeypatch, tmp_path, observer=live, constraint={"memory": "100M"}, trials=4)
     assert found.winner is None
     key, ratio = found.nearest_miss
     assert key == "memory"
     assert ratio == min(max(t.violations.values()) for t in found.trials)
-    assert "no plan keeps constraint.memory" in capsys.readouterr().out
+    assert "No plan keeps constraint.memory" in capsys.readouterr().out
     assert page_of(found, "").headline == "No plan keeps constraint.memory"
 
 
@@ -293,14 +293,14 @@ def test_in_python(tmp_path):
 
 def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
     """In the live lines; in the table of the best plans there is none, however few others there are."""
-    live = TuneLive()
+    live = TuneView()
     live.console = Console(width=300, highlight=False)
     found = fake_tune(monkeypatch, tmp_path, observer=live)
     cut = {t.number for t in found.trials if t.cut_short}
     assert cut
     lines = capsys.readouterr().out.splitlines()
-    assert sum("cut short at about" in line and "surely not the best" in line for line in lines) == len(cut)
+    assert sum("cut short at about" in line and "certainly not the best" in line for line in lines) == len(cut)
     assert cut.isdisjoint(t.number for t in best_of(found.trials, "throughput"))
-    assert f"cut short: {len(cut)} trials" in "\n".join(lines)
-    shown = [line for line in lines if re.match(r"(best|again)? +[\d,]+ \[", line)]
+    assert f"Cut short because they are certainly not the best: {len(cut)} trials" in "\n".join(lines)
+    shown = [line for line in lines if re.match(r"(best|finalist)? +[\d,]+ \[", line)]
     assert 0 < len(shown) <= len(found.trials) - len(cut)

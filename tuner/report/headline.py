@@ -5,22 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hal.contract.plan import Plan
-from hal.contract.text import bytes_text, number, plan_line
+from hal.contract.text import (
+    bytes_text,
+    counted,
+    estimate_text,
+    interval_text,
+    number,
+    plan_line,
+    ratio_text,
+    seconds_text,
+)
 from hal.measure import Estimate
-from hal.tuner.report.parts import Number
+from hal.page import Number
 from hal.tuner.report.values import (
     ENDED,
     NAMES,
     capital,
-    counted,
     listed,
-    ranged,
     scaled,
-    seconds_text,
-    times,
     unit_of,
     value_of,
-    within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Tuning
 
@@ -31,7 +35,7 @@ _BETTER: dict[Objective, str] = {
     "latency": "lower latency than the default plan",
     "energy": "less energy per sample than the default plan",
     "memory": "less memory than the default plan",
-    "time_to_loss": "sooner at the same loss than the default plan",
+    "time_to_loss": "less time to the same loss than the default plan",
 }
 
 
@@ -40,29 +44,37 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     winner, name, ratio = tuning.winner, tuning.objectives[0], tuning.over_default
     if tuning.nearest_miss is not None:
         key, over = tuning.nearest_miss
-        return f"No plan keeps constraint.{key}", f"The closest of those tried has {over:.3g} times as much."
+        return (
+            f"No plan keeps constraint.{key}",
+            f"The closest of the plans that were tried needs {number(over)} times the limit.",
+        )
     if winner is None and not tuning.searched.tried:
-        return "No plan of the space was tried", "There was time for those to compare with alone; give more budget=."
+        return (
+            "No plan of the search space was tried",
+            "There was time only for the plans to compare with; raise budget=.",
+        )
     if winner is None:
-        return "No plan worked", f"{counted(len(tuning.trials), 'plan')} tried; what went wrong is listed below."
+        return "No plan worked", f"Plans tried: {len(tuning.trials):,}. The section on failures says what went wrong."
     said = f"{plan_line(winner)} on {tuning.device.name} ({tuning.device.arch})."
-    said += f" Nothing was measured: estimated by {tuning.estimated_by}." if tuning.target is not None else ""
+    said += (
+        f" Its numbers are not measured but estimated by {tuning.estimated_by}." if tuning.target is not None else ""
+    )
     if len(tuning.objectives) > 1:
-        more = f" It has {times(ratio)} the throughput of the default plan." if ratio is not None else ""
+        more = f" It has {ratio_text(ratio)} the throughput of the default plan." if ratio is not None else ""
         head = f"{counted(len(tuning.pareto), 'plan')} on the Pareto front of {listed(tuning)}"
         return head, f"The one with the best {NAMES[name]} is {said}{more}"
     if winner == tuning.default:
         return "The default plan is the best that was tried", f"It is {said}"
     if name == "throughput" and ratio is not None:
-        how = "Measured in turn with the default plan, in fresh processes; 95% interval."
+        how = "It was measured in turn with the default plan, in fresh processes. The interval has 95% confidence."
         if ratio.low <= 1 <= ratio.high:
-            return f"No plan is surely faster than the default: {times(ratio)}", f"The best is {said} {how}"
-        return f"{times(ratio)} {_BETTER[name]}", f"{capital(said)} {how}"
+            return f"No plan is significantly faster than the default: {ratio_text(ratio)}", f"The best is {said} {how}"
+        return f"{ratio_text(ratio)} {_BETTER[name]}", f"{capital(said)} {how}"
     mine, its = _value(tuning, winner, name), _value(tuning, tuning.default, name)
     if not mine or not its:
         return f"The best plan is {plan_line(winner)}", "The default plan gave no value to compare it with."
     gain = mine / its if OBJECTIVES[name][1] == "maximize" else its / mine
-    how = f"{number(mine)} instead of {number(its)} {unit_of(name)}; this ratio has no interval."
+    how = f"{number(mine)} instead of {number(its)} {unit_of(name)}. This ratio has no interval."
     return f"{gain:.2f}× {_BETTER[name]}", f"{capital(said)} {capital(NAMES[name])}: {how}"
 
 
@@ -81,8 +93,10 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
             yield from _guesses(tuning, tuning.winner)
         best, default = _throughput(tuning, tuning.winner), _throughput(tuning, tuning.default)
         if best is not None:
-            interval = f"95% interval {within(best.low, best.high)}"
-            yield Number("Throughput", f"{number(best.median)} samples/s", (interval, _than(ranged(default))))
+            interval = f"95% interval {interval_text(best.low, best.high)}"
+            yield Number(
+                "Throughput", f"{number(best.median)} samples/s", (interval, _than(estimate_text(default, unit=False)))
+            )
         if ratio is not None and tuning.baseline != tuning.default:
             interval = f"95% interval [{ratio.low:.2f}, {ratio.high:.2f}]"
             yield Number("Over fp32 eager", f"{ratio.median:.2f}×", (interval,))
@@ -95,19 +109,19 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
                 yield Number(label, say(used), (_than("" if usual is None else say(usual)),))
     yield Number("Time to tune", seconds_text(tuning.seconds), (ENDED[tuning.status],))
     share = f"{searched.tried / searched.plans:.0%} of {searched.plans:,}" if searched.plans else ""
-    ruled_out = f"{searched.ruled_out} more surely need too much memory" if searched.ruled_out else ""
+    ruled_out = f"{searched.ruled_out:,} more ruled out: too much memory" if searched.ruled_out else ""
     yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out))
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         high = max(searched.likely_gain, searched.likely_gain_high or 0.0)
-        more = f"in about {seconds_text(searched.remaining_s)}, hardly over {high:.1%}"
-        yield Number("Gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
+        more = f"in about {seconds_text(searched.remaining_s)}, at most about {high:.1%}"
+        yield Number("Expected gain from trying the rest", f"{searched.likely_gain:.1%}", (more,), kind="estimated")
 
 
 def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
     """The winner's numbers on hardware that is not here, beside the default's."""
     of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
-    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: f"{number(value)} MiB"}
-    labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory of a device"}
+    say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: bytes_text(value * 2**20)}
+    labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory per device"}
     for name, label in labels.items():
         mine, its = (None if (t := of[plan]) is None else value_of(t, name) for plan in (winner, tuning.default))
         if mine is not None:

@@ -7,18 +7,16 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from hal.contract.text import number, plan_changes, plan_line
+from hal.contract.text import interval_text, number, plan_changes, plan_line, ratio_text
 from hal.tuner.report.values import (
     NAMES,
     among,
     interval_of,
     median,
     state_of,
-    times,
     unit_of,
     value_of,
     varied,
-    within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
 
@@ -63,7 +61,7 @@ def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
     data = []
     for name, marker, of in ratios:
         held = [(f, r) for f in tuning.finalists if (r := of[f.trial]) is not None]
-        texts = [_lines(names[f.trial], plan_line(f.plan), f"{times(r)} {name}") for f, r in held]
+        texts = [_lines(names[f.trial], plan_line(f.plan), f"{ratio_text(r)} {name}") for f, r in held]
         bars = _bars([(r.median, (r.low, r.high)) for _, r in held], marker, 2)
         x, y = [r.median for _, r in held], [names[f.trial] for f, _ in held]
         data.append(_scatter(name, x, y, texts, marker=marker, error_x=bars))
@@ -73,7 +71,7 @@ def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
     return _figure(
         data,
         shapes=shapes,
-        xaxis=_axis("times the throughput", ticksuffix="×"),
+        xaxis=_axis("throughput ratio", ticksuffix="×"),
         yaxis=_rows(rows),
         showlegend=len(data) > 1,
     )
@@ -203,7 +201,7 @@ def guard(tuning: Tuning) -> Figure:
     for (name, held), symbol, good in zip(shares.items(), ("circle", "diamond-open"), ("@accent", "@dot"), strict=True):
         marker = {"symbol": symbol, "size": 9, "color": ["@bad" if share > 1 else good for _, share in held]}
         texts = [
-            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of what is allowed")
+            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of the tolerance")
             for t, share in held
         ]
         x, y = [max(share, _LEAST_SHARE) for _, share in held], [t.plan.precision for t, _ in held]
@@ -214,7 +212,7 @@ def guard(tuning: Tuning) -> Figure:
         "tickvals": [1e-3, 1e-2, 0.1, 1, 10, 100],
         "ticktext": ["≤0.1%", "1%", "10%", "100%", "10×", "100×"],
     }
-    x_axis = _axis("share of the tolerance that was used", type="log", **ticks)
+    x_axis = _axis("share of the tolerance used", type="log", **ticks)
     x_axis["range"] = [-3.15, 0.25 if most <= 1 else 0.25 + len(f"{most:.0f}")]
     limit = {
         "type": "line",
@@ -284,7 +282,7 @@ def _bars(held: Iterable[tuple[float, tuple[float, float] | None]], marker: dict
 
 def _hover(tuning: Tuning, trial: Trial, name: Objective) -> str:
     value, ends = value_of(trial, name), interval_of(trial, name)
-    said = [] if value is None else [number(value), within(*ends) if ends is not None else "", unit_of(name)]
+    said = [] if value is None else [number(value), interval_text(*ends) if ends is not None else "", unit_of(name)]
     state = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
     return _lines(
         f"trial {trial.number}: {' '.join(filter(None, said)) or trial.outcome.value}",

@@ -8,28 +8,33 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from hal.contract.text import bytes_text, number, plan_changes, plan_line
+from hal.contract.text import (
+    bytes_text,
+    counted,
+    estimate_text,
+    interval_text,
+    number,
+    plan_changes,
+    plan_line,
+    ratio_text,
+    seconds_text,
+)
+from hal.page import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report import plots
 from hal.tuner.report.headline import headline_of, numbers_of
-from hal.tuner.report.parts import Code, Kind, Page, Plot, Section, Table
 from hal.tuner.report.values import (
     ENDED,
     NAMES,
     among,
     capital,
-    counted,
     interval_of,
     listed,
     median,
-    ranged,
     scaled,
-    seconds_text,
     state_of,
-    times,
     unit_of,
     value_of,
     varied,
-    within,
 )
 from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
 
@@ -37,14 +42,14 @@ __all__ = ["page_of"]
 
 _PHASES = {
     "start_s": "starting workers",
-    "load_s": "loading data and values",
-    "reference_s": "the guard's reference",
-    "guard_s": "the guard",
-    "compile_s": "first call, compilation",
+    "load_s": "loading data and parameters",
+    "reference_s": "reference for the numerics check",
+    "guard_s": "numerics check",
+    "compile_s": "first call with compilation",
     "warmup_s": "warming up",
     "steady_s": "measuring",
 }
-_PLAN = "plan, against the default"
+_PLAN = "plan (changes from the default)"
 _OF_VALUES = ("history", "trade-off", "slices", "parallel", "trials")
 """Sections with the values of trials."""
 
@@ -92,7 +97,7 @@ def page_of(tuning: Tuning, best: str, notes: tuple[str, ...] = ()) -> Page:
 def _finalists(tuning: Tuning) -> Section:
     title, name, finals = "The finalists", tuning.objectives[0], tuning.finalists
     if not finals:
-        why = "the tuning was stopped before" if tuning.status == "interrupted" else "none worked, or they did not fit"
+        why = "the tuning was interrupted first" if tuning.status == "interrupted" else "none worked, or time ran out"
         return Section("finalists", title, (f"The best plans were not measured again: {why}.",))
     names = {}
     for final in finals:
@@ -103,21 +108,22 @@ def _finalists(tuning: Tuning) -> Section:
     columns = {
         "trial": list(names.values()),
         _PLAN: [plan_changes(f.plan, tuning.default) for f in finals],
-        "samples/s#": [ranged(f.throughput) or f.message for f in finals],
-        "over default#": [times(f.over_default) for f in finals],
+        "samples/s#": [estimate_text(f.throughput, unit=False) or f.message for f in finals],
+        "over default#": [ratio_text(f.over_default) for f in finals],
     }
     if tuning.baseline != tuning.default:
-        columns["over fp32 eager#"] = [times(f.over_baseline) for f in finals]
+        columns["over fp32 eager#"] = [ratio_text(f.over_baseline) for f in finals]
     if name != "throughput":
         columns[_head(name)] = [number(scaled(name, f.values[name])) if name in f.values else "" for f in finals]
     best = next((at for at, f in enumerate(finals) if f.trial == tuning.winner_trial), None)
     table = Table("Finalists, with 95% intervals", tuple(columns), tuple(zip(*columns.values(), strict=True)), best)
     text = (
-        "The best plans, the default and fp32 eager were measured again in turn, block by block, each in a fresh "
-        "process. Dots are medians, bars 95% intervals. Ratios are taken within rounds: a slow machine slows both."
+        "The best plans, the default plan and fp32 eager were measured again, block by block in turn, each in a "
+        "fresh process. Dots are medians, and bars are 95% intervals. Each ratio compares blocks of the same round, so "
+        "that a temporary slowdown of the machine affects both sides."
     )
     able = [f for f in finals if f.over_default is not None or f.over_baseline is not None]
-    said = "; ".join(f"{names[f.trial]} {times(f.over_default or f.over_baseline)}" for f in able)
+    said = "; ".join(f"{names[f.trial]} {ratio_text(f.over_default or f.over_baseline)}" for f in able)
     plot = Plot("finalists", plots.finalists(tuning, names), f"Speed-ups: {said}.", 130 + 44 * len(able))
     return Section("finalists", title, (text,), (plot,) if able else (), (table,))
 
@@ -135,7 +141,7 @@ def _history(tuning: Tuning) -> Section:
     )
     text = f"{counted(len(tuning.trials), 'trial')}: {said}. "
     if tuning.target is None:
-        text += "Values are corrected for drift of the machine where it was sure; bars are 95% intervals."
+        text += "Values are corrected for significant drift of the machine's speed. Bars are 95% intervals."
     return Section("history", "How the search went", (text,), figures)
 
 
@@ -151,12 +157,14 @@ def _trade_off(tuning: Tuning) -> Section | None:
     if not figures:
         return None
     if not several:
-        text = "What speed costs in memory, plan by plan. Memory was no objective: the search did not look for little."
+        text = (
+            "Throughput and peak memory of each plan. Memory was not an objective, so the search did not minimise it."
+        )
         return Section("trade-off", "Speed against memory", (text,), figures)
     front = sorted((tuning.trial(n) for n in tuning.pareto), key=lambda t: -(value_of(t, up) or 0.0))
     rows = tuple((f"#{t.number}", plan_changes(t.plan, tuning.default), *_values(tuning, t)) for t in front)
     table = Table("The Pareto front", ("trial", _PLAN, *map(_head, tuning.objectives)), rows)
-    text = f"No other plan beats these {len(front)} in {listed(tuning)} at once; the choice among them is yours."
+    text = f"No other plan is better than one of these {len(front)} in all of {listed(tuning)}. The choice is yours."
     return Section("trade-off", "The Pareto front", (text,), figures, (table,))
 
 
@@ -174,8 +182,10 @@ def _slices(tuning: Tuning) -> Section | None:
         alt = f"{NAMES[name]} by {key}; the table below has the medians."
         figures.append(Plot(f"slice-{key}", plots.slices(tuning, key, name), alt, 260, key))
     columns = ("key", "value", "measured#", f"median, {unit_of(name)}#", f"best, {unit_of(name)}#")
-    text = "Each dot is a plan, each bar the median of those that share a value. The other keys vary within a column, "
-    text += "and the search looks more often where it is fast: a difference is a hint, not a measured effect."
+    text = (
+        "Each dot is a plan, and each bar is the median of the plans with that value. Other keys vary within a column, "
+    )
+    text += "and the search samples fast regions more often, so a difference is a hint and not a measured effect."
     table = Table(f"{capital(NAMES[name])} by each key's values", columns, tuple(rows), folded=True)
     return Section("slices", "What each key changes", (text,), tuple(figures), (table,))
 
@@ -186,26 +196,27 @@ def _parallel(tuning: Tuning) -> Section | None:
     if count < 2 or len(keys) < 2:
         return None
     alt = f"A line for each of {count} plans through its values of {', '.join(keys)} to its {NAMES[name]}; "
-    text = f"A line a plan, from top to bottom; the strongest are the best fifth by {NAMES[name]}. "
-    text += "Press a value to see its plans alone, and again to see all."
+    text = f"Each line is a plan, read from top to bottom. The strongest lines are the best fifth by {NAMES[name]}. "
+    text += "Click a value to show only the plans that have it; click it again to show all."
     figure = plots.parallel(tuning, name)
-    plot = Plot("parallel", figure, f"{alt}the table of every trial has the same.", 130 + 76 * (len(keys) + 1))
+    plot = Plot("parallel", figure, f"{alt}the table of all trials lists the same values.", 130 + 76 * (len(keys) + 1))
     return Section("parallel", "All keys together", (text,), (plot,))
 
 
 def _guard(tuning: Tuning) -> Section:
-    title, held = "Does it compute the same?", [(t.plan.precision, t.guard) for t in tuning.trials if t.guard]
+    title, held = "Numerical correctness", [(t.plan.precision, t.guard) for t in tuning.trials if t.guard]
     if not held:
-        return Section("guard", title, ("No plan came as far as the numerics guard.",))
+        return Section("guard", title, ("No plan reached the numerics check.",))
     passed = sum(guard.passed for _, guard in held)
-    text = "The outputs of each plan that may win are compared with those of fp32 eager, for the same batch. "
+    text = "The outputs of each candidate for the best plan are compared with those of fp32 eager on the same batch. "
     if tuning.workload.mode == "train":
         text = (
-            "Plans that may win take the same few training steps as fp32 eager, from the same start. The largest "
-            "difference of the losses and the angle between the first updates must stay within limits. "
+            "Each candidate for the best plan takes the same few training steps as fp32 eager, from the same "
+            "parameters. The largest loss error and the cosine between the first updates must stay within their "
+            "tolerances. "
         )
     text += f"{passed} of {counted(len(held), 'plan')} passed."
-    text += " What is wrong with the others is said below." if passed < len(held) else ""
+    text += " The section on failures says what is wrong with the others." if passed < len(held) else ""
     rows = []
     for precision in sorted({precision for precision, _ in held}):
         some = [guard for of, guard in held if of == precision]
@@ -219,11 +230,11 @@ def _guard(tuning: Tuning) -> Section:
                 _end(max, (g.cosine_tolerance for g in some), ".5f"),
             )
         )
-    columns = ("precision", "passed#", "largest loss error#", "allowed#", "least cosine#", "needed#")
-    table = Table("Extremes over the plans of each precision", columns, tuple(rows))
+    columns = ("precision", "passed#", "largest loss error#", "tolerance#", "smallest cosine#", "required#")
+    table = Table("Worst values over the plans of each precision", columns, tuple(rows))
     figure, alt = (
         plots.guard(tuning),
-        "Share of the guard's tolerances that each plan used; the table has the extremes.",
+        "Share of the tolerances that each plan used; the table lists the worst values.",
     )
     plot = (Plot("guard", figure, alt, 150 + 50 * len(rows)),) if figure["data"] else ()
     return Section("guard", title, (text,), plot, (table,))
@@ -236,7 +247,7 @@ def _failures(tuning: Tuning) -> Section:
             causes[outcome.value, trial.message].append(trial)
     if not causes:
         broken = sum(bool(t.violations) for t in tuning.trials)
-        said = f" {counted(broken, 'plan')} broke a constraint, and cannot win." if broken else ""
+        said = f" Plans excluded because they break a constraint: {broken}." if broken else ""
         return Section("failures", "Failures", (f"No trial failed.{said}",))
     rows = []
     for (cause, message), trials in causes.items():
@@ -244,7 +255,7 @@ def _failures(tuning: Tuning) -> Section:
         rows.append((cause, str(len(trials)), message, plans))
     said = ", ".join(f"{len(numbers)} {outcome.value}" for outcome, numbers in tuning.failures.items())
     total = sum(len(numbers) for numbers in tuning.failures.values())
-    text = f"{total} of {counted(len(tuning.trials), 'trial')} failed: {said}. Such a plan cannot win."
+    text = f"{total} of {counted(len(tuning.trials), 'trial')} failed: {said}. Plans that fail are excluded."
     table = Table("Failures by cause", ("cause", "trials#", "message", "plans"), tuple(rows))
     return Section("failures", "Failures", (text,), tables=(table,))
 
@@ -252,8 +263,8 @@ def _failures(tuning: Tuning) -> Section:
 def _time(tuning: Tuning) -> Section | None:
     spent = {text: sum(getattr(t.phases, field) or 0.0 for t in tuning.trials) for field, text in _PHASES.items()}
     wall = sum(t.phases.wall_s for t in tuning.trials)
-    spent["else in trials"] = wall - sum(spent.values())
-    spent["finalists, search, checks"] = tuning.seconds - wall
+    spent["other work in trials"] = wall - sum(spent.values())
+    spent["finalists and search"] = tuning.seconds - wall
     spent = {text: seconds for text, seconds in spent.items() if seconds >= 0.05}
     if not spent:
         return None
@@ -268,10 +279,12 @@ def _use(tuning: Tuning, best: str) -> Section | None:
         return None
     codes = [Code("On this machine", f"{tuning.command} plan=tuned")] if tuning.remembered else []
     codes += (
-        [Code(f"On any machine: best.yaml, for {tuning.program} --config best.yaml", best.rstrip())] if best else []
+        [Code(f"On any machine: save as best.yaml, then {tuning.program} --config best.yaml", best.rstrip())]
+        if best
+        else []
     )
-    codes += [Code("Outside hal", tuning.native_code.rstrip())] if tuning.native_code else []
-    return Section("use", "Use it", codes=tuple(codes))
+    codes += [Code("Without hal", tuning.native_code.rstrip())] if tuning.native_code else []
+    return Section("use", "Use the plan", codes=tuple(codes))
 
 
 def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
@@ -279,20 +292,31 @@ def _doubts(tuning: Tuning, notes: tuple[str, ...]) -> Section:
     found = [*notes, *tuning.notes, *tuning.environment.notes()]
     found += [f"the winner's trial: {note}" for note in (winner.notes if winner is not None else ())]
     noisy = sum(bool(t.measurement and t.measurement.notes) for t in tuning.trials)
-    found += [f"{noisy} of {counted(len(tuning.trials), 'trial')} have notes of their own on noise"] if noisy else []
+    found += [f"{noisy} of {counted(len(tuning.trials), 'trial')} have notes about noise"] if noisy else []
     if tuning.target is not None:
-        said = f"Every value was estimated by {tuning.estimated_by}. They compare plans and promise nothing; "
+        said = f"All values were estimated by {tuning.estimated_by}. They rank plans but do not predict exact speed; "
         said += "measure on the hardware before you decide."
-        return Section("doubts", "How far to believe it", (said,), notes=tuple(found))
-    text = "Intervals are 95% bootstrap intervals of the median over blocks: they know the noise within a measurement, "
-    text += "not what a later day brings."
-    text += "" if found else " Nothing was seen that makes the numbers doubtful."
+        return Section("doubts", "Limits of these numbers", (said,), notes=tuple(found))
+    text = "Intervals are 95% bootstrap intervals of the median over blocks. They cover noise within one measurement, "
+    text += "not differences from day to day."
+    text += "" if found else " No sign of a disturbed measurement was found."
     rows = tuple(
-        (f"after #{s.after_trial}", seconds_text(s.elapsed_s), ranged(s.throughput), f"{s.drift:.2f}×")
+        (
+            f"after #{s.after_trial}",
+            seconds_text(s.elapsed_s),
+            estimate_text(s.throughput, unit=False),
+            f"{s.drift:.2f}×",
+        )
         for s in tuning.sentinels
     )
-    text += " The default plan was measured again during the search, as a watch on the machine's speed." if rows else ""
-    table = Table("The default plan, again", ("when", "elapsed#", "samples/s#", "speed over the first#"), rows)
+    text += (
+        " The default plan was measured repeatedly during the search to detect changes of the machine's speed."
+        if rows
+        else ""
+    )
+    table = Table(
+        "Repeated measurements of the default plan", ("when", "elapsed#", "samples/s#", "relative to the first#"), rows
+    )
     return Section("doubts", "Noise and drift", (text,), tables=(table,) if rows else (), notes=tuple(found))
 
 
@@ -304,7 +328,7 @@ def _environment(tuning: Tuning) -> Section:
         "device memory": "" if device.memory_bytes is None else bytes_text(device.memory_bytes),
         "compute units": "" if device.compute_units is None else str(device.compute_units),
         **{key.replace("_", " "): value for key, value in {**device.facts, **held.facts}.items()},
-        "processor": f"{here.cpu_model}, {here.cpu_threads} threads usable, {bytes_text(here.memory_bytes)}",
+        "processor": f"{here.cpu_model}, {here.cpu_threads} usable threads, {bytes_text(here.memory_bytes)}",
         "system": here.operating_system,
         "Python": here.python,
         "hal": here.hal_version,
@@ -316,16 +340,20 @@ def _environment(tuning: Tuning) -> Section:
         "ended": _moment(tuning.ended),
         "constraints": ", ".join(map(_limit, tuning.constraints.items())),
     }
-    text = "A plan's speed depends on all of these."
-    text += " hal uses a remembered plan only where they are the same." if tuning.target is None else ""
+    text = "The speed of a plan depends on all of these."
+    text += (
+        " hal uses a stored plan only where the device, the software versions and the workload are the same."
+        if tuning.target is None
+        else ""
+    )
     table = Table("Environment", ("fact", "value"), tuple((key, value) for key, value in facts.items() if value))
     codes = (Code("The command", _command(tuning.config)),)
-    title = "Where it was measured" if tuning.target is None else "What for, and where it was built"
+    title = "Environment" if tuning.target is None else "Target and build environment"
     return Section("environment", title, (text,), tables=(table,), codes=codes)
 
 
 def _every_trial(tuning: Tuning) -> Section:
-    columns = ("trial", _PLAN, "why", "how it ended", *map(_head, tuning.objectives))
+    columns = ("trial", _PLAN, "chosen by", "outcome", *map(_head, tuning.objectives))
     columns += () if "memory" in tuning.objectives else (_head("memory"),)
     rows = []
     for trial in sorted(tuning.trials, key=lambda t: t.number):
@@ -335,8 +363,8 @@ def _every_trial(tuning: Tuning) -> Section:
         more = () if "memory" in tuning.objectives else ("" if used is None else number(used),)
         rows.append((*cells, *_values(tuning, trial), *more, f"{trial.phases.wall_s:.1f}"))
     best = next((at for at, row in enumerate(rows) if row[0] == f"#{tuning.winner_trial}"), None)
-    table = Table("Every trial", (*columns, "wall time, s#"), tuple(rows), best, folded=True)
-    return Section("trials", "Every trial", (f"The default plan is {plan_line(tuning.default)}.",), tables=(table,))
+    table = Table("All trials", (*columns, "wall time, s#"), tuple(rows), best, folded=True)
+    return Section("trials", "All trials", (f"The default plan is {plan_line(tuning.default)}.",), tables=(table,))
 
 
 # Words
@@ -368,7 +396,7 @@ def _values(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
     found = []
     for name in tuning.objectives:
         value, ends = value_of(trial, name), interval_of(trial, name)
-        interval = "" if ends is None else f" {within(*ends)}"
+        interval = "" if ends is None else f" {interval_text(*ends)}"
         found.append("" if value is None else number(value) + interval)
     return tuple(found)
 

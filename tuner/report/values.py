@@ -5,8 +5,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable
 
-from hal.contract.text import number
-from hal.measure import Estimate
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
 
 __all__ = [
@@ -14,27 +12,22 @@ __all__ = [
     "NAMES",
     "among",
     "capital",
-    "counted",
     "interval_of",
     "listed",
     "median",
-    "ranged",
     "scaled",
-    "seconds_text",
     "state_of",
-    "times",
     "unit_of",
     "value_of",
     "varied",
-    "within",
 ]
 
 ENDED = {
     "done": "all plans were tried",
-    "settled": "the plans that were not tried promise nothing more",
-    "budget": "the time was up",
-    "trials": "that was the number of trials asked for",
-    "interrupted": "it was stopped; hal tune resume=FOLDER goes on",
+    "settled": "none of the remaining plans is expected to be better",
+    "budget": "the time budget was used up",
+    "trials": "the requested number of trials was reached",
+    "interrupted": "it was interrupted; continue with hal tune resume=FOLDER",
 }
 """Why a tuning ended, in words."""
 
@@ -43,7 +36,7 @@ NAMES: dict[Objective, str] = {
     "latency": "latency",
     "energy": "energy",
     "memory": "peak memory",
-    "time_to_loss": "time to the loss",
+    "time_to_loss": "time to loss",
 }
 """Objectives in words."""
 
@@ -114,37 +107,10 @@ def median(values: Iterable[float | None]) -> float | None:
     return statistics.median(known) if known else None
 
 
-def within(low: float, high: float) -> str:
-    """An interval."""
-    return f"[{number(low)}, {number(high)}]"
-
-
-def ranged(found: Estimate | None) -> str:
-    """A number with its interval; empty where there is none."""
-    return "" if found is None else f"{number(found.median)} {within(found.low, found.high)}"
-
-
-def times(found: Estimate | None) -> str:
-    """A ratio with its interval; empty where there is none."""
-    return "" if found is None else f"{found.median:.2f}× [{found.low:.2f}, {found.high:.2f}]"
-
-
-def seconds_text(seconds: float) -> str:
-    """A time in seconds, minutes or hours."""
-    if seconds < 120:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
 def listed(tuning: Tuning) -> str:
     """The objectives in words."""
     *most, last = (NAMES[name] for name in tuning.objectives)
     return f"{', '.join(most)} and {last}"
-
-
-def counted(number: int, noun: str) -> str:
-    """A number and a noun."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def capital(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a report is made of. The template knows these and nothing of tunings."""
+"""What a page is made of. The template knows these and nothing of what the page is about."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Page:
-    """The whole report: what was tuned where, the result in a line and in a sentence, the numbers, the sections."""
+    """A whole page: its subject, the result in a line and in a sentence, the numbers, the sections."""
 
     title: str
     subject: str

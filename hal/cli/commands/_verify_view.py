@@ -1,4 +1,4 @@
-"""What people see of a verification: the ops that matter, what became of the whole, and a verdict."""
+"""What ``hal verify`` prints: the ops that matter, then gradients, optimizer and loss, then the verdict."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from hal.cli.terminal import console
+from hal.contract.text import counted
 from hal.parity import Comparison, Deviation, Finding, LossFinding, OpFinding, Verification
 from hal.parity.verdict import advice, verdict
 
@@ -19,42 +21,47 @@ _WORST = 4
 
 def show_verification(found: Verification, *, to_stderr: bool = False) -> None:
     """Print the comparison with each device, or where the trace is."""
-    console = Console(stderr=to_stderr, highlight=False)
+    out = console(to_stderr)
     subject, device = found.subject, found.reference.device
-    console.print(
+    out.print(
         f"[bold]{escape(subject.workload.model)}[/] in {subject.precision}, batch {subject.batch}, data "
         f"{escape(subject.workload.data)}; reference [bold]{found.reference}[/] {escape(device.name)} "
         f"({escape(device.arch)})"
     )
     if found.recorded is not None:
-        console.print(f"trace written to {escape(found.recorded)}; on the other machine:", soft_wrap=True)
-        console.print(f"  [bold]hal verify against={escape(found.recorded)} backend=...[/]", soft_wrap=True)
+        out.print(f"The trace is in {escape(found.recorded)}. On the other machine, run:", soft_wrap=True)
+        out.print(f"  [bold]hal verify against={escape(found.recorded)} backend=...[/]", soft_wrap=True)
     for comparison in found.comparisons:
-        _show(console, comparison, found)
+        _show(out, comparison, found)
 
 
-def _show(console: Console, found: Comparison, verification: Verification) -> None:
+def _show(out: Console, found: Comparison, verification: Verification) -> None:
     device = found.side.device
-    console.print(f"\n[bold]{found.side}[/] {escape(device.name)} ({escape(device.arch)})")
+    out.print(f"\n[bold]{found.side}[/] {escape(device.name)} ({escape(device.arch)})")
     rows = _chosen(found.ops)
-    console.print(_table(found.ops, rows))
-    left_out = f"{len(rows)} of {len(found.ops)} ops: the first that exceed and the worst; --json has all\n"
+    out.print(_table(found.ops, rows))
+    left_out = (
+        f"{len(rows)} of {len(found.ops)} ops are shown: the first that exceed the tolerance and those that deviate "
+        "most. --json lists all.\n"
+    )
     limit = found.tolerance.op
-    console.print(
-        f"[dim]{left_out if len(rows) < len(found.ops) else ''}forward, gradient: from the reference's inputs; allowed "
-        f"{limit.largest:.0e} at most, ~{limit.typical:.0e} throughout, of a tensor's scale\n"
-        "drift: where each op goes on from what the ops before it gave[/]"
+    out.print(
+        f"[dim]{left_out if len(rows) < len(found.ops) else ''}"
+        "forward, gradient: deviation of one op that was given the reference's inputs, as a share of the tensor's "
+        f"scale. The tolerance is {limit.largest:.0e} for the largest element and ~{limit.typical:.0e} for a typical "
+        "one.\n"
+        "drift: deviation that has built up when each op continues from this device's own results.[/]"
     )
     lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     lines.add_column(style="dim", no_wrap=True)
     lines.add_column(overflow="fold")
     for name, text in _whole(found, verification):
         lines.add_row(name, text)
-    console.print(lines)
+    out.print(lines)
     style = "bold green" if found.agrees else "bold red"
-    console.print(f"[{style}]{escape(verdict(found, verification.reference))}[/]")
+    out.print(f"[{style}]{escape(verdict(found, verification.reference))}[/]")
     if next_step := advice(found):
-        console.print(f"[green]→[/] {escape(next_step)}")
+        out.print(f"[green]→[/] {escape(next_step)}")
 
 
 def _chosen(ops: Sequence[OpFinding]) -> list[OpFinding]:
@@ -117,27 +124,29 @@ def _number(each: Deviation) -> str:
 
 
 def _whole(found: Comparison, verification: Verification) -> Iterable[tuple[str, str]]:
-    yield "gradients", _worst(found.gradients, "through the whole model")
-    yield "optimizer", _worst(found.updates, "moved by 3 updates with equal gradients")
+    yield "gradients", _worst(found.gradients, "of the whole model")
+    yield "optimizer", _worst(found.updates, "after 3 updates with equal gradients")
     for each in found.loss_after:
-        yield "loss", f"{each.name} after {each.step} steps, from equal parameters: {_pair(each)}"
+        yield "loss", f"{each.name} with equal parameters, after {each.step} steps: {_pair(each)}"
     steps = found.losses[-1].step if found.losses else 0
     for each in found.losses:
         if each.step == steps:
-            grown = f"; one rounding at the start grows to {each.amplified:.0e} here" if each.off else ""
-            yield "training", f"{each.name} after {steps} steps, each by itself: {_pair(each)}{grown}"
+            grown = f"; one rounding error at the start grows to {each.amplified:.0e} by then" if each.off else ""
+            yield "training", f"{each.name} after {steps} steps, each device on its own: {_pair(each)}{grown}"
 
 
 def _worst(findings: Sequence[Finding], what: str) -> str:
     if not findings:
-        return f"none {what}"
+        return f"no parameters to compare {what}"
     worst = max(findings, key=lambda each: (each.exceeds, each.found.problem is not None, each.found.largest))
     mark = "[bold red]✗[/] " if worst.exceeds else ""
-    return f"{mark}{len(findings)} parameters {what}: {_number(worst.found)} at {escape(worst.name)}"
+    return (
+        f"{mark}{counted(len(findings), 'parameter')} {what}: at most {_number(worst.found)}, in {escape(worst.name)}"
+    )
 
 
 def _pair(each: LossFinding) -> str:
     if each.off is None or each.expected is None or each.found is None:
-        return "[bold red]✗[/] not finite on one side"
+        return "[bold red]✗[/] not finite on one device"
     mark = "[bold red]✗[/] " if each.exceeds else ""
     return f"{mark}{each.expected:.6g} and {each.found:.6g}, off by {each.off:.0e}"

@@ -1,19 +1,17 @@
-"""What people see of a tuning: live progress, a table of the best plans, and how to use them."""
+"""What ``hal tune`` prints: live progress, a table of the best plans, and how to use them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
-from hal.contract.text import bytes_text, number, plan_changes, plan_line
-from hal.job.stored_plans import StoredPlan
-from hal.measure import Estimate
+from hal.cli.terminal import console, escaped
+from hal.contract.text import bytes_text, counted, estimate_text, number, plan_changes, ratio_text, seconds_text
 from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
@@ -22,12 +20,12 @@ from hal.tuner.report import REPORT
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Sentinel, Trial, Tuning
 from hal.tuner.space import Space
 
-__all__ = ["TuneLive", "show_plans"]
+__all__ = ["TuneView"]
 
 _TOP = 8
 
 
-class TuneLive(Observer):
+class TuneView(Observer):
     """Watches a tuning on the terminal.
 
     Args:
@@ -35,7 +33,7 @@ class TuneLive(Observer):
     """
 
     def __init__(self, to_stderr: bool = False) -> None:
-        self.console = Console(stderr=to_stderr, highlight=False)
+        self.console = console(to_stderr)
         self._live: Live | None = None
         self._space: Space | None = None
         self._best: int | None = None
@@ -47,19 +45,19 @@ class TuneLive(Observer):
         work = described.workload
         where = f"on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
         if described.target is not None:
-            many = f"{described.devices} devices" if described.devices > 1 else "1 device"
+            many = counted(described.devices, "device")
             where = (
-                f"for [bold]{escape(described.target)}[/]: {escape(device.name)}, {many}, not here: "
-                "plans are built, and their numbers are estimates"
+                f"for [bold]{escape(described.target)}[/]: {escape(device.name)}, {many}. "
+                "This hardware is not here: plans are compiled, and their numbers are estimates."
             )
         self.console.print(f"[bold]{escape(work.model)}[/] ({work.mode}) {where}", soft_wrap=True)
         varied = [f"{name} {len(values)}" for name, values in space.dimensions.items() if len(values) > 1]
         self.console.print(
-            f"[dim]{len(space)} plans: {escape(' × '.join(varied))} · data {escape(work.data)} · "
-            f"writing to {escape(str(folder))}[/]"
+            f"[dim]{counted(len(space), 'plan')}: {escape(' × '.join(varied))} · data {escape(work.data)}[/]"
         )
+        self.console.print(f"[dim]Writing to {escape(str(folder))}[/]")
         if resumed:
-            self.console.print(f"[dim]going on after {resumed} trial{'s' * (resumed != 1)}[/]")
+            self.console.print(f"[dim]Continuing after {counted(resumed, 'trial')} of an earlier session[/]")
         if self.console.is_terminal:
             self._bar = Progress(
                 TextColumn("{task.description}"),
@@ -97,12 +95,12 @@ class TuneLive(Observer):
     def sentinel(self, sentinel: Sentinel) -> None:
         """Say so if the machine has changed."""
         if abs(sentinel.drift - 1) > 0.1:
-            self.note(f"the default plan runs at {sentinel.drift:.2f} times its first speed now")
+            self.note(f"The default plan now runs at {sentinel.drift:.2f} times its first speed.")
 
     def finals(self, trials: Sequence[Trial]) -> None:
         """Say what is measured again."""
-        numbers = f"the best {len(trials)} plans" if len(trials) > 1 else "the best plan"
-        self.note(f"measuring {numbers} again, in turn, each in a fresh process")
+        plans = f"the best {len(trials)} plans" if len(trials) > 1 else "the best plan"
+        self.note(f"Measuring {plans} again, in turn, each in a fresh process")
 
     def ended(self, tuning: Tuning, folder: Path) -> None:
         """The table, and what to do next."""
@@ -114,7 +112,7 @@ class TuneLive(Observer):
             self.console.print(table)
         for line in _after(tuning, folder):
             self.console.print(line, soft_wrap=True)
-        self.console.print(f"report:  [bold]{escape(str(folder / REPORT))}[/]", soft_wrap=True)
+        self.console.print(f"Report:  [bold]{escape(str(folder / REPORT))}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -133,7 +131,7 @@ class TuneLive(Observer):
             description=f"{count} trials",
             total=1.0,
             completed=min(1.0, spent),
-            numbers=f"{best}[dim]{progress.left_s:.0f} s left  {escape(doing)}[/]",
+            numbers=f"{best}[dim]{seconds_text(progress.left_s)} left  {escape(doing)}[/]",
         )
 
 
@@ -143,8 +141,8 @@ def _result(trial: Trial) -> str:
     about = "cut short at about " if trial.cut_short else "about " if trial.estimate is not None else ""
     parts = [f"{about}{', '.join(_value(value, name) for name, value in trial.values.items())}"]
     parts += ["estimated, not measured"] if trial.estimate is not None else []
-    parts += ["surely not the best"] if trial.cut_short else []
-    parts += [f"breaks {name} by {ratio:.2f}x" for name, ratio in trial.violations.items()]
+    parts += ["certainly not the best"] if trial.cut_short else []
+    parts += [f"exceeds constraint.{name} by a factor of {ratio:.2f}" for name, ratio in trial.violations.items()]
     return ", ".join(parts)
 
 
@@ -155,13 +153,13 @@ def _value(value: float, name: Objective) -> str:
 def _closing(tuning: Tuning) -> Iterable[str]:
     why = {
         "done": "all plans were tried",
-        "settled": "the plans that were not tried promise nothing more",
-        "budget": "the time is up",
-        "trials": "that was the number of trials",
-        "interrupted": "stopped",
+        "settled": "none of the remaining plans is expected to be better",
+        "budget": "the time budget is used up",
+        "trials": "the number of trials that was asked for is reached",
+        "interrupted": "it was interrupted",
     }[tuning.status]
-    count = len(tuning.trials)
-    yield f"[dim]{count} trial{'s' * (count != 1)} in {tuning.seconds:.0f} s: {why}[/]"
+    spent = f"{counted(len(tuning.trials), 'trial')} in {seconds_text(tuning.seconds)}"
+    yield f"[dim]The search ended after {spent}: {why}.[/]"
 
 
 def _table(tuning: Tuning) -> Table:
@@ -172,7 +170,11 @@ def _table(tuning: Tuning) -> Table:
     shown = [tuning.trial(number) for number in numbers[: max(_TOP, len(finals))]]
     rows = [
         {
-            "": "[green]best[/]" if trial.number == tuning.winner_trial else "again" if trial.number in finals else "",
+            "": "[green]best[/]"
+            if trial.number == tuning.winner_trial
+            else "finalist"
+            if trial.number in finals
+            else "",
             **(_estimated(tuning, trial) if tuning.target else _measured(tuning, trial, finals.get(trial.number))),
             "plan": escape(plan_changes(trial.plan, tuning.default)),
         }
@@ -187,20 +189,18 @@ def _table(tuning: Tuning) -> Table:
     return table
 
 
-def _were(count: int) -> str:
-    return "was" if count == 1 else "were"
-
-
 def _measured(tuning: Tuning, trial: Trial, final: Finalist | None) -> dict[str, str]:
     found = trial.measurement
     assert found is not None, "what may win was measured"
     return {
-        "samples/s": _number((final.throughput if final is not None else None) or found.throughput),
-        "over default": _ratio(final.over_default if final else None),
-        "over fp32 eager": _ratio(final.over_baseline if final and tuning.baseline != tuning.default else None),
+        "samples/s": escaped(estimate_text((final and final.throughput) or found.throughput, unit=False)),
+        "over default": escaped(ratio_text(final.over_default if final else None)),
+        "over fp32 eager": escaped(
+            ratio_text(final.over_baseline if final and tuning.baseline != tuning.default else None)
+        ),
         "memory": "" if found.peak_memory_bytes is None else bytes_text(found.peak_memory_bytes),
-        "J/sample": "" if found.energy_j_per_sample is None else f"{found.energy_j_per_sample:.3g}",
-        "compile": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+        "J/sample": "" if found.energy_j_per_sample is None else number(found.energy_j_per_sample),
+        "compile time": "" if trial.phases.compile_s is None else seconds_text(trial.phases.compile_s),
     }
 
 
@@ -210,11 +210,11 @@ def _estimated(tuning: Tuning, trial: Trial) -> dict[str, str]:
     first = next((t.estimate for t in tuning.trials if t.plan == tuning.default), None)
     base = None if first is None else first.throughput
     return {
-        "est. samples/s": "" if found.throughput is None else f"about {found.throughput:,.3g}",
-        "est. step": "" if found.step_ms is None else f"{found.step_ms:.3g} ms",
-        "over default": f"{found.throughput / base:.2f}x" if found.throughput and base else "",
+        "est. samples/s": "" if found.throughput is None else f"about {number(found.throughput)}",
+        "est. step time": "" if found.step_ms is None else f"{number(found.step_ms)} ms",
+        "over default": f"{found.throughput / base:.2f}×" if found.throughput and base else "",
         "memory": "" if found.memory_bytes is None else bytes_text(found.memory_bytes),
-        "build": "" if trial.phases.compile_s is None else f"{trial.phases.compile_s:.1f} s",
+        "compile time": "" if trial.phases.compile_s is None else seconds_text(trial.phases.compile_s),
     }
 
 
@@ -223,11 +223,11 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield f"[dim]Pareto front of {', '.join(tuning.objectives)}: trials {', '.join(map(str, tuning.pareto))}[/]"
     cut = sum(t.cut_short for t in tuning.trials)
     if cut:
-        yield f"[dim]cut short: {cut} trial{'s' * (cut > 1)}, surely not the best[/]"
+        yield f"[dim]Cut short because they are certainly not the best: {counted(cut, 'trial')}[/]"
     for outcome, numbers in tuning.failures.items():
-        yield f"[yellow]{outcome.value}[/]: {len(numbers)} trial{'s' * (len(numbers) > 1)}"
+        yield f"[yellow]Failed ({outcome.value})[/]: {counted(len(numbers), 'trial')}"
     for note in tuning.notes:
-        yield f"[yellow]note:[/] {escape(note)}"
+        yield f"[yellow]Note:[/] {escape(note)}"
     if tuning.winner is None:
         yield from _without_winner(tuning, folder)
         return
@@ -235,68 +235,40 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         high = max(searched.likely_gain, searched.likely_gain_high or 0.0)
         yield (
-            f"more time: {searched.remaining} of {searched.plans} plans were not tried (about "
-            f"{searched.remaining_s / 60:.0f} min); they are expected to bring {searched.likely_gain:.1%} more, hardly "
-            f"over {high:.1%}.  Go on with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+            f"{searched.remaining} of {searched.plans} plans were not tried. Trying them would take about "
+            f"{seconds_text(searched.remaining_s)} and is expected to gain {searched.likely_gain:.1%}, at most about "
+            f"{high:.1%}. Continue with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
         )
     best = escape(str(folder / "best.yaml"))
     if tuning.target is not None:
-        yield f"to try it on the device itself:  [bold]hal bench --config {best}[/]"
+        yield f"To measure it on the device itself:  [bold]hal bench --config {best}[/]"
         yield from _native_code(tuning)
         return
     if tuning.remembered:
-        yield f"to use it:  [bold]{escape(f'{tuning.command} plan=tuned')}[/]"
-        yield f"  or on another machine:  [bold]{tuning.program} --config {best}[/]"
+        yield f"To use it:  [bold]{escape(f'{tuning.command} plan=tuned')}[/]"
+        yield f"To use it on another machine:  [bold]{tuning.program} --config {best}[/]"
     elif len(tuning.objectives) == 1:
-        yield f"to use it:  [bold]{tuning.program} --config {best}[/]"
+        yield f"To use it:  [bold]{tuning.program} --config {best}[/]"
     yield from _native_code(tuning)
 
 
 def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
     if tuning.nearest_miss is not None:
         key, ratio = tuning.nearest_miss
-        yield f"[bold red]no plan keeps constraint.{key}[/]: the closest has {ratio:.3g} times as much"
-        yield "[green]→[/] allow more, or try more plans: budget=, space.batch=[...]"
+        yield f"[bold red]No plan keeps constraint.{key}.[/] The closest one needs {number(ratio)} times the limit."
+        yield "[green]→[/] Raise the limit, or try more plans with budget= or space.batch=[...]."
     elif not tuning.searched.tried:
-        yield "[bold red]no plan of the space was tried[/]: there was time for those to compare with alone"
-        yield f"[green]→[/] go on with more: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+        yield "[bold red]No plan of the search space was tried.[/] There was time only for the plans to compare with."
+        yield f"[green]→[/] Continue with a larger budget: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
     else:
-        yield f"[bold red]no plan worked[/] of the {len(tuning.trials)} that {_were(len(tuning.trials))} tried"
+        yield f"[bold red]No plan worked[/] in {counted(len(tuning.trials), 'trial')}."
         if Outcome.TIMEOUT in tuning.failures:
-            yield "[green]→[/] give each more time, limit=5m budget=30m, or fewer to choose from: space.batch=[64]"
+            yield "[green]→[/] Give each trial more time (limit=5m budget=30m), or try fewer plans (space.batch=[64])."
         else:
-            yield f"[green]→[/] what workers said is in {escape(str(folder / 'workers.log'))}"
+            yield f"[green]→[/] The output of the trials is in {escape(str(folder / 'workers.log'))}"
 
 
 def _native_code(tuning: Tuning) -> Iterable[str]:
     if tuning.native_code:
-        yield "[dim]outside hal:[/]"
+        yield "[dim]The same settings without hal:[/]"
         yield from (f"[dim]    {escape(line)}[/]" for line in tuning.native_code.rstrip().splitlines())
-
-
-def show_plans(plans: Sequence[StoredPlan]) -> None:
-    """The plans that are remembered, three lines each."""
-    console = Console(highlight=False)
-    if not plans:
-        console.print("no plan is stored yet; find one with: [bold]hal tune model=cnn[/]")
-        return
-    for each in plans:
-        at = each.fingerprint
-        device = f"{escape(at.backend)} {escape(at.name)} ({escape(at.arch)})"
-        console.print(f"[bold]{escape(at.model)}[/] ({at.mode}) for {each.objective} on {device}, {each.when[:10]}")
-        console.print(f"  [green]{escape(plan_line(each.plan))}[/]")
-        over = f", {_ratio(each.over_default)} of the default" if each.over_default else ""
-        console.print(f"  {_short(each.throughput)}{over}")
-    console.print("\nused by: [bold]hal run ... plan=tuned[/]; to share: [bold]hal plans --export FILE[/]")
-
-
-def _ratio(found: Estimate | None) -> str:
-    return "" if found is None else f"{found.median:.2f}x [{found.low:.2f}, {found.high:.2f}]".replace("[", "\\[")
-
-
-def _number(found: Estimate) -> str:
-    return f"{found.median:,.0f} \\[{found.low:,.0f}, {found.high:,.0f}]"
-
-
-def _short(estimate: Estimate) -> str:
-    return str(estimate).rpartition(" (n=")[0].replace("[", "\\[")

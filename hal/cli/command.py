@@ -1,0 +1,56 @@
+"""What the file of a command declares, and the options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel"]
+
+Keys = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="KEY=VALUE", help="Keys of this command, such as model=cnn backend=cpu."),
+]
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE.yaml", help="Read keys from a file. Keys on the command line override it."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object to stdout; text for people goes to stderr.")]
+
+
+class Panel(Enum):
+    """The groups in which ``hal --help`` lists the commands, in this order."""
+
+    MODELS = "Train and use models"
+    SPEED = "Measure and tune"
+    DEVICES = "Hardware"
+    PORTABILITY = "Move between devices"
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command as ``hal`` offers it.
+
+    Attributes:
+        function: what Typer calls; its parameters are the arguments and options.
+        help: what the command does: a sentence, which ``hal --help`` shows too, and more after an empty line.
+        panel: where ``hal --help`` lists it.
+        examples: command lines that work as they stand, or with the reader's own files.
+        config: gives the model of the command's ``key=value`` pairs, which ``--help`` lists; None: it takes none.
+        keys_note: a sentence about further keys, shown below the list.
+    """
+
+    function: Callable[..., None]
+    help: str
+    panel: Panel
+    examples: tuple[str, ...]
+    config: Callable[[], type[BaseModel]] | None = None
+    keys_note: str = ""

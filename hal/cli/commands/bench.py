@@ -1,0 +1,55 @@
+"""``hal bench``: measure one plan, or two in turn."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
+from hal.cli.terminal import guard, print_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["COMMAND"]
+
+
+def bench(keys: Keys = None, config: ConfigFile = None, json_output: Json = False) -> None:
+    """Measure a plan."""
+
+    def work() -> int:
+        from hal.cli.commands._bench_view import show_bench
+        from hal.config import build, read
+        from hal.run import bench as measure
+        from hal.run.config import BenchConfig
+
+        found = measure(build(BenchConfig, read(keys or [], config)))
+        if found is None:  # of several processes one speaks
+            return 0
+        if json_output:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show_bench(found)
+        return 0
+
+    guard(work, json_output)
+
+
+def _config() -> type[BaseModel]:
+    from hal.run.config import BenchConfig
+
+    return BenchConfig
+
+
+COMMAND = Command(
+    bench,
+    help="Measure the throughput and latency of a plan, with confidence intervals.\n\n"
+    "With versus.<key>=VALUE, a second plan is measured in turn with the first, and both are compared.",
+    panel=Panel.SPEED,
+    examples=(
+        "hal bench model=cnn batch=128",
+        "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
+        "hal bench model=rnn mode=infer seconds=30 out=rnn.json",
+    ),
+    config=_config,
+    keys_note="versus.<key> takes every key of the plan, for the second plan.",
+)

@@ -1,0 +1,66 @@
+"""``hal compile``: compile for hardware that is not here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
+from hal.cli.terminal import guard, print_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["COMMAND"]
+
+
+def compile_(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Write StableHLO, optimised HLO, memory and cost to this new folder."
+        ),
+    ] = None,
+    json_output: Json = False,
+) -> None:
+    """Compile for other hardware."""
+
+    def work() -> int:
+        from hal.cli.commands._compile_view import Compiling, show_compilation
+        from hal.config import build, read
+        from hal.targets.compile import compile_for_target
+        from hal.targets.config import CompileConfig
+
+        given = {**read(keys or [], config), **({} if out is None else {"out": out})}
+        with Compiling(to_stderr=json_output) as watch:
+            found = compile_for_target(build(CompileConfig, given), watch)
+        if json_output:
+            print_json(found.model_dump(mode="json"))
+        else:
+            show_compilation(found)
+        return found.exit_status
+
+    guard(work, json_output)
+
+
+def _config() -> type[BaseModel]:
+    from hal.targets.config import CompileConfig
+
+    return CompileConfig
+
+
+COMMAND = Command(
+    compile_,
+    help="Compile a model for hardware that is not in this machine.\n\n"
+    "The result says whether the model compiles, whether it fits in memory, the largest batch that fits, and an "
+    "estimate of its speed.",
+    panel=Panel.DEVICES,
+    examples=(
+        "hal compile model=cnn target=a100-80gb precision=bf16 batch=1024",
+        "hal compile model=transfer target=h100 mode=infer --out compiled",
+    ),
+    config=_config,
+)

@@ -1,0 +1,62 @@
+"""``hal tune``: search for the best plan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
+from hal.cli.terminal import INTERRUPTED, guard, print_json
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = ["COMMAND"]
+
+
+def tune(keys: Keys = None, config: ConfigFile = None, json_output: Json = False) -> None:
+    """Search plans."""
+
+    def work() -> int:
+        from hal.cli.commands._tune_view import TuneView
+        from hal.config import read
+        from hal.tuner import resumed
+        from hal.tuner import tune as search
+
+        view = TuneView(to_stderr=json_output)
+        try:
+            found = search(resumed(read(keys or [], config)), view)
+        finally:
+            view.close()
+        if json_output:
+            print_json(found.model_dump(mode="json"))
+        if found.status == "interrupted":
+            return INTERRUPTED
+        return 0 if found.winner is not None else 1
+
+    guard(
+        work,
+        json_output,
+        interrupted="Stopped. The trials that had finished are saved; continue with: hal tune resume=FOLDER",
+    )
+
+
+def _config() -> type[BaseModel]:
+    from hal.tuner.config import TuneConfig
+
+    return TuneConfig
+
+
+COMMAND = Command(
+    tune,
+    help="Search for the fastest correct plan for a model on a device.\n\n"
+    "A plan says how to run: batch size, precision, layout and so on. The best plan is stored, so that other commands "
+    "use it with plan=tuned, and a report is written. Other objectives than speed are possible.",
+    panel=Panel.SPEED,
+    examples=(
+        "hal tune model=cnn",
+        "hal tune model=cnn backend=cpu budget=5m space.batch=[64,128,256] objective=throughput",
+        "hal tune model=cnn objective=throughput,memory constraint.latency_ms=50",
+        "hal tune resume=runs/tune-cnn-cpu-20261122-001223 budget=10m",
+    ),
+    config=_config,
+)
