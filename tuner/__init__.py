@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hal.tuner.engine import tune
     from hal.tuner.files import resumed
-    from hal.tuner.observer import Observer, Progress
+    from hal.tuner.observer import Observer, TuningProgress
     from hal.tuner.result import Tuning
 
-__all__ = ["Observer", "Progress", "Tuning", "resumed", "tune"]
+__all__ = ["Observer", "Tuning", "TuningProgress", "resumed", "tune"]
 
 _HOMES = {
     "Observer": "hal.tuner.observer",
-    "Progress": "hal.tuner.observer",
+    "TuningProgress": "hal.tuner.observer",
     "Tuning": "hal.tuner.result",
     "resumed": "hal.tuner.files",
     "tune": "hal.tuner.engine",

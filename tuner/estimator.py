@@ -1,7 +1,7 @@
 """One trial for hardware that is not here: the plan is built by the target's compiler, which says what it needs.
 
 Nothing runs, so there is nothing to measure, no interval and no numerics to guard: the answers are estimates, and say
-whose. It stands in a worker in place of :class:`hal.tuner.trial.Bench`.
+whose. It stands in a worker in place of :class:`hal.tuner.trial.TrialRunner`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hal.measure import Environment
 from hal.targets.config import CompileConfig
 from hal.targets.job import prepare_target
 from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.outcomes import outcome_of
 from hal.tuner.result import Estimated, Outcome, Phases
-from hal.tuner.trial import outcome_of
 
 __all__ = ["Estimator"]
 

@@ -19,7 +19,7 @@ from hal.tuner.result import Trial, Tuning
 from hal.util.files import make_folder, new_folder, sync_folder, write_whole
 from hal.workload import short_name
 
-__all__ = ["Journal", "clear", "folder_of", "read_config", "resumed", "write_best", "write_config"]
+__all__ = ["Journal", "read_config", "remove_if_unused", "results_folder", "resumed", "write_best", "write_config"]
 
 _MAY_CHANGE = (
     *("resume", "budget", "trials", "finalists", "limit", "seconds"),
@@ -28,7 +28,7 @@ _MAY_CHANGE = (
 """Keys that may differ when a tuning goes on."""
 
 
-def folder_of(config: TuneConfig) -> Path:
+def results_folder(config: TuneConfig) -> Path:
     """Where a tuning writes: ``resume``, ``out``, or a new folder in ``runs/``; made if it is not there.
 
     Raises:
@@ -48,7 +48,7 @@ def folder_of(config: TuneConfig) -> Path:
     return make_folder(folder)
 
 
-def clear(folder: Path) -> None:
+def remove_if_unused(folder: Path) -> None:
     """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
     if (folder / "config.json").exists() or not folder.is_dir():
         return

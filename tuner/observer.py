@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hal.tuner.messages import Description
-from hal.tuner.result import Sentinel, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Trial, Tuning
 from hal.tuner.space import Space
 
-__all__ = ["Observer", "Progress"]
+__all__ = ["Observer", "TuningProgress"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class TuningProgress:
     """Where a tuning is.
 
     Attributes:
@@ -48,13 +48,13 @@ class Observer:
     def note(self, text: str) -> None:
         """Something that people should know."""
 
-    def trying(self, trial: str, progress: Progress) -> None:
+    def trying(self, trial: str, progress: TuningProgress) -> None:
         """A trial begins; said in words."""
 
-    def trial(self, trial: Trial, progress: Progress) -> None:
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
         """A trial has ended."""
 
-    def sentinel(self, sentinel: Sentinel) -> None:
+    def control(self, control: ControlMeasurement) -> None:
         """The default plan was measured again."""
 
     def finals(self, trials: Sequence[Trial]) -> None:

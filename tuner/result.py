@@ -23,6 +23,7 @@ from hal.workload import Workload
 
 __all__ = [
     "OBJECTIVES",
+    "ControlMeasurement",
     "Estimated",
     "Finalist",
     "Guard",
@@ -30,8 +31,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Phases",
-    "Searched",
-    "Sentinel",
+    "SearchCoverage",
     "Summary",
     "Trial",
     "Tuning",
@@ -200,7 +200,7 @@ class Trial(BaseModel):
         return self.measurement is not None and self.measurement.stopped == "surely slower"
 
 
-class Sentinel(BaseModel):
+class ControlMeasurement(BaseModel):
     """The default plan measured again, to see whether the machine has changed."""
 
     model_config = _STRICT
@@ -231,7 +231,7 @@ class Finalist(BaseModel):
     message: str = Field(default="", description="why it is out: it could not be measured again, or broke a constraint")
 
 
-class Searched(BaseModel):
+class SearchCoverage(BaseModel):
     """How much of the space was seen, and what more time could bring."""
 
     model_config = _STRICT
@@ -271,11 +271,11 @@ class Tuning(BaseModel):
     objectives: tuple[Objective, ...]
     constraints: dict[str, float] = Field(default_factory=dict)
     space: dict[str, tuple[str | int | None, ...]] = Field(description="values of each plan key")
-    searched: Searched
+    searched: SearchCoverage
     default: Plan = Field(description="what would run without tuning; speed-ups are over it")
     baseline: Plan = Field(description="fp32 eager at the default batch")
     trials: tuple[Trial, ...]
-    sentinels: tuple[Sentinel, ...] = ()
+    sentinels: tuple[ControlMeasurement, ...] = ()
     finalists: tuple[Finalist, ...] = Field(default=(), description="best first")
     pareto: tuple[int, ...] = Field(default=(), description="numbers of trials that no other beats in all objectives")
     winner: Plan | None = Field(default=None, description="the best plan that was measured; None: nothing worked")

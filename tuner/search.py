@@ -18,7 +18,7 @@ import numpy as np
 from hal.contract.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Origin, Outcome, Trial
 from hal.tuner.space import Space, costlier, key_of, signature_of
-from hal.tuner.surrogate import Floats, Process, expected_improvement
+from hal.tuner.surrogate import Floats, GaussianProcess, expected_improvement
 
 __all__ = ["Proposal", "Search", "merit"]
 
@@ -160,7 +160,7 @@ class Search:
         if not timed:
             return np.ones(len(plans))
         points = [self._space.parameters(plan) for plan, _ in timed]
-        model = Process(points, [value for _, value in timed], noise=0.2, seed=self._seed)
+        model = GaussianProcess(points, [value for _, value in timed], noise=0.2, seed=self._seed)
         mean, deviation = model.predict([self._space.parameters(plan) for plan in plans])
         found: Floats = np.exp(mean + 0.25 * deviation**2)
         return found
@@ -193,7 +193,7 @@ class Search:
             scores = {t.number: float(score) for t, score in zip(able, mixed, strict=True)}
         return [(t.plan, scores.get(t.number)) for t in trials if t.candidate]
 
-    def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[Process, float]:
+    def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[GaussianProcess, float]:
         """A model of the merit, with what failed taken for worse than all that worked."""
         good = [score for _, score in known if score is not None]
         worst = min(good) - 0.5 * max(max(good) - min(good), 0.2)
@@ -201,7 +201,7 @@ class Search:
         # Far below the best, differences do not matter, and would make the model too wide near it.
         floor = max(good) - 1.5
         values = [max(worst if score is None else score, floor) for _, score in known]
-        model = Process(points, values, noise=0.015, seed=self._seed)
+        model = GaussianProcess(points, values, noise=0.015, seed=self._seed)
         mean, _ = model.predict([points[i] for i, (_, score) in enumerate(known) if score is not None])
         return model, float(mean.max())
 

@@ -20,7 +20,7 @@ from hal.errors import ConfigError, HalError, RunError, UnavailableError
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["lost", "open_study"]
+__all__ = ["open_study", "storage_errors"]
 
 _TRIES = 5
 _CONNECT_S = 10
@@ -67,7 +67,7 @@ def open_study(
 
 
 @contextlib.contextmanager
-def lost(storage: str, folder: Path) -> Iterator[None]:
+def storage_errors(storage: str, folder: Path) -> Iterator[None]:
     """Name the error of a storage that stops answering while a tuning runs.
 
     Raises:

@@ -30,7 +30,7 @@ from hal.tuner.storage import open_study
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Claim", "Ledger", "owner"]
+__all__ = ["Claim", "Study", "owner"]
 
 _KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
 _OUTCOME = "outcome"
@@ -89,7 +89,7 @@ class Claim:
     trial_id: int
 
 
-class Ledger:
+class Study:
     """A study.
 
     Args:
@@ -139,7 +139,7 @@ class Ledger:
         """Keys of plans that someone is trying."""
         return {each.user_attrs[_KEY] for each in self._running()}
 
-    def others(self) -> int:
+    def running_elsewhere(self) -> int:
         """How many trials other processes are at."""
         return sum(each.user_attrs.get(_OWNER) != self.owner for each in self._running())
 
@@ -200,7 +200,7 @@ class Ledger:
         mine = storage.get_trial(trial_id)
         held = [each for each in self._all() if each.number < mine.number and self._counts(each, kind)]
         if any(each.user_attrs.get(_KEY) == key for each in held) or (most is not None and len(held) >= most):
-            self.give_up(Claim(mine.number, trial_id))
+            self.release(Claim(mine.number, trial_id))
             return None
         return Claim(mine.number, trial_id)
 
@@ -210,7 +210,7 @@ class Ledger:
             return False
         return not trial.state.is_finished() or _RESULT in trial.user_attrs
 
-    def give_up(self, claim: Claim) -> None:
+    def release(self, claim: Claim) -> None:
         """Take a claim back."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
             self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up; it says nothing of its plan")
@@ -274,6 +274,6 @@ class Ledger:
             if written:
                 self._tell(each._trial_id, _read(written))
             else:
-                self.give_up(Claim(each.number, each._trial_id))
+                self.release(Claim(each.number, each._trial_id))
                 given_up += 1
         return given_up

@@ -11,18 +11,18 @@ from hal.job.facts import DeviceFacts
 from hal.job.stored_plans import StoredPlan, find, remember
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
-from hal.tuner.judge import by_cause, pareto
 from hal.tuner.messages import Description
-from hal.tuner.result import OBJECTIVES, Finalist, Objective, Sentinel, Trial, Tuning
+from hal.tuner.ranking import by_cause, pareto
+from hal.tuner.result import OBJECTIVES, ControlMeasurement, Finalist, Objective, Trial, Tuning
 from hal.tuner.space import Space
 
-__all__ = ["keep", "summed_up"]
+__all__ = ["remember_winner", "summarize"]
 
 _WANDERED = 0.1
 _FEWEST_ROUNDS, _ROUGH = 6, 0.2
 
 
-def summed_up(
+def summarize(
     described: Description,
     space: Space,
     asked: TuneConfig,
@@ -70,7 +70,7 @@ def summed_up(
     return Tuning.model_validate({**fields, **more})
 
 
-def keep(tuning: Tuning, folder: Path) -> bool:
+def remember_winner(tuning: Tuning, folder: Path) -> bool:
     """Remember the winner of a tuning for one objective; whether that was done.
 
     A Pareto front has no plan that is the answer, and what was estimated is no measured plan. A plan that was found
@@ -127,7 +127,9 @@ def _place(finalist: Finalist, name: Objective) -> tuple[bool, float]:
     return False, -value if OBJECTIVES[name][1] == "maximize" else value
 
 
-def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner: Trial | None) -> tuple[str, ...]:
+def _notes(
+    sentinels: Sequence[ControlMeasurement], finalists: Sequence[Finalist], winner: Trial | None
+) -> tuple[str, ...]:
     found = []
     drifts = [each.drift for each in sentinels]
     if drifts and (max(drifts) - min(drifts) > _WANDERED or abs(drifts[-1] - 1) > _WANDERED):

@@ -12,12 +12,12 @@ from hal.tuner.messages import Answer
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
 
 __all__ = [
-    "beat",
     "best_of",
     "by_cause",
     "order_of",
     "pareto",
     "require_values",
+    "throughput_to_beat",
     "values_of",
     "violations_of",
     "winner_of",
@@ -122,7 +122,9 @@ def best_of(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
     return sorted(able, key=lambda t: order_of(t, objective))
 
 
-def beat(trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, drift: float) -> Estimate | None:
+def throughput_to_beat(
+    trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, drift: float
+) -> Estimate | None:
     """The throughput below which a plan is surely worse than the best so far; None where that cannot be said."""
     if len(objectives) != 1 or objectives[0] not in ("throughput", "latency"):
         return None
