@@ -81,7 +81,7 @@ class Channel:
                 raise ClosedError("the pipe is closed")
             self._buffer += chunk
             if len(self._buffer) > _LONGEST_LINE:
-                raise ProtocolError("a line without an end")
+                raise ProtocolError("a line is longer than 64 MiB")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return _parsed(line)
 
@@ -95,9 +95,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
     except ValueError as error:
-        raise ProtocolError(f"no JSON: {line[:80]!r}") from error
+        raise ProtocolError(f"a line is not JSON: {line[:80]!r}") from error
     if not isinstance(message, dict) or not isinstance(message.get("id"), int):
-        raise ProtocolError(f"no message: {line[:80]!r}")
+        raise ProtocolError(f"a line has no integer id: {line[:80]!r}")
     if message.get("v") != VERSION:
-        raise ProtocolError(f"version {message.get('v')!r} of the protocol, and this hal speaks {VERSION}")
+        raise ProtocolError(
+            f"a message has version {message.get('v')!r} of the protocol, but this version of hal uses {VERSION}"
+        )
     return message

@@ -58,7 +58,7 @@ class Space:
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
             raise ConfigError(
-                f"no plan is possible on {self._device} with these keys", fix="fix or list fewer keys of the plan"
+                f"no plan is possible on {self._device} with these keys", fix="fix fewer plan keys, or list more values"
             )
         if key_of(self.default) not in self.plans and not _excludes(listed, self.default):
             self.plans[key_of(self.default)] = self.default
@@ -72,7 +72,10 @@ class Space:
             chosen = getattr(listed, name)
             if getattr(fixed, name) is not None:
                 if chosen is not None:
-                    raise ConfigError(f"{name}= fixes what space.{name}= lists", fix="leave one of them out")
+                    raise ConfigError(
+                        f"{name}= fixes what space.{name}= lists, so they contradict each other",
+                        fix="leave one of them out",
+                    )
                 chosen = (getattr(self.default, name),)
             if chosen is None:
                 chosen = own[name]

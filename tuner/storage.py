@@ -81,7 +81,7 @@ def storage_errors(storage: str, folder: Path) -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError) as error:
         raise RunError(
             f"storage={without_password(storage)} does not answer any more: {_said(error)}",
-            fix=f"when it is back, go on with: hal tune resume={folder}",
+            fix=f"when it is available again, continue with: hal tune resume={folder}",
         ) from error
 
 
@@ -172,7 +172,9 @@ def _named(storage: str, error: Exception) -> HalError:
                 f"storage={shown} needs the driver of PostgreSQL, psycopg, which is not installed",
                 fix="pip install 'hal-tensor[postgresql]'",
             )
-        return ConfigError(f"storage={shown} needs a package: {error}", fix="install the database's driver")
+        return ConfigError(
+            f"storage={shown} needs a package that is not installed: {error}", fix="install the database's driver"
+        )
     if _is_server(storage):
         if _operational(error) and not _answers(storage):
             return UnavailableError(
