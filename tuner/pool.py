@@ -109,7 +109,7 @@ class Pool:
             return Description.model_validate(told)
         except ValidationError:
             worker.kill()
-            said = "the worker's description has unknown or missing fields; its environment may have another version of hal"
+            said = "the worker's description has unknown or missing fields; its hal may be of another version"
             raise Failure(Outcome.PROTOCOL, said, {}) from None
         except BaseException:
             worker.kill()

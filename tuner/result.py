@@ -270,8 +270,8 @@ class Tuning(BaseModel):
 
     schema_version: Literal[1] = 1
     status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
-        description="why it ended: done: all plans were tried; settled: the others promise too little; budget or trials: "
-        "the limit was reached; interrupted: the user stopped it"
+        description="why it ended: done: all plans were tried; settled: the others promise too little; budget or "
+        "trials: the limit was reached; interrupted: the user stopped it"
     )
     started: str
     ended: str
