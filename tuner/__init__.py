@@ -1,4 +1,4 @@
-"""The autotuner: finds the fastest correct plan for a workload on a device, and remembers it."""
+"""The autotuner: finds the fastest correct plan for a workload on a device, and stores it."""
 
 if __name__ != "hal.tuner":
     raise ImportError(
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # A worker starts with the pipes alone; everything else is loaded when it is told what to do.
+    # A worker loads only the protocol when it starts; everything else is loaded when a request needs it.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hal.tuner' has no attribute {name!r}")

@@ -89,8 +89,8 @@ class TuneConfig(JobConfig):
 
     target: str | None = Field(
         default=None,
-        description="hardware that is not here, as for hal compile; plans are compiled for it, and "
-        " compared by estimates",
+        description="hardware that is not here, as for hal compile; plans are compiled for it and "
+        "compared by estimates",
     )
     mode: Literal["train", "infer"] = Field(
         default="train", description="train: measure optimizer steps; infer: measure forward passes"

@@ -1,10 +1,10 @@
-"""How the tuner and a worker speak: JSON objects, one a line, over two pipes that nothing else writes to.
+"""The protocol between the tuner and a worker: one JSON object per line, over two pipes that nothing else uses.
 
 The tuner sends requests ``{"v": 1, "id": 7, "do": "trial", ...}``. The worker answers each with one object of the same
 id: ``{"v": 1, "id": 7, "result": {...}}`` or ``{"v": 1, "id": 7, "error": {"outcome": "oom", "message": "..."}}``.
-Before that it may say how far it is, ``{"v": 1, "id": 7, "phase": "compile"}``, so that a worker that dies or hangs
-names the place. Whatever else arrives is a :class:`ProtocolError`. Standard output and error of a worker carry no
-messages: libraries and models print there as they like.
+Before that it may report its phase, ``{"v": 1, "id": 7, "phase": "compile"}``, so that the
+tuner knows where a worker died or hangs. Everything else is a :class:`ProtocolError`. Standard output and error of a worker carry no
+messages, because libraries and models print there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_LINE = 64 << 20
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no message."""
+    """The other side sent an invalid message."""
 
 
 class ClosedError(Exception):

@@ -1,4 +1,4 @@
-"""The plans that can be tried: what the device offers, what the workload allows, what the user fixed or listed."""
+"""The plans that can be tried: what the device offers and the workload allows, within what the user fixed or listed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Space:
     Attributes:
         dimensions: values of each plan key, the default's first.
         plans: every possible combination by its key.
-        default: what runs without tuning.
+        default: the plan without tuning.
         baseline: fp32 eager; it need not be in the space.
     """
 

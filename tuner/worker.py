@@ -1,6 +1,6 @@
 """The process that trials run in: ``python -m hal.tuner.worker READ_FD WRITE_FD``.
 
-It does what it is told over its pipes, one request after the other, and ends when they close or its parent is gone.
+It serves the requests that come over its pipes, one after the other, and ends when the pipes close or its parent ends.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Server:
         self._id = 0
 
     def answer(self, request: dict[str, Any]) -> None:
-        """Do one thing and say how it went."""
+        """Serve one request and send the result or the error."""
         self._id = request["id"]
         try:
             result = self._do(request)
