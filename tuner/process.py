@@ -1,4 +1,4 @@
-"""A worker process as the tuner sees it: started anew, never forked; killed past its time; its end explained."""
+"""A worker process as the tuner sees it: how it is started, asked, killed when late, and how its end is explained."""
 
 from __future__ import annotations
 

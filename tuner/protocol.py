@@ -2,9 +2,9 @@
 
 The tuner sends requests ``{"v": 1, "id": 7, "do": "trial", ...}``. The worker answers each with one object of the same
 id: ``{"v": 1, "id": 7, "result": {...}}`` or ``{"v": 1, "id": 7, "error": {"outcome": "oom", "message": "..."}}``.
-Before that it may report its phase, ``{"v": 1, "id": 7, "phase": "compile"}``, so that the
-tuner knows where a worker died or hangs. Everything else is a :class:`ProtocolError`. Standard output and error of a worker carry no
-messages, because libraries and models print there.
+Before that it may report its phase, ``{"v": 1, "id": 7, "phase": "compile"}``, so that the tuner knows
+where a worker died or hangs. Everything else is a :class:`ProtocolError`. Standard output and error of a worker carry
+no messages, because libraries and models print there.
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ class Trial(BaseModel):
 
     @property
     def cut_short(self) -> bool:
-        """Whether it was stopped because it was surely worse than the best so far."""
+        """Whether it was stopped early because it was certainly worse than the best trial so far."""
         return self.measurement is not None and self.measurement.stopped == "surely slower"
 
 

@@ -177,7 +177,7 @@ def signature_of(plan: Plan) -> str:
 
 
 def costlier(plan: Plan, failed: Plan) -> bool:
-    """Whether a plan surely needs as much memory as one that ran out of it.
+    """Whether a plan certainly needs as much memory as one that ran out of it.
 
     The same settings on the same devices, with a batch as large in as many parts or fewer and numbers as wide. Of
     another spread nothing is sure: cards hold less each, and processes on one memory need more of it together.

@@ -99,7 +99,7 @@ def _opened(storage: str) -> tuple[Any, Callable[[], None]]:
     for scheme in (*_SERVERS, _DRIVER):
         if storage.startswith(scheme):
             storage = _DRIVER + storage.removeprefix(scheme)
-            # A connection that was dropped during a long trial is made anew.
+            # A connection that was dropped during a long trial is opened again.
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
     # Made in two steps, since what fails in its constructor leaves connections open.
     held = storages.RDBStorage.__new__(storages.RDBStorage)
@@ -183,8 +183,8 @@ def _named(storage: str, error: Exception) -> HalError:
             )
         return ConfigError(
             f"storage={shown} cannot be used: {_said(error)}",
-            fix="check the user, the password (also in PGPASSWORD or ~/.pgpass) and the database; the user must be allowed to "
-            "create tables there",
+            fix="check the user, the password (also in PGPASSWORD or ~/.pgpass) and the database; "
+            "the user must be allowed to create tables there",
         )
     return ConfigError(
         f"storage={shown} cannot be used: {type(error).__name__}: {_said(error)}",
