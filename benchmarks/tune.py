@@ -22,8 +22,8 @@ from typing import Any
 
 from hal.contract.plan import Plan
 from hal.measure import Estimate
-from hal.tuner import Observer, Progress, Tuning, resumed, tune
-from hal.tuner.finals import Entrant, run_finals
+from hal.tuner import Observer, Tuning, TuningProgress, resumed, tune
+from hal.tuner.interleaved import Entrant, measure_interleaved
 from hal.tuner.pool import Pool
 from hal.tuner.process import command_of
 from hal.tuner.result import Trial
@@ -42,7 +42,7 @@ class Lines(Observer):
     def __init__(self, head: str) -> None:
         self.head = head
 
-    def trial(self, trial: Trial, progress: Progress) -> None:
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
         """Print it."""
         values = " ".join(f"{name} {value:.4g}" for name, value in trial.values.items())
         print(f"  {self.head} {progress.done:>3} {progress.elapsed_s:7.1f} s  {trial.outcome} {values}", flush=True)
@@ -84,7 +84,7 @@ def in_turn(name: str, plans: list[Plan], args: argparse.Namespace, seed: int) -
     with tempfile.TemporaryDirectory() as folder:
         pool = Pool(command_of(), keys, WORKLOADS[name].get("mode", "train"), Path(folder))
         entrants = [Entrant(number, plan) for number, plan in enumerate(plans)]
-        found = run_finals(
+        found = measure_interleaved(
             pool,
             entrants,
             default=0,

@@ -1,4 +1,4 @@
-"""The autotuner: finds the fastest correct plan for a workload on a device, and remembers it."""
+"""The autotuner: finds the fastest correct plan for a workload on a device, and stores it."""
 
 if __name__ != "hal.tuner":
     raise ImportError(
@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hal.tuner.engine import tune
     from hal.tuner.files import resumed
-    from hal.tuner.observer import Observer, Progress
+    from hal.tuner.observer import Observer, TuningProgress
     from hal.tuner.result import Tuning
 
-__all__ = ["Observer", "Progress", "Tuning", "resumed", "tune"]
+__all__ = ["Observer", "Tuning", "TuningProgress", "resumed", "tune"]
 
 _HOMES = {
     "Observer": "hal.tuner.observer",
-    "Progress": "hal.tuner.observer",
+    "TuningProgress": "hal.tuner.observer",
     "Tuning": "hal.tuner.result",
     "resumed": "hal.tuner.files",
     "tune": "hal.tuner.engine",
@@ -27,7 +27,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # A worker starts with the pipes alone; everything else is loaded when it is told what to do.
+    # A worker loads only the protocol when it starts; everything else is loaded when a request needs it.
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'hal.tuner' has no attribute {name!r}")

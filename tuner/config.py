@@ -35,77 +35,104 @@ def _listed(value: Any) -> Any:
 
 _LIMIT_S, _BUILD_LIMIT_S = 90.0, 45.0
 _MEASURED = ("backend", "device", "seconds", "finalists")
-"""Keys that have no meaning where nothing runs."""
+"""Keys that cannot be combined with ``target``, since nothing runs there."""
 
 
 class SpaceSection(Keys):
-    """Values of plan keys that are tried; what is left out is derived from the device and the workload."""
+    """Values to try for each plan key. Values of a key that is left out follow from the device and the workload."""
 
-    batch: tuple[PositiveInt, ...] | None = Field(default=None, description="for example [32,64,128]")
-    precision: tuple[PrecisionName, ...] | None = Field(default=None, description="unset: fp32 and those accelerated")
-    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(default=None, description="unset: all of the device")
+    batch: tuple[PositiveInt, ...] | None = Field(
+        default=None,
+        description="batch sizes to try, for example [32,64,128]; unset: powers of two around the model's own",
+    )
+    precision: tuple[PrecisionName, ...] | None = Field(
+        default=None, description="precisions to try; unset: fp32 and those the device accelerates"
+    )
+    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(
+        default=None, description="image layouts to try; unset: all that the device supports"
+    )
     compile: tuple[Literal["eager", "default", "max"], ...] | None = Field(
-        default=None, description="unset: all of the device"
+        default=None, description="compile modes to try; unset: all that the device supports"
     )
-    conv: tuple[Literal["direct", "patches"], ...] | None = Field(default=None, description="unset: all of the device")
-    pool: tuple[Literal["window", "reshape"], ...] | None = Field(default=None, description="unset: all of the device")
+    conv: tuple[Literal["direct", "patches"], ...] | None = Field(
+        default=None, description="convolution algorithms to try; unset: all that the device offers"
+    )
+    pool: tuple[Literal["window", "reshape"], ...] | None = Field(
+        default=None, description="pooling algorithms to try; unset: all that the device offers"
+    )
     threads: tuple[PositiveInt | None, ...] | None = Field(
-        default=None, description="unset: one, half the cores, and the framework's choice (null)"
+        default=None,
+        description="numbers of threads to try; unset: one, half the cores, and the framework's own choice (null)",
     )
-    parallel: tuple[str, ...] | None = Field(default=None, description="unset: none, and the devices that are here")
+    parallel: tuple[str, ...] | None = Field(
+        default=None,
+        description="ways to use several devices or processes; unset: none, and those possible on this machine",
+    )
     accumulate: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="unset: 1, and more where memory is an objective"
+        default=None, description="numbers of parts to split a batch into; unset: 1, and more if memory is an objective"
     )
 
     _lists = field_validator("*", mode="before")(_listed)
 
 
 class ConstraintSection(Keys):
-    """What the plan must keep."""
+    """Limits that the best plan must stay within."""
 
-    memory: int | None = Field(default=None, gt=0, description="most peak memory, in bytes or as 8GB")
-    latency_ms: float | None = Field(default=None, gt=0, description="longest step in the median, in milliseconds")
+    memory: int | None = Field(default=None, gt=0, description="largest peak memory, in bytes or as 8GB")
+    latency_ms: float | None = Field(default=None, gt=0, description="largest median time of a step, in milliseconds")
 
     _memory = field_validator("memory", mode="before")(_bytes)
 
 
 class TuneConfig(JobConfig):
-    """Keys of ``hal tune``. A key of the plan fixes it; ``space.<key>=[...]`` lists what is tried."""
+    """Keys of ``hal tune``. A plan key that is given is fixed; ``space.<key>=[...]`` lists the values to try."""
 
     target: str | None = Field(
         default=None,
-        description="hardware that is not here, as hal compile takes it: plans are built for it, and by estimates",
+        description="hardware that is not here, as for hal compile; plans are compiled for it and "
+        "compared by estimates",
     )
-    mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
+    mode: Literal["train", "infer"] = Field(
+        default="train", description="train: measure optimizer steps; infer: measure forward passes"
+    )
     objective: tuple[Literal["throughput", "latency", "energy", "memory", "time_to_loss"], ...] = Field(
         default=("throughput",),
         min_length=1,
-        description="throughput, latency, energy, memory or time_to_loss; several with commas for a Pareto front",
+        description="what to optimise: throughput, latency, energy, memory or time_to_loss; "
+        "several, separated by commas, give a Pareto front",
     )
-    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="what the plan must keep")
-    space: SpaceSection = Field(default_factory=SpaceSection, description="values that are tried")
-    trials: int | None = Field(default=None, ge=1, description="most plans to try; unset: as many as the budget allows")
+    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="limits on the plan")
+    space: SpaceSection = Field(default_factory=SpaceSection, description="values of plan keys to try")
+    trials: int | None = Field(
+        default=None, ge=1, description="largest number of plans to try; unset: as many as the budget allows"
+    )
     budget: float = Field(
-        default=240.0, gt=0, description="time for everything, in seconds or as 90s, 8m, 1h; the last trial is finished"
+        default=240.0,
+        gt=0,
+        description="time for the whole tuning, in seconds or as 90s, 8m, 1h; a trial that has begun is finished",
     )
-    seconds: float = Field(default=1.5, gt=0, description="longest time in the steady state, for each plan")
+    seconds: float = Field(default=1.5, gt=0, description="longest time that each plan is measured for, after warm-up")
     limit: float | None = Field(
-        default=None, gt=0, description="seconds after which a trial is killed; unset: 90, with target= 45"
+        default=None,
+        gt=0,
+        description="time after which a trial is killed, in seconds or as 90s, 5m; unset: 90, or 45 with target=",
     )
     memory_limit: int | None = Field(
-        default=None, gt=0, description="address space of a worker, in bytes or as 8GB; unset: no limit"
+        default=None, gt=0, description="limit of a worker's address space, in bytes or as 8GB; unset: no limit"
     )
-    finalists: int = Field(default=3, ge=1, description="best plans that are measured again, in turn with the default")
+    finalists: int = Field(
+        default=3, ge=1, description="number of best plans to measure again at the end, in turn with the default plan"
+    )
     python: str | None = Field(
-        default=None, description="interpreter that runs the trials, for a backend in another environment"
+        default=None, description="Python interpreter that runs the trials, for a backend in another environment"
     )
     storage: str | None = Field(
         default=None,
-        description="URL of an Optuna storage, or journal:FILE, that several processes share; "
-        "unset: SQLite in the tuning's folder",
+        description="URL of an Optuna storage, or journal:FILE, which several processes can share; "
+        "unset: an SQLite file in the folder of the tuning",
     )
-    out: str | None = Field(default=None, description="folder for results; unset: a new one in runs/")
-    resume: str | None = Field(default=None, description="folder of a tuning to go on with")
+    out: str | None = Field(default=None, description="folder for the results; unset: a new folder in runs/")
+    resume: str | None = Field(default=None, description="folder of a tuning to continue")
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -121,10 +148,10 @@ class TuneConfig(JobConfig):
         return self.limit or (_LIMIT_S if self.target is None else _BUILD_LIMIT_S)
 
     def for_workers(self) -> dict[str, Any]:
-        """The keys that workers need, of those that were given.
+        """The given keys that workers need.
 
         Raises:
-            RequestError: with ``target``, a key asks for what only a device that is here can tell.
+            RequestError: a key cannot be combined with ``target``.
         """
         given = self.model_dump(mode="json", exclude_unset=True)
         if self.target is None:
@@ -132,18 +159,19 @@ class TuneConfig(JobConfig):
         for name in _MEASURED:
             if name in given:
                 raise ConfigError(
-                    f"{name}= has no meaning with target={self.target}: plans are built for it, and nothing runs",
+                    f"{name}= cannot be combined with target={self.target}: plans are compiled for it, but not run",
                     fix=f"leave {name} out",
                 )
         if self.plan == "tuned":
             raise ConfigError(
-                "plan=tuned is a plan that was measured on a device that is here", fix="use plan=default or a file"
+                "plan=tuned cannot be combined with target=, because only measured plans are stored",
+                fix="use plan=default or plan=FILE",
             )
         for name in self.objective:
             if name in ("energy", "time_to_loss"):
                 raise UnsupportedError(
-                    f"objective={name} can be measured alone, and target={self.target} is not here",
-                    fix="choose throughput, latency or memory, which its compiler's answers give estimates of",
+                    f"objective={name} cannot be estimated, and target={self.target} is not here to be measured",
+                    fix="choose throughput, latency or memory, which are estimated from what the compiler reports",
                 )
         return {
             name: given[name] for name in ("model", "target", "data", "plan", *PlanKeys.model_fields) if name in given

@@ -1,7 +1,7 @@
-"""One trial for hardware that is not here: the plan is built by the target's compiler, which says what it needs.
+"""One trial for hardware that is not here: the target's compiler builds the plan and reports what it needs.
 
-Nothing runs, so there is nothing to measure, no interval and no numerics to guard: the answers are estimates, and say
-whose. It stands in a worker in place of :class:`hal.tuner.trial.Bench`.
+Nothing runs, so there is no measurement, no interval and no numerics guard. The answers are estimates and name their
+source. A worker uses it in place of :class:`hal.tuner.trial.TrialRunner`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from hal.measure import Environment
 from hal.targets.config import CompileConfig
 from hal.targets.job import prepare_target
 from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.outcomes import outcome_of
 from hal.tuner.result import Estimated, Outcome, Phases
-from hal.tuner.trial import outcome_of
 
 __all__ = ["Estimator"]
 
@@ -30,7 +30,7 @@ class Estimator:
 
     Args:
         config: the workload and the target.
-        phase: told the name of each phase of a trial as it begins.
+        phase: called with the name of each phase of a trial when the phase begins.
 
     Raises:
         RequestError: the request is wrong, or nothing can be estimated for the target.
@@ -42,25 +42,26 @@ class Estimator:
         self._job = prepare_target(config)
         if self._job.plan.compile == "eager":
             raise ConfigError(
-                f"compile=eager: a program for target={config.target} is always compiled", fix="leave compile out"
+                f"compile=eager cannot be used with target={config.target}, whose programs are always compiled",
+                fix="leave compile out",
             )
         self._phase = phase
         self._require_compiler()
         self._load_s: float | None = time.perf_counter() - start
 
     def _require_compiler(self) -> None:
-        """Build next to nothing, to see that the compiler is there before plans are tried with it."""
+        """Build a tiny program, to find out whether the compiler works before plans are tried with it."""
         job = self._job
         program = job.backend.build(lambda x: x + x, [ArrayShape((8,), "float32")], job.device, job.plan)
         if program.memory is None:
             raise UnsupportedError(
-                f"target={job.device.kind}: no compiler for it runs here, so programs are lowered alone, and nothing "
-                "says whether they fit or how fast they are",
-                fix="tune on the device itself, or see the lowered program: hal compile",
+                f"target={job.device.kind} cannot be tuned for: its compiler does not run here, so programs are only "
+                "lowered, and nothing says whether they fit or how fast they are",
+                fix="tune on the device itself, or look at the lowered program with hal compile",
             )
 
     def describe(self) -> Description:
-        """For which hardware, and what."""
+        """The target, the workload and the default plan."""
         job = self._job
         can = job.device.capabilities
         built = replace(can, compile=tuple(each for each in can.compile if each != "eager"))
@@ -77,11 +78,11 @@ class Estimator:
         )
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
-        """Lines of the native framework that apply a plan outside hal."""
+        """Source lines for the native framework that apply a plan without hal."""
         return self._job.backend.native_code(Plan.model_validate(plan), self._job.device)
 
     def run(self, order: Order) -> Answer:
-        """Build a plan. Never raises but for what ends the process."""
+        """Build a plan. An error of the plan is returned as the outcome and never raised."""
         load_s, self._load_s = self._load_s, None
         self._phase("build")
         start = time.perf_counter()
@@ -95,7 +96,7 @@ class Estimator:
             return Answer(outcome=outcome, message=message, phases=Phases(load_s=load_s))
         phases = Phases(load_s=load_s, compile_s=time.perf_counter() - start)
         if program.fits is False:
-            said = f"needs {found.memory_bytes:,} bytes of each device, which has {found.usable_bytes:,} for a program"
+            said = f"the program needs {found.memory_bytes:,} bytes of each device, but can use {found.usable_bytes:,}"
             return Answer(outcome=Outcome.OOM, message=said, phases=phases)
         return Answer(outcome=Outcome.OK, phases=phases, estimate=found)
 

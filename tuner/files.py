@@ -19,21 +19,21 @@ from hal.tuner.result import Trial, Tuning
 from hal.util.files import make_folder, new_folder, sync_folder, write_whole
 from hal.workload import short_name
 
-__all__ = ["Journal", "clear", "folder_of", "read_config", "resumed", "write_best", "write_config"]
+__all__ = ["Journal", "read_config", "remove_if_unused", "results_folder", "resumed", "write_best", "write_config"]
 
 _MAY_CHANGE = (
     *("resume", "budget", "trials", "finalists", "limit", "seconds"),
     *("python", "memory_limit", "storage", "seed"),
 )
-"""Keys that may differ when a tuning goes on."""
+"""Keys that may change when a tuning is resumed."""
 
 
-def folder_of(config: TuneConfig) -> Path:
-    """Where a tuning writes: ``resume``, ``out``, or a new folder in ``runs/``; made if it is not there.
+def results_folder(config: TuneConfig) -> Path:
+    """The folder that a tuning writes to: ``resume``, ``out``, or a new one in ``runs/``. Created if necessary.
 
     Raises:
         ConfigError: ``out`` holds a tuning already.
-        NotFoundError: it cannot be made.
+        NotFoundError: the folder cannot be created.
     """
     if config.resume is not None:
         return Path(config.resume).expanduser()
@@ -43,13 +43,13 @@ def folder_of(config: TuneConfig) -> Path:
     folder = Path(config.out).expanduser()
     if (folder / "config.json").exists():
         raise ConfigError(
-            f"out={folder} holds a tuning already", fix=f"choose another out=, or go on with it: resume={folder}"
+            f"out={folder} holds a tuning already", fix=f"choose another out=, or continue it with resume={folder}"
         )
     return make_folder(folder)
 
 
-def clear(folder: Path) -> None:
-    """Take a folder away again in which nothing was begun: a wrong request leaves nothing behind."""
+def remove_if_unused(folder: Path) -> None:
+    """Remove the folder if no tuning began in it, so that a wrong request leaves nothing behind."""
     if (folder / "config.json").exists() or not folder.is_dir():
         return
     log = folder / "workers.log"
@@ -64,7 +64,7 @@ class Journal:
     A line that a kill has torn is cut off when the file is opened; the study's storage has the trial.
 
     Attributes:
-        numbers: of the trials in it.
+        numbers: numbers of the trials in the file.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -87,7 +87,7 @@ class Journal:
                 continue
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Append those that are not there."""
+        """Append the trials that are not in the file yet."""
         new = [trial for trial in trials if trial.number not in self.numbers]
         if not new:
             return
@@ -100,7 +100,7 @@ class Journal:
 
 
 def write_config(folder: Path, keys: Mapping[str, Any]) -> None:
-    """Keep the keys of a tuning, to go on with it."""
+    """Write the keys of a tuning, so that it can be resumed."""
     write_whole(folder / "config.json", (json.dumps({"schema_version": 1, "keys": keys}, indent=1) + "\n").encode())
 
 
@@ -108,7 +108,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     """The keys of the tuning in a folder.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: the folder holds no tuning.
     """
     try:
         held = json.loads((folder / "config.json").read_bytes())
@@ -118,11 +118,11 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def resumed(keys: Mapping[str, Any]) -> TuneConfig:
-    """A config from keys; with ``resume``, over the keys of the tuning that goes on.
+    """Make a config from keys. With ``resume``, they override the keys of the tuning that is resumed.
 
     Raises:
-        ConfigError: a key or value is wrong, or makes another question of the tuning.
-        NotFoundError: there is no tuning to go on with.
+        ConfigError: a key or value is wrong, or cannot change when a tuning is resumed.
+        NotFoundError: there is no tuning to resume.
     """
     if keys.get("resume") is None:
         return build(TuneConfig, keys)
@@ -136,7 +136,8 @@ def resumed(keys: Mapping[str, Any]) -> TuneConfig:
     changed = [name for name in TuneConfig.model_fields if getattr(config, name) != getattr(before, name)]
     if wrong := [name for name in changed if name not in _MAY_CHANGE]:
         raise ConfigError(
-            f"{' and '.join(f'{name}=' for name in wrong)} cannot change: the trials in {folder} would say nothing",
+            f"{' and '.join(f'{name}=' for name in wrong)} cannot change when a tuning is resumed, because the "
+            f"trials in {folder} were made with another value",
             fix="leave it out, or start a new tuning without resume=",
         )
     return config
@@ -151,7 +152,7 @@ def write_best(folder: Path, tuning: Tuning, keys: Mapping[str, Any], plan: Plan
     found = f"Found by hal tune on {tuning.ended[:10]} for {', '.join(tuning.objectives)}"
     said = f"# {found}: {tuning.program} --config best.yaml\n"
     if tuning.target is not None:
-        said += f"# For {tuning.target}, which was not there. Estimated by {tuning.estimated_by}: not measured.\n"
+        said += f"# For {tuning.target}, which was not available. Estimated by {tuning.estimated_by}, not measured.\n"
     path = folder / "best.yaml"
     write_whole(path, (said + yaml.safe_dump({**kept, **values}, sort_keys=False)).encode())
     return path

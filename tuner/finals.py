@@ -1,66 +1,137 @@
-"""The last measurements: the best plans and the default, in turn, each in a fresh process of its own."""
+"""The final measurements: which plans take part, how long they need, and what their results are worth."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-
-import numpy as np
+import statistics
+from collections.abc import Sequence
 
 from hal.contract.plan import Plan
-from hal.measure import Estimate
-from hal.tuner.config import ConstraintSection
-from hal.tuner.messages import Order
-from hal.tuner.pool import Pool
-from hal.tuner.process import Failure, WorkerProcess
+from hal.tuner.config import ConstraintSection, TuneConfig
+from hal.tuner.interleaved import BUILT_AT_ONCE, FEWEST_ROUNDS, Entrant, measure_interleaved
+from hal.tuner.ranking import best_of
 from hal.tuner.result import Finalist, Outcome, Trial
+from hal.tuner.session import TuningSession
 from hal.tuner.space import key_of
 
-__all__ = ["AT_ONCE", "FEWEST_ROUNDS", "Entrant", "revalued", "run_finals", "taking_part"]
+__all__ = ["FinalMeasurements", "expected_finals_s", "select_entrants", "with_final_values"]
 
-FEWEST_ROUNDS = 8
-"""Of fewer, a ratio has no interval."""
+_LONGEST_S = 4.0
+"""Longest time that each finalist is measured for."""
 
-_MOST_ROUNDS = 200
-_NARROW = 0.01
-_LEAST_BLOCK_S = 0.05
 _MOST_MEMORY = 0.8
 """Share of the device's memory that the finalists may hold together."""
 
-AT_ONCE = 2
-"""Plans that are built at the same time: most of it is importing a framework, which one core does."""
 
+class FinalMeasurements:
+    """Measures the best plans of a tuning again, in turn with the default plan and fp32 eager.
 
-@dataclass
-class Entrant:
-    """A plan that takes part.
+    Args:
+        session: the tuning, whose trials have ended.
 
     Attributes:
-        trial: number of its trial.
-        plan: what runs.
-        step_ms: of each block so far.
-        steps: in a block.
-        message: why it is out; empty while it is in.
+        native_codes: source lines that apply each plan without hal, by trial number. They are asked for before the
+            worker of the trials ends, since another worker would have to load everything again.
     """
 
-    trial: int
-    plan: Plan
-    step_ms: list[float] = field(default_factory=list)
-    steps: int = 1
-    message: str = ""
-    worker: WorkerProcess | None = None
+    def __init__(self, session: TuningSession) -> None:
+        self._session = session
+        self.native_codes: dict[int, str] = {}
+
+    def run(self, trials: Sequence[Trial]) -> list[Finalist]:
+        """Measure, or wait for another process of the same study that measures; empty if that was not possible."""
+        session = self._session
+        config, study = session.config, session.study
+        chosen = best_of(trials, session.objectives[0])[: config.finalists]
+        memory = session.described.fingerprint.memory_bytes
+        space = session.space
+        entrants, default, baseline = select_entrants(chosen, trials, space.default, space.baseline, memory)
+        if not chosen:
+            return []
+        if not entrants:
+            session.observer.note(
+                "the best plan and the default plan do not fit into the device's memory together, so they are not "
+                "measured again in turn"
+            )
+            return []
+        tag = str(len(trials))
+        claim = study.claim_finals(tag, 10 * config.limit_s)
+        while claim is None:
+            if session.interrupt.asked:
+                return []
+            held = study.note(f"finals:{tag}")
+            if held is not None:
+                return [Finalist.model_validate(each) for each in held["finalists"]]
+            if not session.wait_for_others():
+                claim = study.claim_finals(tag, 10 * config.limit_s)
+        self.native_codes = {each.trial: session.pool.native_code(each.plan.model_dump()) for each in entrants}
+        session.pool.close()
+        by_number = {t.number: t for t in trials}
+        session.observer.finals([by_number[each.trial] for each in entrants])
+        found = measure_interleaved(
+            session.pool,
+            entrants,
+            default=default,
+            baseline=baseline,
+            seconds=_share_s(config),
+            limit_s=config.limit_s,
+            until=session.ends_at,
+            seed=config.seed,
+            stop=lambda: session.interrupt.asked,
+            latency=config.mode == "infer",
+        )
+        if not found:
+            study.release(claim)
+            return []
+        judged = [with_final_values(each, by_number[each.trial], config.constraint) for each in found]
+        study.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
+        return judged
 
 
-def taking_part(
+def _share_s(config: TuneConfig) -> float:
+    return min(_LONGEST_S, 2 * config.seconds)
+
+
+def expected_finals_s(config: TuneConfig, trials: Sequence[Trial]) -> float:
+    """The time that the final measurements are expected to need: at most half of the budget.
+
+    Args:
+        config: the keys of the tuning.
+        trials: the trials that have ended.
+    """
+    if config.target is not None:
+        return 0.0
+    starts = [t.phases.start_s for t in trials if t.phases.start_s] + [
+        (t.phases.load_s or 0.0) + 2.0 for t in trials if t.phases.load_s
+    ]
+    start_s = statistics.median(starts) if starts else 5.0
+    best = best_of(trials, config.objective[0])[: config.finalists]
+    build_s = start_s / BUILT_AT_ONCE
+    share_s = _share_s(config)
+    # The default plan takes part too, and so will plans that are still to be found.
+    needed = (1 + config.finalists - len(best)) * (build_s + share_s)
+    for trial in best:
+        step_s = trial.measurement.step_ms.median / 1000 if trial.measurement else 0.0
+        needed += build_s + (trial.phases.compile_s or 0.0) + (trial.phases.warmup_s or 0.0)
+        needed += max(share_s, FEWEST_ROUNDS * step_s)
+        needed += build_s if trial.plan.parallel != "none" else 0.0  # its other processes start after the first
+    return min(0.5 * config.budget, needed)
+
+
+def select_entrants(
     best: Sequence[Trial], trials: Sequence[Trial], default: Plan, baseline: Plan, memory_bytes: int | None
 ) -> tuple[list[Entrant], int | None, int | None]:
-    """The best few, the default plan and fp32 eager, as far as they fit into memory together.
+    """Choose the best few plans, the default plan and fp32 eager, as far as they fit into memory together.
+
+    Args:
+        best: trials of the best plans, the best first.
+        trials: all trials that have ended.
+        default: the default plan.
+        baseline: fp32 eager.
+        memory_bytes: the device's memory; None if it is unknown.
 
     Returns:
-        Who takes part, none where the best and the default alone are too large; and the numbers of the trials of the
-        default plan and of fp32 eager, None for one that did not work.
+        The plans that take part, none if the best and the default plan alone are too large; then the trial numbers of
+        the default plan and of fp32 eager, None for a plan that did not work.
     """
     chosen = list(best)
     numbers: list[int | None] = []
@@ -84,15 +155,18 @@ def _memory(trial: Trial) -> int:
     return (trial.measurement.peak_memory_bytes if trial.measurement else None) or 0
 
 
-def revalued(finalist: Finalist, trial: Trial, constraint: ConstraintSection) -> Finalist:
-    """A finalist with values of the objectives: those that depend on time from the last measurements.
+def with_final_values(finalist: Finalist, trial: Trial, constraint: ConstraintSection) -> Finalist:
+    """A finalist with values of the objectives; those that depend on time come from the final measurements.
 
-    One that does not keep its step time there is out.
+    A finalist whose step took longer there than ``constraint.latency_ms`` gets a message and no values.
     """
     if finalist.throughput is None or finalist.step_ms is None or trial.violations:
         return finalist
     if constraint.latency_ms is not None and finalist.step_ms.median > constraint.latency_ms:
-        said = f"a step took {finalist.step_ms.median:.4g} ms, and constraint.latency_ms={constraint.latency_ms:g}"
+        said = (
+            f"a step took {finalist.step_ms.median:.4g} ms in the final measurements, which is longer than "
+            f"constraint.latency_ms={constraint.latency_ms:g} allows"
+        )
         over = {"latency_ms": finalist.step_ms.median / constraint.latency_ms}
         return finalist.model_copy(update={"message": said, "violations": over})
     values = dict(trial.values)
@@ -103,165 +177,3 @@ def revalued(finalist: Finalist, trial: Trial, constraint: ConstraintSection) ->
     if "time_to_loss" in values and trial.samples_to_loss is not None:
         values["time_to_loss"] = trial.samples_to_loss / finalist.throughput.median
     return finalist.model_copy(update={"values": values})
-
-
-def run_finals(
-    pool: Pool,
-    entrants: Sequence[Entrant],
-    *,
-    default: int | None,
-    baseline: int | None,
-    seconds: float,
-    limit_s: float,
-    until: float,
-    seed: int,
-    stop: Callable[[], bool],
-    latency: bool = False,
-) -> list[Finalist]:
-    """Measure plans block by block in turn.
-
-    Rounds end when every ratio to the default is narrow, or when each plan had its share of the time.
-
-    Args:
-        pool: starts the processes.
-        entrants: who takes part.
-        default: number of the default plan's trial among them; None: it is not.
-        baseline: the same of fp32 eager.
-        seconds: each plan's share of the time.
-        limit_s: longest that one plan may take to be built, and longest for a block.
-        until: time of :func:`time.monotonic` after which no round begins.
-        seed: of the order within rounds.
-        stop: asked after each round whether to end.
-        latency: wait after each step, as the trials of inference do.
-
-    Returns:
-        One for each entrant, in the order given; none where it was stopped before they tell anything.
-    """
-    try:
-        _prepare(pool, entrants, seconds, limit_s, latency)
-        _rounds(entrants, default, seconds, limit_s, until, seed, stop)
-    finally:
-        for each in entrants:
-            if each.worker is not None:
-                each.worker.kill()
-    if stop() and min((len(each.step_ms) for each in entrants if not each.message), default=0) < FEWEST_ROUNDS:
-        return []
-    by_trial = {each.trial: each for each in entrants}
-    found = []
-    for each in entrants:
-        if each.message or not each.step_ms:
-            said = each.message or "no round was finished"
-            found.append(Finalist(trial=each.trial, plan=each.plan, message=said))
-            continue
-        step = Estimate.of(each.step_ms, unit="ms", in_time_order=True)
-        found.append(
-            Finalist(
-                trial=each.trial,
-                plan=each.plan,
-                throughput=step.throughput(each.plan.batch),
-                step_ms=step,
-                over_default=_ratio(each, by_trial.get(-1 if default is None else default)),
-                over_baseline=_ratio(each, by_trial.get(-1 if baseline is None else baseline)),
-            )
-        )
-    return found
-
-
-def _prepare(pool: Pool, entrants: Sequence[Entrant], seconds: float, limit_s: float, latency: bool) -> None:
-    """Build every plan in a process of its own, two at a time, and then find out how long their blocks are to be."""
-
-    def build(each: Entrant) -> None:
-        assert each.worker is not None
-        try:
-            pool.opened(each.worker)
-            order = Order(plan=each.plan, seconds=seconds, guard=False, latency=latency)
-            # As long as a trial may take, twice, since two are built at once.
-            each.steps = int(each.worker.ask("hold", AT_ONCE * limit_s, order=order.model_dump(mode="json")))
-        except Failure as failure:
-            _drop(each, failure)
-
-    with ThreadPoolExecutor(AT_ONCE) as builders:
-        for first in range(0, len(entrants), AT_ONCE):
-            some = entrants[first : first + AT_ONCE]
-            try:
-                for each in some:
-                    each.worker = _launched(pool, each)
-                list(builders.map(build, [each for each in some if each.worker is not None]))
-            except BaseException:
-                for each in some:  # those that build would wait for them
-                    if each.worker is not None:
-                        each.worker.kill()
-                raise
-    for each in entrants:
-        try:
-            while each.worker is not None:
-                took = float(each.worker.ask("block", limit_s, steps=each.steps))
-                if took >= _LEAST_BLOCK_S:
-                    break
-                each.steps *= 2
-        except Failure as failure:
-            _drop(each, failure)
-
-
-def _launched(pool: Pool, entrant: Entrant) -> WorkerProcess | None:
-    try:
-        return pool.launched()
-    except Failure as failure:
-        _drop(entrant, failure)
-        return None
-
-
-def _drop(entrant: Entrant, failure: Failure) -> None:
-    entrant.message = f"{failure.outcome.value}: {failure.message}"
-    if entrant.worker is not None:
-        entrant.worker.kill()
-        entrant.worker = None
-
-
-def _rounds(
-    entrants: Sequence[Entrant],
-    default: int | None,
-    seconds: float,
-    limit_s: float,
-    until: float,
-    seed: int,
-    stop: Callable[[], bool],
-) -> None:
-    rng = np.random.default_rng(seed)
-    began = time.monotonic()
-    for done in range(_MOST_ROUNDS):
-        running = [each for each in entrants if not each.message]
-        if not running or stop():
-            return
-        spent = time.monotonic() - began
-        # A ratio of fewer rounds has no interval; beyond those the time decides.
-        if done >= FEWEST_ROUNDS and (spent > seconds * len(running) or _narrow(running, default)):
-            return
-        if done > 0 and time.monotonic() > until and done >= FEWEST_ROUNDS // 2:
-            return
-        took: dict[int, float] = {}
-        for index in rng.permutation(len(running)):
-            each = running[index]
-            assert each.worker is not None
-            try:
-                took[index] = float(each.worker.ask("block", limit_s, steps=each.steps))
-            except Failure as failure:
-                _drop(each, failure)
-        if len(took) == len(running):
-            for index, block_s in took.items():
-                running[index].step_ms.append(1000 * block_s / running[index].steps)
-
-
-def _narrow(running: Sequence[Entrant], default: int | None) -> bool:
-    base = next((each for each in running if each.trial == default), running[0])
-    ratios = [_ratio(each, base) for each in running if each is not base]
-    return all(ratio is not None and ratio.relative_half_width <= _NARROW for ratio in ratios)
-
-
-def _ratio(entrant: Entrant, base: Entrant | None) -> Estimate | None:
-    """Ratio of throughputs, round by round."""
-    if base is None or base.message or len(base.step_ms) != len(entrant.step_ms) or not base.step_ms:
-        return None
-    samples = entrant.plan.batch / base.plan.batch
-    paired = samples * np.asarray(base.step_ms) / np.asarray(entrant.step_ms)
-    return Estimate.of(paired, unit="x", in_time_order=True)

@@ -132,11 +132,14 @@ def compare_curves(found: Curve, reference: Curve, allowed: Tolerance) -> Guard:
     if error > loss_limit:
         step = int(np.argmax([e if math.isfinite(e) else math.inf for e in errors]))
         said.append(
-            f"loss {found.losses[step]:.4g} in step {step + 1} where fp32 eager has {reference.losses[step]:.4g}: "
-            f"{error:.1%} apart, {loss_limit:.1%} allowed"
+            f"the loss in step {step + 1} is {found.losses[step]:.4g}, but {reference.losses[step]:.4g} in fp32 eager: "
+            f"a difference of {error:.1%}, where {loss_limit:.1%} is allowed"
         )
     if cosine is not None and cosine < cosine_limit:
-        said.append(f"the first gradient has cosine {cosine:.4f} with that of fp32 eager, {cosine_limit:.4f} is needed")
+        said.append(
+            f"the first gradient has a cosine of {cosine:.4f} with that of fp32 eager; at least "
+            f"{cosine_limit:.4f} is needed"
+        )
     return Guard(
         passed=not said,
         steps=len(found.losses),
@@ -158,7 +161,7 @@ def compare_outputs(found: np.ndarray, reference: np.ndarray, allowed: Tolerance
     cosine = _cosine(a, b)
     said = ""
     if not math.isfinite(error) or error > allowed.output:
-        said = f"outputs are {error:.2%} away from those of fp32 eager, {allowed.output:.2%} allowed"
+        said = f"the outputs are {error:.2%} away from those of fp32 eager, where {allowed.output:.2%} is allowed"
     return Guard(
         passed=not said,
         steps=0,

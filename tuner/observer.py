@@ -1,4 +1,4 @@
-"""Who is told while a tuning runs."""
+"""How a program follows a tuning while it runs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hal.tuner.messages import Description
-from hal.tuner.result import Sentinel, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Trial, Tuning
 from hal.tuner.space import Space
 
-__all__ = ["Observer", "Progress"]
+__all__ = ["Observer", "TuningProgress"]
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Where a tuning is.
+class TuningProgress:
+    """How far a tuning is.
 
     Attributes:
-        done: trials that have ended.
-        expected: trials that there will be, as far as that can be said.
-        best: the best so far.
-        left_s: time left of the budget.
-        elapsed_s: time since the start.
+        done: number of trials that have ended.
+        expected: number of trials that are expected in total; None if it is unknown.
+        best: the best trial so far; None if no plan has worked yet.
+        left_s: seconds left of the budget.
+        elapsed_s: seconds since the tuning began.
     """
 
     done: int
@@ -33,32 +33,35 @@ class Progress:
 
 
 class Observer:
-    """Told what happens; does nothing by itself."""
+    """Base class for a program that follows a tuning. Every method does nothing; override those of interest.
+
+    Public as ``hal.tuner.Observer``. Training runs have an observer of their own, :class:`hal.run.observer.Observer`.
+    """
 
     def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:
-        """The space is known.
+        """The plans to choose from are known, and the trials begin.
 
         Args:
-            described: where and what.
-            space: all plans.
-            folder: where results go.
-            resumed: trials that are there already.
+            described: the device and the workload.
+            space: all plans that can be tried.
+            folder: the folder for the results.
+            resumed: number of trials from earlier runs of this tuning.
         """
 
     def note(self, text: str) -> None:
-        """Something that people should know."""
+        """There is something that the user should know."""
 
-    def trying(self, trial: str, progress: Progress) -> None:
-        """A trial begins; said in words."""
+    def trying(self, trial: str, progress: TuningProgress) -> None:
+        """A trial begins; ``trial`` says in words which plan it tries."""
 
-    def trial(self, trial: Trial, progress: Progress) -> None:
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
         """A trial has ended."""
 
-    def sentinel(self, sentinel: Sentinel) -> None:
-        """The default plan was measured again."""
+    def control(self, control: ControlMeasurement) -> None:
+        """A control measurement was made: the default plan was measured again."""
 
     def finals(self, trials: Sequence[Trial]) -> None:
-        """The last measurements begin."""
+        """The final measurements of the best plans begin."""
 
     def ended(self, tuning: Tuning, folder: Path) -> None:
-        """It is over."""
+        """The tuning is over, and its files are written."""

@@ -26,10 +26,10 @@ class Pool:
     """Runs trials, one after the other.
 
     Args:
-        command: of a worker.
+        command: command line that starts a worker.
         config: keys of the workload and the device.
         mode: train or infer.
-        folder: takes the log of the workers.
+        folder: folder for the log of the workers.
         memory_limit: bytes of address space for each; 0: no limit.
     """
 
@@ -41,17 +41,17 @@ class Pool:
         self._worker: WorkerProcess | None = None
 
     def describe(self) -> Description:
-        """Where the workers run, and what.
+        """Ask a worker for the device and the workload.
 
         Raises:
-            Failure: they cannot.
+            Failure: no worker could be started.
         """
         worker, described = self.fresh()
         self._worker = worker
         return described
 
     def run(self, order: Order, limit_s: float) -> Answer:
-        """Run a trial; whatever happens to the worker is its outcome."""
+        """Run a trial. If the worker fails, the way it failed is the outcome."""
         begun = time.perf_counter()
         start_s: float | None = None
         try:
@@ -62,7 +62,7 @@ class Pool:
                 told = self._worker.ask("trial", limit_s, order=order.model_dump(mode="json"))
                 answer = Answer.model_validate(told)
             except ValidationError:
-                said = "the worker's answer has another form than an answer"
+                said = "the worker sent an answer with unknown or missing fields"
                 answer = Answer(outcome=Outcome.PROTOCOL, message=said)
         except Failure as failure:
             answer = Answer(outcome=failure.outcome, message=failure.message)
@@ -76,7 +76,7 @@ class Pool:
         )
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
-        """Lines of the native framework for a plan; empty if the workers cannot say."""
+        """Source lines for the native framework that apply a plan; empty if the workers fail."""
         try:
             if self._worker is None or not self._worker.alive:
                 self._worker, _ = self.fresh()
@@ -89,7 +89,7 @@ class Pool:
         """Another worker, with the workload loaded; whoever asks for it ends it.
 
         Raises:
-            Failure: it did not come up.
+            Failure: the worker failed to start or to load the workload.
         """
         worker = self.launched()
         return worker, self.opened(worker)
@@ -102,14 +102,14 @@ class Pool:
         """Load the workload in a worker; it is ended if that fails.
 
         Raises:
-            Failure: it did not come up.
+            Failure: the worker failed to start or to load the workload.
         """
         try:
             told = worker.ask("open", _START_S, config=dict(self._config), mode=self._mode)
             return Description.model_validate(told)
         except ValidationError:
             worker.kill()
-            said = "the worker describes itself in another form; is its hal of another version?"
+            said = "the worker's description has unknown or missing fields; its hal may be of another version"
             raise Failure(Outcome.PROTOCOL, said, {}) from None
         except BaseException:
             worker.kill()

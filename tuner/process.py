@@ -1,4 +1,4 @@
-"""A worker process as the tuner sees it: started anew, never forked; killed past its time; its end explained."""
+"""A worker process as the tuner sees it: how it is started, asked, killed when late, and how its end is explained."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class WorkerProcess:
             while True:
                 message = self._channel.receive(max(0.0, end - time.monotonic()))
                 if message["id"] != self._last_id:
-                    raise ProtocolError(f"an answer to request {message['id']}, and {self._last_id} was asked")
+                    raise ProtocolError(f"it answered request {message['id']}, but request {self._last_id} was sent")
                 if "phase" in message:
                     self._phase = str(message["phase"])
                 elif "result" in message:
@@ -99,14 +99,14 @@ class WorkerProcess:
                 elif isinstance(message.get("error"), dict):
                     raise self._reported(message["error"])
                 else:
-                    raise ProtocolError("neither a result nor an error")
+                    raise ProtocolError("it has neither a result nor an error")
         except LateError:
             self.kill()
-            said = f"not done after {timeout_s:.0f} s, in phase {self._phase}; killed"
+            said = f"killed because it was not finished after {timeout_s:.0f} s; it was in phase {self._phase}"
             raise Failure(Outcome.TIMEOUT, said, {}) from None
         except ProtocolError as error:
             self.kill()
-            said = f"the worker sent something that is no answer, in phase {self._phase}: {error}"
+            said = f"the worker sent an invalid message in phase {self._phase}: {error}"
             raise Failure(Outcome.PROTOCOL, said, {}) from None
         except ClosedError:
             raise self._ended() from None
@@ -115,26 +115,28 @@ class WorkerProcess:
         try:
             outcome = Outcome(str(error.get("outcome")))
         except ValueError:
-            raise ProtocolError(f"an outcome that does not exist: {error.get('outcome')!r}") from None
+            raise ProtocolError(f"it names an unknown outcome: {error.get('outcome')!r}") from None
         return Failure(outcome, str(error.get("message", "")), error)
 
     def _ended(self) -> Failure:
-        """Why the worker is gone."""
+        """Why the worker has ended."""
         try:
             status = self._process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
             self.kill()
-            said = f"the worker closed its pipe, in phase {self._phase}, and went on"
+            said = f"the worker closed its pipe in phase {self._phase} but did not exit"
             return Failure(Outcome.PROTOCOL, said, {})
         self.kill()
         where = f"in phase {self._phase}"
         if status in (-signal.SIGKILL, 128 + signal.SIGKILL):
-            said = f"killed from outside {where}, as the kernel does when memory runs out (status {status})"
+            said = (
+                f"the worker was killed from outside {where}, as the kernel does when memory runs out (status {status})"
+            )
             return Failure(Outcome.OOM, said, {})
         if status < 0:
             name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-            return Failure(Outcome.CRASH, f"died of {name} {where}{self._said()}", {})
-        return Failure(Outcome.CRASH, f"left with status {status} {where}{self._said()}", {})
+            return Failure(Outcome.CRASH, f"the worker was ended by {name} {where}{self._said()}", {})
+        return Failure(Outcome.CRASH, f"the worker exited with status {status} {where}{self._said()}", {})
 
     def _said(self) -> str:
         """The last line that the worker printed."""

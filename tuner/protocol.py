@@ -1,10 +1,10 @@
-"""How the tuner and a worker speak: JSON objects, one a line, over two pipes that nothing else writes to.
+"""The protocol between the tuner and a worker: one JSON object per line, over two pipes that nothing else uses.
 
 The tuner sends requests ``{"v": 1, "id": 7, "do": "trial", ...}``. The worker answers each with one object of the same
 id: ``{"v": 1, "id": 7, "result": {...}}`` or ``{"v": 1, "id": 7, "error": {"outcome": "oom", "message": "..."}}``.
-Before that it may say how far it is, ``{"v": 1, "id": 7, "phase": "compile"}``, so that a worker that dies or hangs
-names the place. Whatever else arrives is a :class:`ProtocolError`. Standard output and error of a worker carry no
-messages: libraries and models print there as they like.
+Before that it may report its phase, ``{"v": 1, "id": 7, "phase": "compile"}``, so that the tuner knows
+where a worker died or hangs. Everything else is a :class:`ProtocolError`. Standard output and error of a worker carry
+no messages, because libraries and models print there.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LONGEST_LINE = 64 << 20
 
 
 class ProtocolError(Exception):
-    """The other side sent something that is no message."""
+    """The other side sent an invalid message."""
 
 
 class ClosedError(Exception):
@@ -81,7 +81,7 @@ class Channel:
                 raise ClosedError("the pipe is closed")
             self._buffer += chunk
             if len(self._buffer) > _LONGEST_LINE:
-                raise ProtocolError("a line without an end")
+                raise ProtocolError("a line is longer than 64 MiB")
         line, _, self._buffer = self._buffer.partition(b"\n")
         return _parsed(line)
 
@@ -95,9 +95,11 @@ def _parsed(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
     except ValueError as error:
-        raise ProtocolError(f"no JSON: {line[:80]!r}") from error
+        raise ProtocolError(f"a line is not JSON: {line[:80]!r}") from error
     if not isinstance(message, dict) or not isinstance(message.get("id"), int):
-        raise ProtocolError(f"no message: {line[:80]!r}")
+        raise ProtocolError(f"a line has no integer id: {line[:80]!r}")
     if message.get("v") != VERSION:
-        raise ProtocolError(f"version {message.get('v')!r} of the protocol, and this hal speaks {VERSION}")
+        raise ProtocolError(
+            f"a message has version {message.get('v')!r} of the protocol, but this version of hal uses {VERSION}"
+        )
     return message

@@ -23,6 +23,7 @@ from hal.workload import Workload
 
 __all__ = [
     "OBJECTIVES",
+    "ControlMeasurement",
     "Estimated",
     "Finalist",
     "Guard",
@@ -30,8 +31,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Phases",
-    "Searched",
-    "Sentinel",
+    "SearchCoverage",
     "Summary",
     "Trial",
     "Tuning",
@@ -72,7 +72,7 @@ class Outcome(StrEnum):
     UNSUPPORTED = "unsupported"
     """The device, its libraries or the workload cannot do what the plan asks."""
     PROTOCOL = "protocol"
-    """The worker answered something that is no answer."""
+    """The worker sent an invalid message."""
     FAILED = "failed"
     """Any other error, named in the message."""
 
@@ -178,16 +178,22 @@ class Trial(BaseModel):
     guard: Guard | None = None
     samples_to_loss: float | None = Field(default=None, description="samples until the loss was reached: time_to_loss")
     drift: float = Field(
-        default=1.0, gt=0, description="speed of the machine by the sentinel, over that at the start; divides values"
+        default=1.0,
+        gt=0,
+        description="speed of the machine by control measurements, over that at the start; values are corrected by it",
     )
-    values: dict[Objective, float] = Field(default_factory=dict, description="of the objectives, corrected for drift")
+    values: dict[Objective, float] = Field(
+        default_factory=dict, description="values of the objectives, corrected for drift"
+    )
     violations: dict[str, float] = Field(
         default_factory=dict, description="constraints that were broken, with the measured value over the limit"
     )
     started: str = Field(description="ISO 8601, UTC")
     elapsed_s: float = Field(default=0.0, description="since the tuning began, without the time between resumptions")
     owner: str = Field(default="", description="host and process that ran it")
-    candidate: bool = Field(default=True, description="false: the space does not hold it; it is there to compare with")
+    candidate: bool = Field(
+        default=True, description="false: the plan is not in the space and was tried only for comparison"
+    )
 
     @property
     def feasible(self) -> bool:
@@ -196,19 +202,19 @@ class Trial(BaseModel):
 
     @property
     def cut_short(self) -> bool:
-        """Whether it was stopped because it was surely worse than the best so far."""
+        """Whether it was stopped early because it was certainly worse than the best trial so far."""
         return self.measurement is not None and self.measurement.stopped == "surely slower"
 
 
-class Sentinel(BaseModel):
-    """The default plan measured again, to see whether the machine has changed."""
+class ControlMeasurement(BaseModel):
+    """A control measurement: the default plan measured again, to see whether the machine has changed."""
 
     model_config = _STRICT
 
-    after_trial: int = Field(description="number of the trial before it")
+    after_trial: int = Field(description="number of the trial before the control measurement")
     elapsed_s: float
     throughput: Estimate
-    drift: float = Field(gt=0, description="over the first measurement")
+    drift: float = Field(gt=0, description="speed of the default plan over that in its first trial")
 
 
 class Finalist(BaseModel):
@@ -224,22 +230,31 @@ class Finalist(BaseModel):
         default=None, description="ratio of throughputs within each round; above 1 is faster"
     )
     over_baseline: Estimate | None = Field(default=None, description="the same over fp32 eager")
-    values: dict[Objective, float] = Field(default_factory=dict, description="of the objectives, as they were judged")
-    violations: dict[str, float] = Field(
-        default_factory=dict, description="constraints that the last measurements broke, with value over limit"
+    values: dict[Objective, float] = Field(
+        default_factory=dict, description="values of the objectives that finalists are ranked by"
     )
-    message: str = Field(default="", description="why it is out: it could not be measured again, or broke a constraint")
+    violations: dict[str, float] = Field(
+        default_factory=dict,
+        description="constraints that were broken in the final measurements, with the value over the limit",
+    )
+    message: str = Field(
+        default="", description="why it was excluded: it could not be measured again, or broke a constraint"
+    )
 
 
-class Searched(BaseModel):
-    """How much of the space was seen, and what more time could bring."""
+class SearchCoverage(BaseModel):
+    """How much of the space was tried, and what more time could bring."""
 
     model_config = _STRICT
 
-    method: Literal["grid", "search"] = Field(description="grid: every plan; search: those that promised most")
+    method: Literal["grid", "search"] = Field(
+        description="grid: every plan is tried; search: the most promising plans are tried"
+    )
     plans: int = Field(ge=0, description="plans in the space")
     tried: int = Field(ge=0)
-    ruled_out: int = Field(default=0, ge=0, description="never launched: a plan that needs less memory had failed")
+    ruled_out: int = Field(
+        default=0, ge=0, description="not tried, because a plan that needs no more memory ran out of it"
+    )
     remaining: int = Field(default=0, ge=0, description="neither tried nor ruled out")
     remaining_s: float | None = Field(default=None, description="estimated time to try the rest")
     likely_gain: float | None = Field(
@@ -255,12 +270,13 @@ class Tuning(BaseModel):
 
     schema_version: Literal[1] = 1
     status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
-        description="done: all plans were tried; settled: the others promise nothing; otherwise what ended it"
+        description="why it ended: done: all plans were tried; settled: the others promise too little; budget or "
+        "trials: the limit was reached; interrupted: the user stopped it"
     )
     started: str
     ended: str
     seconds: float = Field(
-        description="from start to end, of this and earlier sittings; with a shared storage, of this process alone"
+        description="duration, with earlier runs of the same tuning; with a shared storage, of this process only"
     )
     workload: Workload
     device: DeviceFacts
@@ -271,11 +287,11 @@ class Tuning(BaseModel):
     objectives: tuple[Objective, ...]
     constraints: dict[str, float] = Field(default_factory=dict)
     space: dict[str, tuple[str | int | None, ...]] = Field(description="values of each plan key")
-    searched: Searched
+    searched: SearchCoverage
     default: Plan = Field(description="what would run without tuning; speed-ups are over it")
     baseline: Plan = Field(description="fp32 eager at the default batch")
     trials: tuple[Trial, ...]
-    sentinels: tuple[Sentinel, ...] = ()
+    sentinels: tuple[ControlMeasurement, ...] = Field(default=(), description="control measurements, in order")
     finalists: tuple[Finalist, ...] = Field(default=(), description="best first")
     pareto: tuple[int, ...] = Field(default=(), description="numbers of trials that no other beats in all objectives")
     winner: Plan | None = Field(default=None, description="the best plan that was measured; None: nothing worked")
@@ -292,7 +308,7 @@ class Tuning(BaseModel):
         validation_alias=AliasChoices("native_code", "recipe"),  # its name before
         description="lines of the native framework that apply the winner outside hal",
     )
-    remembered: bool = Field(default=False, description="whether plan=tuned stands for the winner now")
+    remembered: bool = Field(default=False, description="whether the winner is stored, so that plan=tuned uses it")
     notes: tuple[str, ...] = ()
 
     def trial(self, number: int) -> Trial:

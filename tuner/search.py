@@ -1,10 +1,10 @@
-"""Which plan to try next: those that promise most for their time, never one that cannot work or was tried.
+"""Which plan to try next: the most promising for its time, and never one that was tried or cannot work.
 
-The first is the default plan, then what was found before for this or something similar, and fp32 eager. From then on,
-each proposal is the plan with the highest expected improvement for its expected time, by the models of
+The first are the default plan, a stored plan for the same or a similar workload, and fp32 eager. After these, each
+proposal is the plan with the highest expected improvement for its expected time, by the models of
 :mod:`hal.tuner.surrogate`; where all plans fit into the time that is left, they are all tried, those of one compile
 signature together.
-docs/decisions/0004 compares this with a sampler of Optuna's.
+docs/decisions/0004-surrogate.md compares this with a sampler of Optuna.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ import numpy as np
 from hal.contract.plan import Plan
 from hal.tuner.result import OBJECTIVES, Objective, Origin, Outcome, Trial
 from hal.tuner.space import Space, costlier, key_of, signature_of
-from hal.tuner.surrogate import Floats, Process, expected_improvement
+from hal.tuner.surrogate import Floats, GaussianProcess, expected_improvement
 
 __all__ = ["Proposal", "Search", "merit"]
 
 _FEWEST_FOR_GRID = 3
-"""Trials after which the time of the others is estimated."""
+"""Number of trials after which the time of the other plans is estimated."""
 
 _FEWEST_TO_SETTLE = 18
 _SETTLED_GAIN = 0.005
-"""The search ends when all that was not tried is expected to bring less than this."""
+"""The search ends when the untried plans are expected to improve the result by less than this share."""
 
 _DRAWS = 400
 _EXPLORED_AT_RANDOM = 0.05
-"""Share of proposals that are drawn at random: no model is right everywhere."""
+"""Share of proposals that are drawn at random, because the model can be wrong."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Search:
     """Proposes plans from the trials so far.
 
     Args:
-        space: all plans.
-        objectives: one, or several for a Pareto front.
+        space: all plans that can be tried.
+        objectives: one objective, or several for a Pareto front.
         first: plans to try before all others, after the default.
-        seed: of everything random.
+        seed: seed of all random choices.
         estimates: plans are built and nothing runs. Where nothing is known to choose by, take the smallest batch: a
             build of a larger one takes longer, and one that does not fit rules out all larger ones. No plan is tried
             only to compare with.
 
     Attributes:
-        outside: plans to compare with that the space does not hold.
+        outside: number of plans that are tried only for comparison and are not in the space.
         method: grid while all plans are tried, otherwise search.
     """
 
@@ -99,20 +99,20 @@ class Search:
         """Plans that may still be tried.
 
         Args:
-            trials: that have ended.
-            taken: keys of plans that someone is trying.
+            trials: trials that have ended.
+            taken: keys of plans that a process is trying now.
         """
         gone = {key_of(t.plan) for t in trials} | taken | self.ruled_out(trials)
         return {key: plan for key, plan in self._space.plans.items() if key not in gone}
 
     def next(self, trials: Sequence[Trial], taken: set[str], left_s: float, most: int | None) -> Proposal | None:
-        """The plan to try now; None: nothing is left, or nothing is worth it.
+        """The plan to try now; None if no plan is left, or none is worth its time.
 
         Args:
-            trials: that have ended, in any order.
-            taken: keys of plans that someone is trying.
-            left_s: time left for trials.
-            most: trials that may still begin; None: any number.
+            trials: trials that have ended, in any order.
+            taken: keys of plans that a process is trying now.
+            left_s: seconds left for trials.
+            most: number of trials that may still begin; None for no limit.
         """
         tried = {key_of(t.plan) for t in trials} | taken
         for proposal in self._first:
@@ -148,19 +148,19 @@ class Search:
         return Proposal(plans[int(np.argmax(gain / costs))], "search")
 
     def settled(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> bool:
-        """Whether some untried plans promise too little to go on; of a Pareto front that cannot be said."""
+        """Whether untried plans promise too little to continue; never true for several objectives."""
         if len(self._objectives) > 1:
             return False
         able = sum(score is not None for _, score in self._scored(trials))
         return able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN
 
     def costs(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> Floats:
-        """Expected seconds of some plans."""
+        """Expected seconds of a trial of each plan."""
         timed = [(t.plan, math.log(max(t.phases.wall_s, 1e-3))) for t in trials if t.phases.wall_s > 0]
         if not timed:
             return np.ones(len(plans))
         points = [self._space.parameters(plan) for plan, _ in timed]
-        model = Process(points, [value for _, value in timed], noise=0.2, seed=self._seed)
+        model = GaussianProcess(points, [value for _, value in timed], noise=0.2, seed=self._seed)
         mean, deviation = model.predict([self._space.parameters(plan) for plan in plans])
         found: Floats = np.exp(mean + 0.25 * deviation**2)
         return found
@@ -193,7 +193,7 @@ class Search:
             scores = {t.number: float(score) for t, score in zip(able, mixed, strict=True)}
         return [(t.plan, scores.get(t.number)) for t in trials if t.candidate]
 
-    def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[Process, float]:
+    def _model(self, known: Sequence[tuple[Plan, float | None]]) -> tuple[GaussianProcess, float]:
         """A model of the merit, with what failed taken for worse than all that worked."""
         good = [score for _, score in known if score is not None]
         worst = min(good) - 0.5 * max(max(good) - min(good), 0.2)
@@ -201,7 +201,7 @@ class Search:
         # Far below the best, differences do not matter, and would make the model too wide near it.
         floor = max(good) - 1.5
         values = [max(worst if score is None else score, floor) for _, score in known]
-        model = Process(points, values, noise=0.015, seed=self._seed)
+        model = GaussianProcess(points, values, noise=0.015, seed=self._seed)
         mean, _ = model.predict([points[i] for i, (_, score) in enumerate(known) if score is not None])
         return model, float(mean.max())
 

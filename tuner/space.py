@@ -1,4 +1,4 @@
-"""The plans that can be tried: what the device offers, what the workload allows, what the user fixed or listed."""
+"""The plans that can be tried: what the device offers and the workload allows, within what the user fixed or listed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Space:
     Attributes:
         dimensions: values of each plan key, the default's first.
         plans: every possible combination by its key.
-        default: what runs without tuning.
+        default: the plan without tuning.
         baseline: fp32 eager; it need not be in the space.
     """
 
@@ -58,7 +58,7 @@ class Space:
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
             raise ConfigError(
-                f"no plan is possible on {self._device} with these keys", fix="fix or list fewer keys of the plan"
+                f"no plan is possible on {self._device} with these keys", fix="fix fewer plan keys, or list more values"
             )
         if key_of(self.default) not in self.plans and not _excludes(listed, self.default):
             self.plans[key_of(self.default)] = self.default
@@ -72,7 +72,10 @@ class Space:
             chosen = getattr(listed, name)
             if getattr(fixed, name) is not None:
                 if chosen is not None:
-                    raise ConfigError(f"{name}= fixes what space.{name}= lists", fix="leave one of them out")
+                    raise ConfigError(
+                        f"{name}= fixes what space.{name}= lists, so they contradict each other",
+                        fix="leave one of them out",
+                    )
                 chosen = (getattr(self.default, name),)
             if chosen is None:
                 chosen = own[name]
@@ -174,7 +177,7 @@ def signature_of(plan: Plan) -> str:
 
 
 def costlier(plan: Plan, failed: Plan) -> bool:
-    """Whether a plan surely needs as much memory as one that ran out of it.
+    """Whether a plan certainly needs as much memory as one that ran out of it.
 
     The same settings on the same devices, with a batch as large in as many parts or fewer and numbers as wide. Of
     another spread nothing is sure: cards hold less each, and processes on one memory need more of it together.

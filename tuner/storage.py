@@ -1,6 +1,6 @@
-"""Where a study is kept: SQLite, PostgreSQL, a journal, or what else Optuna opens; and what is wrong if it cannot be.
+"""Opens a study in SQLite, PostgreSQL, a journal file or another storage of Optuna, and explains why that failed.
 
-PostgreSQL is spoken to by psycopg 3, which is an extra of hal. Passwords stand in no message and in no file of hal's.
+PostgreSQL needs psycopg 3, which is an extra of hal. Passwords appear in no message and in no file that hal writes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hal.errors import ConfigError, HalError, RunError, UnavailableError
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["lost", "open_study"]
+__all__ = ["open_study", "storage_errors"]
 
 _TRIES = 5
 _CONNECT_S = 10
@@ -31,17 +31,17 @@ _DRIVER = "postgresql+psycopg://"
 def open_study(
     storage: str, name: str, directions: Sequence[Literal["minimize", "maximize"]]
 ) -> tuple[optuna.Study, Callable[[], None]]:
-    """A study, and what closes its connections.
+    """Open a study; returned with a function that closes its connections.
 
-    It is made unless it is there; several processes may make it, or the tables, at the same moment.
+    The study is created if it does not exist. Several processes may create it, or the tables, at the same moment.
 
     Args:
         storage: URL of an Optuna storage, or ``journal:FILE``.
-        name: of the study.
-        directions: of its objectives, ``minimize`` or ``maximize``.
+        name: name of the study.
+        directions: direction of each objective, ``minimize`` or ``maximize``.
 
     Raises:
-        ConfigError: the storage cannot be opened so, or holds another study under this name.
+        ConfigError: the storage cannot be opened, or holds another study under this name.
         UnavailableError: its server does not answer, or its driver is not installed.
     """
     import optuna
@@ -67,11 +67,11 @@ def open_study(
 
 
 @contextlib.contextmanager
-def lost(storage: str, folder: Path) -> Iterator[None]:
-    """Name the error of a storage that stops answering while a tuning runs.
+def storage_errors(storage: str, folder: Path) -> Iterator[None]:
+    """Convert the error of a storage that stops answering while a tuning runs.
 
     Raises:
-        RunError: it does not answer any more.
+        RunError: the storage does not answer any more.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -81,7 +81,7 @@ def lost(storage: str, folder: Path) -> Iterator[None]:
     except (StorageInternalError, SQLAlchemyError) as error:
         raise RunError(
             f"storage={without_password(storage)} does not answer any more: {_said(error)}",
-            fix=f"when it is back, go on with: hal tune resume={folder}",
+            fix=f"when it is available again, continue with: hal tune resume={folder}",
         ) from error
 
 
@@ -99,7 +99,7 @@ def _opened(storage: str) -> tuple[Any, Callable[[], None]]:
     for scheme in (*_SERVERS, _DRIVER):
         if storage.startswith(scheme):
             storage = _DRIVER + storage.removeprefix(scheme)
-            # A connection that was dropped during a long trial is made anew.
+            # A connection that was dropped during a long trial is opened again.
             options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
     # Made in two steps, since what fails in its constructor leaves connections open.
     held = storages.RDBStorage.__new__(storages.RDBStorage)
@@ -172,16 +172,19 @@ def _named(storage: str, error: Exception) -> HalError:
                 f"storage={shown} needs the driver of PostgreSQL, psycopg, which is not installed",
                 fix="pip install 'hal-tensor[postgresql]'",
             )
-        return ConfigError(f"storage={shown} needs a package: {error}", fix="install the database's driver")
+        return ConfigError(
+            f"storage={shown} needs a package that is not installed: {error}", fix="install the database's driver"
+        )
     if _is_server(storage):
         if _operational(error) and not _answers(storage):
             return UnavailableError(
-                f"storage={shown}: no server answers there: {_said(error)}", fix="start it, or correct host and port"
+                f"storage={shown}: no server answers there: {_said(error)}",
+                fix="start the server, or correct the host and port",
             )
         return ConfigError(
             f"storage={shown} cannot be used: {_said(error)}",
-            fix="check user, password (also in PGPASSWORD or ~/.pgpass) and database; the user must be allowed to "
-            "create tables there",
+            fix="check the user, the password (also in PGPASSWORD or ~/.pgpass) and the database; "
+            "the user must be allowed to create tables there",
         )
     return ConfigError(
         f"storage={shown} cannot be used: {type(error).__name__}: {_said(error)}",

@@ -1,9 +1,9 @@
-"""The trials of a study in Optuna's storage: the one place that says which plans were tried and who tries which.
+"""The trials of a study in Optuna's storage: which plans were tried, and which process tries which.
 
 Several processes may share a storage. A plan is claimed by creating a running trial that carries its key: storages
 create a trial whole and number it, so of two claims to one plan both processes see both, and the lower number holds.
 The result is written into the trial before its state is changed, so a process that is killed in between loses
-nothing: whoever opens the study next finishes what it finds written, and gives up claims whose owner is gone.
+nothing: whoever opens the study next finishes what it finds written, and reclaims plans whose owner has ended.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from hal.tuner.storage import open_study
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["Claim", "Ledger", "owner"]
+__all__ = ["Claim", "Study", "owner"]
 
 _KEY, _OWNER, _EXPIRES, _RESULT, _KIND = "hal:key", "hal:owner", "hal:expires", "hal:trial", "hal:kind"
 _OUTCOME = "outcome"
-"""In words, for people in front of a dashboard."""
+"""The outcome in words, for people who look at the study in a dashboard."""
 
 _CONSTRAINTS = "constraints"
-"""Where Optuna keeps what is positive if a constraint is broken."""
+"""The attribute in which Optuna expects a positive number for each broken constraint."""
 
 _PLAN, _FINALS = "plan", "finals"
 
@@ -77,7 +77,8 @@ def _read(written: str) -> Trial:
         return Trial.model_validate_json(written)
     except ValidationError as error:
         raise ConfigError(
-            "the storage holds trials that this version of hal cannot read", fix="give another storage= or out="
+            "the storage holds trials of another version of hal, which this version cannot read",
+            fix="give another storage= or out=",
         ) from error
 
 
@@ -89,18 +90,18 @@ class Claim:
     trial_id: int
 
 
-class Ledger:
-    """A study.
+class Study:
+    """The trials of one study in Optuna's storage.
 
     Args:
         storage: URL of an Optuna storage, or ``journal:FILE``.
         name: of the study; processes that give the same name and storage work on one.
         objectives: what is optimised.
         dimensions: values of each plan key.
-        private: no other host works on it; claims of others that cannot be seen are of those that are gone.
+        private: no other host uses the storage, so a claim of an unknown process is one of a process that has ended.
 
     Raises:
-        ConfigError: the storage cannot be opened so, or holds another study under this name.
+        ConfigError: the storage cannot be opened, or holds another study of this name.
         UnavailableError: its server does not answer, or its driver is not installed.
     """
 
@@ -127,7 +128,7 @@ class Ledger:
     # Reading
 
     def trials(self) -> list[Trial]:
-        """All plans that were tried to an end, by number."""
+        """All trials that have a result, by number."""
         found = []
         for each in self._all():
             written = each.user_attrs.get(_RESULT)
@@ -136,11 +137,11 @@ class Ledger:
         return sorted(found, key=lambda t: t.number)
 
     def taken(self) -> set[str]:
-        """Keys of plans that someone is trying."""
+        """Keys of plans that a process is trying now."""
         return {each.user_attrs[_KEY] for each in self._running()}
 
-    def others(self) -> int:
-        """How many trials other processes are at."""
+    def running_elsewhere(self) -> int:
+        """How many trials other processes are running now."""
         return sum(each.user_attrs.get(_OWNER) != self.owner for each in self._running())
 
     def note(self, name: str) -> Any:
@@ -162,22 +163,22 @@ class Ledger:
     # Claims
 
     def claim(self, plan: Plan, expires_s: float, most: int | None = None) -> Claim | None:
-        """Claim a plan; None: another process was first, or as many trials as allowed have begun.
+        """Claim a plan; None if another process was first, or if the allowed number of trials has begun.
 
         Args:
-            plan: what is to be tried.
-            expires_s: after so many seconds nobody can still be at it.
-            most: trials that the study may have; None: any number.
+            plan: the plan to try.
+            expires_s: seconds after which the claim is void.
+            most: largest number of trials in the study; None for no limit.
         """
         params = {name: getattr(plan, name) for name in self._dimensions}
         return self._claimed(key_of(plan), _PLAN, params, expires_s, most)
 
     def claim_finals(self, tag: str, expires_s: float) -> Claim | None:
-        """Claim the last measurements; None: another process is at them or has done them.
+        """Claim the final measurements; None if another process makes them now or has made them.
 
         Args:
-            tag: tells those after more trials apart.
-            expires_s: after so many seconds nobody can still be at them.
+            tag: tells apart final measurements after different numbers of trials.
+            expires_s: seconds after which the claim is void.
         """
         return self._claimed(f"{_FINALS}:{tag}", _FINALS, {}, expires_s, None)
 
@@ -200,26 +201,26 @@ class Ledger:
         mine = storage.get_trial(trial_id)
         held = [each for each in self._all() if each.number < mine.number and self._counts(each, kind)]
         if any(each.user_attrs.get(_KEY) == key for each in held) or (most is not None and len(held) >= most):
-            self.give_up(Claim(mine.number, trial_id))
+            self.release(Claim(mine.number, trial_id))
             return None
         return Claim(mine.number, trial_id)
 
     def _counts(self, trial: optuna.trial.FrozenTrial, kind: str) -> bool:
-        """Whether a trial is at work or has a result; not so claims that were given up."""
+        """Whether a trial is at work or has a result; claims that were released do not count."""
         if trial.user_attrs.get(_KIND) != kind:
             return False
         return not trial.state.is_finished() or _RESULT in trial.user_attrs
 
-    def give_up(self, claim: Claim) -> None:
-        """Take a claim back."""
+    def release(self, claim: Claim) -> None:
+        """Release a claim, so that the plan can be tried again."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "given up; it says nothing of its plan")
+            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "reclaimed before it had a result")
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results
 
     def finish(self, claim: Claim, trial: Trial) -> bool:
-        """Write a trial's result; false: another process has given up the claim, and the plan is tried again."""
+        """Write a trial's result; false if another process has reclaimed the plan meanwhile."""
         try:
             self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, trial.model_dump_json())
         except self._optuna.exceptions.UpdateFinishedTrialError:
@@ -228,11 +229,11 @@ class Ledger:
         return True
 
     def finish_finals(self, claim: Claim, tag: str, held: Mapping[str, Any]) -> None:
-        """Write what the last measurements found."""
+        """Write the results of the final measurements."""
         self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
             self._study._storage.set_trial_user_attr(claim.trial_id, _RESULT, "")
-            said = "the last measurements, of no plan alone"
+            said = "the final measurements of the best plans in turn, which are not a trial of one plan"
             self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, said)
         self._end(claim.trial_id, self._optuna.trial.TrialState.PRUNED, None)
 
@@ -243,7 +244,7 @@ class Ledger:
         whole = trial.outcome is Outcome.OK and all(value is not None for value in values)
         said = "ok"
         if trial.cut_short:
-            said = "cut short: surely not the best"
+            said = "stopped early: certainly slower than the best plan"
         elif trial.outcome is not Outcome.OK:
             said = f"{trial.outcome.value}: {trial.message}"
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
@@ -263,8 +264,8 @@ class Ledger:
     # After a kill
 
     def recover(self) -> int:
-        """Finish what is written, give up claims whose owner is gone; how many claims were given up."""
-        given_up = 0
+        """Finish trials whose result is written, reclaim plans whose owner has ended; the number of plans reclaimed."""
+        reclaimed = 0
         for each in list(self._running()):
             gone = _gone(str(each.user_attrs.get(_OWNER)))
             late = time.time() > float(each.user_attrs.get(_EXPIRES, 0))
@@ -274,6 +275,6 @@ class Ledger:
             if written:
                 self._tell(each._trial_id, _read(written))
             else:
-                self.give_up(Claim(each.number, each._trial_id))
-                given_up += 1
-        return given_up
+                self.release(Claim(each.number, each._trial_id))
+                reclaimed += 1
+        return reclaimed

@@ -1,4 +1,4 @@
-"""The result of a tuning from its trials, and what is remembered of it."""
+"""The result of a tuning, made from its trials, and the plan that is stored for ``plan=tuned``."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from hal.job.facts import DeviceFacts
 from hal.job.stored_plans import StoredPlan, find, remember
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
-from hal.tuner.judge import by_cause, pareto
 from hal.tuner.messages import Description
-from hal.tuner.result import OBJECTIVES, Finalist, Objective, Sentinel, Trial, Tuning
+from hal.tuner.ranking import by_cause, pareto
+from hal.tuner.result import OBJECTIVES, ControlMeasurement, Finalist, Objective, Trial, Tuning
 from hal.tuner.space import Space
 
-__all__ = ["keep", "summed_up"]
+__all__ = ["remember_winner", "summarize"]
 
 _WANDERED = 0.1
 _FEWEST_ROUNDS, _ROUGH = 6, 0.2
 
 
-def summed_up(
+def summarize(
     described: Description,
     space: Space,
     asked: TuneConfig,
@@ -31,15 +31,15 @@ def summed_up(
     winner: Trial | None,
     **more: Any,
 ) -> Tuning:
-    """Everything about a tuning in one model.
+    """Collect everything about a tuning.
 
     Args:
-        described: where and what.
-        space: all plans.
-        asked: the keys.
-        trials: all that have ended.
-        finalists: those that were measured again.
-        winner: the best; None: nothing worked.
+        described: the device and the workload.
+        space: all plans that can be tried.
+        asked: the keys of the tuning.
+        trials: all trials that have ended.
+        finalists: the plans that were measured again.
+        winner: the trial of the best plan; None if no plan worked.
         **more: the remaining fields of :class:`Tuning`.
     """
     final = next((f for f in finalists if winner is not None and f.trial == winner.number), None)
@@ -70,11 +70,11 @@ def summed_up(
     return Tuning.model_validate({**fields, **more})
 
 
-def keep(tuning: Tuning, folder: Path) -> bool:
-    """Remember the winner of a tuning for one objective; whether that was done.
+def remember_winner(tuning: Tuning, folder: Path) -> bool:
+    """Store the best plan of a tuning for its objective; false if it was not stored.
 
-    A Pareto front has no plan that is the answer, and what was estimated is no measured plan. A plan that was found
-    before stays where it could not win: nobody knows which is better.
+    A Pareto front has no single best plan, and an estimated plan was not measured. An earlier plan that this tuning
+    could not try stays stored, since it is unknown which of the two is better.
     """
     if tuning.winner is None or tuning.winner_trial is None or len(tuning.objectives) != 1:
         return False
@@ -113,11 +113,13 @@ def _alone(trials: Sequence[Trial], plans: int) -> bool:
 
 def _few(trials: Sequence[Trial], plans: int, final: Finalist | None) -> tuple[str, ...]:
     if _alone(trials, plans):
-        return ("only the default plan was tried: nothing was compared, and nothing is remembered; give more budget=",)
+        return (
+            "only the default plan was tried, so nothing was compared and no plan is stored; give a larger budget=",
+        )
     ratio = None if final is None else final.over_default
     if ratio is None or (ratio.n >= _FEWEST_ROUNDS and ratio.relative_half_width <= _ROUGH):
         return ()
-    return (f"the speed-up is known roughly, {ratio}; a quieter machine or more budget= tells better",)
+    return (f"the speed-up is uncertain: {ratio}; measure it on a quieter machine or with a larger budget=",)
 
 
 def _place(finalist: Finalist, name: Objective) -> tuple[bool, float]:
@@ -127,7 +129,9 @@ def _place(finalist: Finalist, name: Objective) -> tuple[bool, float]:
     return False, -value if OBJECTIVES[name][1] == "maximize" else value
 
 
-def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner: Trial | None) -> tuple[str, ...]:
+def _notes(
+    sentinels: Sequence[ControlMeasurement], finalists: Sequence[Finalist], winner: Trial | None
+) -> tuple[str, ...]:
     found = []
     drifts = [each.drift for each in sentinels]
     if drifts and (max(drifts) - min(drifts) > _WANDERED or abs(drifts[-1] - 1) > _WANDERED):
@@ -137,7 +141,7 @@ def _notes(sentinels: Sequence[Sentinel], finalists: Sequence[Finalist], winner:
         )
     if winner is not None and winner.estimate is not None:
         return (f"estimated by {winner.estimate.source}: not measured",)
-    found += [f"trial {f.trial} is out by the last measurements: {f.message}" for f in finalists if f.message]
+    found += [f"trial {f.trial} was excluded after the final measurements: {f.message}" for f in finalists if f.message]
     if winner is not None and not any(f.trial == winner.number and not f.message for f in finalists):
-        found.append("the winner was measured once, not again in turn with the default plan")
+        found.append("the best plan was measured only once and not again in turn with the default plan")
     return tuple(found)

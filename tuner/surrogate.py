@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-__all__ = ["Process", "expected_improvement"]
+__all__ = ["GaussianProcess", "expected_improvement"]
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ class _Shape:
     noise: float
 
 
-class Process:
+class GaussianProcess:
     """A Gaussian process over points that are dicts of plan keys.
 
     Args:

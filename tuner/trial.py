@@ -1,75 +1,51 @@
-"""One trial inside a worker: build, compile, measure, and check that it computes the right thing."""
+"""The worker's side of a trial: build a plan, run it, measure it, and have its results checked."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import math
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
-from itertools import islice
 from typing import Any
-
-import numpy as np
 
 from hal.config import JobConfig, build
 from hal.contract import Backend
 from hal.contract.plan import Plan
-from hal.errors import HalError, NumericsError, OutOfMemoryError, RequestError, UnavailableError
+from hal.errors import HalError, RequestError
 from hal.job.errors import classified
-from hal.job.placing import feeding, put_batch
+from hal.job.placing import feeding
 from hal.job.prepare import Job, prepare, with_plan
 from hal.job.steps import Inferring, TrainingSteps, host_batches, stepper
 from hal.job.stored_plans import Fingerprint
-from hal.measure import BlockTimer, Environment, Measurement, Settings, measure, warm_up
+from hal.measure import Environment, Measurement, Settings, measure
 from hal.processes.launch import StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
-from hal.tuner.guard import (
-    STEPS,
-    Curve,
-    baseline_of,
-    compare_curves,
-    compare_outputs,
-    curve,
-    noise,
-    outputs,
-    tolerance,
-)
+from hal.tuner.convergence import PATIENCE, LossTarget
+from hal.tuner.held_plan import HeldPlan
 from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.outcomes import first_line, outcome_of
+from hal.tuner.reference import References, guard_steps
 from hal.tuner.result import Guard, Outcome, Phases, Summary
 
-__all__ = ["Bench", "outcome_of", "trial_worker"]
+__all__ = ["TrialRunner", "trial_worker"]
 
-_TARGET_STEPS = 40
-"""Steps of the default plan after which its loss is the target of ``time_to_loss``."""
-
-_WINDOW_SAMPLES = 320
-"""A loss is the mean over the steps of so many samples, or of three steps."""
-
-_PATIENCE = 6
-"""A plan that needs so many times the samples of the default plan does not reach the loss."""
-
-
-_REPEATED = 3
-"""A disturbed measurement is made again unless it took more than so many times the longest steady state."""
+_MOST_REPEATED = 3
+"""A disturbed measurement that took more than this many times the longest steady state is not repeated."""
 
 _END, _GUARD, _TRAIN = 0, 1, 2
-"""What the processes of a plan do together after the measurement."""
+"""What rank 0 tells the other processes of a plan to do after the measurement."""
 
 
-class _Compiling(Exception):
-    """The first call of a compiled plan raised something that the backend has no name for."""
+class _CompileError(Exception):
+    """The first call of a compiled plan raised an error that the backend does not classify."""
 
 
-class Bench:
+class TrialRunner:
     """A workload on a device, ready to run under one plan after the other.
 
     Args:
         config: the workload and the device.
         mode: train or infer.
-        phase: told the name of each phase of a trial as it begins.
+        phase: called with the name of each phase of a trial when the phase begins.
     """
 
     def __init__(self, config: JobConfig, mode: str, phase: Callable[[str], None]) -> None:
@@ -78,11 +54,10 @@ class Bench:
         self._job = prepare(config, mode)
         self._seed = config.seed
         self._phase = phase
-        self._curves: dict[Plan, Curve] = {}
-        self._outputs: dict[Plan, np.ndarray] = {}
-        self._target: tuple[float, float] | None = None
-        self._held: _Held | None = None
-        self._noisy = False
+        self._references = References(self._job, self._seed)
+        self._target = LossTarget(self._job, self._seed)
+        self._held: HeldPlan | None = None
+        self._always_disturbed = False
         self._load_s: float | None = time.perf_counter() - start
 
     @property
@@ -90,7 +65,7 @@ class Bench:
         return self._job.backend
 
     def describe(self) -> Description:
-        """Where this runs, and what."""
+        """The device, the workload and the default plan."""
         job = self._job
         own = job.device
         alike = [d for d in self._backend.devices() if (d.kind, d.arch, d.name) == (own.kind, own.arch, own.name)]
@@ -106,20 +81,20 @@ class Bench:
         )
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
-        """Lines of the native framework that apply a plan outside hal."""
+        """Source lines for the native framework that apply a plan without hal."""
         return self._backend.native_code(Plan.model_validate(plan), self._job.device)
 
     def run(self, order: Order) -> Answer:
-        """Try a plan. Never raises but for what ends the process."""
+        """Run one trial. An error of the plan is returned as the outcome and never raised."""
         phases: dict[str, float] = {}
         if self._load_s is not None:
             phases["load_s"], self._load_s = self._load_s, None
         try:
             self._backend.clear_caches(self._job.device)
             return self._run(order, phases)
-        except _Compiling as error:
+        except _CompileError as error:
             cause = error.__cause__
-            said = f"{type(cause).__name__}: {_first_line(cause)}"
+            said = f"{type(cause).__name__}: {first_line(cause)}"
             return Answer(outcome=Outcome.COMPILE, message=said, phases=Phases(**phases))
         except Exception as error:  # noqa: BLE001 - whatever a plan raises is its outcome
             outcome, message = outcome_of(error)
@@ -146,20 +121,21 @@ class Bench:
             if order.to_loss and (verdict is None or verdict.passed) and isinstance(run, TrainingSteps):
                 self._phase("train to the loss")
                 job.group.broadcast_int(_TRAIN)
-                samples = self._samples_to_loss(job, run)
+                samples = self._target.samples_needed(job, run)
             job.group.broadcast_int(_END)
         answer: dict[str, Any] = {"phases": Phases(**phases), "measurement": summary, "guard": verdict}
         if verdict is not None and not verdict.passed:
             finite = len(verdict.losses) == verdict.steps and verdict.loss_error is not None
             outcome = Outcome.DIVERGED if finite else Outcome.NAN
-            return Answer(outcome=outcome, message=verdict.message or "not finite", **answer)
+            said = verdict.message or "the losses or outputs of the plan are not finite"
+            return Answer(outcome=outcome, message=said, **answer)
         if order.to_loss and samples is None:
-            said = f"did not reach the loss of the default plan within {_PATIENCE} times its samples"
+            said = f"the plan did not reach the loss of the default plan within {PATIENCE} times as many samples"
             return Answer(outcome=Outcome.DIVERGED, message=said, **answer)
         return Answer(outcome=Outcome.OK, samples_to_loss=samples, **answer)
 
     def _entered(self, order: Order, stack: contextlib.ExitStack) -> Job:
-        """The job of an order with the processes that it wants, its settings applied."""
+        """The job under the plan of an order, with the plan's processes started and its settings applied."""
         job = with_plan(self._job, order.plan)
         task = {"keys": pinned(self._config, job), "mode": job.workload.mode}
         job = stack.enter_context(launch(job, "hal.tuner.trial:trial_worker", task))
@@ -168,7 +144,7 @@ class Bench:
         return job
 
     def take_part(self) -> None:
-        """In a process of a rank above 0: do what rank 0 does in :meth:`run` or :meth:`hold`."""
+        """Do what rank 0 does in :meth:`run` or :meth:`hold`; for the processes of the other ranks."""
         with contextlib.ExitStack() as stack:
             job = stack.enter_context(launch(self._job, "", {}))
             stack.enter_context(classified(self._backend))
@@ -178,17 +154,15 @@ class Bench:
 
             def step() -> None:
                 own()
-                if next(steps) == 0:  # rank 0 counts from here as well
+                if next(steps) == 0:  # rank 0 resets its peak at the same point
                     self._backend.reset_peak_memory(job.device)
 
             run_broadcast_steps(job.group, {0: step})
             while what := job.group.broadcast_int(_END):
                 if what == _TRAIN and isinstance(run, TrainingSteps):
-                    self._samples_to_loss(job, run)
-                elif isinstance(run, TrainingSteps):
-                    curve(job, run, list(islice(host_batches(job, self._seed), STEPS)))
+                    self._target.samples_needed(job, run)
                 else:
-                    outputs(job, run, next(host_batches(job, self._seed)))
+                    guard_steps(job, run, self._seed)
 
     def _built(self, job: Job, stack: contextlib.ExitStack) -> tuple[TrainingSteps | Inferring, Callable[[], object]]:
         feed = stack.enter_context(feeding(job, host_batches(job, self._seed), waits=job.split.train.waits))
@@ -202,7 +176,7 @@ class Bench:
         except Exception as error:
             if isinstance(error, HalError) or self._backend.classify(error) is not None or job.plan.compile == "eager":
                 raise
-            raise _Compiling from error
+            raise _CompileError from error
 
     def _measured(self, job: Job, order: Order, step: Callable[[], object]) -> Measurement:
         backend, device = self._backend, job.device
@@ -230,149 +204,61 @@ class Bench:
 
         start = time.perf_counter()
         found = once()
-        quick = time.perf_counter() - start <= _REPEATED * order.seconds
-        if found.environment.disturbed and quick and not self._noisy:
+        quick = time.perf_counter() - start <= _MOST_REPEATED * order.seconds
+        if found.environment.disturbed and quick and not self._always_disturbed:
             again = once()
-            self._noisy = again.environment.disturbed  # a host that is never quiet is not waited for
+            self._always_disturbed = again.environment.disturbed  # waiting for a quiet moment is of no use then
             found = min(found, again, key=lambda each: each.environment.taken_cores)
         return found.model_copy(update={"peak_memory_bytes": finish_steps(job.group, (step,))})
 
-    # Numerics
-
     def _guarded(self, job: Job, run: TrainingSteps | Inferring, phases: dict[str, float]) -> Guard:
-        batches = list(islice(host_batches(job, self._seed), STEPS if isinstance(run, TrainingSteps) else 1))
         with _timed(phases, "reference_s"):
             self._phase("reference")
-            reference = self._reference_job(job.plan)
-            self._refer(reference)
+            self._references.prepare(job.plan)
         self._phase("guard")
         job.group.broadcast_int(_GUARD)
         with _timed(phases, "guard_s"):
-            if isinstance(run, Inferring):
-                return compare_outputs(
-                    outputs(job, run, batches[0]), self._outputs[reference.plan], tolerance(job.plan)
-                )
-            return compare_curves(curve(job, run, batches), self._curves[reference.plan], tolerance(job.plan))
+            return self._references.compare(job, run)
 
-    def _reference_job(self, plan: Plan) -> Job:
-        # Statistics of a batch are those of its parts, so another number of parts is another computation.
-        parts = plan.accumulate if self._job.state else 1
-        return with_plan(self._job, baseline_of(plan, accumulate=parts))
-
-    def _refer(self, job: Job) -> None:
-        """Run a reference, unless that was done; in this process alone."""
-        if job.plan in self._curves or job.plan in self._outputs:
-            return
-        batches = list(islice(host_batches(job, self._seed), STEPS if job.workload.mode == "train" else 1))
-        with self._backend.settings(job.plan, job.device):
-            run = stepper(job, self._seed)
-            if isinstance(run, Inferring):
-                self._outputs[job.plan] = outputs(job, run, batches[0])
-                return
-            found = curve(job, run, batches)
-            if not all(map(math.isfinite, found.losses)):
-                raise NumericsError("the reference, fp32 eager, has a loss that is not finite", fix="mend the model")
-            plain = replace(job, augment=())
-            loss, cosine = noise(plain, TrainingSteps(plain, self._seed), batches)
-            self._curves[job.plan] = replace(found, noise_loss=loss, noise_cosine=cosine)
-
-    # Convergence
-
-    def _samples_to_loss(self, job: Job, run: TrainingSteps) -> float | None:
-        if self._target is None and job.group.rank == 0:
-            reference = self._reference_job(self._job.plan)
-            with self._backend.settings(reference.plan, reference.device):
-                own = TrainingSteps(reference, self._seed)
-                losses = list(islice(self._losses(reference, own), _TARGET_STEPS))
-            self._target = losses[-1], float(_TARGET_STEPS * reference.plan.batch)
-        target, samples = self._target or (0.0, 0.0)
-        for index, loss in enumerate(self._losses(job, run), start=1):
-            over = loss <= target or index * job.plan.batch >= _PATIENCE * samples or math.isnan(loss)
-            if job.group.broadcast_int(int(over)):
-                return float(index * job.plan.batch) if loss <= target else None
-        return None
-
-    def _losses(self, job: Job, run: TrainingSteps) -> Iterator[float]:
-        """Running means of the loss, one a step; infinite for the first two, which are no mean."""
-        run.restart()
-        window: deque[float] = deque(maxlen=max(3, _WINDOW_SAMPLES // job.plan.batch))
-        for batch in host_batches(job, self._seed):
-            metrics: Mapping[str, Any] = run(put_batch(job, batch))
-            window.append(sum(float(job.backend.to_host(x)) for n, x in metrics.items() if n.endswith("loss")))
-            yield sum(window) / len(window) if len(window) >= 3 else math.inf
-
-    # Turns with other workers
+    # Blocks in turn with other workers
 
     def hold(self, order: Order) -> int:
-        """Build a plan and warm it up, to run blocks when asked; how many steps a block needs."""
-        self.drop()
+        """Build a plan and warm it up, to run blocks of it later; how many steps a block needs."""
+        self.release()
         self._backend.clear_caches(self._job.device)
         with contextlib.ExitStack() as stack:
             job = self._entered(order, stack)
             _, own = self._built(job, stack)
-            lead = StepBroadcaster(job.group, own, ahead=1) if job.group.size > 1 else None
-            step = lead or own
-            wait = partial(self._backend.synchronize, job.device)
-            timer = BlockTimer(step, wait, time.perf_counter, each=order.latency)
-            settings = Settings(warmup_max_seconds=order.seconds, max_seconds=max(1.0, order.seconds))
-            timer.block(1)
-            steps = warm_up(timer, settings).steps_per_block(settings)
-            self._held = _Held(timer, stack.pop_all(), lead, partial(_let_go, job, step))
-        return steps
+            self._held = HeldPlan(job, own, stack, seconds=order.seconds, wait_each=order.latency)
+        return self._held.steps_per_block
 
     def block(self, steps: int) -> float:
-        """Seconds of a block of the plan that is held; a step that is not timed comes before several."""
-        if self._held is None:
-            raise RequestError("no plan is held")
-        untimed = int(steps > 1)
-        if self._held.lead is not None:
-            self._held.lead.announce(untimed + steps)  # and nothing that would run beside another plan's block
-        return self._held.timer.block(steps, untimed=untimed)
+        """Seconds that a block of the held plan takes.
 
-    def drop(self) -> None:
-        """Let go of the plan that is held."""
+        Raises:
+            RequestError: :meth:`hold` was not called first.
+        """
+        if self._held is None:
+            raise RequestError("a block was asked for, but no plan is held", fix="send 'hold' with a plan first")
+        return self._held.block(steps)
+
+    def release(self) -> None:
+        """End the processes of the held plan and restore the settings that it changed; nothing if none is held."""
         if self._held is not None:
             held, self._held = self._held, None
-            with held.stack:
-                held.let_go()
+            with held.resources:
+                held.finish()
+                held.job.group.broadcast_int(_END)
 
 
 def trial_worker(keys: Mapping[str, Any], mode: str) -> None:
-    """Take part in a trial that rank 0 leads.
+    """Take part in a trial as a process of a rank above 0.
 
     Args:
-        keys: of the workload, the device and the plan.
+        keys: keys of the workload, the device and the plan.
         mode: train or infer.
     """
-    Bench(build(JobConfig, keys), mode, lambda phase: None).take_part()
-
-
-def _let_go(job: Job, step: Callable[[], object]) -> None:
-    finish_steps(job.group, (step,))
-    job.group.broadcast_int(_END)
-
-
-class _Held:
-    def __init__(
-        self, timer: BlockTimer, stack: contextlib.ExitStack, lead: StepBroadcaster | None, let_go: Callable[[], None]
-    ) -> None:
-        self.timer, self.stack, self.lead, self.let_go = timer, stack, lead, let_go
-
-
-def outcome_of(error: BaseException) -> tuple[Outcome, str]:
-    """What an exception stands for."""
-    said = f"{type(error).__name__}: {_first_line(error)}"
-    if isinstance(error, (OutOfMemoryError, MemoryError)):
-        return Outcome.OOM, said
-    if isinstance(error, NumericsError):
-        return Outcome.NAN, said
-    if isinstance(error, (RequestError, UnavailableError)):
-        return Outcome.UNSUPPORTED, said
-    return Outcome.FAILED, said
-
-
-def _first_line(error: BaseException | None) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:300]
+    TrialRunner(build(JobConfig, keys), mode, lambda phase: None).take_part()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,6 @@
 """The process that trials run in: ``python -m hal.tuner.worker READ_FD WRITE_FD``.
 
-It does what it is told over its pipes, one request after the other, and ends when they close or its parent is gone.
+It serves the requests that come over its pipes, one after the other, and ends when the pipes close or its parent ends.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ def main(arguments: list[str]) -> int:
 class _Server:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._bench: Any = None
+        self._runner: Any = None
         self._id = 0
 
     def answer(self, request: dict[str, Any]) -> None:
-        """Do one thing and say how it went."""
+        """Serve one request and send the result or the error."""
         self._id = request["id"]
         try:
             result = self._do(request)
         except Exception as error:  # noqa: BLE001 - the tuner is told, whatever it was
             from hal.errors import HalError
-            from hal.tuner.trial import outcome_of
+            from hal.tuner.outcomes import outcome_of
 
             outcome, message = outcome_of(error)
             about: dict[str, Any] = {"outcome": outcome, "message": message}
@@ -73,30 +73,30 @@ class _Server:
         if do == "trial":
             from hal.tuner.messages import Order
 
-            return self._bench.run(Order.model_validate(request["order"])).model_dump(mode="json")
+            return self._runner.run(Order.model_validate(request["order"])).model_dump(mode="json")
         if do == "hold":
             from hal.tuner.messages import Order
 
-            return self._bench.hold(Order.model_validate(request["order"]))
+            return self._runner.hold(Order.model_validate(request["order"]))
         if do == "block":
-            return self._bench.block(int(request["steps"]))
+            return self._runner.block(int(request["steps"]))
         if do == "native_code":
-            return self._bench.native_code(request["plan"])
+            return self._runner.native_code(request["plan"])
         raise ValueError(f"unknown request {do!r}")
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
         from hal.config import JobConfig, build
         from hal.targets.config import CompileConfig
         from hal.tuner.estimator import Estimator
-        from hal.tuner.trial import Bench
+        from hal.tuner.trial import TrialRunner
 
         self._phase("load")
         keys, mode = request["config"], request["mode"]
         if "target" in keys:
-            self._bench = Estimator(build(CompileConfig, {**keys, "mode": mode}), self._phase)
+            self._runner = Estimator(build(CompileConfig, {**keys, "mode": mode}), self._phase)
         else:
-            self._bench = Bench(build(JobConfig, keys), mode, self._phase)
-        described: dict[str, Any] = self._bench.describe().model_dump(mode="json")
+            self._runner = TrialRunner(build(JobConfig, keys), mode, self._phase)
+        described: dict[str, Any] = self._runner.describe().model_dump(mode="json")
         return described
 
     def _phase(self, name: str) -> None:

@@ -10,7 +10,7 @@ from hal.contract.plan import Plan
 from hal.tuner.guard import Curve, Tolerance, compare_curves, compare_outputs, tolerance
 from hal.tuner.messages import Order
 from hal.tuner.result import Outcome
-from hal.tuner.trial import Bench
+from hal.tuner.trial import TrialRunner
 
 ALLOWED = Tolerance(loss=0.1, cosine=0.95, output=0.05)
 DIRECTION = np.linspace(-1, 1, 50, dtype=np.float32)
@@ -70,9 +70,9 @@ def test_lower_precisions_may_be_further_away():
 @pytest.mark.parametrize("plan", [{"precision": "bf16"}, {"precision": "fp16"}, {"accumulate": 2}, {"layout": "nchw"}])
 def test_sound_plans_pass(model, data, plan):
     keys = {"model": model, "backend": "cpu", "data": {"name": data}, "batch": 16, "threads": 1}
-    bench = Bench(build(JobConfig, keys), "train", lambda phase: None)
-    order = Order(plan=bench.describe().default.model_copy(update=plan), seconds=0.05)
-    answer = bench.run(order)
+    runner = TrialRunner(build(JobConfig, keys), "train", lambda phase: None)
+    order = Order(plan=runner.describe().default.model_copy(update=plan), seconds=0.05)
+    answer = runner.run(order)
     assert answer.outcome is Outcome.OK, answer.message
     assert answer.guard.passed
 
@@ -84,8 +84,8 @@ NORMALISED = str(Path(__file__).parents[1] / "run" / "normalised.py") + ":Normal
 def test_parts_of_batch_statistics(parts):
     """With batch statistics, a plan in parts is compared with a reference in as many parts."""
     keys = {"model": {"name": NORMALISED}, "backend": "cpu", "data": {"name": "synthetic:64"}, "batch": 16}
-    bench = Bench(build(JobConfig, {**keys, "threads": 1}), "train", lambda phase: None)
-    answer = bench.run(Order(plan=bench.describe().default.model_copy(update={"accumulate": parts}), seconds=0.05))
+    runner = TrialRunner(build(JobConfig, {**keys, "threads": 1}), "train", lambda phase: None)
+    answer = runner.run(Order(plan=runner.describe().default.model_copy(update={"accumulate": parts}), seconds=0.05))
     assert answer.outcome is Outcome.OK, answer.message
     assert answer.guard.cosine > 0.9999
     assert answer.guard.loss_error < 1e-4

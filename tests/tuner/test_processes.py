@@ -17,7 +17,7 @@ from hal.config import PlanKeys
 from hal.tuner.config import SpaceSection
 from hal.tuner.result import Trial, Tuning
 from hal.tuner.space import Space, key_of
-from hal.tuner.study import Ledger
+from hal.tuner.study import Study
 
 DRIVE = str(Path(__file__).parent / "drive.py")
 PLANS = len(Space(description(), PlanKeys(), SpaceSection(), ("throughput",)))
@@ -156,51 +156,51 @@ class TestClaims:
         return Space(description(), PlanKeys(), SpaceSection(), ("throughput",))
 
     @pytest.fixture
-    def ledger(self, storage, space):
+    def study(self, storage, space):
         opened = []
 
         def another():
-            opened.append(Ledger(storage, "study", ("throughput",), space.dimensions))
+            opened.append(Study(storage, "study", ("throughput",), space.dimensions))
             return opened[-1]
 
         yield another
         for each in opened:
             each.close()
 
-    def test_first_come(self, ledger, space):
-        one, two = ledger(), ledger()
+    def test_first_come(self, study, space):
+        one, two = study(), study()
         plans = list(space.plans.values())
         assert one.claim(plans[0], 60) is not None
         assert two.claim(plans[0], 60) is None
         assert two.claim(plans[1], 60) is not None
         assert one.taken() == {key_of(plans[0]), key_of(plans[1])}
 
-    def test_given_up(self, ledger, space):
-        one, two = ledger(), ledger()
+    def test_given_up(self, study, space):
+        one, two = study(), study()
         plan = space.default
-        one.give_up(one.claim(plan, 60))
+        one.release(one.claim(plan, 60))
         assert one.taken() == set()
         assert two.claim(plan, 60) is not None
 
-    def test_of_one_that_is_gone(self, ledger, space):
-        one, two = ledger(), ledger()
+    def test_of_one_that_is_gone(self, study, space):
+        one, two = study(), study()
         host, pid, _ = one.owner.split("/")
         one.owner = f"{host}/{pid}/1.00"  # the same number, another process
         assert one.claim(space.default, 60) is not None
         assert two.recover() == 1
         assert two.claim(space.default, 60) is not None
 
-    def test_of_another_host(self, ledger, space):
-        one, two = ledger(), ledger()
+    def test_of_another_host(self, study, space):
+        one, two = study(), study()
         one.owner = "elsewhere/1/1.00"
         assert one.claim(space.default, 60) is not None
         assert two.recover() == 0, "it may be alive"
-        one.give_up(two.claim(list(space.plans.values())[1], 60))
+        one.release(two.claim(list(space.plans.values())[1], 60))
         assert one.claim(list(space.plans.values())[1], -1) is not None
         assert two.recover() == 1, "its time is over"
 
-    def test_no_more_than_allowed(self, ledger, space):
-        one = ledger()
+    def test_no_more_than_allowed(self, study, space):
+        one = study()
         plans = list(space.plans.values())
         assert one.claim(plans[0], 60, most=1) is not None
         assert one.claim(plans[1], 60, most=1) is None

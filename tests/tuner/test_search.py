@@ -11,7 +11,7 @@ from hal.tuner.config import SpaceSection
 from hal.tuner.result import Outcome, Phases, Trial
 from hal.tuner.search import Search
 from hal.tuner.space import Space, key_of
-from hal.tuner.surrogate import Process, expected_improvement
+from hal.tuner.surrogate import GaussianProcess, expected_improvement
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_process_interpolates():
     points = [{"batch": 2**i, "precision": p} for i in range(4, 10) for p in ("fp32", "bf16")]
     values = [math.log2(p["batch"]) + (p["precision"] == "bf16") for p in points]
     held = [3, 8]
-    model = Process(
+    model = GaussianProcess(
         [p for i, p in enumerate(points) if i not in held], [v for i, v in enumerate(values) if i not in held]
     )
     mean, deviation = model.predict([points[i] for i in held])

@@ -8,7 +8,7 @@ import pytest
 from hal.config import JobConfig, build
 from hal.tuner.messages import Order
 from hal.tuner.result import Outcome
-from hal.tuner.trial import Bench
+from hal.tuner.trial import TrialRunner
 
 KEYS = {
     "model": {"name": f"{Path(__file__).parents[1] / 'run' / 'normalised.py'}:Normalised"},
@@ -25,18 +25,18 @@ def workers():
 
 
 @pytest.fixture(scope="module")
-def bench():
-    return Bench(build(JobConfig, KEYS), "train", lambda phase: None)
+def runner():
+    return TrialRunner(build(JobConfig, KEYS), "train", lambda phase: None)
 
 
-def order(bench, parallel="dp=2", **keys):
-    plan = bench.describe().default.model_copy(update={"parallel": parallel})
+def order(runner, parallel="dp=2", **keys):
+    plan = runner.describe().default.model_copy(update={"parallel": parallel})
     return Order(plan=plan, seconds=0.2, **keys)
 
 
 @pytest.mark.parametrize("parallel", ["dp=2", "fsdp=2"])
-def test_trial(bench, parallel):
-    answer = bench.run(order(bench, parallel, to_loss=True))
+def test_trial(runner, parallel):
+    answer = runner.run(order(runner, parallel, to_loss=True))
     assert (answer.outcome, answer.message) == (Outcome.OK, "")
     assert answer.measurement.throughput.median > 0
     assert answer.guard.passed
@@ -45,17 +45,17 @@ def test_trial(bench, parallel):
     assert workers() == []
 
 
-def test_blocks_in_turn(bench):
-    steps = bench.hold(order(bench))
+def test_blocks_in_turn(runner):
+    steps = runner.hold(order(runner))
     assert steps >= 1
-    assert all(bench.block(steps) > 0 for _ in range(3))
+    assert all(runner.block(steps) > 0 for _ in range(3))
     assert len(workers()) == 1
-    bench.drop()
+    runner.drop()
     assert workers() == []
 
 
-def test_impossible(bench):
-    plan = bench.describe().default.model_copy(update={"parallel": "dp=3"})
-    answer = bench.run(Order(plan=plan, seconds=0.2))
+def test_impossible(runner):
+    plan = runner.describe().default.model_copy(update={"parallel": "dp=3"})
+    answer = runner.run(Order(plan=plan, seconds=0.2))
     assert answer.outcome is Outcome.UNSUPPORTED
     assert "does not divide" in answer.message

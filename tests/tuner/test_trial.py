@@ -5,7 +5,7 @@ import pytest
 from hal.config import JobConfig, build
 from hal.measure import measure
 from hal.tuner.messages import Order
-from hal.tuner.trial import Bench
+from hal.tuner.trial import TrialRunner
 
 KEYS = {
     "model": {"name": "cnn", "filters": [4, 4], "dense": 8, "size": 12},
@@ -37,9 +37,9 @@ def test_what_others_disturb_is_measured_again(monkeypatch, others, kept, calls)
         return found.model_copy(update={"environment": found.environment.model_copy(update=seen)})
 
     monkeypatch.setattr("hal.tuner.trial.measure", measured)
-    bench = Bench(build(JobConfig, KEYS), "train", lambda phase: None)
-    order = Order(plan=bench.describe().default, seconds=60.0, relative_width=0.9, guard=False)
-    answers = [bench.run(order) for _ in range(2)]
+    runner = TrialRunner(build(JobConfig, KEYS), "train", lambda phase: None)
+    order = Order(plan=runner.describe().default, seconds=60.0, relative_width=0.9, guard=False)
+    answers = [runner.run(order) for _ in range(2)]
     assert len(throughputs) == calls
     for answer, cores in zip(answers, kept, strict=True):
         assert (cores, answer.measurement.throughput) in throughputs

@@ -19,8 +19,8 @@ from hal.job.stored_plans import find, stored
 from hal.measure import Estimate
 from hal.tuner import Observer, Tuning, resumed
 from hal.tuner.config import ConstraintSection
-from hal.tuner.finals import revalued
-from hal.tuner.judge import best_of
+from hal.tuner.finals import with_final_values
+from hal.tuner.ranking import best_of
 from hal.tuner.report.sections import page_of
 from hal.tuner.result import Finalist, Outcome, Trial
 
@@ -147,8 +147,8 @@ def test_a_step_time_holds_in_the_last_measurements_too():
     plan = Plan(batch=8)
     trial = Trial(number=0, plan=plan, origin="search", outcome=Outcome.OK, values={"throughput": 99.0}, started="")
     held = Finalist(trial=0, plan=plan, throughput=speed, step_ms=step)
-    assert "constraint.latency_ms=20" in revalued(held, trial, ConstraintSection(latency_ms=20)).message
-    assert revalued(held, trial, ConstraintSection(latency_ms=22)).values == {"throughput": 100}
+    assert "constraint.latency_ms=20" in with_final_values(held, trial, ConstraintSection(latency_ms=20)).message
+    assert with_final_values(held, trial, ConstraintSection(latency_ms=22)).values == {"throughput": 100}
 
 
 @pytest.mark.parametrize("keys", [{"objective": "latency"}, {"batch": 32}, {"space": {"batch": [16]}}])

@@ -12,12 +12,11 @@ from rich.table import Table
 
 from hal.cli.terminal import console, escaped
 from hal.contract.text import bytes_text, counted, estimate_text, number, plan_changes, ratio_text, seconds_text
-from hal.tuner.judge import best_of
 from hal.tuner.messages import Description
-from hal.tuner.observer import Observer
-from hal.tuner.observer import Progress as Where
+from hal.tuner.observer import Observer, TuningProgress
+from hal.tuner.ranking import best_of
 from hal.tuner.report import REPORT
-from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Sentinel, Trial, Tuning
+from hal.tuner.result import OBJECTIVES, ControlMeasurement, Finalist, Objective, Outcome, Trial, Tuning
 from hal.tuner.space import Space
 
 __all__ = ["TuneView"]
@@ -73,11 +72,11 @@ class TuneView(Observer):
         """One dim line."""
         self.console.print(f"[dim]{escape(text)}[/]")
 
-    def trying(self, trial: str, progress: Where) -> None:
+    def trying(self, trial: str, progress: TuningProgress) -> None:
         """Name the plan beside the bar."""
         self._move(f"trying {trial}", progress)
 
-    def trial(self, trial: Trial, progress: Where) -> None:
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
         """One line; a new best in green."""
         new = progress.best is not None and progress.best.number == trial.number and self._best != trial.number
         if new:
@@ -92,10 +91,10 @@ class TuneView(Observer):
             )
         self._move("", progress)
 
-    def sentinel(self, sentinel: Sentinel) -> None:
+    def control(self, control: ControlMeasurement) -> None:
         """Say so if the machine has changed."""
-        if abs(sentinel.drift - 1) > 0.1:
-            self.note(f"The default plan now runs at {sentinel.drift:.2f} times its first speed.")
+        if abs(control.drift - 1) > 0.1:
+            self.note(f"The default plan now runs at {control.drift:.2f} times its first speed.")
 
     def finals(self, trials: Sequence[Trial]) -> None:
         """Say what is measured again."""
@@ -120,7 +119,7 @@ class TuneView(Observer):
             self._live.stop()
             self._live = None
 
-    def _move(self, doing: str, progress: Where) -> None:
+    def _move(self, doing: str, progress: TuningProgress) -> None:
         if self._live is None:
             return
         spent = progress.elapsed_s / max(progress.elapsed_s + progress.left_s, 1e-9)

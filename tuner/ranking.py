@@ -1,4 +1,4 @@
-"""What a measurement or an estimate is worth by the objectives, which plan is to beat, and who wins."""
+"""Values of the objectives, constraints, and the ranking of trials by them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hal.tuner.messages import Answer
 from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
 
 __all__ = [
-    "beat",
     "best_of",
     "by_cause",
     "order_of",
     "pareto",
     "require_values",
+    "throughput_to_beat",
     "values_of",
     "violations_of",
     "winner_of",
@@ -25,7 +25,7 @@ __all__ = [
 
 
 _MARGIN = 0.97
-"""A plan may seem this much slower than the best and still take part in the last measurements."""
+"""A plan whose measured speed is this share of the best may still be as fast, so it is not stopped early."""
 
 
 def values_of(answer: Answer, objectives: Sequence[Objective], drift: float) -> dict[Objective, float]:
@@ -77,10 +77,10 @@ def violations_of(answer: Answer, constraint: ConstraintSection) -> dict[str, fl
 def require_values(
     trial: Trial, objectives: Sequence[Objective], constraint: ConstraintSection, target: str | None
 ) -> None:
-    """See that what a plan is judged by is known of it.
+    """Check that the values that a plan is ranked by are known.
 
     Raises:
-        UnsupportedError: nothing counts it on this device, or nothing gives an estimate of it.
+        UnsupportedError: a value cannot be measured on this device, or not be estimated for the target.
     """
     if trial.outcome is not Outcome.OK:
         return
@@ -98,13 +98,13 @@ def require_values(
             continue
         if estimate is not None:
             raise UnsupportedError(
-                f"{key}: nothing gives an estimate of it for target={target}: {estimate.source}",
+                f"{key}: nothing gives an estimate of {name} for target={target} (source: {estimate.source})",
                 fix="choose objective=memory" if name != "memory" else "choose objective=throughput",
             )
         if name in ("energy", "memory"):
             raise UnsupportedError(
-                f"{key}: this device has no counter of it that can be read",
-                fix="choose another, for example objective=throughput",
+                f"{key}: this device has no counter of {name} that hal can read",
+                fix="choose another objective or constraint, for example objective=throughput",
             )
 
 
@@ -122,8 +122,10 @@ def best_of(trials: Sequence[Trial], objective: Objective) -> list[Trial]:
     return sorted(able, key=lambda t: order_of(t, objective))
 
 
-def beat(trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, drift: float) -> Estimate | None:
-    """The throughput below which a plan is surely worse than the best so far; None where that cannot be said."""
+def throughput_to_beat(
+    trials: Sequence[Trial], objectives: Sequence[Objective], plan: Plan, drift: float
+) -> Estimate | None:
+    """The throughput below which a plan is certainly worse than the best so far; None if it is unknown."""
     if len(objectives) != 1 or objectives[0] not in ("throughput", "latency"):
         return None
     best = next(iter(best_of(trials, objectives[0])), None)

@@ -1,0 +1,145 @@
+"""A tuning that is open: what its parts share, and how it is begun or resumed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hal import __version__
+from hal.config import PlanKeys
+from hal.errors import ConfigError
+from hal.job.stored_plans import StoredPlan, find, nearest
+from hal.run.interrupt import Interrupt
+from hal.run.record import now
+from hal.tuner.config import TuneConfig
+from hal.tuner.files import Journal, write_config
+from hal.tuner.messages import Description
+from hal.tuner.observer import Observer
+from hal.tuner.pool import Pool
+from hal.tuner.search import Proposal, Search
+from hal.tuner.space import Space, key_of
+from hal.tuner.study import Study
+
+__all__ = ["TuningSession"]
+
+
+class TuningSession:
+    """The study, the folder, the space, the workers and the clock of one tuning.
+
+    Creating one opens the study, finishes what an earlier process has left in it, and writes the keys to the folder.
+
+    Args:
+        config: the keys of the tuning, validated.
+        keys: the keys as they were given, without a password.
+        described: what a worker says about the device and the workload.
+        pool: runs the trials.
+        folder: takes the results.
+        storage: URL of the Optuna storage.
+        observer: told what happens.
+        interrupt: says whether the user asked to stop.
+        began: value of :func:`time.monotonic` when the command began.
+
+    Attributes:
+        objectives: what is optimised, the first objective decides.
+        space: all plans that can be tried.
+        study: the trials in the storage.
+        journal: the trials in the folder.
+        search: proposes plans.
+        started: when this process began, ISO 8601.
+        ends_at: value of :func:`time.monotonic` at which the budget is used up.
+
+    Raises:
+        ConfigError: the keys contradict each other, or the study to resume is not there.
+        UnavailableError: the server of the storage does not answer, or its driver is not installed.
+    """
+
+    def __init__(
+        self,
+        config: TuneConfig,
+        keys: dict[str, Any],
+        described: Description,
+        pool: Pool,
+        folder: Path,
+        storage: str,
+        observer: Observer,
+        interrupt: Interrupt,
+        began: float,
+    ) -> None:
+        self.config, self.keys, self.described, self.pool = config, keys, described, pool
+        self.folder, self.observer, self.interrupt = folder, observer, interrupt
+        self.objectives = config.objective
+        fixed = PlanKeys(**{name: getattr(config, name) for name in PlanKeys.model_fields})
+        self.space = Space(described, fixed, config.space, self.objectives)
+        private = config.storage is None
+        name = _study_name(described, self.space, config)
+        self.study = Study(storage, name, self.objectives, self.space.dimensions, private=private)
+        self.study.recover()
+        self.journal = Journal(folder)
+        earlier = self.study.trials()
+        if config.resume is not None and self.journal.numbers and not earlier:
+            raise ConfigError(
+                f"the trials in {folder} cannot be continued: they were made on another device or with other versions "
+                "of hal or its libraries, or their storage no longer exists",
+                fix="start a new tuning without resume=",
+            )
+        write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
+        self.journal.add(earlier)
+        before_s = max((t.elapsed_s for t in earlier), default=0.0) if private else 0.0
+        self.started, self._zero = now(), began - before_s
+        stored = _earlier_plans(described, config)
+        proposals = [Proposal(each.plan, "stored") for each in stored if key_of(each.plan) in self.space.plans]
+        self.search = Search(
+            self.space, self.objectives, proposals, config.seed, estimates=described.target is not None
+        )
+        observer.started(described, self.space, folder, len(earlier))
+        for each in stored if proposals else ():
+            changed = ", ".join(each.fingerprint.differences(described.fingerprint))
+            found = f"for another {changed}" if changed else "here before"
+            observer.note(f"the search also tries a plan of {each.when[:10]} that was found {found}")
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds since the tuning began, without the time between an interruption and a resumption."""
+        return time.monotonic() - self._zero
+
+    @property
+    def ends_at(self) -> float:
+        """The value of :func:`time.monotonic` at which the budget is used up."""
+        return self._zero + self.config.budget
+
+    def wait_for_others(self) -> bool:
+        """Wait a little if other processes run trials of the study; false if none does."""
+        if not self.study.running_elsewhere():
+            return False
+        time.sleep(0.2)
+        self.study.recover()
+        return True
+
+
+def _study_name(described: Description, space: Space, config: TuneConfig) -> str:
+    """A name that is equal for processes that may share a study: the same question on the same kind of hardware."""
+    here = described.fingerprint
+    asked: dict[str, Any] = {
+        "space": sorted(space.plans),
+        "objectives": config.objective,
+        "constraint": config.constraint.model_dump(),
+        "device": [here.backend, here.kind, here.vendor, here.arch, here.name],
+        "workload": [here.model, here.mode, here.input_shape, here.structure, described.workload.data],
+        "versions": {**here.versions, "hal": __version__},
+    }
+    if described.target is not None:
+        asked["estimated for"] = described.target
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
+    return f"hal-{Path(here.model).stem}-{here.backend}-{digest}"
+
+
+def _earlier_plans(described: Description, config: TuneConfig) -> Sequence[StoredPlan]:
+    """The stored plan for the same workload and device, or else for the most similar; none helps an estimate."""
+    if described.target is not None:
+        return ()
+    same = find(described.fingerprint, config.objective[0])
+    return nearest(described.fingerprint)[:1] if same is None else (same,)
