@@ -42,6 +42,8 @@ class TestNull(BackendConformance):
     values = False
     cases = MINE
 
+QUIET = "-q -p no:cacheprovider -n 0".split()
+
 
 def test_it_is_an_op():
     assert "mish" in ops.__all__
@@ -111,8 +113,7 @@ def test_the_steps_are_all_there_is(copy):
     (copy / "suite.py").write_text(SUITE)
     selected = "test_values or test_gradients or test_it or test_exclusions or (test_pinned and ops)"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "suite.py", "tests/unit/test_laws.py", "-k", selected]
-        + "-q -p no:cacheprovider -n 0".split(),
+        [sys.executable, "-m", "pytest", "suite.py", "tests/unit/test_laws.py", "-k", selected, *QUIET],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,
