@@ -39,7 +39,7 @@ class Space:
     def __init__(
         self, described: Description, fixed: PlanKeys, listed: SpaceSection, objectives: Iterable[str]
     ) -> None:
-        self._device = described.ability.device()
+        self._device = described.device
         self.default = described.default
         self.baseline = _eager(self.default, self._device)
         self.dimensions = self._dimensions(described, fixed, listed, set(objectives))

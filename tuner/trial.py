@@ -37,7 +37,7 @@ from hal.tuner.guard import (
     outputs,
     tolerance,
 )
-from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.result import Guard, Outcome, Phases, Summary
 
 __all__ = ["Bench", "outcome_of", "trial_worker"]
@@ -96,7 +96,7 @@ class Bench:
         alike = [d for d in self._backend.devices() if (d.kind, d.arch, d.name) == (own.kind, own.arch, own.name)]
         return Description(
             workload=job.workload,
-            ability=Ability.of(job.device),
+            device=job.device,
             devices=max(1, len(alike)),
             fingerprint=Fingerprint.of(self._backend, job.device, job.workload, job.model),
             environment=Environment.read(self._backend.versions()),

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.contract.program import DoesNotFitError, Program
 from hal.errors import ConfigError, RunError, UnsupportedError
-from hal.job.facts import DeviceFacts
 from hal.targets.config import CompileConfig
 from hal.targets.job import TargetJob, prepare_target
 from hal.targets.largest_batch import Attempt, largest_batch

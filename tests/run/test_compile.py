@@ -39,16 +39,18 @@ def compiler(monkeypatch):
     backend = registry.backend("jax")
     asked = []
     device = Device(
-        "jax",
-        0,
-        "Acme",
-        "Model T",
-        "t1000",
-        GIB,
-        None,
-        Capabilities({"fp32": Precision(True), "bf16": Precision(True)}, compile=("default",), parallel=("dp",)),
-        {"devices": "4"},
+        backend="jax",
         kind="t1000",
+        index=0,
+        vendor="Acme",
+        name="Model T",
+        arch="t1000",
+        memory_bytes=GIB,
+        compute_units=None,
+        capabilities=Capabilities(
+            {"fp32": Precision(True), "bf16": Precision(True)}, compile=("default",), parallel=("dp",)
+        ),
+        facts={"devices": "4"},
     )
 
     def build(fn, arguments, target, plan, *, donate=()):

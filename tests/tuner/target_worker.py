@@ -42,7 +42,18 @@ class Made(Program):
 def device(name):
     precisions = {"fp32": Precision(True, True), "bf16": Precision(True, True)}
     can = Capabilities(precisions, compile=("default", "eager"), parallel=("dp",))
-    return Device("jax", 0, "Acme", "Model T", "t", GIB, None, can, {"devices": "4"}, kind=name)
+    return Device(
+        backend="jax",
+        kind=name,
+        index=0,
+        vendor="Acme",
+        name="Model T",
+        arch="t",
+        memory_bytes=GIB,
+        compute_units=None,
+        capabilities=can,
+        facts={"devices": "4"},
+    )
 
 
 def build(fn, arguments, target, plan, *, donate=()):
