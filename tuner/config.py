@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
 
-from hal.config import JobConfig, Keys, PlanKeys
-from hal.contract.device import PrecisionName
+from hal.config import JobConfig, Keys, PlanKeys, constrained, keys_like
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, UnsupportedError
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
@@ -38,26 +39,34 @@ _MEASURED = ("backend", "device", "seconds", "finalists")
 """Keys that have no meaning where nothing runs."""
 
 
+_UNSET = {
+    "batch": "if left out, sizes around the default, for example [32,64,128]",
+    "precision": "if left out, fp32 and the precisions that the hardware accelerates",
+    "threads": "if left out, one, half the cores, and null, which is the framework's choice",
+    "parallel": "if left out, none and the devices that are here",
+    "accumulate": "if left out, 1, and more where memory is an objective",
+}
+"""What is tried of keys that the user does not list; of other keys it is all that the device offers."""
+
+
+def _list_of(name: str, field: FieldInfo) -> tuple[Any, str]:
+    """A list of what a plan key may be, but for ``auto``, which is one of the other values."""
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        kind = Literal.__getitem__(tuple(value for value in get_args(kind) if value != "auto"))
+    unset = _UNSET.get(name, "if left out, all values that the device offers")
+    return tuple[constrained(kind, field), ...] | None, f"Values of {name} to try; {unset}."  # type: ignore[misc]
+
+
+@keys_like(Plan, _list_of)
 class SpaceSection(Keys):
     """Values of plan keys that are tried; what is left out is derived from the device and the workload."""
 
-    batch: tuple[PositiveInt, ...] | None = Field(default=None, description="for example [32,64,128]")
-    precision: tuple[PrecisionName, ...] | None = Field(default=None, description="unset: fp32 and those accelerated")
-    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(default=None, description="unset: all of the device")
-    compile: tuple[Literal["eager", "default", "max"], ...] | None = Field(
-        default=None, description="unset: all of the device"
-    )
-    conv: tuple[Literal["direct", "patches"], ...] | None = Field(default=None, description="unset: all of the device")
-    pool: tuple[Literal["window", "reshape"], ...] | None = Field(default=None, description="unset: all of the device")
-    threads: tuple[PositiveInt | None, ...] | None = Field(
-        default=None, description="unset: one, half the cores, and the framework's choice (null)"
-    )
-    parallel: tuple[str, ...] | None = Field(default=None, description="unset: none, and the devices that are here")
-    accumulate: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="unset: 1, and more where memory is an objective"
-    )
-
     _lists = field_validator("*", mode="before")(_listed)
+
+    def given(self) -> dict[str, tuple[Any, ...]]:
+        """The keys that were listed, with their values."""
+        return self.model_dump(exclude_none=True)
 
 
 class ConstraintSection(Keys):

@@ -57,7 +57,7 @@ class Capabilities:
         compile: values of the plan key ``compile`` that the backend offers, the default first.
         parallel: kinds of the plan key ``parallel`` that the backend offers: ``dp``, ``fsdp``.
         spread: how many processes or devices of this machine a plan may spread over.
-        algorithms: values of the plan keys ``conv`` and ``pool`` that the backend offers, the device's default first.
+        algorithms: values that the backend offers of plan keys such as ``conv`` and ``pool``, the default first.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
     """

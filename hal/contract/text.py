@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hal.contract.plan import Plan
 
 __all__ = ["bytes_text", "number", "plan_changes", "plan_line"]
@@ -14,25 +16,28 @@ def bytes_text(count: float) -> str:
 
 def plan_line(plan: Plan) -> str:
     """A plan in one line; what is usual is left out."""
-    words = [f"batch {plan.batch}", plan.precision, plan.layout]
-    words += [plan.compile if plan.compile in ("auto", "eager") else f"compile {plan.compile}"]
-    words += [f"{plan.threads} thread{'s' * (plan.threads > 1)}"] if plan.threads is not None else []
-    words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
-    words += [f"conv {plan.conv}"] if plan.conv not in ("auto", "direct") else []
-    words += [f"pool {plan.pool}"] if plan.pool not in ("auto", "window") else []
-    words += [plan.parallel] if plan.parallel != "none" else []
+    words = []
+    for key, field in Plan.model_fields.items():
+        value, traits = getattr(plan, key), Plan.traits(key)
+        if traits.always or value not in (field.default, *traits.usual):
+            words.append(str(value) if value in traits.clear else _key_text(key, value))
     return ", ".join(words)
 
 
 def plan_changes(plan: Plan, default: Plan) -> str:
     """How a plan differs from the default, in few words."""
-    words = []
-    for key, value in plan.changes(default).items():
-        if key == "threads":
-            words.append("threads auto" if value is None else f"{value} thread{'s' * (value > 1)}")
-        else:
-            words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
+    words = [_key_text(key, value) for key, value in plan.changes(default).items()]
     return ", ".join(words) or "the default plan"
+
+
+def _key_text(key: str, value: Any) -> str:
+    """A key of a plan and its value, for example ``2 threads`` or ``conv patches``."""
+    traits = Plan.traits(key)
+    if value is None:
+        return f"{key} auto"
+    if traits.unit:
+        return f"{value} {traits.unit}{'s' * (value > 1)}"
+    return f"{key} {value}" if traits.named else str(value)
 
 
 def number(value: float) -> str:
