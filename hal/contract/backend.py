@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from hal.contract.device import Device
     from hal.contract.plan import Plan
-    from hal.contract.program import Program
+    from hal.contract.program import Program, Target
 
 __all__ = ["Backend"]
 
@@ -159,10 +159,8 @@ class Backend(abc.ABC):
         """Names of hardware that this backend can build for without having it; loads no framework."""
         return ()
 
-    def target(self, name: str) -> Device | None:
-        """Hardware that is not here, as a device to resolve plans against; None: the name is none of this backend's.
-
-        ``facts["devices"]`` says how many devices the target has.
+    def target(self, name: str) -> Target | None:
+        """Hardware that is not here; None: the name is none of this backend's.
 
         Raises:
             ConfigError: it is one of this backend's, but malformed.
@@ -184,7 +182,7 @@ class Backend(abc.ABC):
             fn: as of :meth:`compile`.
             arguments: trees whose leaves are :class:`hal.contract.program.ArrayShape`,
                 or values of which the type alone counts.
-            target: what :meth:`target` gave.
+            target: the device of what :meth:`target` gave.
             plan: how.
             donate: positions of arguments whose memory the result may take over.
 

@@ -12,7 +12,7 @@ import time
 
 from hal import registry
 from hal.contract.device import Capabilities, Device, Precision
-from hal.contract.program import Cost, DoesNotFitError, Memory, Program
+from hal.contract.program import DoesNotFitError, Program, ProgramCost, ProgramMemory, Target
 from hal.errors import RunError, UnavailableError, UnsupportedError
 from hal.tuner.worker import main
 
@@ -27,13 +27,13 @@ class Made(Program):
     def __init__(self, plan, seconds, lowered, timed):
         self.seconds, self._plan, self._timed = seconds, plan, timed
         each = plan.batch // plan.spread().get("dp", 1)
-        self.memory = None if lowered else Memory(each * MIB, 0, 0, MIB, 0, 0)
+        self.memory = None if lowered else ProgramMemory(each * MIB, 0, 0, MIB, 0, 0)
         self._each = each
 
     @property
     def cost(self):
         step_s = FIXED_S + self._each * SAMPLE_S[self._plan.precision]
-        return Cost(2e9, 1e9, step_s if self._timed else None, "roofline of a test", "a test")
+        return ProgramCost(2e9, 1e9, step_s if self._timed else None, "roofline of a test", "a test")
 
     def artifacts(self):
         return {}
@@ -52,7 +52,6 @@ def device(name):
         memory_bytes=GIB,
         compute_units=None,
         capabilities=can,
-        facts={"devices": "4"},
     )
 
 
@@ -78,7 +77,7 @@ def build(fn, arguments, target, plan, *, donate=()):
 if __name__ == "__main__":
     backend = registry.backend("jax")
     names = ("t1000", "lowered", "missing")
-    type(backend).target = lambda self, name: device(name) if name in names else None
+    type(backend).target = lambda self, name: Target(device(name), 4) if name in names else None
     type(backend).targets = lambda self: names
     type(backend).build = lambda self, *args, **keys: build(*args, **keys)
     sys.exit(main(sys.argv[1:]))
