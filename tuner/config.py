@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field, PositiveInt, field_validator
+from pydantic import Field, field_validator
+from pydantic.fields import FieldInfo
 
-from hal.config import JobConfig, Keys, PlanKeys
-from hal.contract.device import PrecisionName
+from hal.config import JobConfig, Keys, PlanKeys, constrained, keys_like
+from hal.contract.plan import Plan
 from hal.errors import ConfigError, UnsupportedError
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
@@ -38,41 +39,34 @@ _MEASURED = ("backend", "device", "seconds", "finalists")
 """Keys that cannot be combined with ``target``, since nothing runs there."""
 
 
+_UNSET = {
+    "batch": "if left out, sizes around the default, for example [32,64,128]",
+    "precision": "if left out, fp32 and the precisions that the hardware accelerates",
+    "threads": "if left out, one, half the cores, and null, which is the framework's choice",
+    "parallel": "if left out, none and the devices that are here",
+    "accumulate": "if left out, 1, and more where memory is an objective",
+}
+"""What is tried of keys that the user does not list; of other keys it is all that the device offers."""
+
+
+def _list_of(name: str, field: FieldInfo) -> tuple[Any, str]:
+    """A list of what a plan key may be, but for ``auto``, which is one of the other values."""
+    kind: Any = field.annotation
+    if get_origin(kind) is Literal:
+        kind = Literal.__getitem__(tuple(value for value in get_args(kind) if value != "auto"))
+    unset = _UNSET.get(name, "if left out, all values that the device offers")
+    return tuple[constrained(kind, field), ...] | None, f"Values of {name} to try; {unset}."  # type: ignore[misc]
+
+
+@keys_like(Plan, _list_of)
 class SpaceSection(Keys):
     """Values to try for each plan key. Values of a key that is left out follow from the device and the workload."""
 
-    batch: tuple[PositiveInt, ...] | None = Field(
-        default=None,
-        description="batch sizes to try, for example [32,64,128]; unset: powers of two around the model's own",
-    )
-    precision: tuple[PrecisionName, ...] | None = Field(
-        default=None, description="precisions to try; unset: fp32 and those the device accelerates"
-    )
-    layout: tuple[Literal["nhwc", "nchw"], ...] | None = Field(
-        default=None, description="image layouts to try; unset: all that the device supports"
-    )
-    compile: tuple[Literal["eager", "default", "max"], ...] | None = Field(
-        default=None, description="compile modes to try; unset: all that the device supports"
-    )
-    conv: tuple[Literal["direct", "patches"], ...] | None = Field(
-        default=None, description="convolution algorithms to try; unset: all that the device offers"
-    )
-    pool: tuple[Literal["window", "reshape"], ...] | None = Field(
-        default=None, description="pooling algorithms to try; unset: all that the device offers"
-    )
-    threads: tuple[PositiveInt | None, ...] | None = Field(
-        default=None,
-        description="numbers of threads to try; unset: one, half the cores, and the framework's own choice (null)",
-    )
-    parallel: tuple[str, ...] | None = Field(
-        default=None,
-        description="ways to use several devices or processes; unset: none, and those possible on this machine",
-    )
-    accumulate: tuple[PositiveInt, ...] | None = Field(
-        default=None, description="numbers of parts to split a batch into; unset: 1, and more if memory is an objective"
-    )
-
     _lists = field_validator("*", mode="before")(_listed)
+
+    def given(self) -> dict[str, tuple[Any, ...]]:
+        """The keys that were listed, with their values."""
+        return self.model_dump(exclude_none=True)
 
 
 class ConstraintSection(Keys):

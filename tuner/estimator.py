@@ -18,7 +18,7 @@ from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
 from hal.targets.config import CompileConfig
 from hal.targets.job import prepare_target
-from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.outcomes import outcome_of
 from hal.tuner.result import Estimated, Outcome, Phases
 
@@ -67,7 +67,7 @@ class Estimator:
         built = replace(can, compile=tuple(each for each in can.compile if each != "eager"))
         return Description(
             workload=job.workload,
-            ability=Ability.of(replace(job.device, capabilities=built)),
+            device=replace(job.device, capabilities=built),
             devices=job.devices,
             target=job.device.kind,
             fingerprint=Fingerprint.of(job.backend, job.device, job.workload, job.model),

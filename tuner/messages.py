@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.contract.device import Capabilities, Device, Precision
+from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate
 from hal.tuner.result import Estimated, Guard, Outcome, Phases, Summary
 from hal.workload import Workload
 
-__all__ = ["Ability", "Answer", "Description", "Order"]
+__all__ = ["Answer", "Description", "Order"]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
-
-
-class Ability(BaseModel):
-    """A device with what it can do, as it crosses a pipe."""
-
-    model_config = _STRICT
-
-    facts: dict[str, Any]
-    precisions: dict[str, tuple[bool, bool, str]]
-    layouts: tuple[str, ...]
-    compile: tuple[str, ...]
-    parallel: tuple[str, ...]
-    spread: int = 1
-    algorithms: dict[str, tuple[str, ...]]
-    threads: bool
-
-    @classmethod
-    def of(cls, device: Device) -> Ability:
-        """A device as a message."""
-        can = device.capabilities
-        names = "backend index vendor name arch memory_bytes compute_units kind".split()
-        return cls(
-            facts={**{name: getattr(device, name) for name in names}, "facts": dict(device.facts)},
-            precisions={n: (p.supported, p.accelerated, p.note) for n, p in can.precisions.items()},
-            layouts=can.layouts,
-            compile=can.compile,
-            parallel=can.parallel,
-            spread=can.spread,
-            algorithms=dict(can.algorithms),
-            threads=can.threads,
-        )
-
-    def device(self) -> Device:
-        """The device again; its backend need not be installed here."""
-        can = Capabilities(
-            precisions={name: Precision(*entry) for name, entry in self.precisions.items()},  # type: ignore[misc]
-            layouts=self.layouts,
-            compile=self.compile,
-            parallel=self.parallel,
-            spread=self.spread,
-            algorithms=self.algorithms,
-            threads=self.threads,
-        )
-        return Device(**self.facts, capabilities=can)
 
 
 class Description(BaseModel):
@@ -68,7 +22,7 @@ class Description(BaseModel):
     model_config = _STRICT
 
     workload: Workload
-    ability: Ability
+    device: Device
     devices: int = Field(ge=1, description="devices of this kind; of a target, all that a plan can spread over")
     target: str | None = Field(default=None, description="name of hardware that is not here; None: it is here")
     fingerprint: Fingerprint

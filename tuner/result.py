@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
-from hal.job.facts import DeviceFacts
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate, Latency, Measurement
 from hal.util.files import write_whole

@@ -72,7 +72,7 @@ class TuningSession:
         self.config, self.keys, self.described, self.pool = config, keys, described, pool
         self.folder, self.observer, self.interrupt = folder, observer, interrupt
         self.objectives = config.objective
-        fixed = PlanKeys(**{name: getattr(config, name) for name in PlanKeys.model_fields})
+        fixed = PlanKeys.model_validate(config.given())
         self.space = Space(described, fixed, config.space, self.objectives)
         private = config.storage is None
         name = _study_name(described, self.space, config)

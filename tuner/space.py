@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from collections.abc import Iterable
+from typing import TypeAlias
 
 from hal.config import PlanKeys
 from hal.contract.device import Device
@@ -39,12 +39,12 @@ class Space:
     def __init__(
         self, described: Description, fixed: PlanKeys, listed: SpaceSection, objectives: Iterable[str]
     ) -> None:
-        self._device = described.ability.device()
+        self._device = described.device
         self.default = described.default
         self.baseline = _eager(self.default, self._device)
         self.dimensions = self._dimensions(described, fixed, listed, set(objectives))
         self.plans: dict[str, Plan] = {}
-        own_threads = fixed.threads is None and listed.threads is None
+        own_threads = "threads" not in {**fixed.given(), **listed.given()}
         for values in itertools.product(*self.dimensions.values()):
             keys = dict(zip(self.dimensions, values, strict=True))
             try:
@@ -69,8 +69,8 @@ class Space:
         own = self._derived(described, objectives)
         found: dict[str, tuple[Value, ...]] = {}
         for name in Plan.model_fields:
-            chosen = getattr(listed, name)
-            if getattr(fixed, name) is not None:
+            chosen = listed.given().get(name)
+            if name in fixed.given():
                 if chosen is not None:
                     raise ConfigError(
                         f"{name}= fixes what space.{name}= lists, so they contradict each other",
@@ -98,8 +98,12 @@ class Space:
             ),
             "layout": can.layouts if described.images else can.layouts[:1],
             "compile": can.compile,
-            "conv": can.algorithms.get("conv", ("auto",)) if described.images else (self.default.conv,),
-            "pool": can.algorithms.get("pool", ("auto",)) if described.images else (self.default.pool,),
+            **{
+                key: can.algorithms.get(key, ("auto",))
+                if described.images or not Plan.traits(key).images
+                else (getattr(self.default, key),)
+                for key in Plan.algorithms()
+            },
             # The framework's own choice is one thread for each core.
             "threads": (None, *sorted({1, units // 2} - {0, units})) if can.threads else (None,),
             # Splitting parameters saves memory and costs time.
@@ -162,8 +166,7 @@ def _eager(plan: Plan, device: Device) -> Plan:
 
 def _excludes(listed: SpaceSection, plan: Plan) -> bool:
     """Whether the user listed values that this plan does not have."""
-    chosen: Mapping[str, Any] = listed.model_dump(exclude_none=True)
-    return any(getattr(plan, name) not in values for name, values in chosen.items())
+    return any(getattr(plan, name) not in values for name, values in listed.given().items())
 
 
 def key_of(plan: Plan) -> str:
@@ -184,7 +187,8 @@ def costlier(plan: Plan, failed: Plan) -> bool:
     """
     same = all(
         getattr(plan, name) == getattr(failed, name)
-        for name in ("layout", "compile", "conv", "pool", "threads", "parallel")
+        for name in Plan.model_fields
+        if name not in ("batch", "accumulate", "precision")
     )
     return (
         same

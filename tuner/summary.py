@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hal import __version__
-from hal.job.facts import DeviceFacts
+from hal.contract.device import DeviceFacts
 from hal.job.stored_plans import StoredPlan, find, remember
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
@@ -47,7 +47,7 @@ def summarize(
     fields: dict[str, Any] = {
         "ended": now(),
         "workload": described.workload,
-        "device": DeviceFacts.of(described.ability.device()),
+        "device": DeviceFacts.of(described.device),
         "target": described.target,
         "fingerprint": described.fingerprint,
         "environment": described.environment,

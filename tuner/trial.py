@@ -21,7 +21,7 @@ from hal.measure import Environment, Measurement, Settings, measure
 from hal.processes.launch import StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
 from hal.tuner.convergence import PATIENCE, LossTarget
 from hal.tuner.held_plan import HeldPlan
-from hal.tuner.messages import Ability, Answer, Description, Order
+from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.outcomes import first_line, outcome_of
 from hal.tuner.reference import References, guard_steps
 from hal.tuner.result import Guard, Outcome, Phases, Summary
@@ -71,7 +71,7 @@ class TrialRunner:
         alike = [d for d in self._backend.devices() if (d.kind, d.arch, d.name) == (own.kind, own.arch, own.name)]
         return Description(
             workload=job.workload,
-            ability=Ability.of(job.device),
+            device=job.device,
             devices=max(1, len(alike)),
             fingerprint=Fingerprint.of(self._backend, job.device, job.workload, job.model),
             environment=Environment.read(self._backend.versions()),

@@ -24,7 +24,7 @@ from hal.types import Array, Tree
 
 if TYPE_CHECKING:
     from hal.backends.jax.ops import JaxOps
-    from hal.contract.program import Program
+    from hal.contract.program import Program, Target
     from hal.tensor.optimizers import Optimizer
 
 __all__ = ["JaxBackend", "TpuBackend"]
@@ -146,7 +146,7 @@ class JaxBackend(SpreadsOver, BuildsTargets):
         """TPUs, and GPUs of NVIDIA and AMD."""
         return targets.names()
 
-    def target(self, name: str) -> Device | None:
+    def target(self, name: str) -> Target | None:
         """A target of this backend, described by hal's own data."""
         base = name.strip().lower().partition(":")[0].replace("-", "")
         known = {each.replace("-", "") for each in targets.names()}

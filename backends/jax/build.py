@@ -23,9 +23,9 @@ from jax.experimental import topologies
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec, SingleDeviceSharding
 
 from hal.backends.jax.program import Built
-from hal.backends.jax.targets import Target
+from hal.backends.jax.targets import TargetSpec
 from hal.contract.plan import Plan
-from hal.contract.program import ArrayShape, DoesNotFitError, Memory
+from hal.contract.program import ArrayShape, DoesNotFitError, ProgramMemory
 from hal.errors import HalError, RunError, UnavailableError, UnsupportedError
 
 __all__ = ["build", "build_for", "data_parallel", "topology"]
@@ -35,7 +35,7 @@ _MODULES = {"tpu": "libtpu", "cuda": "jax_plugins.xla_cuda12"}
 _GIB = 2**30
 
 
-def topology(target: Target) -> Sequence[Any]:
+def topology(target: TargetSpec) -> Sequence[Any]:
     """The devices of a target, to shard over and compile for; nothing can be put on them.
 
     Raises:
@@ -57,7 +57,7 @@ def topology(target: Target) -> Sequence[Any]:
     return _devices(target)
 
 
-def data_parallel(target: Target) -> tuple[NamedSharding, NamedSharding]:
+def data_parallel(target: TargetSpec) -> tuple[NamedSharding, NamedSharding]:
     """Shardings over all devices of a target: one for what every device holds whole, one for what is split by batch."""
     mesh = Mesh(np.array(topology(target)), ("dp",), axis_types=(AxisType.Auto,))
     whole, split = PartitionSpec(), PartitionSpec("dp")  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def build(
     function: Callable[..., Any],
     arguments: Sequence[Any],
     *,
-    target: Target,
+    target: TargetSpec,
     precision: str,
     in_shardings: Any = None,
     out_shardings: Any = None,
@@ -125,7 +125,7 @@ def build(
 
 
 def build_for(
-    function: Callable[..., Any], arguments: Sequence[Any], target: Target, plan: Plan, *, donate: tuple[int, ...]
+    function: Callable[..., Any], arguments: Sequence[Any], target: TargetSpec, plan: Plan, *, donate: tuple[int, ...]
 ) -> Built:
     """Compile a function of hal's own description of arrays; see :meth:`hal.contract.Backend.build`."""
     spread = plan.spread().get("dp", 1) > 1 and target.compiles
@@ -159,7 +159,7 @@ def _installed(module: str) -> bool:
 
 
 @functools.cache
-def _devices(target: Target) -> tuple[Any, ...]:
+def _devices(target: TargetSpec) -> tuple[Any, ...]:
     # The same name twice gives devices that are not equal, so they are kept.
     with _quiet(target, loads=True):
         try:
@@ -172,7 +172,7 @@ def _devices(target: Target) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def _quiet(target: Target, *, loads: bool = False) -> Iterator[None]:
+def _quiet(target: TargetSpec, *, loads: bool = False) -> Iterator[None]:
     """Set what the platform's compiler reads from the environment, and restore it.
 
     libtpu asks a metadata server for what it does not find, and complains of the answer; it writes logs to /tmp; and it
@@ -223,8 +223,8 @@ def _held_back() -> Iterator[None]:
             os.close(kept)
 
 
-def _memory(stats: Any) -> Memory:
-    return Memory(
+def _memory(stats: Any) -> ProgramMemory:
+    return ProgramMemory(
         arguments=stats.argument_size_in_bytes,
         outputs=stats.output_size_in_bytes,
         aliased=stats.alias_size_in_bytes,
@@ -234,7 +234,7 @@ def _memory(stats: Any) -> Memory:
     )
 
 
-def _translated(error: Exception, target: Target) -> HalError:
+def _translated(error: Exception, target: TargetSpec) -> HalError:
     """A compiler's error by its status code, which is the first word of its text: its type is always the same."""
     line = _first_line(error)
     code, _, rest = line.partition(": ")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hal.backends._host import Host
-from hal.backends.jax.targets import Target
+from hal.backends.jax.targets import TargetSpec
 from hal.contract.device import Capabilities, Device, Precision, PrecisionName
+from hal.contract.program import Target
 
 __all__ = ["capabilities", "describe_accelerator", "describe_processor", "describe_target"]
 
@@ -92,10 +93,10 @@ def describe_processor(backend: str, index: int, host: Host, machine: str, versi
     )
 
 
-def describe_target(backend: str, target: Target) -> Device:
-    """Hardware that is not here, as a device; its kind is the target's name."""
+def describe_target(backend: str, target: TargetSpec) -> Target:
+    """Hardware that is not here, as the contract knows it."""
     platform = "tpu" if target.platform == "tpu" else "gpu"
-    return Device(
+    device = Device(
         backend=backend,
         index=0,
         vendor={"tpu": "Google", "cuda": "NVIDIA", "rocm": "AMD"}[target.platform],
@@ -104,9 +105,9 @@ def describe_target(backend: str, target: Target) -> Device:
         memory_bytes=target.memory_bytes,
         compute_units=None,
         capabilities=capabilities(platform, target.capability),
-        facts={"devices": str(target.devices)},
         kind=target.name,
     )
+    return Target(device, target.devices)
 
 
 def describe_accelerator(

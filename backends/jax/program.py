@@ -18,8 +18,8 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hal.backends.jax.counts import Work, count
-from hal.backends.jax.targets import Target
-from hal.contract.program import Cost, Memory, Program
+from hal.backends.jax.targets import TargetSpec
+from hal.contract.program import Program, ProgramCost, ProgramMemory
 
 __all__ = ["Built"]
 
@@ -35,9 +35,9 @@ class Built(Program):
         seconds: that tracing, lowering and compiling took.
     """
 
-    target: Target
+    target: TargetSpec
     precision: str
-    memory: Memory | None
+    memory: ProgramMemory | None
     seconds: float
     _traced: Any = field(repr=False, compare=False)
     _unoptimised: Callable[[], Any] = field(repr=False, compare=False)
@@ -50,7 +50,7 @@ class Built(Program):
         return self.target.usable_bytes
 
     @functools.cached_property
-    def cost(self) -> Cost:
+    def cost(self) -> ProgramCost:
         """FLOPs, bytes and an estimate of time, of one device."""
         return _cost(self)
 
@@ -88,7 +88,7 @@ class Built(Program):
         }
 
 
-def _cost(built: Built) -> Cost:
+def _cost(built: Built) -> ProgramCost:
     target = built.target
     work = count(built._traced.jaxpr.jaxpr)
     said = built._compiled.cost_analysis() if built._compiled is not None else None
@@ -102,13 +102,13 @@ def _cost(built: Built) -> Cost:
         flops, moved, counted = _looped(work, flops, moved, target.devices)
     lower_s = _roofline(target, max(target.flops.values(), default=None), flops, moved)
     if seconds and lower_s and not work.loops and seconds >= lower_s / 2:
-        return Cost(flops, moved, seconds, "compiler's estimate (optimal_seconds)", counted)
+        return ProgramCost(flops, moved, seconds, "compiler's estimate (optimal_seconds)", counted)
     peak = target.peak(built.precision)
     estimate = _roofline(target, peak[1] if peak else None, flops, moved)
     if peak is None or target.bandwidth is None or estimate is None:
-        return Cost(flops, moved, None, f"no estimate: hal keeps no figures of {target.product}", counted)
+        return ProgramCost(flops, moved, None, f"no estimate: hal keeps no figures of {target.product}", counted)
     source = f"roofline of {peak[1] / 1e12:g} TFLOP/s ({peak[0]}) and {target.bandwidth / 1e9:g} GB/s"
-    return Cost(flops, moved, estimate, source, counted)
+    return ProgramCost(flops, moved, estimate, source, counted)
 
 
 def _looped(work: Work, flops: float | None, moved: float | None, devices: int) -> tuple[float, float, str]:
@@ -126,7 +126,7 @@ def _figures(said: Any, devices: int) -> tuple[float | None, float | None]:
     return said["flops"] / devices, said.get("bytes accessed", 0.0) / devices
 
 
-def _roofline(target: Target, peak: float | None, flops: float | None, moved: float | None) -> float | None:
+def _roofline(target: TargetSpec, peak: float | None, flops: float | None, moved: float | None) -> float | None:
     """The least time (s) at peak compute or peak bandwidth, whichever is longer (Williams et al. 2009)."""
     if peak is None or target.bandwidth is None or flops is None or moved is None:
         return None

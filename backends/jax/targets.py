@@ -18,11 +18,11 @@ from typing import Any, Literal
 
 from hal.errors import ConfigError
 
-__all__ = ["Target", "names", "parse"]
+__all__ = ["TargetSpec", "names", "parse"]
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetSpec:
     """One kind of absent hardware, and how many of it.
 
     Attributes:
@@ -82,7 +82,7 @@ def names() -> tuple[str, ...]:
     return (*tpus, *data["cuda"], "rocm", *data["rocm"]["architectures"])
 
 
-def parse(text: str) -> Target:
+def parse(text: str) -> TargetSpec:
     """The target of a name.
 
     Args:
@@ -116,7 +116,7 @@ def _data() -> dict[str, Any]:
     return tomllib.loads(resources.files("hal.backends.jax").joinpath("targets.toml").read_text("utf-8"))
 
 
-def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> Target:
+def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> TargetSpec:
     base = _tpu_name(key)
     if topology not in row["topologies"]:
         said = (
@@ -127,7 +127,7 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> Target:
             fix=f"topologies of {base}: {', '.join(f'{base}:{one}' for one in row['topologies'])}",
         )
     chips = math.prod(int(part) for part in topology.split("x"))
-    return Target(
+    return TargetSpec(
         name=f"{base}:{topology}",
         platform="tpu",
         product=f"TPU {row['name'].removeprefix('tpu')}",
@@ -142,13 +142,13 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> Target:
     )
 
 
-def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, Any]) -> Target:
+def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, Any]) -> TargetSpec:
     if count and not re.fullmatch(r"[1-9]\d{0,3}", count):
         raise ConfigError(
             f"target={base}:{count}: {count} is not a number of devices", fix=f"for example target={base}:8"
         )
     devices = int(count or 1)
-    return Target(
+    return TargetSpec(
         name=f"{base}:{devices}" if count else base,
         platform="cuda",
         product=row["product"],
@@ -163,7 +163,7 @@ def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, An
     )
 
 
-def _rocm(base: str, rest: str, architectures: list[str]) -> Target:
+def _rocm(base: str, rest: str, architectures: list[str]) -> TargetSpec:
     arch = rest if base == "rocm" else base
     if (base != "rocm" and rest) or (arch and arch not in architectures):
         wrong = f"{base}:{rest}" if rest else base
@@ -173,7 +173,7 @@ def _rocm(base: str, rest: str, architectures: list[str]) -> Target:
         )
     name = f"rocm:{arch}" if arch else "rocm"
     product = f"AMD {arch}" if arch else "any AMD GPU"
-    return Target(name, "rocm", product, topology="", devices=1, capability=arch or "gfx")
+    return TargetSpec(name, "rocm", product, topology="", devices=1, capability=arch or "gfx")
 
 
 def _description(row: Mapping[str, Any], common: Mapping[str, Any]) -> str:

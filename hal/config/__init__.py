@@ -1,6 +1,16 @@
 """Configuration: the keys that commands share, and how they are read; see :mod:`hal.errors` for what can be wrong."""
 
-from hal.config.keys import DataSection, JobConfig, Keys, ModelSection, NamedSection, OptimizerSection, PlanKeys
+from hal.config.keys import (
+    DataSection,
+    JobConfig,
+    Keys,
+    ModelSection,
+    NamedSection,
+    OptimizerSection,
+    PlanKeys,
+    constrained,
+    keys_like,
+)
 from hal.config.reading import build, explain, plan_keys, read, section_of, without_password
 
 __all__ = [
@@ -12,7 +22,9 @@ __all__ = [
     "OptimizerSection",
     "PlanKeys",
     "build",
+    "constrained",
     "explain",
+    "keys_like",
     "plan_keys",
     "read",
     "section_of",

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, Optional, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from hal.config.reading import build, plan_keys
-from hal.contract.device import PrecisionName
-from hal.contract.plan import Compile, Conv, Layout, Plan, Pool
+from hal.contract.plan import Plan
 from hal.errors import UnavailableError
 
-__all__ = ["DataSection", "JobConfig", "Keys", "ModelSection", "NamedSection", "OptimizerSection", "PlanKeys"]
+__all__ = [
+    "DataSection",
+    "JobConfig",
+    "Keys",
+    "ModelSection",
+    "NamedSection",
+    "OptimizerSection",
+    "PlanKeys",
+    "constrained",
+    "keys_like",
+]
+
+M = TypeVar("M", bound=BaseModel)
 
 
 # A folder may be called 2026, which YAML reads as a number.
@@ -91,26 +104,42 @@ class OptimizerSection(NamedSection):
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
+def keys_like(
+    source: type[BaseModel], key: Callable[[str, FieldInfo], tuple[Any, str | None]]
+) -> Callable[[type[M]], type[M]]:
+    """A class decorator that gives a model the keys of another, none of them required, so that they are declared once.
+
+    Args:
+        source: where the keys come from.
+        key: makes of a key's name and its field in ``source`` the type and the description that it gets.
+    """
+
+    def extended(cls: type[M]) -> type[M]:
+        keys: dict[str, Any] = {}
+        for name, field in source.model_fields.items():
+            kind, description = key(name, field)
+            keys[name] = (kind, Field(default=None, description=description))
+        return create_model(cls.__name__, __base__=cls, __module__=cls.__module__, __doc__=cls.__doc__, **keys)
+
+    return extended
+
+
+def constrained(kind: Any, field: FieldInfo) -> Any:
+    """A type with the constraints of a field, such as the least value."""
+    return Annotated[kind, *field.metadata] if field.metadata else kind
+
+
+def _optional(name: str, field: FieldInfo) -> tuple[Any, str | None]:
+    return constrained(Optional[field.annotation], field), field.description  # noqa: UP045 - types lack the operator |
+
+
+@keys_like(Plan, _optional)
 class PlanKeys(Keys):
     """Keys of a plan; what is left out comes from ``plan``."""
 
-    batch: int | None = Field(default=None, ge=1, description="samples per optimizer step; unset: the model's")
-    precision: PrecisionName | None = Field(default=None, description="fp32, tf32, bf16 or fp16; parameters stay fp32")
-    layout: Layout | None = Field(default=None, description="physical order of images: nhwc, nchw or auto")
-    compile: Compile | None = Field(
-        default=None, description="how much the framework compiles: eager, default, max or auto (the device's)"
-    )
-    conv: Conv | None = Field(default=None, description="algorithm of convolutions: direct, patches or auto")
-    pool: Pool | None = Field(default=None, description="algorithm of max-pooling: window, reshape or auto")
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of the framework; unset: its own choice")
-    parallel: str | None = Field(
-        default=None,
-        description="devices to spread over: none, dp=N to split each batch over N of them, or "
-        "fsdp=N to split parameters too",
-    )
-    accumulate: int | None = Field(
-        default=None, ge=1, description="parts that a batch is split into, gradients averaged"
-    )
+    def given(self) -> dict[str, Any]:
+        """The keys of the plan that were given, with their values."""
+        return {key: value for key in Plan.model_fields if (value := getattr(self, key)) is not None}
 
     def over(self, base: Plan) -> Plan:
         """A plan with these keys instead of its own.
@@ -118,8 +147,7 @@ class PlanKeys(Keys):
         Raises:
             ConfigError: a value has no meaning.
         """
-        given = {key: value for key in Plan.model_fields if (value := getattr(self, key)) is not None}
-        return build(Plan, {**base.model_dump(), **given})
+        return build(Plan, {**base.model_dump(), **self.given()})
 
 
 class JobConfig(PlanKeys):

@@ -1,21 +1,33 @@
-"""Devices as frozen facts: what a piece of hardware is and what it can do, per precision."""
+"""Devices as frozen facts: what a piece of hardware is and what it can do, per precision.
+
+The classes are plain dataclasses that pydantic reads and writes, alone or as fields of its models. A fact or a
+capability is written here and nowhere else: records, fingerprints, messages to workers and ``hal devices --json`` all
+follow from the fields.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, WrapSerializer
 
 from hal.tensor.dispatch import ops_on
 
 if TYPE_CHECKING:
     from hal.tensor import Ops
 
-__all__ = ["PRECISIONS", "Capabilities", "Device", "Precision", "PrecisionName"]
+__all__ = ["PRECISIONS", "Capabilities", "Device", "DeviceFacts", "Hardware", "Precision", "PrecisionName"]
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16"]
 PRECISIONS: tuple[PrecisionName, ...] = ("fp32", "tf32", "bf16", "fp16")
+
+F = TypeVar("F", bound="DeviceFacts")
+_STRICT = ConfigDict(extra="forbid")
+# A read-only mapping is no dict, which pydantic wants to write.
+_AS_DICT = WrapSerializer(lambda mapping, write: write(dict(mapping)))
 
 
 @dataclass(frozen=True)
@@ -27,6 +39,8 @@ class Precision:
         accelerated: the hardware has units for it; where false, it runs converted to another precision.
         note: what a user should know, for example "denormals are flushed".
     """
+
+    __pydantic_config__: ClassVar = _STRICT
 
     supported: bool
     accelerated: bool = False
@@ -43,18 +57,20 @@ class Capabilities:
         compile: values of the plan key ``compile`` that the backend offers, the default first.
         parallel: kinds of the plan key ``parallel`` that the backend offers: ``dp``, ``fsdp``.
         spread: how many processes or devices of this machine a plan may spread over.
-        algorithms: values of the plan keys ``conv`` and ``pool`` that the backend offers, the device's default first.
+        algorithms: values that the backend offers of plan keys such as ``conv`` and ``pool``, the default first.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
         trains: false where the backend runs trained models and cannot differentiate.
     """
 
-    precisions: Mapping[PrecisionName, Precision]
+    __pydantic_config__: ClassVar = _STRICT
+
+    precisions: Annotated[Mapping[PrecisionName, Precision], _AS_DICT]
     layouts: tuple[str, ...] = ("nhwc",)
     compile: tuple[str, ...] = ("eager",)
     parallel: tuple[str, ...] = ()
     spread: int = 1
-    algorithms: Mapping[str, tuple[str, ...]] = field(
+    algorithms: Annotated[Mapping[str, tuple[str, ...]], _AS_DICT] = field(
         default_factory=lambda: {"conv": ("direct",), "pool": ("window",)}
     )
     threads: bool = False
@@ -70,42 +86,69 @@ class Capabilities:
         return tuple(name for name in PRECISIONS if name in self.precisions and self.precisions[name].supported)
 
 
-@dataclass(frozen=True)
-class Device:
-    """One piece of hardware that a backend can use.
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """What a piece of hardware is, apart from which one of several equal ones.
 
     Attributes:
         backend: name of the backend that drives it.
-        index: position among that backend's devices, or among those of its kind.
-        vendor: who made it, as the driver says.
-        name: product name, as the driver says.
-        arch: architecture as the vendor names it, for example ``sm_90``, ``gfx942``, ``avx512_bf16``.
-        memory_bytes: memory that the device can address; None where unknown.
-        compute_units: multiprocessors, compute units or cores; None where unknown.
-        capabilities: what it can do.
-        facts: further facts for people and fingerprints (driver and runtime versions, MIG slice, ...).
         kind: platform, for a backend that drives several; empty for others.
+        vendor: who made it, as the driver says.
+        arch: architecture as the vendor names it, for example ``sm_90``, ``gfx942``, ``avx512_bf16``.
+        name: product name, as the driver says.
+        compute_units: multiprocessors, compute units or cores; None where unknown.
+        memory_bytes: memory that the device can address; None where unknown.
+        facts: further facts for people and fingerprints (driver and runtime versions, MIG slice, ...).
     """
 
+    __pydantic_config__: ClassVar = _STRICT
+
     backend: str
-    index: int
-    vendor: str
-    name: str
-    arch: str
-    memory_bytes: int | None
-    compute_units: int | None
-    capabilities: Capabilities
-    facts: Mapping[str, str] = field(default_factory=dict)
     kind: str = ""
+    vendor: str
+    arch: str
+    name: str
+    compute_units: int | None
+    memory_bytes: int | None
+    facts: Annotated[Mapping[str, str], _AS_DICT] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "facts", MappingProxyType(dict(self.facts)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceFacts(Hardware):
+    """A device as records keep it.
+
+    Attributes:
+        index: position among its backend's devices, or among those of its kind.
+    """
+
+    index: int
+
+    @classmethod
+    def of(cls: type[F], device: DeviceFacts) -> F:
+        """The facts of a device, without what a subclass adds to them."""
+        return cls(**{each.name: getattr(device, each.name) for each in fields(cls)})
 
     def __hash__(self) -> int:
         return hash((self.backend, self.kind, self.index, self.name, self.arch))
 
     def __str__(self) -> str:
         return ":".join([self.backend, *([self.kind] if self.kind else []), str(self.index)])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device(DeviceFacts):
+    """One piece of hardware that a backend can use.
+
+    Attributes:
+        capabilities: what it can do.
+    """
+
+    capabilities: Capabilities
+
+    __hash__ = DeviceFacts.__hash__  # a dataclass would hash all fields, and mappings have no hash
 
     @property
     def xp(self) -> Ops:
@@ -114,3 +157,8 @@ class Device:
         Arrays are created on this device unless ``device=`` says otherwise.
         """
         return ops_on(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All facts and capabilities as values that JSON has."""
+        dumped: dict[str, Any] = TypeAdapter(type(self)).dump_python(self, mode="json")
+        return dumped

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from hal.contract.device import Device, PrecisionName
 from hal.errors import PlanError, UnsupportedError
 
-__all__ = ["Plan"]
+__all__ = ["KeyTraits", "Plan"]
 
 Layout = Literal["auto", "nhwc", "nchw"]
 Compile = Literal["auto", "eager", "default", "max"]
@@ -18,38 +19,88 @@ Conv = Literal["auto", "direct", "patches"]
 Pool = Literal["auto", "window", "reshape"]
 
 
+@dataclass(frozen=True)
+class KeyTraits:
+    """What is known of a plan key beside its type, its default and its description.
+
+    The defaults suit a key that chooses among the algorithms of a backend, so such a key needs no traits.
+
+    Attributes:
+        named: texts show the key's name beside its value.
+        clear: values that a plan in one line shows without the key's name all the same.
+        always: a plan in one line shows the key even where it has its default.
+        usual: further values that a plan in one line leaves out.
+        unit: what the value counts, in the singular; empty where it counts nothing.
+        images: the key matters for models of images alone.
+    """
+
+    named: bool = True
+    clear: tuple[str, ...] = ()
+    always: bool = False
+    usual: tuple[str, ...] = ()
+    unit: str = ""
+    images: bool = False
+
+
 class Plan(BaseModel):
-    """How to run. ``auto`` and ``None`` stand for the device's own default until :meth:`resolve` fills them in."""
+    """How to run. ``auto`` and ``None`` stand for the device's own default until :meth:`resolve` fills them in.
+
+    A key is declared here and nowhere else: configs, the tuner's space, help and texts follow from this class. A key
+    whose default is ``auto`` chooses among what a device offers in :attr:`Capabilities.algorithms` under its name.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    batch: int = Field(default=128, ge=1, description="samples per optimizer step")
-    precision: PrecisionName = Field(
-        default="fp32", description="what layers compute in; parameters stay fp32: fp32, tf32, bf16 or fp16"
+    batch: Annotated[int, KeyTraits(always=True)] = Field(
+        default=128, ge=1, description="Samples per optimizer step; if left out, the model's own default."
     )
-    layout: Layout = Field(
-        default="auto", description="physical order of images in memory: nhwc, nchw or auto (the device's)"
+    precision: Annotated[PrecisionName, KeyTraits(named=False, always=True)] = Field(
+        default="fp32",
+        description="Number format that layers compute in: fp32, tf32, bf16 or fp16. Parameters are kept in fp32.",
     )
-    compile: Compile = Field(
-        default="auto", description="how much the framework compiles: eager, default, max or auto (the device's)"
+    layout: Annotated[Layout, KeyTraits(named=False, always=True, images=True)] = Field(
+        default="auto", description="Order of an image's axes in memory: nhwc, nchw, or auto for the device's default."
     )
-    conv: Conv = Field(
+    compile: Annotated[Compile, KeyTraits(clear=("auto", "eager"), always=True)] = Field(
         default="auto",
-        description="algorithm of convolutions: direct (the library's), patches (slices times a matrix) or auto",
+        description="How much the framework compiles: eager, default, max, or auto for the device's default.",
     )
-    pool: Pool = Field(
+    conv: Annotated[Conv, KeyTraits(usual=("direct",), images=True)] = Field(
         default="auto",
-        description="algorithm of max-pooling: window (the library's), reshape (the maximum of strided slices) or auto",
+        description="Convolution algorithm: direct (the library's own), patches (slices of the image times a matrix), "
+        "or auto for the device's default.",
     )
-    threads: int | None = Field(
-        default=None, ge=1, description="CPU threads of the framework; unset: the framework's choice"
+    pool: Annotated[Pool, KeyTraits(usual=("window",), images=True)] = Field(
+        default="auto",
+        description="Max-pooling algorithm: window (the library's own), reshape (the maximum of strided slices), "
+        "or auto for the device's default.",
     )
-    parallel: str = Field(
+    threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
+        default=None, ge=1, description="CPU threads that the framework uses; if left out, the framework chooses."
+    )
+    parallel: Annotated[str, KeyTraits(named=False)] = Field(
         default="none",
-        description="devices to spread over: none, dp=N to split each batch over N of them, or "
-        "fsdp=N to split parameters too",
+        description="How to spread over devices: none, dp=N to split each batch over N devices, or fsdp=N to split "
+        "the parameters too.",
     )
-    accumulate: int = Field(default=1, ge=1, description="parts that a batch is split into, their gradients averaged")
+    accumulate: int = Field(
+        default=1, ge=1, description="Number of parts that each batch is split into; their gradients are averaged."
+    )
+
+    @classmethod
+    def traits(cls, key: str) -> KeyTraits:
+        """What is known of a key beside its type, its default and its description."""
+        found = (each for each in cls.model_fields[key].metadata if isinstance(each, KeyTraits))
+        return next(found, KeyTraits())
+
+    @classmethod
+    def algorithms(cls) -> dict[str, tuple[str, ...]]:
+        """The keys that choose among the algorithms of a backend, with all values that a backend may offer."""
+        return {
+            key: tuple(value for value in get_args(field.annotation) if value != "auto")
+            for key, field in cls.model_fields.items()
+            if field.default == "auto" and key not in ("layout", "compile")
+        }
 
     @field_validator("parallel")
     @classmethod
@@ -78,12 +129,10 @@ class Plan(BaseModel):
                 + (f": {entry.note}" if entry and entry.note else ""),
                 fix=f"it supports: {', '.join(can.supported_precisions()) or 'nothing'}",
             )
-        offered = {"layout": can.layouts, "compile": can.compile, **can.algorithms}
-        chosen = {
-            key: values[0] if getattr(self, key) == "auto" else getattr(self, key) for key, values in offered.items()
-        }
-        for key, values in offered.items():
-            self._require(device, key, chosen[key], values)
+        chosen = {"layout": self._chosen(device, "layout", can.layouts)}
+        chosen["compile"] = self._chosen(device, "compile", can.compile)
+        for key in self.algorithms():
+            chosen[key] = self._chosen(device, key, can.algorithms.get(key, ()))
         if len(self.spread()) > 1:
             raise PlanError(f"parallel={self.parallel} names two kinds", fix="choose one of them")
         for kind, count in self.spread().items():
@@ -110,12 +159,16 @@ class Plan(BaseModel):
             return {}
         return {kind: int(count) for kind, _, count in (part.partition("=") for part in self.parallel.split(","))}
 
-    @staticmethod
-    def _require(device: Device, key: str, value: str, allowed: tuple[str, ...]) -> None:
-        if value not in allowed:
+    def _chosen(self, device: Device, key: str, offered: tuple[str, ...]) -> str:
+        """The value of a key on a device that offers some; the key stays ``auto`` where it offers none."""
+        value: str = getattr(self, key)
+        if not offered and value != "auto":
+            raise UnsupportedError(f"{key}={value} has no meaning on {device}", fix=f"leave the key {key} out")
+        if value != "auto" and value not in offered:
             raise UnsupportedError(
-                f"{key}={value} is not supported on {device} ({device.name})", fix=f"it supports: {', '.join(allowed)}"
+                f"{key}={value} is not supported on {device} ({device.name})", fix=f"it supports: {', '.join(offered)}"
             )
+        return offered[0] if offered and value == "auto" else value
 
     def changes(self, other: Plan) -> dict[str, Any]:
         """The keys in which this plan differs from another, with this plan's values."""

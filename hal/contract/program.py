@@ -1,4 +1,4 @@
-"""Programs built for hardware that is not here: what goes in, and what the compiler says of them.
+"""Programs built for hardware that is not here: what for, what goes in, and what the compiler says of them.
 
 All figures are of one device, also in a program for several.
 """
@@ -8,10 +8,27 @@ from __future__ import annotations
 import abc
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+from pydantic import ConfigDict, computed_field
+
+from hal.contract.device import Device
 from hal.errors import OutOfMemoryError
 
-__all__ = ["ArrayShape", "Cost", "DoesNotFitError", "Memory", "Program"]
+__all__ = ["ArrayShape", "DoesNotFitError", "Program", "ProgramCost", "ProgramMemory", "Target"]
+
+
+@dataclass(frozen=True)
+class Target:
+    """Hardware that is not here, to resolve plans against and to build programs for.
+
+    Attributes:
+        device: one of its devices; the kind is the target's name.
+        devices: how many devices it has.
+    """
+
+    device: Device
+    devices: int
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,7 @@ class ArrayShape:
 
 
 @dataclass(frozen=True)
-class Memory:
+class ProgramMemory:
     """Memory of one device that a program needs, in bytes, by kind.
 
     Attributes:
@@ -42,6 +59,8 @@ class Memory:
         peak: the compiler's own figure of the most at one moment; it may count on-chip memories too.
     """
 
+    __pydantic_config__: ClassVar = ConfigDict(extra="ignore")  # JSON has the total, which follows from the others
+
     arguments: int
     outputs: int
     aliased: int
@@ -49,6 +68,7 @@ class Memory:
     code: int
     peak: int
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def total(self) -> int:
         """What must be free on the device to run it."""
@@ -56,7 +76,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Cost:
+class ProgramCost:
     """What one run of a program costs one device.
 
     Attributes:
@@ -82,7 +102,7 @@ class Program(abc.ABC):
         seconds: that tracing, lowering and compiling took.
     """
 
-    memory: Memory | None
+    memory: ProgramMemory | None
     seconds: float
 
     @property
@@ -92,7 +112,7 @@ class Program(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def cost(self) -> Cost:
+    def cost(self) -> ProgramCost:
         """FLOPs, bytes and an estimate of time."""
 
     @abc.abstractmethod

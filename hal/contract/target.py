@@ -11,7 +11,7 @@ from hal.contract.backend import Backend
 if TYPE_CHECKING:
     from hal.contract.device import Device
     from hal.contract.plan import Plan
-    from hal.contract.program import Program
+    from hal.contract.program import Program, Target
 
 __all__ = ["BuildsTargets"]
 
@@ -32,10 +32,8 @@ class BuildsTargets(Backend):
         """
 
     @abc.abstractmethod
-    def target(self, name: str) -> Device | None:
-        """Hardware that is not here, as a device to resolve plans against; None: the name is none of this backend's.
-
-        ``facts["devices"]`` says how many devices the target has.
+    def target(self, name: str) -> Target | None:
+        """Hardware that is not here; None: the name is none of this backend's.
 
         Called on each backend in turn, with the value of the key ``target``, until one knows it.
 
@@ -44,8 +42,8 @@ class BuildsTargets(Backend):
 
         Example:
             >>> from hal import registry
-            >>> registry.backend("jax").target("tpu-v5e:2x2").facts["devices"]
-            '4'
+            >>> registry.backend("jax").target("tpu-v5e:2x2").devices
+            4
             >>> registry.backend("jax").target("abacus") is None
             True
         """
@@ -68,7 +66,7 @@ class BuildsTargets(Backend):
             fn: as of :meth:`Backend.compile`.
             arguments: trees whose leaves are :class:`hal.contract.program.ArrayShape`,
                 or values of which the type alone counts.
-            target: what :meth:`target` gave.
+            target: the device of what :meth:`target` gave.
             plan: how.
             donate: positions of arguments whose memory the result may take over.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from hal.contract.plan import Plan
 
@@ -127,23 +127,27 @@ def counted(count: int, noun: str) -> str:
 
 
 def plan_line(plan: Plan) -> str:
-    """A plan in one line; keys that have their usual value are left out."""
-    words = [f"batch {plan.batch}", plan.precision, plan.layout]
-    words += [plan.compile if plan.compile in ("auto", "eager") else f"compile {plan.compile}"]
-    words += [counted(plan.threads, "thread")] if plan.threads is not None else []
-    words += [f"accumulate {plan.accumulate}"] if plan.accumulate != 1 else []
-    words += [f"conv {plan.conv}"] if plan.conv not in ("auto", "direct") else []
-    words += [f"pool {plan.pool}"] if plan.pool not in ("auto", "window") else []
-    words += [plan.parallel] if plan.parallel != "none" else []
+    """A plan in one line; what is usual is left out."""
+    words = []
+    for key, field in Plan.model_fields.items():
+        value, traits = getattr(plan, key), Plan.traits(key)
+        if traits.always or value not in (field.default, *traits.usual):
+            words.append(str(value) if value in traits.clear else _key_text(key, value))
     return ", ".join(words)
 
 
 def plan_changes(plan: Plan, default: Plan) -> str:
     """How a plan differs from the default, in few words."""
-    words = []
-    for key, value in plan.changes(default).items():
-        if key == "threads":
-            words.append("threads auto" if value is None else counted(value, "thread"))
-        else:
-            words.append(str(value) if key in ("precision", "layout", "parallel") else f"{key} {value}")
+    words = [_key_text(key, value) for key, value in plan.changes(default).items()]
     return ", ".join(words) or "the default plan"
+
+
+def _key_text(key: str, value: Any) -> str:
+    """A key of a plan and its value, for example ``2 threads`` or ``conv patches``."""
+    traits = Plan.traits(key)
+    if value is None:
+        return f"{key} auto"
+    if traits.unit:
+        return counted(value, traits.unit)
+    return f"{key} {value}" if traits.named else str(value)
+

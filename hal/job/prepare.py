@@ -95,7 +95,7 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)
     # The plan that is asked for, as far as that is known before there is a device.
-    asked = build(Plan, {"parallel": config.parallel or "none"})
+    asked = build(Plan, {"parallel": config.given().get("parallel", "none")})
     if config.plan != "tuned":
         asked = config.base_plan(defaults.batch)
     if config.backend in registry.names():

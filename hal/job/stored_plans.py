@@ -11,15 +11,16 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import optree
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from hal.contract import Backend
-from hal.contract.device import Device
+from hal.contract.device import Device, Hardware
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError
 from hal.measure import Estimate
@@ -42,24 +43,23 @@ __all__ = [
 _STRICT = ConfigDict(frozen=True, extra="forbid")
 
 
-class Fingerprint(BaseModel):
-    """What a plan's speed depends on. Two equal ones promise that a plan measured under one holds under the other."""
+@dataclass(frozen=True, kw_only=True)
+class Fingerprint(Hardware):
+    """What a plan's speed depends on. Two equal ones promise that a plan measured under one holds under the other.
 
-    model_config = _STRICT
+    Attributes:
+        versions: versions of the framework and its runtime.
+        model: name of the model.
+        mode: what is done with the model.
+        input_shape: shape of the training inputs.
+        structure: digest of the names and shapes of the parameters and of the model's keys.
+    """
 
-    backend: str
-    kind: str = ""
-    vendor: str
-    arch: str
-    name: str
-    compute_units: int | None
-    memory_bytes: int | None
-    facts: dict[str, str] = Field(description="of the device: driver, runtime, power limit, slice, ... where known")
-    versions: dict[str, str] = Field(description="of the framework and its runtime")
+    versions: dict[str, str]
     model: str
     mode: Literal["train", "infer"]
     input_shape: tuple[int, ...]
-    structure: str = Field(description="digest of the names and shapes of the parameters and of the model's keys")
+    structure: str
 
     @classmethod
     def of(cls, backend: Backend, device: Device, workload: Workload, model: Model) -> Fingerprint:
@@ -70,14 +70,7 @@ class Fingerprint(BaseModel):
         ]
         held = json.dumps([shapes, workload.keys], sort_keys=True, default=str)
         return cls(
-            backend=device.backend,
-            kind=device.kind,
-            vendor=device.vendor,
-            arch=device.arch,
-            name=device.name,
-            compute_units=device.compute_units,
-            memory_bytes=device.memory_bytes,
-            facts=dict(device.facts),
+            **{each.name: getattr(device, each.name) for each in fields(Hardware)},
             versions=backend.versions(),
             model=workload.model,
             mode=workload.mode,
@@ -88,12 +81,12 @@ class Fingerprint(BaseModel):
     @property
     def digest(self) -> str:
         """A short name of it."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:16]
+        return hashlib.sha256(TypeAdapter(Fingerprint).dump_json(self)).hexdigest()[:16]
 
     def differences(self, other: Fingerprint) -> dict[str, tuple[Any, Any]]:
         """The fields in which two differ, with both values."""
-        mine, theirs = self.model_dump(), other.model_dump()
-        return {name: (value, theirs[name]) for name, value in mine.items() if value != theirs[name]}
+        pairs = {each.name: (getattr(self, each.name), getattr(other, each.name)) for each in fields(self)}
+        return {name: (mine, theirs) for name, (mine, theirs) in pairs.items() if mine != theirs}
 
 
 class StoredPlan(BaseModel):

@@ -12,10 +12,9 @@ import optree
 from pydantic import BaseModel, ConfigDict, Field
 
 from hal import ops
-from hal.contract.device import PrecisionName
+from hal.contract.device import DeviceFacts, PrecisionName
 from hal.contract.plan import Plan
 from hal.data import batches
-from hal.job.facts import DeviceFacts
 from hal.job.placing import place, put_batch
 from hal.job.precision import cast_inputs, cast_params, initial_scale
 from hal.job.prepare import Job

@@ -11,10 +11,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from hal.config import build
+from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.errors import ConfigError
 from hal.job.errors import classified
-from hal.job.facts import DeviceFacts
 from hal.job.placing import feeding
 from hal.job.prepare import Job, prepare, with_plan
 from hal.job.steps import host_batches, stepper

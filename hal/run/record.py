@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
-from hal.job.facts import DeviceFacts
 from hal.measure import Environment
 from hal.util.files import write_whole
 from hal.workload import Workload

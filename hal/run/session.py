@@ -13,9 +13,9 @@ import numpy as np
 import optree
 
 from hal.config import build
+from hal.contract.device import DeviceFacts
 from hal.errors import CheckpointError, ConfigError
 from hal.job.errors import classified
-from hal.job.facts import DeviceFacts
 from hal.job.prepare import Job, prepare
 from hal.measure import EnvironmentWatch
 from hal.nn import Auxiliary, Param, TrainedModel

@@ -5,80 +5,34 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
-from hal.contract.program import DoesNotFitError, Program
+from hal.contract.program import DoesNotFitError, Program, ProgramCost, ProgramMemory
 from hal.errors import ConfigError, RunError, UnsupportedError
-from hal.job.facts import DeviceFacts
 from hal.targets.config import CompileConfig
 from hal.targets.job import TargetJob, prepare_target
-from hal.targets.largest_batch import Attempt, largest_batch
+from hal.targets.largest_batch import Attempt, LargestBatch, largest_batch
 from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
-__all__ = ["BUILDER", "Compilation", "Limit", "MemoryFigures", "compile_for_target"]
+__all__ = ["BUILDER", "Compilation", "compile_for_target"]
 
 
 BUILDER = "hal-compile"
 """Name of the threads that compilers run in."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class MemoryFigures(_Frozen):
-    """Memory of one device that a program needs, in bytes, by kind; see :class:`hal.contract.program.Memory`."""
-
-    arguments: int
-    outputs: int
-    aliased: int
-    temporaries: int
-    code: int
-    peak: int
-    total: int
-
-
-class CostFigures(_Frozen):
-    """What one step costs one device; see :class:`hal.contract.program.Cost`."""
-
-    flops: float | None
-    bytes: float | None
-    estimate_s: float | None
-    source: str
-    counted: str
-
-
-class Limit(_Frozen):
-    """The largest batch that fits, found by asking the compiler.
-
-    Attributes:
-        batch: it was built and fits; 0: none does.
-        refused: a larger one that was tried and does not; None: none was.
-        reason: why the refused one does not fit.
-        builds: programs compiled on the way.
-        seconds: that it took.
-        stopped: why the search ended before both lay close together; empty: they do.
-        likely: a batch that was not refused as long as it was built, and probably fits; None: there is none.
-    """
-
-    batch: int
-    refused: int | None
-    reason: str
-    builds: int
-    seconds: float
-    stopped: str = ""
-    likely: int | None = None
-
-
-class Compilation(_Frozen):
+class Compilation(BaseModel):
     """What a target's compiler says of a workload under a plan. Figures are of one of the target's devices."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     workload: Workload
@@ -91,10 +45,10 @@ class Compilation(_Frozen):
     compile_s: float | None = None
     usable_bytes: int | None = None
     fits: bool | None = None
-    memory: MemoryFigures | None = None
+    memory: ProgramMemory | None = None
     needed_bytes: int | None = None
-    cost: CostFigures | None = None
-    largest: Limit | None = None
+    cost: ProgramCost | None = None
+    largest: LargestBatch | None = None
     artifacts: tuple[str, ...] = ()
 
     @property
@@ -151,7 +105,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
     if program is not None:
         about |= _figures(program)
     if config.largest and (program is None or program.memory is not None):
-        about["largest"] = _limit(job, first.attempt, about.get("usable_bytes"), until, tell)
+        about["largest"] = _largest(job, first.attempt, about.get("usable_bytes"), until, tell)
     if folder is not None and program is not None:
         about["artifacts"] = _kept(folder, program)
     found = Compilation.model_validate(about)
@@ -166,20 +120,20 @@ def _figures(program: Program) -> dict[str, Any]:
     return {
         "compile_s": program.seconds,
         "usable_bytes": program.usable_bytes,
-        "memory": None if memory is None else {**asdict(memory), "total": memory.total},
+        "memory": memory,
         "needed_bytes": None if memory is None else memory.total,
-        "cost": asdict(program.cost),
+        "cost": program.cost,
     }
 
 
-def _limit(
+def _largest(
     job: TargetJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
-) -> dict[str, Any]:
+) -> LargestBatch:
     def attempt(batch: int) -> Attempt:
         tell(f"looking for the largest batch: building {batch:,}")
         return _answered(job, batch, until).attempt
 
-    found = largest_batch(
+    return largest_batch(
         attempt,
         start=job.plan.batch,
         unit=job.plan.spread().get("dp", 1) * job.plan.accumulate,
@@ -187,7 +141,6 @@ def _limit(
         known=first,
         budget_s=until - time.monotonic(),
     )
-    return {name: getattr(found, name) for name in Limit.model_fields}
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hal import registry
 from hal.contract import BuildsTargets, Group, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.contract.program import ArrayShape, Program
+from hal.contract.program import ArrayShape, Program, Target
 from hal.data import batches, load
 from hal.errors import ConfigError, PlanError, UnavailableError
 from hal.job.precision import initial_scale
@@ -41,7 +41,7 @@ class TargetJob:
     """
 
     backend: BuildsTargets
-    device: Device
+    target: Target
     model: Model
     defaults: Defaults
     workload: Workload
@@ -51,9 +51,14 @@ class TargetJob:
     augment: tuple[str, ...]
 
     @property
+    def device(self) -> Device:
+        """One of the target's devices."""
+        return self.target.device
+
+    @property
     def devices(self) -> int:
         """How many devices the target has."""
-        return int(self.device.facts["devices"])
+        return self.target.devices
 
     def resolved(self, plan: Plan) -> Plan:
         """A plan with the target's defaults.
@@ -63,7 +68,7 @@ class TargetJob:
             UnsupportedError: the target cannot do what the plan asks.
             ConfigError: the workload cannot be run by this plan.
         """
-        return _resolved(plan, self.device, self.workload.mode)
+        return _resolved(plan, self.target, self.workload.mode)
 
     def program(self, plan: Plan) -> tuple[Any, Sequence[Any], tuple[int, ...]]:
         """The function, its arguments' shapes, and the positions of those it consumes."""
@@ -111,7 +116,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
         raise ConfigError("no model was named", fix="write for example: model=cnn")
     if config.target is None:
         raise ConfigError("no target was named", fix="write for example: target=tpu-v5e:2x2")
-    backend, device = _target(config.target)
+    backend, target = _target(config.target)
     state = backend.probe()
     if isinstance(state, Unavailable):
         raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
@@ -120,7 +125,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)
-    plan = _resolved(config.base_plan(defaults.batch), device, config.mode)
+    plan = _resolved(config.base_plan(defaults.batch), target, config.mode)
     split = load(config.data.name or defaults.data, cls.wanted(keys), validation=config.data.validation, seed=0)
     model = cls(keys, split.train)
     sample = next(iter(batches(split.train, 1, seed=0, epoch=0)))
@@ -136,15 +141,15 @@ def prepare_target(config: CompileConfig) -> TargetJob:
         }
     )
     augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
-    return TargetJob(backend, device, model, defaults, workload, plan, len(split.train), sample, augment)
+    return TargetJob(backend, target, model, defaults, workload, plan, len(split.train), sample, augment)
 
 
-def _resolved(plan: Plan, device: Device, mode: str) -> Plan:
-    plan = plan.resolve(device)
-    devices = int(device.facts["devices"])
+def _resolved(plan: Plan, target: Target, mode: str) -> Plan:
+    devices = target.devices
+    plan = plan.resolve(target.device)
     if plan.spread().get("dp", 1) not in (1, devices):
         raise PlanError(
-            f"parallel={plan.parallel} does not fit target={device.kind}, which has {devices} devices",
+            f"parallel={plan.parallel} does not fit target={target.device.kind}, which has {devices} devices",
             fix=f"use parallel=dp={devices}, all of them, or parallel=none, one of them"
             if devices > 1
             else "leave it out",
@@ -156,8 +161,8 @@ def _resolved(plan: Plan, device: Device, mode: str) -> Plan:
     return plan
 
 
-def _target(name: str) -> tuple[BuildsTargets, Device]:
-    """The backend that builds for a target, and the target as a device."""
+def _target(name: str) -> tuple[BuildsTargets, Target]:
+    """The backend that builds for a target, and the target."""
     known: list[str] = []
     for each in registry.names():
         try:
@@ -166,9 +171,9 @@ def _target(name: str) -> tuple[BuildsTargets, Device]:
             continue  # `hal devices` tells of it
         if not isinstance(backend, BuildsTargets):
             continue
-        device = backend.target(name)
-        if device is not None:
-            return backend, device
+        target = backend.target(name)
+        if target is not None:
+            return backend, target
         known += backend.targets()
     near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
     raise ConfigError(

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Attempt", "Largest", "largest_batch"]
+__all__ = ["Attempt", "LargestBatch", "largest_batch"]
 
 _RESOLUTION = 64
 """The step is the largest power of two times the unit that is at most this part of the answer: 0.8 to 1.6 percent."""
@@ -47,7 +47,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Largest:
+class LargestBatch:
     """The answer of a search.
 
     Attributes:
@@ -85,7 +85,7 @@ def largest_batch(
     known: Attempt | None = None,
     budget_s: float = math.inf,
     clock: Callable[[], float] = time.monotonic,
-) -> Largest:
+) -> LargestBatch:
     """Search for the largest batch that fits.
 
     Both ends of the answer are built: ``batch`` fits and ``refused`` does not, one step above. The step is ``unit`` for
@@ -203,11 +203,11 @@ class _Search:
             return self.low if low >= capacity else self.high
         return int(self.low + (capacity - low) * (self.high - self.low) / (high - low))
 
-    def answer(self, stopped: str) -> Largest:
+    def answer(self, stopped: str) -> LargestBatch:
         refused = None if self.high is None else self.high * self.unit
         reason = "" if self.high is None else self._tried[self.high].reason
         spent_s = self.clock() - self._began
-        return Largest(self.low * self.unit, refused, reason, self.builds, spent_s, stopped, self._likely())
+        return LargestBatch(self.low * self.unit, refused, reason, self.builds, spent_s, stopped, self._likely())
 
     def _likely(self) -> int | None:
         refusals = [attempt.seconds for attempt in self._tried.values() if not attempt.fits]

@@ -10,8 +10,9 @@ from run_helpers import command
 
 from hal import registry
 from hal.contract.device import Capabilities, Device, Precision
-from hal.contract.program import ArrayShape, Cost, DoesNotFitError, Memory, Program
+from hal.contract.program import ArrayShape, DoesNotFitError, Program, ProgramCost, ProgramMemory, Target
 from hal.errors import RunError, UnavailableError
+from hal.targets.compile import Compilation
 
 GIB = 2**30
 SMALL = ("model.filters=[4]", "model.dense=8", "model.size=12")
@@ -21,13 +22,13 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 class Made(Program):
     def __init__(self, total, lowered=False):
         self.seconds = 0.5
-        self.memory = None if lowered else Memory(total, 0, 0, 0, 0, 0)
+        self.memory = None if lowered else ProgramMemory(total, 0, 0, 0, 0, 0)
 
     usable_bytes = GIB
 
     @property
     def cost(self):
-        return Cost(2e9, 1e9, 1e-3, "roofline of a test", "a test")
+        return ProgramCost(2e9, 1e9, 1e-3, "roofline of a test", "a test")
 
     def artifacts(self):
         return {"program.stablehlo": "module @step {}"}
@@ -39,16 +40,17 @@ def compiler(monkeypatch):
     backend = registry.backend("jax")
     asked = []
     device = Device(
-        "jax",
-        0,
-        "Acme",
-        "Model T",
-        "t1000",
-        GIB,
-        None,
-        Capabilities({"fp32": Precision(True), "bf16": Precision(True)}, compile=("default",), parallel=("dp",)),
-        {"devices": "4"},
+        backend="jax",
         kind="t1000",
+        index=0,
+        vendor="Acme",
+        name="Model T",
+        arch="t1000",
+        memory_bytes=GIB,
+        compute_units=None,
+        capabilities=Capabilities(
+            {"fp32": Precision(True), "bf16": Precision(True)}, compile=("default",), parallel=("dp",)
+        ),
     )
 
     def build(fn, arguments, target, plan, *, donate=()):
@@ -58,7 +60,7 @@ def compiler(monkeypatch):
             raise DoesNotFitError(f"batch {plan.batch} is too large", total, GIB)
         return Made(total)
 
-    monkeypatch.setattr(type(backend), "target", lambda self, name: device if name == "t1000" else None)
+    monkeypatch.setattr(type(backend), "target", lambda self, name: Target(device, 4) if name == "t1000" else None)
     monkeypatch.setattr(type(backend), "targets", lambda self: ("t1000",))
     monkeypatch.setattr(backend, "build", build, raising=False)
     return backend, asked
@@ -76,6 +78,14 @@ class TestAnswers:
         assert (found["stage"], found["fits"], found["memory"]["total"]) == ("compiled", True, 8 * 2**20)
         assert found["largest"]["batch"] <= 1024 < found["largest"]["refused"] <= 1024 * 1.02
         assert found["plan"]["batch"] == 8
+
+    def test_the_figures_have_these_names(self, compiler):
+        found = answer("target=t1000", "batch=8")
+        assert list(found["memory"]) == ["arguments", "outputs", "aliased", "temporaries", "code", "peak", "total"]
+        assert list(found["cost"]) == ["flops", "bytes", "estimate_s", "source", "counted"]
+        assert list(found["largest"]) == ["batch", "refused", "reason", "builds", "seconds", "stopped", "likely"]
+        assert found["devices"] == 4
+        assert Compilation.model_validate(found).model_dump(mode="json") == found
 
     def test_it_does_not_fit(self, compiler):
         found = answer("target=t1000", "batch=4096", status=4)

@@ -12,7 +12,7 @@ import time
 
 from hal import registry
 from hal.contract.device import Capabilities, Device, Precision
-from hal.contract.program import Cost, DoesNotFitError, Memory, Program
+from hal.contract.program import DoesNotFitError, Program, ProgramCost, ProgramMemory, Target
 from hal.errors import RunError, UnavailableError, UnsupportedError
 from hal.tuner.worker import main
 
@@ -27,13 +27,13 @@ class Made(Program):
     def __init__(self, plan, seconds, lowered, timed):
         self.seconds, self._plan, self._timed = seconds, plan, timed
         each = plan.batch // plan.spread().get("dp", 1)
-        self.memory = None if lowered else Memory(each * MIB, 0, 0, MIB, 0, 0)
+        self.memory = None if lowered else ProgramMemory(each * MIB, 0, 0, MIB, 0, 0)
         self._each = each
 
     @property
     def cost(self):
         step_s = FIXED_S + self._each * SAMPLE_S[self._plan.precision]
-        return Cost(2e9, 1e9, step_s if self._timed else None, "roofline of a test", "a test")
+        return ProgramCost(2e9, 1e9, step_s if self._timed else None, "roofline of a test", "a test")
 
     def artifacts(self):
         return {}
@@ -42,7 +42,17 @@ class Made(Program):
 def device(name):
     precisions = {"fp32": Precision(True, True), "bf16": Precision(True, True)}
     can = Capabilities(precisions, compile=("default", "eager"), parallel=("dp",))
-    return Device("jax", 0, "Acme", "Model T", "t", GIB, None, can, {"devices": "4"}, kind=name)
+    return Device(
+        backend="jax",
+        kind=name,
+        index=0,
+        vendor="Acme",
+        name="Model T",
+        arch="t",
+        memory_bytes=GIB,
+        compute_units=None,
+        capabilities=can,
+    )
 
 
 def build(fn, arguments, target, plan, *, donate=()):
@@ -67,7 +77,7 @@ def build(fn, arguments, target, plan, *, donate=()):
 if __name__ == "__main__":
     backend = registry.backend("jax")
     names = ("t1000", "lowered", "missing")
-    type(backend).target = lambda self, name: device(name) if name in names else None
+    type(backend).target = lambda self, name: Target(device(name), 4) if name in names else None
     type(backend).targets = lambda self: names
     type(backend).build = lambda self, *args, **keys: build(*args, **keys)
     sys.exit(main(sys.argv[1:]))

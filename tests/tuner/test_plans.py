@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from tuner_helpers import description
@@ -76,8 +77,8 @@ def test_the_same_data_shapes_are_the_same_workload():
 def test_the_latest_of_equals_and_the_nearest():
     described = description()
     here = described.fingerprint
-    far = here.model_copy(update={"name": "Fake 2", "arch": "f2"})
-    near = here.model_copy(update={"versions": {"torch": "9"}})
+    far = replace(here, name="Fake 2", arch="f2")
+    near = replace(here, versions={"torch": "9"})
     for each in (far, near):
         remember(plan_for(each, described.default))
     assert find(here) is None

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -265,7 +266,7 @@ class TestPage:
             "notes": (evil,),
             "native_code": evil,
             "workload": tuning.workload.model_copy(update={"model": evil}),
-            "device": tuning.device.model_copy(update={"name": evil}),
+            "device": replace(tuning.device, name=evil),
         }
         tame, wild = read(tuning), read(tuning.model_copy(update=changed), evil)
         kinds = {tag for tag, _ in wild.tags}

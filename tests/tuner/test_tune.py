@@ -3,6 +3,7 @@
 import json
 import re
 import signal
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -50,14 +51,14 @@ def test_what_is_written(monkeypatch, tmp_path):
     kept = find(found.fingerprint)
     assert kept.plan == found.winner
     assert kept.over_default == found.over_default
-    other = found.fingerprint.model_copy(update={"versions": {"torch": "9"}})
+    other = replace(found.fingerprint, versions={"torch": "9"})
     assert find(other) is None, "another framework version is no answer"
 
 
 def test_another_fingerprint_is_a_warm_start(monkeypatch, tmp_path):
     first = fake_tune(monkeypatch, tmp_path)
     changed = description()
-    print_ = changed.fingerprint.model_copy(update={"versions": {"torch": "9"}})
+    print_ = replace(changed.fingerprint, versions={"torch": "9"})
     changed = changed.model_copy(update={"fingerprint": print_})
     seen = Seen()
     again = fake_tune(monkeypatch, tmp_path, observer=seen, described=changed, out=str(tmp_path / "again"), trials=3)
@@ -161,7 +162,7 @@ def test_another_question_does_not_go_on(monkeypatch, tmp_path, keys):
 def test_another_device_does_not_go_on(monkeypatch, tmp_path):
     fake_tune(monkeypatch, tmp_path, trials=2)
     changed = description()
-    other = changed.fingerprint.model_copy(update={"name": "Fake 2"})
+    other = replace(changed.fingerprint, name="Fake 2")
     keys = resumed({"resume": str(tmp_path / "out")}).model_dump(exclude_unset=True)
     with pytest.raises(ConfigError, match="another device"):
         fake_tune(monkeypatch, tmp_path, described=changed.model_copy(update={"fingerprint": other}), **keys, out=None)

@@ -11,7 +11,7 @@ from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
 from hal.tuner import Observer, tune
 from hal.tuner.config import TuneConfig
-from hal.tuner.messages import Ability, Description
+from hal.tuner.messages import Description
 from hal.workload import Workload
 
 FAKE = (sys.executable, str(Path(__file__).parent / "fake_worker.py"))
@@ -30,14 +30,23 @@ def device(**changes):
         "threads": True,
         **changes,
     }
-    return Device("fake", 0, "nobody", "Fake 1", "f1", 8 << 30, 4, Capabilities(**can))
+    return Device(
+        backend="fake",
+        index=0,
+        vendor="nobody",
+        name="Fake 1",
+        arch="f1",
+        memory_bytes=8 << 30,
+        compute_units=4,
+        capabilities=Capabilities(**can),
+    )
 
 
 def description(mode="train", batch=64, samples=1024, **changes):
     here = device(**changes)
     return Description(
         workload=Workload(model="cnn", data="digits", mode=mode, input_shape=(28, 28, 1)),
-        ability=Ability.of(here),
+        device=here,
         devices=1,
         fingerprint=Fingerprint(
             backend="fake",

@@ -82,15 +82,16 @@ class TestTargets:
     @pytest.mark.parametrize(
         ("name", "vendor", "devices", "fast"),
         [
-            ("tpu-v5e:2x2", "Google", "4", {"bf16"}),
-            ("h100", "NVIDIA", "1", {"fp32", "tf32", "bf16", "fp16"}),
-            ("v100", "NVIDIA", "1", {"fp32", "fp16"}),
-            ("rocm:gfx942", "AMD", "1", {"fp32", "fp16"}),
+            ("tpu-v5e:2x2", "Google", 4, {"bf16"}),
+            ("h100", "NVIDIA", 1, {"fp32", "tf32", "bf16", "fp16"}),
+            ("v100", "NVIDIA", 1, {"fp32", "fp16"}),
+            ("rocm:gfx942", "AMD", 1, {"fp32", "fp16"}),
         ],
     )
     def test_a_target_is_a_device(self, name, vendor, devices, fast):
-        device = JaxBackend().target(name)
-        assert (device.kind, device.vendor, device.facts["devices"]) == (name, vendor, devices)
+        target = JaxBackend().target(name)
+        device = target.device
+        assert (device.kind, device.vendor, target.devices) == (name, vendor, devices)
         assert {n for n, entry in device.capabilities.precisions.items() if entry.accelerated} == fast
 
     @pytest.mark.parametrize("name", ["cpu", "", "tpu", "h1000"])

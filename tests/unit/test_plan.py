@@ -23,7 +23,16 @@ def device(**capabilities):
         "algorithms": {"conv": ("patches", "direct"), "pool": ("window",)},
         "threads": True,
     }
-    return Device("fake", 1, "Acme", "Model T", "t1000", None, None, Capabilities(**{**can, **capabilities}))
+    return Device(
+        backend="fake",
+        index=1,
+        vendor="Acme",
+        name="Model T",
+        arch="t1000",
+        memory_bytes=None,
+        compute_units=None,
+        capabilities=Capabilities(**{**can, **capabilities}),
+    )
 
 
 def refused(plan, on, kind=UnsupportedError):

@@ -22,7 +22,19 @@ def make(name: str, priority: int = 0, devices: int = 1, reason: str = "") -> ty
             return Unavailable(reason, "buy one") if reason else Available("fake")
 
         def devices(self) -> list[Device]:
-            return [Device(name, i, "vendor", f"card {i}", "arch", None, None, CAN) for i in range(devices)]
+            return [
+                Device(
+                    backend=name,
+                    index=i,
+                    vendor="vendor",
+                    name=f"card {i}",
+                    arch="arch",
+                    memory_bytes=None,
+                    compute_units=None,
+                    capabilities=CAN,
+                )
+                for i in range(devices)
+            ]
 
         def ops(self, device: Device) -> Any:
             return ("ops", device)

@@ -63,19 +63,6 @@ def device_json(seen: tuple[BackendStatus, ...]) -> dict[str, Any]:
 
 
 def _facts(device: Device) -> dict[str, Any]:
-    can = device.capabilities
-    return {
-        "device": str(device),
-        "vendor": device.vendor,
-        "name": device.name,
-        "arch": device.arch,
-        "memory_bytes": device.memory_bytes,
-        "compute_units": device.compute_units,
-        "facts": dict(device.facts),
-        "precisions": {name: vars(entry) for name, entry in can.precisions.items()},
-        "layouts": list(can.layouts),
-        "compile": list(can.compile),
-        "algorithms": {key: list(values) for key, values in can.algorithms.items()},
-        "parallel": list(can.parallel),
-        "spread": can.spread,
-    }
+    found = device.to_dict()
+    can = found.pop("capabilities")
+    return {"device": str(device), **found, **can}

@@ -40,7 +40,7 @@ class TuneView(Observer):
     def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:
         """Say what is tuned where."""
         self._space = space
-        device = described.ability.device()
+        device = described.device
         work = described.workload
         where = f"on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
         if described.target is not None:

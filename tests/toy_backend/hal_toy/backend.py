@@ -40,7 +40,18 @@ class ToyBackend(Backend):
         precisions = {name: Precision(supported=False, note="NumPy has no kernels for it") for name in PRECISIONS}
         capabilities = Capabilities({**precisions, "fp32": Precision(supported=True)})
         arch = platform.machine() or "unknown"
-        return [Device("toy", 0, "NumPy", "processor", arch, None, None, capabilities)]
+        return [
+            Device(
+                backend="toy",
+                index=0,
+                vendor="NumPy",
+                name="processor",
+                arch=arch,
+                memory_bytes=None,
+                compute_units=None,
+                capabilities=capabilities,
+            )
+        ]
 
     def ops(self, device: Device) -> ToyOps:
         """The neutral tensor API."""
