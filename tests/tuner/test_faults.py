@@ -19,7 +19,7 @@ ONE = {"batch": [32, 64, 128], "precision": ["fp32", "bf16"], "compile": ["eager
         ("hang", Outcome.TIMEOUT, "phase measure"),
         ("rubbish", Outcome.PROTOCOL, "loading weights"),
         ("half", Outcome.CRASH, "status 0"),
-        ("strange", Outcome.PROTOCOL, "another form"),
+        ("strange", Outcome.PROTOCOL, "unknown or missing fields"),
         ("nan", Outcome.NAN, "as told"),
         ("compile", Outcome.COMPILE, "as told"),
         ("diverged", Outcome.DIVERGED, "as told"),
