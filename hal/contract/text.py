@@ -150,4 +150,3 @@ def _key_text(key: str, value: Any) -> str:
     if traits.unit:
         return counted(value, traits.unit)
     return f"{key} {value}" if traits.named else str(value)
-

@@ -121,7 +121,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
     if isinstance(state, Unavailable):
         raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
     if config.mode == "train":
-        require_training(device)
+        require_training(target.device)
     cls = model_class(config.model.name)
     keys = configure(cls, config.model.keys())
     defaults = cls.defaults_for(keys)

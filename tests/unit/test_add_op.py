@@ -31,6 +31,8 @@ from hal.testing import BackendConformance
 
 MINE = tuple(case for case in BackendConformance.cases if case.op == "mish")
 
+QUIET = "-q -p no:cacheprovider -n 0".split()
+
 
 class TestCpu(BackendConformance):
     backend_name = "cpu"
