@@ -23,14 +23,14 @@ from hal.contract.text import bytes_text, plan_line
 from hal.errors import HalError
 from hal.job.prepare import Job
 from hal.measure import Measurement
-from hal.run import Bench, Epoch, Observer, Record
+from hal.run import Bench, Epoch, Record, RunObserver
 
 __all__ = ["Live", "device_json", "note", "show_bench", "show_devices", "show_error"]
 
 _REFRESH_S = 0.5
 
 
-class Live(Observer):
+class Live(RunObserver):
     """Watches a run on the terminal.
 
     Args:

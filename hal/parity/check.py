@@ -16,8 +16,8 @@ from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, To
 from hal.parity.evaluate import Evaluated, is_floating, smooth
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
-from hal.run.checkpoint import flat, nested
 from hal.types import Array, Tree
+from hal.util.trees import flat, nested
 
 _LEEWAY = 10  # two trials say little about the tail
 

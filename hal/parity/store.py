@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
-from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, Training
-from hal.run.checkpoint import flat, nested
+from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
 from hal.util.files import make_folder, sync_folder, write_whole
+from hal.util.trees import flat, nested
 
 __all__ = ["free", "load", "save"]
 
@@ -182,7 +182,9 @@ def _trace(meta: _Meta, arrays: Mapping[str, np.ndarray]) -> Trace:
         ops=tuple(ops),
         gradients={name: flat(each) for name, each in tree["gradients"].items()},
         updates={name: flat(each) for name, each in tree["updates"].items()},
-        training=Training(tuple(_numbers(each) for each in meta.losses), trained["params"], trained.get("state", {})),
+        training=TrainingTrace(
+            tuple(_numbers(each) for each in meta.losses), trained["params"], trained.get("state", {})
+        ),
         loss_after=_numbers(meta.loss_after),
         amplified=meta.amplified,
     )

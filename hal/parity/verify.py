@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal.config import DataSection, ModelSection
 from hal.errors import ConfigError
+from hal.job.carry import differences
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
-from hal.nn import Param
 from hal.parity import store
 from hal.parity.check import Comparison, check
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
-from hal.run.checkpoint import flat
 from hal.util.files import make_folder, write_whole
 from hal.workload import configure, model_class
 
@@ -151,23 +150,13 @@ def _refuse(folder: Path, recorded: str, asked: str, key: str) -> None:
 
 
 def _same_parameters(job: Job, trace: Trace) -> None:
-    wanted = {path: tuple(spec.shape) for path, spec in _specs(job.params)}
-    found = {path: array.shape for path, array in flat(trace.given.params).items()}
-    differ = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+    differ = differences(job.params, trace.given.params)
     if differ:
+        what = differ[0].describe("the trace", "the model here")
         raise ConfigError(
-            f"the trace is of another version of model={job.workload.model}, or of other data: {differ[0]} is "
-            f"{found.get(differ[0], 'missing')} in it and {wanted.get(differ[0], 'missing')} here",
-            fix="use the model and the data that it was recorded with, or record it anew",
+            f"the trace was recorded with another version of model={job.workload.model} or with other data: {what}",
+            fix="use the model and the data that the trace was recorded with, or record a new one",
         )
-
-
-def _specs(specs: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Param]]:
-    for name, inner in specs.items():
-        if isinstance(inner, Mapping):
-            yield from _specs(inner, f"{path}{name}/")
-        else:
-            yield path + name, inner
 
 
 def _traced(job: Job, config: VerifyConfig, note: Note) -> Trace:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hal.errors import CheckpointError, NotFoundError
 from hal.util.files import make_folder, sync_folder
+from hal.util.trees import flat, nested
 
-__all__ = ["SCHEMA", "Checkpoint", "flat", "latest", "load", "nested", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
 
 SCHEMA = 1
 _KEPT = 2
@@ -161,26 +160,3 @@ def _damaged(path: Path, why: str) -> CheckpointError:
 
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays of nested dicts by path, ``body/conv2d/kernel``; each in C order."""
-    found: dict[str, np.ndarray] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{name}/"))
-        else:
-            found[prefix + name] = np.asarray(value, order="C")
-    return found
-
-
-def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Nested dicts from arrays by path, the inverse of :func:`flat`."""
-    tree: dict[str, Any] = {}
-    for path, value in sorted(arrays.items()):
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree

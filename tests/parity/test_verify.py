@@ -218,7 +218,7 @@ def test_a_trace_of_something_else(recorded, keys, said):
 def test_data_of_another_kind(recorded, tmp_path):
     images, labels = np.zeros((40, 20, 20, 1), np.float32), np.arange(40) % 3
     np.savez(tmp_path / "three.npz", x_train=images, y_train=labels)
-    with pytest.raises(ConfigError, match="another version of model=cnn, or of other data: head/bias is"):
+    with pytest.raises(ConfigError, match="another version of model=cnn or with other data: head/bias has"):
         hal.verify(against=str(recorded), backend="cpu", data=f"npz:{tmp_path / 'three.npz'}")
 
 

@@ -347,10 +347,22 @@ def test_going_on_from_the_one_before_supersedes_the_damaged_one(run):
 @pytest.mark.parametrize(
     ("words", "said", "fix"),
     [
-        (["model=rnn"], "is of model=cnn, and model=rnn was asked for", "leave model= out"),
-        (["model.dense=9"], r"of another model: body/dense/bias is \(8,\) in it and \(9,\) in cnn", "began with"),
-        (["model.filters=[4,4]"], r"of another model: body/conv2d_2/bias is \(4,\) in it and missing in cnn", "began"),
-        (["model.channels=3"], r"of another model: body/conv2d/kernel is \(3, 3, 1, 4\) in it", "began with"),
+        (["model=rnn"], "is of model=cnn, but model=rnn was asked for", "leave model= out"),
+        (
+            ["model.dense=9"],
+            r"body/dense/bias has shape \(8,\) in the checkpoint and \(9,\) in cnn",
+            "began with",
+        ),
+        (
+            ["model.filters=[4,4]"],
+            r"body/conv2d_2/bias has shape \(4,\) in the checkpoint and is missing in cnn",
+            "began",
+        ),
+        (
+            ["model.channels=3"],
+            r"body/conv2d/kernel has shape \(3, 3, 1, 4\) in the checkpoint",
+            "began with",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_model(run, words, said, fix):

@@ -156,7 +156,9 @@ class TestAnswers:
 
 class TestRequests:
     def test_a_batch_beyond_counting(self, compiler):
-        assert "more than compilers count" in answer("target=t1000", "batch=200000000000", status=2)["error"]["message"]
+        assert (
+            "larger than compilers accept" in answer("target=t1000", "batch=200000000000", status=2)["error"]["message"]
+        )
 
     @pytest.mark.parametrize(
         ("words", "status", "said"),

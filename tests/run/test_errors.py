@@ -198,7 +198,7 @@ def test_a_text_that_is_too_short(here):
 def test_a_folder_that_holds_a_run_stays_as_it_is(here):
     train(here / "run", steps=2)
     before = content(here)
-    fails(*WORDS, "out=run", status=2, said="out=run holds a run already, which stays as it is", fix="resume=run")
+    fails(*WORDS, "out=run", status=2, said="out=run already holds a run, which is not overwritten", fix="resume=run")
     assert content(here) == before
 
 
@@ -360,7 +360,7 @@ def test_a_backend_without_numbers(here):
 
 def test_inference_has_no_steps_to_split(here):
     words = [*pairs(CNN), "mode=infer", "accumulate=2"]
-    fails(*words, verb="bench", status=2, said="accumulate= splits optimizer steps", fix="leave accumulate out")
+    fails(*words, verb="bench", status=2, said="accumulate= splits an optimizer step", fix="leave accumulate= out")
 
 
 def test_a_compiler_that_is_missing():
