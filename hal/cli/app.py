@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -344,9 +343,9 @@ def main() -> None:
     try:
         app()
     except SystemExit as ended:
-        builder = getattr(sys.modules.get("hal.targets.compile"), "BUILDER", None)
-        if any(thread.name == builder for thread in threading.enumerate()):
-            # A compiler that nobody waits for any more; it cannot be told to stop.
+        from hal.targets.waiting import still_compiling
+
+        if still_compiling():  # it cannot be told to stop
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(ended.code if isinstance(ended.code, int) else 1)

@@ -21,7 +21,7 @@ from hal.util.trees import flat, nested
 
 _LEEWAY = 10  # two trials say little about the tail
 
-__all__ = ["Comparison", "Finding", "LossFinding", "OpFinding", "check"]
+__all__ = ["DeviceComparison", "Finding", "LossFinding", "OpFinding", "check"]
 
 
 class Finding(BaseModel):
@@ -73,7 +73,7 @@ class LossFinding(BaseModel):
     exceeds: bool
 
 
-class Comparison(BaseModel):
+class DeviceComparison(BaseModel):
     """How one device compares with the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -95,7 +95,7 @@ class Comparison(BaseModel):
         return next((op for op in self.ops if op.exceeds), None)
 
 
-def check(job: Job, trace: Trace) -> Comparison:
+def check(job: Job, trace: Trace) -> DeviceComparison:
     """Run what a trace holds on another device and compare.
 
     Each op gets what it got in the trace, whatever the ops before it gave, so that a deviation is its own.
@@ -115,7 +115,7 @@ def check(job: Job, trace: Trace) -> Comparison:
     wrong: list[Any] = [op for op in found if op.exceeds]
     wrong += [each for each in (*gradients, *updates) if each.exceeds]
     wrong += [each for each in (*after, *losses) if each.exceeds]
-    return Comparison(
+    return DeviceComparison(
         side=Side.of(job),
         tolerance=tolerance,
         ops=tuple(found),

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hal.parity.check import Comparison, Finding
+from hal.parity.check import DeviceComparison, Finding
 from hal.parity.deviation import Deviation, Limit
 from hal.parity.trace import Side
 
 __all__ = ["advice", "verdict"]
 
 
-def verdict(found: Comparison, reference: Side) -> str:
+def verdict(found: DeviceComparison, reference: Side) -> str:
     """One sentence."""
     other = "the trace" if str(found.side) == str(reference) else str(reference)
     sides = f"{found.side} agrees with {other}"
@@ -22,7 +22,7 @@ def verdict(found: Comparison, reference: Side) -> str:
     return f"{sides.replace('agrees', 'does not agree')}, {_first(found)}"
 
 
-def advice(found: Comparison) -> str:
+def advice(found: DeviceComparison) -> str:
     """What to do next; empty where all agrees."""
     if found.agrees:
         return ""
@@ -41,7 +41,7 @@ def advice(found: Comparison) -> str:
     return "each op agrees by itself: try precision=fp32, and fewer steps="
 
 
-def _first(found: Comparison) -> str:
+def _first(found: DeviceComparison) -> str:
     op = found.first
     if op is not None:
         kind = op.exceeds[0]

@@ -16,7 +16,7 @@ from hal.job.carry import differences
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
 from hal.parity import store
-from hal.parity.check import Comparison, check
+from hal.parity.check import DeviceComparison, check
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
 from hal.util.files import make_folder, write_whole
@@ -35,7 +35,7 @@ class Verification(BaseModel):
     schema_version: Literal[1] = 1
     subject: Subject
     reference: Side
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[DeviceComparison, ...] = ()
     recorded: str | None = Field(default=None, description="folder of the trace that was written")
     agrees: bool = Field(description="whether every device agrees with the reference")
 
@@ -166,7 +166,7 @@ def _traced(job: Job, config: VerifyConfig, note: Note) -> Trace:
         return record(job, Given.drawn(job, config.seed, config.steps), subject)
 
 
-def _checked(job: Job, trace: Trace, note: Note) -> Comparison:
+def _checked(job: Job, trace: Trace, note: Note) -> DeviceComparison:
     note(f"{job.device}: the same, compared")
     with _running(job):
         return check(job, trace)
@@ -178,7 +178,7 @@ def _running(job: Job) -> Iterator[None]:
         yield
 
 
-def _found(trace: Trace, comparisons: tuple[Comparison, ...] = (), recorded: str | None = None) -> Verification:
+def _found(trace: Trace, comparisons: tuple[DeviceComparison, ...] = (), recorded: str | None = None) -> Verification:
     return Verification(
         subject=trace.subject,
         reference=trace.side,

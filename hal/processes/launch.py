@@ -15,7 +15,7 @@ from hal.contract.plan import Plan
 from hal.errors import ConfigError, PlanError
 from hal.job.prepare import Job
 from hal.processes.rendezvous import Rendezvous, exported, free_port, from_environment
-from hal.processes.worker import report_ready
+from hal.processes.report import report_ready
 from hal.processes.workers import WorkerGroup
 
 __all__ = ["AHEAD", "StepBroadcaster", "finish_steps", "launch", "pinned", "run_broadcast_steps"]

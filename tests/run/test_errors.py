@@ -353,7 +353,7 @@ def test_data_without_labels(here):
 
 
 def test_a_backend_without_numbers(here):
-    fails(*pairs({**CNN, "backend": "null"}), status=2, said="null:0 computes shapes and costs", fix="hal devices")
+    fails(*pairs({**CNN, "backend": "null"}), status=2, said="null:0 computes only shapes and costs", fix="hal devices")
     fails(*pairs({**CNN, "backend": "null"}), verb="bench", status=2, said="no numbers", fix="hal devices")
     assert list(here.iterdir()) == []
 
