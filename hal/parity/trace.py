@@ -50,7 +50,7 @@ _DISTURBED_RUNS = 2
 
 
 class Side(BaseModel):
-    """Where something ran."""
+    """Where one side of a comparison ran."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -68,7 +68,7 @@ class Side(BaseModel):
 
 
 class Subject(BaseModel):
-    """What must be equal on both sides for a comparison to mean something."""
+    """What must be equal on both sides of a comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -77,7 +77,7 @@ class Subject(BaseModel):
     batch: int
     accumulate: int
     seed: int
-    steps: int = Field(description="optimizer steps")
+    steps: int = Field(description="How many optimizer steps are taken.")
 
     @classmethod
     def of(cls, job: Job, seed: int, steps: int) -> Subject:

@@ -1,4 +1,4 @@
-"""What a comparison means, in words: what agrees, or where it goes wrong first and what to do next."""
+"""A comparison in words: what agrees, or which op is the first that does not, and what to do next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["advice", "verdict"]
 
 
 def verdict(found: DeviceComparison, reference: Side) -> str:
-    """One sentence."""
+    """One sentence that says whether a device agrees with the reference, and where it does not."""
     other = "the trace" if str(found.side) == str(reference) else str(reference)
     sides = f"{found.side} agrees with {other}"
     if found.agrees:
@@ -23,7 +23,7 @@ def verdict(found: DeviceComparison, reference: Side) -> str:
 
 
 def advice(found: DeviceComparison) -> str:
-    """What to do next; empty where all agrees."""
+    """A sentence that says what to do next; empty where everything agrees."""
     if found.agrees:
         return ""
     first, backend = found.first, found.side.device.backend
