@@ -165,7 +165,7 @@ def test_another_schema_version(tmp_path, version):
         CheckpointError, match=f"has schema version {version}, but this version of hal reads only {SCHEMA}"
     ) as caught:
         load(path)
-    assert caught.value.fix == "resume it with the hal that wrote it"
+    assert caught.value.fix == "resume it with the version of hal that wrote it"
 
 
 def test_damage_points_to_the_one_before(tmp_path):
