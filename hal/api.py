@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from hal import tuner
     from hal.parity import Verification
-    from hal.run import Bench, Observer, Record
+    from hal.run import Bench, Record, RunObserver
     from hal.targets.compile import Compilation
 
 __all__ = ["BackendStatus", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
@@ -53,11 +53,11 @@ def devices() -> tuple[BackendStatus, ...]:
     return tuple(found)
 
 
-def train(observer: Observer | None = None, **keys: Any) -> Record:
+def train(observer: RunObserver | None = None, **keys: Any) -> Record:
     """Train, evaluate and save, as ``hal run`` does.
 
     Args:
-        observer: who is told while it runs.
+        observer: is told what happens while it runs; a subclass of :class:`hal.run.RunObserver`.
         **keys: the keys of ``hal run``; sections as dicts: ``model={"name": "rnn", "cell": "gru"}``.
 
     Returns:

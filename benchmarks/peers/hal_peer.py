@@ -14,8 +14,8 @@ from benchmarks.peers import Peer
 from benchmarks.task import HYPER, LR, Task
 from hal import __version__, ops
 from hal.data import batches
-from hal.job.placing import feeding, place
-from hal.job.precision import initial_scale
+from hal.job.carry import initial_carry, place_carry, start_optimizers
+from hal.job.placing import feeding
 from hal.job.step import Step
 
 __all__ = ["serve"]
@@ -41,16 +41,10 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
     phase = job.model.phases(1)[0]
     optimizer = backend.optimizer("adamw", HYPER)
     run = Step(job.group, job.model, phase, job.plan, optimizer, job.params).build()
-    params, state = job.model.initial(task.seed)
-    placed = place(job, params, job.params)
-    carry: dict[str, Any] = {
-        "params": placed,
-        "state": place(job, state, job.state),
-        "optimizers": {objective.name: optimizer.init(placed) for objective in phase.objectives},
-        "scale": place(job, initial_scale(job.plan.precision), {}),
-    }
+    carry = place_carry(job, initial_carry(job, task.seed))
+    carry = start_optimizers(carry, phase.objectives, optimizer)
     key, done = backend.rng(task.seed, device), 0
-    count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(placed))
+    count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(carry["params"]))
     with contextlib.ExitStack() as around, feeding(job, endless()) as feed:
         if alone:
             around.enter_context(backend.settings(job.plan, device))

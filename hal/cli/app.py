@@ -6,7 +6,6 @@ import importlib
 import os
 import pkgutil
 import sys
-import threading
 from typing import Annotated, Any
 
 import typer
@@ -83,9 +82,9 @@ def main() -> None:
     try:
         app(prog_name="hal")
     except SystemExit as ended:
-        builder = getattr(sys.modules.get("hal.targets.compile"), "BUILDER", None)
-        if any(thread.name == builder for thread in threading.enumerate()):
-            # A compiler that nobody waits for any more; it cannot be told to stop.
+        from hal.targets.waiting import still_compiling
+
+        if still_compiling():  # it cannot be told to stop
             sys.stdout.flush()
             sys.stderr.flush()
             os._exit(ended.code if isinstance(ended.code, int) else 1)

@@ -32,7 +32,7 @@ _STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
 
 
 class Keys(BaseModel):
-    """Keys of which each is known."""
+    """A section whose keys are all known; any other key is an error."""
 
     model_config = _STRICT
 
@@ -53,7 +53,7 @@ class ModelSection(NamedSection):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(description="cnn, rnn, gan, transfer, or path/to/file.py:ClassName")
+    name: str = Field(description="The model: cnn, rnn, gan, transfer, or path/to/file.py:ClassName.")
 
     def keys(self) -> dict[str, Any]:
         """The model's own keys."""
@@ -61,18 +61,22 @@ class ModelSection(NamedSection):
 
 
 class DataSection(NamedSection):
-    """Which data."""
+    """Which data, and what is done with them."""
 
     name: str | None = Field(
         default=None,
-        description="digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE; "
-        "unset: digits, or topics for text",
+        description="The data: digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE. "
+        "Default: digits, or topics for text.",
     )
     validation: float = Field(
-        default=0.2, gt=0, lt=1, description="share held back, where the source does not say itself"
+        default=0.2,
+        gt=0,
+        lt=1,
+        description="Share of the samples held back for validation, where the data have no part of their own for it.",
     )
     augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
-        default=None, description="changes to training images: any of flip,crop,brightness, or none; unset: the model's"
+        default=None,
+        description="Random changes to training images: flip,crop,brightness or none. Default: the model's own.",
     )
 
     @model_validator(mode="before")
@@ -88,19 +92,29 @@ class OptimizerSection(NamedSection):
     """Which optimizer, and its constants."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(
-        default=None, description="sgd, adam, adamw or rmsprop"
+        default=None, description="The optimizer: sgd, adam, adamw or rmsprop."
     )
-    momentum: float | None = Field(default=None, ge=0, lt=1, description="of sgd")
-    beta1: float | None = Field(default=None, ge=0, lt=1, description="decay of the mean, of adam and adamw")
-    beta2: float | None = Field(default=None, ge=0, lt=1, description="decay of the squares, of adam and adamw")
-    decay: float | None = Field(default=None, ge=0, lt=1, description="decay of the squares, of rmsprop")
-    epsilon: float | None = Field(default=None, gt=0, description="added to the root of the squares")
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="Momentum of sgd.")
+    beta1: float | None = Field(
+        default=None, ge=0, lt=1, description="Decay of the mean of the gradients, in adam and adamw."
+    )
+    beta2: float | None = Field(
+        default=None, ge=0, lt=1, description="Decay of the mean of the squared gradients, in adam and adamw."
+    )
+    decay: float | None = Field(
+        default=None, ge=0, lt=1, description="Decay of the mean of the squared gradients, in rmsprop."
+    )
+    epsilon: float | None = Field(
+        default=None,
+        gt=0,
+        description="Number added to the root of the mean square before dividing by it, in adam, adamw and rmsprop.",
+    )
     weight_decay: float | None = Field(
-        default=None, ge=0, description="decoupled in adamw, added to gradients otherwise"
+        default=None, ge=0, description="Weight decay: decoupled in adamw, added to the gradients in the others."
     )
 
     def hyper(self) -> dict[str, float]:
-        """The constants that were given."""
+        """The optimizer's constants that were given."""
         return self.model_dump(exclude={"name"}, exclude_none=True)
 
 
@@ -151,16 +165,25 @@ class PlanKeys(Keys):
 
 
 class JobConfig(PlanKeys):
-    """What, where and how: the keys that every command on a model shares."""
+    """The keys that every command on a model shares: what runs, where and how."""
 
-    model: ModelSection | None = Field(default=None, description="what to run; its own keys as model.<key>")
-    backend: str = Field(default="auto", description="cpu, cuda, rocm, ... or auto: the best one here")
-    device: int | str | None = Field(default=None, description="which of the backend's devices: 0, 1, ... or cuda:1")
-    data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="what to run on")
-    plan: str = Field(
-        default="default", description="where plan keys left out come from: default, tuned or a YAML file"
+    model: ModelSection | None = Field(
+        default=None, description="The model to run. Its own keys are given as model.<key>."
     )
-    seed: int = Field(default=0, ge=0, description="of initial values, order and dropout")
+    backend: str = Field(
+        default="auto",
+        description="The backend: cpu, cuda, rocm, ..., or auto for the best one that is available here.",
+    )
+    device: int | str | None = Field(
+        default=None, description="Which of the backend's devices: 0, 1, ..., or with its backend, as in cuda:1."
+    )
+    data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="The data to run on.")
+    plan: str = Field(
+        default="default", description="Where plan keys that are not given come from: default, tuned or a YAML file."
+    )
+    seed: int = Field(
+        default=0, ge=0, description="Seed of the initial values, the order of the samples and all random draws."
+    )
 
     @field_validator("backend", mode="before")
     @classmethod

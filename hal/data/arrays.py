@@ -1,4 +1,4 @@
-"""Data sets whose samples lie in memory, and how to split them."""
+"""Data sets whose samples are in memory, and how they are split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ArrayDataset(Dataset):
     """Images or sequences in one array; converted, resized and repeated when they are taken, since that is cheap.
 
     Args:
-        name: the source, as the user wrote it.
+        name: of the source, as the user wrote it.
         values: images (count, height, width, channels) of any float dtype in [0, 1] or uint8; or sequences
             (count, time, features), which must have the wanted shape.
         labels: integers (count,), checked; None: there are none.
@@ -87,10 +87,10 @@ def check_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
     if labels.ndim != 1:
         raise DataError(
             f"{where} has labels of shape {labels.shape}; expected ({count},)",
-            fix="store one class number a sample, not a vector",
+            fix="store one class number for each sample, not a vector",
         )
     if len(labels) != count:
-        raise DataError(f"{where} has {len(labels)} labels for {count} inputs", fix="store one label a sample")
+        raise DataError(f"{where} has {len(labels)} labels for {count} inputs", fix="store one label for each sample")
     if count and int(labels.min()) < 0:
         raise DataError(f"{where} has the label {int(labels.min())}", fix="number the classes from 0")
     return labels.astype(np.int64)
@@ -129,14 +129,14 @@ def shuffled_split(
 
 
 def check_parts(source: str, train: int, validation: int) -> None:
-    """Refuse a split of which a part is empty.
+    """Refuse a split with an empty part.
 
     Raises:
-        DataError: it is.
+        DataError: one of the two parts has no samples.
     """
     if not train or not validation:
         raise DataError(
-            f"data={source} gives {train} samples to train on and {validation} to validate with; both need at least 1",
+            f"data={source} gives {train} samples for training and {validation} for validation; each needs at least 1",
             fix="use more data: at least 2 samples of some class",
         )
 

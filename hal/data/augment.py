@@ -1,4 +1,4 @@
-"""Random changes to images that leave their class alone, on the device, in neutral ops."""
+"""Random changes to images that do not change their class; they run on the device, in neutral ops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _crop(images: Array, key: Any) -> Array:
 
 
 def _moves(images: Array, key: Any, size: int) -> Array:
-    """By how much each image moves along an axis of a size, integers (batch,)."""
+    """How far each image moves along an axis of this size, in pixels: integers (batch,)."""
     most = max(2, round(0.1 * size))
     whole = ops.positions(1, like=images)
     # Drawn in fp32, since a narrower dtype of the images may round the largest draw up to 1.
@@ -48,7 +48,7 @@ def check_augmentations(kinds: Sequence[str]) -> None:
     """Refuse names that :func:`augment` does not know.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: a name is not known.
     """
     for kind in kinds:
         if kind not in AUGMENTATIONS:
@@ -78,7 +78,7 @@ def augment(images: Array, key: Any, kinds: Sequence[str]) -> Array:
     """
     check_augmentations(kinds)
     if len(images.shape) != 4:
-        raise ShapeError(f"images have shape {tuple(images.shape)}; should be (batch, height, width, channels)")
+        raise ShapeError(f"images have shape {tuple(images.shape)}, but should have (batch, height, width, channels)")
     for index, kind in enumerate(kinds):
         images = AUGMENTATIONS[kind](images, ops.fold_in(key, index))
     return images

@@ -1,4 +1,4 @@
-"""Walks through a data set in batches, in an order that a resumed run repeats."""
+"""Gives a data set in batches, in an order that a resumed run repeats."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def batches(
     """The batches of one epoch, each sample at most once.
 
     Args:
-        dataset: where from.
+        dataset: the samples.
         batch: samples in a batch.
-        seed: together with the epoch, what alone decides the order.
-        epoch: from 0.
-        shuffle: false: in the order of the data set.
-        drop_last: leave out the last samples where they do not fill a batch, so that all batches have one shape.
+        seed: decides the order, together with the epoch and nothing else.
+        epoch: its number, from 0.
+        shuffle: whether to shuffle; otherwise the order is that of the data set.
+        drop_last: whether to leave out the last samples where they do not fill a batch; all batches are alike then.
         start: the first batch to yield; a run that stopped after k batches of an epoch continues with start=k.
         own: which of a batch's samples, given by their indices, are taken; None: all.
 
@@ -52,16 +52,16 @@ def batches(
     """
     samples = len(dataset)
     if batch < 1:
-        raise ConfigError(f"batch={batch} holds no sample", fix=f"use 1 to {samples}")
+        raise ConfigError(f"batch={batch} is smaller than 1", fix=f"use a batch from 1 to {samples}")
     if drop_last and batch > samples:
         raise ConfigError(
-            f"batch={batch} is larger than the data set {dataset.name}, of {samples} samples",
-            fix=f"use batch={samples} or less, or more data",
+            f"batch={batch} is larger than data={dataset.name}, which has {samples} samples",
+            fix=f"use batch={samples} or less, or use more data",
         )
     count = count_batches(samples, batch, drop_last=drop_last)
     if not 0 <= start <= count:
         raise ConfigError(
-            f"start={start} is not a batch of an epoch of {count} (batch={batch}, {samples} samples)",
+            f"start={start} is out of range: an epoch of {samples} samples has {count} batches of {batch}",
             fix="resume with the batch size and the data that the run began with",
         )
     random = generator(seed, epoch)

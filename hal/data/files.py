@@ -14,7 +14,7 @@ def user_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise NotFoundError(f"{text}: {error}", fix="write the path in full") from error
+        raise NotFoundError(f"{text}: {error}", fix="write the whole path, without ~") from error
 
 
 def unreadable(path: Path, error: OSError) -> NotFoundError:
@@ -22,7 +22,9 @@ def unreadable(path: Path, error: OSError) -> NotFoundError:
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{path} does not exist", fix="check the path that follows the colon in data=")
     if isinstance(error, PermissionError):
-        return NotFoundError(f"{path} cannot be read: permission denied", fix="give yourself the right to read it")
+        return NotFoundError(
+            f"{path} cannot be read: permission denied", fix="change the permissions of the file, or name another one"
+        )
     if isinstance(error, IsADirectoryError):
         return NotFoundError(f"{path} is a folder; a file was expected", fix="name a file inside it")
     if isinstance(error, NotADirectoryError):
@@ -34,7 +36,7 @@ def read_bytes(path: Path) -> bytes:
     """All bytes of a file.
 
     Raises:
-        NotFoundError: it is not there or cannot be read.
+        NotFoundError: the file does not exist or cannot be read.
     """
     try:
         return path.read_bytes()
@@ -43,10 +45,10 @@ def read_bytes(path: Path) -> bytes:
 
 
 def entries(folder: Path) -> list[Path]:
-    """What lies in a folder, in alphabetical order, without hidden files.
+    """The files and folders in a folder, in alphabetical order, without hidden ones.
 
     Raises:
-        NotFoundError: it is not there, is no folder, or cannot be read.
+        NotFoundError: the folder does not exist, is a file, or cannot be read.
     """
     try:
         return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
@@ -58,7 +60,7 @@ def is_folder(path: Path) -> bool:
     """Whether a path is a folder.
 
     Raises:
-        NotFoundError: the operating system does not say.
+        NotFoundError: the operating system refuses to say.
     """
     try:
         return path.is_dir()

@@ -128,13 +128,13 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     found = {path.name: _pictures(path) for path in entries(folder) if is_folder(path)}
     if not found:
         raise DataError(
-            f"{folder} has no folders; expected one for each class", fix="put the pictures of each class into a folder"
+            f"{folder} has no folders; one is needed for each class", fix="put the pictures of each class into a folder"
         )
     for name, paths in found.items():
         if not paths:
             raise DataError(
                 f"{folder / name} has no pictures ({', '.join(sorted(_SUFFIXES))})",
-                fix="add some, or remove the folder",
+                fix="add pictures to it, or remove the folder",
             )
     return found
 
@@ -160,7 +160,7 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
     """
     if image_shape(wanted)[2] not in (1, 3):
         raise ConfigError(
-            f"data={source} gives images of 1 or 3 channels and the model wants {wanted.shape[2]}",
+            f"data={source} gives images of 1 or 3 channels, but the model takes {wanted.shape[2]}",
             fix="give the model 1 (grey) or 3 (RGB) channels",
         )
     train_folder, held_folder = _layout(user_path(argument))
@@ -172,7 +172,7 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
         if unknown := sorted(set(held) - set(names)):
             raise DataError(
                 f"{held_folder} has the class {unknown[0]}, which {train_folder} does not have",
-                fix=f"classes to train on: {', '.join(names)}",
+                fix=f"the classes to train on are {', '.join(names)}",
             )
         held_paths, held_labels = _flat(held, names)
         check_parts(source, len(paths), len(held_paths))

@@ -81,7 +81,9 @@ def _part(folder: Path, names: list[str], part: str) -> tuple[np.ndarray, np.nda
         return None
     if paths[0] is None or paths[1] is None:
         missing = f"{part}-images-idx3-ubyte" if paths[0] is None else f"{part}-labels-idx1-ubyte"
-        raise NotFoundError(f"{folder} has no {missing}, nor the same with .gz", fix="put all files of MNIST there")
+        raise NotFoundError(
+            f"{folder} has no {missing}, nor the same with .gz", fix="put all four files of MNIST into that folder"
+        )
     images = read_idx(paths[0], 3)[..., None]
     return images, check_labels(f"{paths[1]}, beside {paths[0].name},", read_idx(paths[1], 1), len(images))
 

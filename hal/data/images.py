@@ -31,8 +31,8 @@ def check_channels(source: str, channels: int, wanted: Wanted) -> None:
     asked = image_shape(wanted)[2]
     if channels not in (asked, 1) and (channels, asked) != (3, 1):
         raise ConfigError(
-            f"data={source} has images of {channels} channels and the model wants {asked}",
-            fix="grey images fit any number of channels, RGB images 3 or 1; axes are (count, height, width, channels)",
+            f"data={source} has images of {channels} channels, but the model takes {asked}",
+            fix="use grey images, or RGB ones for 3 or 1 channels; axes are (count, height, width, channels)",
         )
 
 

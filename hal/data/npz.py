@@ -1,4 +1,4 @@
-"""Arrays from a NumPy archive."""
+"""Samples from the arrays of a NumPy archive."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as file:
             if file.read(len(_NPY)) not in (_ZIP + b"\x03\x04", _ZIP + b"\x05\x06", _NPY):
-                raise DataError(f"{path} is not an archive of NumPy arrays: it does not begin as one", fix=_FIX)
+                raise DataError(f"{path} is not an archive of NumPy arrays: its first bytes are wrong", fix=_FIX)
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
@@ -56,13 +56,15 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
         )
     if wanted.kind == "sequence" and values.shape[1:] != wanted.shape:
         raise ConfigError(
-            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}; the model wants {wanted.shape}",
-            fix="give the model these numbers of steps and features, or store others",
+            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}; the model takes {wanted.shape}",
+            fix="give the model these numbers of steps and features, or store other sequences",
         )
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind != "f":
-        raise DataError(f"{name} in {path} has dtype {values.dtype}; expected uint8 or floating", fix="convert it")
+        raise DataError(
+            f"{name} in {path} has dtype {values.dtype}; expected uint8 or floating", fix="convert the array"
+        )
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise DataError(f"{name} in {path} has values that are not finite", fix="remove those samples")

@@ -25,7 +25,7 @@ class Source:
     Attributes:
         usage: how a user writes it; brackets mark what may be left out.
         kinds: what it can give.
-        help: one line for people.
+        help: what it gives, in one line for people.
         open: ``open(source, argument, wanted, share, seed)``, with what follows the colon as the argument.
     """
 
@@ -37,11 +37,18 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "digits": Source(
-        "digits", ("image", "sequence"), "handwritten digits, 1797 of 8 by 8, from scikit-learn", open_digits
+        "digits", ("image", "sequence"), "1797 handwritten digits of 8 by 8 pixels, from scikit-learn", open_digits
     ),
-    "images": Source("images:DIR", ("image", "sequence"), "pictures, a folder for each class", open_images),
-    "mnist": Source("mnist:DIR", ("image", "sequence"), "MNIST or a set in the same files (IDX, .gz too)", open_mnist),
-    "npz": Source("npz:FILE", ("image", "sequence"), "NumPy arrays x and y, or x_train, y_train, ...", open_npz),
+    "images": Source("images:DIR", ("image", "sequence"), "pictures in a folder for each class", open_images),
+    "mnist": Source(
+        "mnist:DIR", ("image", "sequence"), "MNIST or another data set in IDX files, compressed or not", open_mnist
+    ),
+    "npz": Source(
+        "npz:FILE",
+        ("image", "sequence"),
+        "NumPy arrays named x and y, or x_train, y_train, x_test and y_test",
+        open_npz,
+    ),
     "synthetic": Source("synthetic[:N]", ("image", "sequence", "text"), "N random samples", open_synthetic),
     "text": Source("text:FILE", ("text",), "the characters of a file in UTF-8", open_text),
     "topics": Source("topics", ("text",), "the characters of the manual that comes with Python", open_topics),
@@ -70,7 +77,9 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     listed = f"sources: {', '.join(entry.usage for entry in SOURCES.values())}"
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
-        raise ConfigError(f"data={source} is not a source" + (f"; did you mean {near[0]}?" if near else ""), fix=listed)
+        raise ConfigError(
+            f"data={source} is not a known source" + (f"; did you mean {near[0]}?" if near else ""), fix=listed
+        )
     entry = SOURCES[name]
     takes, needs = ":" in entry.usage, entry.usage.endswith((":DIR", ":FILE"))
     if (colon and not takes) or (needs and not argument):
@@ -79,13 +88,13 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     if wanted.kind not in entry.kinds:
         able = ", ".join(other.usage for other in SOURCES.values() if wanted.kind in other.kinds)
         raise ConfigError(
-            f"data={source} gives {' or '.join(entry.kinds)} data and the model wants {wanted.kind} data",
-            fix=f"sources of {wanted.kind} data: {able}",
+            f"data={source} gives {' or '.join(entry.kinds)} data, but the model takes {wanted.kind} data",
+            fix=f"the sources of {wanted.kind} data are {able}",
         )
     if not 0 < validation < 1:
         raise ConfigError(
-            f"validation={validation} is the share of samples to validate with; it should be above 0 and below 1",
-            fix="for example validation=0.2",
+            f"validation={validation} is out of range: the share of samples for validation is above 0 and below 1",
+            fix="give for example validation=0.2",
         )
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative", fix="use 0 or more")

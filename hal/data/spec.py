@@ -1,4 +1,4 @@
-"""What a model asks of its data and what a data set offers."""
+"""What a model asks of its data, and what a data set is."""
 
 from __future__ import annotations
 
@@ -34,11 +34,14 @@ class Wanted:
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
-            raise ConfigError(f"a model asks for data of kind {self.kind!r}", fix=f"kinds: {', '.join(get_args(Kind))}")
+            raise ConfigError(
+                f"the model asks for data of the unknown kind {self.kind!r}",
+                fix=f"the kinds are {', '.join(get_args(Kind))}",
+            )
         axes = _AXES[self.kind]
         if len(self.shape) != axes.count(",") + (self.kind != "text") or min(self.shape) < 1:
             raise ConfigError(
-                f"a model asks for {self.kind} data of shape {self.shape}", fix=f"use {axes}, each at least 1"
+                f"the model asks for {self.kind} data of shape {self.shape}", fix=f"use {axes}, each at least 1"
             )
 
 
@@ -106,14 +109,14 @@ class Dataset(abc.ABC):
 
 @dataclass(frozen=True)
 class Split:
-    """The samples to train on, and those that are held back to measure with."""
+    """The samples to train on, and those that are held back for validation."""
 
     train: Dataset
     validation: Dataset
 
 
 def generator(*numbers: int) -> np.random.Generator:
-    """A generator that depends on some numbers alone, such as a seed and an epoch.
+    """A random generator that depends only on the numbers given, such as a seed and an epoch.
 
     Raises:
         ConfigError: a number is negative.

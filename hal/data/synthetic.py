@@ -1,4 +1,4 @@
-"""Random samples of any shape: to measure speed and memory with, not to learn from."""
+"""Random samples of any shape, for measuring speed and memory; there is nothing to learn from them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def _count(source: str, argument: str) -> int:
         return _DEFAULT_COUNT
     if not (argument.isascii() and argument.isdigit() and int(argument) >= 2):
         raise ConfigError(
-            f"data={source} does not say how many samples: {argument!r} is not a whole number of 2 or more",
-            fix=f"for example data=synthetic:{_DEFAULT_COUNT}",
+            f"data={source} needs a number of samples after the colon: {argument!r} is not a whole number of 2 or more",
+            fix=f"write for example data=synthetic:{_DEFAULT_COUNT}",
         )
     return int(argument)
 

@@ -103,13 +103,13 @@ def _split(source: str, where: str, text: str, length: int, share: float) -> Spl
     )
     if not len(parts[0]) or not len(parts[1]):
         raise DataError(
-            f"{where} is too short: {len(ids)} characters give {cut} to train on, where {2 * length} are needed, and "
-            f"{len(ids) - cut} to validate with, where {length + 1} are needed, for windows of {length}",
-            fix="use a longer text, a shorter window, or another share to validate with",
+            f"{where} is too short: {len(ids)} characters give {cut} for training, where {2 * length} are needed, and "
+            f"{len(ids) - cut} for validation, where {length + 1} are needed, for windows of {length}",
+            fix="use a longer text, a shorter window, or another data.validation=",
         )
     if len(vocabulary) < 2:
         raise DataError(
-            f"{where} has {len(vocabulary)} character with {_RARE} occurrences or more; expected 2 at least",
+            f"{where} has {len(vocabulary)} character with {_RARE} occurrences or more; expected at least 2",
             fix="use a longer text",
         )
     return Split(*parts)
@@ -139,7 +139,7 @@ def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: 
     except ImportError as error:
         raise NotFoundError(
             "data=topics: this Python has no pydoc_data.topics, which is part of its standard library",
-            fix="install the whole of Python's standard library, or use data=text:FILE",
+            fix="install all of Python's standard library, or use data=text:FILE",
         ) from error
     whole = "\n".join(topics.topics[name] for name in sorted(topics.topics))
     paragraphs: dict[str, str] = {}
@@ -163,7 +163,7 @@ def bigram_entropy(dataset: Dataset) -> float:
     """
     if not dataset.vocabulary:
         raise ConfigError(
-            f"data={dataset.name} is not text and has no bigrams", fix="use data=topics or data=text:FILE"
+            f"data={dataset.name} is not text, so it has no bigrams", fix="use data=topics or data=text:FILE"
         )
     size = len(dataset.vocabulary)
     rows = max(1, (1 << 20) // dataset.inputs.shape[0])

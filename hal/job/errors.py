@@ -1,4 +1,4 @@
-"""Turns what a framework raises into errors of hal."""
+"""Turns the exceptions of a framework into errors of hal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["classified"]
 
 @contextlib.contextmanager
 def classified(backend: Backend) -> Iterator[None]:
-    """Raise what the backend makes of its framework's exceptions."""
+    """In a block, raise the hal error that the backend has for an exception of its framework, from the original."""
     try:
         yield
     except HalError:
@@ -22,7 +22,10 @@ def classified(backend: Backend) -> Iterator[None]:
         named = backend.classify(error)
         if named is None and isinstance(error, OSError):
             where = f" {error.filename}" if error.filename else ""
-            named = RunError(f"cannot read or write{where}: {error.strerror}", fix="check the disk's space and rights")
+            named = RunError(
+                f"cannot read or write{where}: {error.strerror}",
+                fix="check the free space of the disk and the permissions",
+            )
         if named is None:
             raise
         raise named from error

@@ -1,4 +1,7 @@
-"""From keys to everything a run needs; whatever is wrong with a request is found here, before anything is touched."""
+"""From keys to a job: a model on its data, on a device, under a plan.
+
+Whatever is wrong with a request is found here, before anything is written or started.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from hal.contract import Backend, Group, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.group import group_of, process_count
 from hal.contract.plan import Plan
-from hal.data import Split, load
+from hal.data import Split
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.job.stored_plans import Fingerprint, find, nearest
+from hal.job.workload import choose_model, resolve_workload
 from hal.nn import Defaults, Model
-from hal.workload import Workload, configure, model_class
+from hal.workload import Workload
 
 __all__ = ["Job", "pick_device", "prepare", "require_training", "with_plan"]
 
@@ -27,11 +31,21 @@ class Job:
     """A model on its data, on a device, under a plan that the device can follow.
 
     Attributes:
-        group: the devices that the plan spreads over. Where it wants several processes, they meet in
-            :func:`hal.processes.launch.launch`; until then this is the device alone.
+        backend: the backend of the device.
+        device: where the model runs; one of several where the plan spreads.
+        model: built for the shapes of the data.
+        params: the model's parameters before they have values: nested dicts of :class:`~hal.nn.Param`.
+        state: the model's state before it has values: nested dicts of :class:`~hal.nn.Param`.
+        split: the data, in the form that the model takes.
+        plan: how it runs, with the device's defaults filled in.
+        defaults: how the model is trained unless the user says otherwise.
+        workload: what a record says of model, data and mode.
+        group: the devices that the plan spreads over. Where the plan needs several processes, they meet in
+            :func:`hal.processes.launch.launch`; until then the group is this device alone.
         joined: whether the processes of the plan have met.
-        origin: who found the plan.
-        explain: what became of another process, where that is why something failed here.
+        augment: changes to training images.
+        origin: a sentence about the tuning that found the plan; empty where the plan was given.
+        explain: called with an exception; gives what became of another process where that is why it was raised.
     """
 
     backend: Backend
@@ -65,7 +79,10 @@ def pick_device(backend: str, device: int | str | None) -> Device:
         device = f"{backend}:{device}"
     found = registry.device(device)
     if backend not in ("auto", found.backend):
-        raise ConfigError(f"device={device} is of backend {found.backend}, and backend={backend} was asked for")
+        raise ConfigError(
+            f"device={device} belongs to backend={found.backend}, but backend={backend} was asked for",
+            fix=f"leave backend= out, or write backend={found.backend}",
+        )
     return found
 
 
@@ -86,18 +103,19 @@ def require_training(device: Device) -> None:
 def prepare(config: JobConfig, mode: str = "train") -> Job:
     """Resolve a config into a job.
 
+    Args:
+        config: what is asked for.
+        mode: train, or infer to compute outputs alone.
+
     Raises:
-        HalError: whatever is wrong with the request; nothing was written.
+        RequestError: the request is wrong; nothing was written.
+        UnavailableError: the backend, the device or a tuned plan is not here; nothing was written.
     """
-    if config.model is None:
-        raise ConfigError("no model was named", fix="write for example: model=cnn")
-    cls = model_class(config.model.name)
-    keys = configure(cls, config.model.keys())
-    defaults = cls.defaults_for(keys)
-    # The plan that is asked for, as far as that is known before there is a device.
+    choice = choose_model(config.model)
+    # The plan that is asked for, as far as it is known before there is a device.
     asked = build(Plan, {"parallel": config.given().get("parallel", "none")})
     if config.plan != "tuned":
-        asked = config.base_plan(defaults.batch)
+        asked = config.base_plan(choice.defaults.batch)
     if config.backend in registry.names():
         named = registry.backend(config.backend)
         if isinstance(named, SpreadsOver):
@@ -106,50 +124,31 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     backend = registry.require(device.backend)
     if not device.capabilities.values:
         raise UnsupportedError(
-            f"{device} computes shapes and costs, no numbers: there is nothing to train or to measure on it",
-            fix="choose another backend: hal devices",
+            f"{device} computes only shapes and costs; it cannot train a model or be measured",
+            fix="choose another backend; hal devices lists them",
         )
     if mode == "train":
         require_training(device)
-    source = config.data.name or defaults.data
     if config.plan != "tuned":  # a wrong key is found before a large data set is read
         asked.resolve(device)
-    split = load(source, cls.wanted(keys), validation=config.data.validation, seed=config.seed)
-    if cls.supervised and split.train.labels is None:
-        raise ConfigError(
-            f"data={source} has no labels, and model={config.model.name} learns from them",
-            fix="store the labels beside the inputs, or use a model without classes: model=gan",
-        )
-    if config.data.augment and cls.wanted(keys).kind != "image":
-        raise ConfigError("data.augment changes images, and this model takes none", fix="leave data.augment out")
-    model = cls(keys, split.train)
-    workload = Workload.model_validate(
-        {
-            "model": config.model.name,
-            "keys": keys.model_dump(mode="json"),
-            "data": source,
-            "mode": mode,
-            "input_shape": tuple(split.train.inputs.shape),
-        }
-    )
+    found = resolve_workload(choice, config.data, mode, config.seed)
     origin = ""
     if config.plan == "tuned":
-        base, origin = _tuned(Fingerprint.of(backend, device, workload, model), device)
-        asked = config.base_plan(defaults.batch, base)
+        base, origin = _tuned(Fingerprint.of(backend, device, found.workload, found.model), device)
+        asked = config.base_plan(choice.defaults.batch, base)
     plan = asked.resolve(device)
-    augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
     job = Job(
         backend=backend,
         device=device,
-        model=model,
-        params=model.params(),
-        state=model.state(),
-        split=split,
+        model=found.model,
+        params=found.model.params(),
+        state=found.model.state(),
+        split=found.split,
         plan=plan,
-        defaults=defaults,
-        workload=workload,
+        defaults=choice.defaults,
+        workload=found.workload,
         group=Group(backend, device),
-        augment=augment,
+        augment=found.augment,
         origin=origin,
     )
     return with_plan(job, plan)
@@ -165,11 +164,11 @@ def with_plan(job: Job, plan: Plan) -> Job:
     """
     plan = plan.resolve(job.device)
     if job.workload.mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
+        raise ConfigError("accumulate= splits an optimizer step, but inference takes none", fix="leave accumulate= out")
     if job.workload.mode == "train" and plan.batch > len(job.split.train):
         raise ConfigError(
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
-            fix=f"use batch={len(job.split.train)} or less, or more data",
+            fix=f"use batch={len(job.split.train)} or less, or use more data",
         )
     if process_count(job.backend, plan) > 1 and not job.joined:
         return replace(job, plan=plan, group=Group(job.backend, job.device))
@@ -183,15 +182,15 @@ def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
     """The plan that a tuning stored for exactly this, and a sentence about it."""
     found = find(fingerprint)
     if found is not None:
-        gain = "" if found.over_default is None else f", {found.over_default.median:.2f}x the default plan's speed"
-        return found.plan, f"plan=tuned: found by hal tune on {found.when[:10]} for {found.objective}{gain}"
+        gain = "" if found.over_default is None else f", at {found.over_default.median:.2f}x the default plan's speed"
+        return found.plan, f"plan=tuned: hal tune found this plan on {found.when[:10]} for {found.objective}{gain}"
     again = f"hal tune model={fingerprint.model} backend={device.backend}"
     again += " mode=infer" if fingerprint.mode == "infer" else ""
     near = nearest(fingerprint)
     changed = ""
     if near:
         keys = ", ".join(near[0].fingerprint.differences(fingerprint))
-        changed = f"; one of {near[0].when[:10]} is for another {keys}, which the tuner starts from"
+        changed = f"; the one found on {near[0].when[:10]} is for another {keys}, and a new tuning will start from it"
     raise UnavailableError(
-        f"no tuned plan is stored for this device and workload{changed}", fix=f"run: {again}, or use plan=default"
+        f"no tuned plan is stored for this device and workload{changed}", fix=f"run {again}, or use plan=default"
     )

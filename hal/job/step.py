@@ -12,13 +12,14 @@ from hal import ops
 from hal.contract import Backend, Group
 from hal.contract.plan import Plan
 from hal.data.augment import augment
+from hal.job.carry import Carry, trained_part
 from hal.job.precision import all_finite, cast_inputs, cast_params, next_scale
 from hal.nn import Model, Objective, Phase
 from hal.tensor import namespace
 from hal.tensor.optimizers import Optimizer
 from hal.types import Array, Tree
 
-__all__ = ["Step", "evaluation", "inference", "prediction", "trained_names"]
+__all__ = ["Step", "evaluation", "inference", "prediction"]
 
 Batch = Mapping[str, Array]
 
@@ -27,7 +28,7 @@ Batch = Mapping[str, Array]
 class Step:
     """Builds ``step(carry, batch, key, lr) -> (carry, metrics)`` for one phase of a model's training.
 
-    The carry is a dict of ``params``, ``state``, ``optimizers`` (by objective) and ``scale``; it is consumed.
+    The carry (:mod:`hal.job.carry`) is consumed.
 
     Attributes:
         group: the devices that take part; its backend compiles.
@@ -45,16 +46,16 @@ class Step:
     clip: float | None = None
     cached: bool = False
 
-    def build(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
+    def build(self) -> Callable[..., tuple[Carry, dict[str, Array]]]:
         """The step, compiled as the plan says."""
         step, backend = self.function(), self.group.backend
         return step if backend.compiles_gradients else backend.compile(step, self.plan, donate=(0,))
 
-    def function(self) -> Callable[..., tuple[dict[str, Tree], dict[str, Array]]]:
+    def function(self) -> Callable[..., tuple[Carry, dict[str, Array]]]:
         """The step before it is compiled."""
         gradients = {o.name: self.group.value_and_grad(self._loss(o), self.plan) for o in self.phase.objectives}
 
-        def step(carry: dict[str, Tree], batch: Batch, key: Any, lr: float) -> tuple[dict[str, Tree], dict[str, Array]]:
+        def step(carry: Carry, batch: Batch, key: Any, lr: float) -> tuple[Carry, dict[str, Array]]:
             metrics: dict[str, Array] = {}
             prepare, draw = ops.split_key(key, 2)
             prepare = self.group.shard_key(prepare, batch["inputs"].shape[0], self.plan.accumulate)
@@ -67,7 +68,7 @@ class Step:
 
         return step
 
-    def _inputs(self, carry: dict[str, Tree], inputs: Array, key: Any) -> Array:
+    def _inputs(self, carry: Carry, inputs: Array, key: Any) -> Array:
         if self.augmentations:
             inputs = augment(inputs, key, self.augmentations)
         inputs = cast_inputs(inputs, self.plan.precision)
@@ -92,13 +93,12 @@ class Step:
         self,
         gradient: Callable[..., Any],
         objective: Objective,
-        carry: dict[str, Tree],
+        carry: Carry,
         batch: Batch,
         key: Any,
         lr: float,
-    ) -> tuple[dict[str, Tree], dict[str, Array]]:
-        names = trained_names(objective, carry["params"])
-        trained = {name: carry["params"][name] for name in names}
+    ) -> tuple[Carry, dict[str, Array]]:
+        trained = trained_part(objective, carry["params"])
         rest = {name: value for name, value in carry["params"].items() if name not in trained}
         scale, parts = carry["scale"], self.plan.accumulate
         state: Tree = carry["state"]
@@ -133,11 +133,6 @@ class Step:
         }
         label = "loss" if len(self.phase.objectives) == 1 else f"{objective.name}_loss"
         return carry, {label: value, **metrics}
-
-
-def trained_names(objective: Objective, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Top-level names of the parameters that an objective trains."""
-    return tuple(params) if objective.trains is None else objective.trains
 
 
 def evaluation(

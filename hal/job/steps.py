@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
 
 import numpy as np
 
 from hal import ops
 from hal.data import batches, count_batches
 from hal.errors import ConfigError
-from hal.job.placing import place
-from hal.job.precision import initial_scale
+from hal.job.carry import Carry, initial_carry, place_carry, place_for_inference, start_optimizers
 from hal.job.prepare import Job
-from hal.job.step import Step, inference, trained_names
+from hal.job.step import Step, inference
 from hal.types import Array
 
 __all__ = ["Inferring", "Stepper", "TrainingSteps", "host_batches", "stepper"]
@@ -24,7 +22,7 @@ class TrainingSteps:
     """Optimizer steps of a job's first phase, from its initial values.
 
     Attributes:
-        carry: parameters, state, optimizer state and loss scale after the last step.
+        carry: what the last step gave; see :mod:`hal.job.carry`.
         done: steps since the start.
     """
 
@@ -36,9 +34,8 @@ class TrainingSteps:
             job.group, job.model, self._phase, job.plan, self._optimizer, job.params, augmentations=job.augment
         ).build()
         self._key = job.backend.rng(seed, job.device)
-        self.carry: dict[str, Any] = {}
+        self.carry = self._first_carry()
         self.done = 0
-        self.restart()
 
     def restart(self, key_offset: int = 0) -> None:
         """Go back to the initial values; what is compiled stays.
@@ -46,19 +43,12 @@ class TrainingSteps:
         Args:
             key_offset: start with the random key of a later step, for other random draws from the same values.
         """
-        job = self.job
-        params, state = job.model.initial(self.seed)
-        placed = job.group.shard_params(place(job, params, job.params))
-        self.carry = {
-            "params": placed,
-            "state": place(job, state, job.state),
-            "optimizers": {
-                o.name: self._optimizer.init({name: placed[name] for name in trained_names(o, placed)})
-                for o in self._phase.objectives
-            },
-            "scale": place(job, initial_scale(job.plan.precision), {}),
-        }
+        self.carry = self._first_carry()
         self.done = key_offset
+
+    def _first_carry(self) -> Carry:
+        placed = place_carry(self.job, initial_carry(self.job, self.seed))
+        return start_optimizers(placed, self._phase.objectives, self._optimizer)
 
     def __call__(self, batch: Mapping[str, Array]) -> Mapping[str, Array]:
         """One step; returns the metrics, which may not be computed yet."""
@@ -74,8 +64,7 @@ class Inferring:
     def __init__(self, job: Job, seed: int) -> None:
         self._group = job.group
         self._predict = inference(job.backend, job.model, job.plan, job.params)
-        params, state = job.model.initial(seed)
-        self._params, self._state = place(job, params, job.params), place(job, state, job.state)
+        self._params, self._state = place_for_inference(job, *job.model.initial(seed))
 
     def __call__(self, batch: Mapping[str, Array]) -> Array:
         """Outputs for one batch, of all processes that divide it."""

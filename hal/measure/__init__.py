@@ -11,8 +11,8 @@ from hal.measure._blocks import BlockTimer, warm_up
 from hal.measure.comparison import Candidate, Comparison, compare
 from hal.measure.environment import Environment, EnvironmentWatch
 from hal.measure.estimate import Estimate, Percentile, bootstrap, effective_size
-from hal.measure.hardware import HardwareUse, Sampler
 from hal.measure.measurement import Latency, Measurement, Settings
+from hal.measure.telemetry import HardwareUse, Sampler
 from hal.measure.timing import measure
 
 __all__ = [

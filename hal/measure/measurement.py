@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hal.measure.environment import Environment
 from hal.measure.estimate import Estimate, Percentile, effective_size
-from hal.measure.hardware import HardwareUse
+from hal.measure.telemetry import HardwareUse
 
 __all__ = ["Latency", "Measurement", "Settings", "Stopped"]
 

@@ -12,8 +12,8 @@ from hal.contract import Telemetry
 from hal.measure._blocks import BlockTimer, Looks, warm_up
 from hal.measure.environment import EnvironmentWatch
 from hal.measure.estimate import Estimate, Percentile
-from hal.measure.hardware import Sampler
 from hal.measure.measurement import Latency, Measurement, Settings, Stopped
+from hal.measure.telemetry import Sampler
 
 __all__ = ["measure"]
 

@@ -1,4 +1,4 @@
-"""Compares what a device does with a trace: each op from the trace's inputs, then the whole."""
+"""Compares a device with a trace: each op by itself from the inputs of the trace, then the whole model."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, To
 from hal.parity.evaluate import Evaluated, is_floating, smooth
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
-from hal.run.checkpoint import flat, nested
 from hal.types import Array, Tree
+from hal.util.trees import flat, nested
 
 _LEEWAY = 10  # two trials say little about the tail
 
-__all__ = ["Comparison", "Finding", "LossFinding", "OpFinding", "check"]
+__all__ = ["DeviceComparison", "Finding", "LossFinding", "OpFinding", "check"]
 
 
 class Finding(BaseModel):
-    """A deviation of one thing."""
+    """How far one array is from the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,45 +35,49 @@ class Finding(BaseModel):
 
 
 class OpFinding(BaseModel):
-    """How one op differs when it gets the same inputs, forward and backward."""
+    """How far one op is from the reference, forward and backward, where both get the same inputs."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: int
-    part: str = Field(description="the objective that it belongs to, or features")
-    layer: str = Field(description="path of the layer; empty outside of layers")
+    part: str = Field(description="The objective that the op belongs to, or features.")
+    layer: str = Field(description="Path of the layer; empty outside of layers.")
     op: str
     shape: tuple[int, ...]
     dtype: str
     forward: Deviation
-    gradient: Deviation | None = Field(description="of the argument that differs most; unset: nothing to differentiate")
+    gradient: Deviation | None = Field(description="Deviation of the gradient that differs most; unset: there is none.")
     gradient_of: str = ""
-    drift: Deviation = Field(description="of its result when all ops before it differ as they do")
-    limit: Limit = Field(description="what is allowed of forward and gradient")
-    exceeds: tuple[str, ...] = Field(default=(), description="forward, gradient or both, where more than allowed")
+    drift: Deviation = Field(description="Deviation of the result where the ops before it ran on the same device.")
+    limit: Limit = Field(description="How far forward and gradient may be off.")
+    exceeds: tuple[str, ...] = Field(
+        default=(), description="Which of forward and gradient is further off than the limit."
+    )
 
     @property
     def where(self) -> str:
-        """Layer and op, as people name it."""
+        """Layer and op, for people."""
         return f"{self.layer or self.part} {self.op}"
 
 
 class LossFinding(BaseModel):
-    """One loss at one optimizer step."""
+    """How far one loss is from the reference at one optimizer step."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     step: int
     name: str
-    expected: float | None = Field(description="unset: not finite")
+    expected: float | None = Field(description="Loss of the reference; unset: it is not finite.")
     found: float | None
-    off: float | None = Field(description="relative; unset: one of them is not finite")
+    off: float | None = Field(description="Relative deviation; unset: one of the two is not finite.")
     allowed: float
-    amplified: float = Field(description="how far off the reference itself is where it starts a rounding away")
+    amplified: float = Field(
+        description="How far off the reference itself is after a change of its initial values by one rounding."
+    )
     exceeds: bool
 
 
-class Comparison(BaseModel):
+class DeviceComparison(BaseModel):
     """How one device compares with the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,27 +85,30 @@ class Comparison(BaseModel):
     side: Side
     tolerance: Tolerance
     ops: tuple[OpFinding, ...]
-    gradients: tuple[Finding, ...] = Field(description="of each parameter, through the whole model")
-    updates: tuple[Finding, ...] = Field(description="of each parameter's change in three updates with equal gradients")
+    gradients: tuple[Finding, ...] = Field(description="Gradient of each parameter, through the whole model.")
+    updates: tuple[Finding, ...] = Field(description="Change of each parameter in three updates with equal gradients.")
     loss_after: tuple[LossFinding, ...] = Field(
-        description="with the parameters that the reference had after its steps"
+        description="Losses with the parameters that the reference had after its steps."
     )
-    losses: tuple[LossFinding, ...] = Field(description="of each optimizer step, each side from its own parameters")
+    losses: tuple[LossFinding, ...] = Field(
+        description="Losses of each optimizer step, where each side trains its own parameters."
+    )
     agrees: bool
 
     @property
     def first(self) -> OpFinding | None:
-        """The first op that exceeds what is allowed."""
+        """The first op that is further off than its limit."""
         return next((op for op in self.ops if op.exceeds), None)
 
 
-def check(job: Job, trace: Trace) -> Comparison:
-    """Run what a trace holds on another device and compare.
+def check(job: Job, trace: Trace) -> DeviceComparison:
+    """Run on another device what a trace holds, and compare.
 
-    Each op gets what it got in the trace, whatever the ops before it gave, so that a deviation is its own.
+    Each op gets the inputs that it got in the trace, not what the ops before it gave here, so that each deviation is
+    that of one op.
 
     Raises:
-        RunError: the model calls other ops than in the trace.
+        RunError: the model does not call the ops of the trace.
     """
     tolerance = TOLERANCES[trace.subject.precision]
     runner = Runner(job, trace.given, trace.subject.seed)
@@ -115,7 +122,7 @@ def check(job: Job, trace: Trace) -> Comparison:
     wrong: list[Any] = [op for op in found if op.exceeds]
     wrong += [each for each in (*gradients, *updates) if each.exceeds]
     wrong += [each for each in (*after, *losses) if each.exceeds]
-    return Comparison(
+    return DeviceComparison(
         side=Side.of(job),
         tolerance=tolerance,
         ops=tuple(found),
@@ -189,7 +196,7 @@ def _follow(trace: Trace) -> Callable[[str, Call], OpTrace]:
             raise RunError(
                 f"the model calls {call.op} in {call.layer or part} where the reference has {there}: "
                 "the two are not the same model",
-                fix="compare equal versions of hal and of the model, or record the trace anew",
+                fix="use the same versions of hal and of the model on both sides, or record a new trace",
             )
         return expected
 

@@ -1,4 +1,4 @@
-"""Keys of ``hal verify``."""
+"""The keys of ``hal verify``."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ _VERIFIED_BATCH = 16
 
 
 class VerifyConfig(JobConfig):
-    """Keys of ``hal verify``."""
+    """The keys of ``hal verify``."""
 
     backends: tuple[str, ...] | None = Field(
-        default=None, description="devices to compare, the first of them the reference: cpu,jax or cpu,cuda:0,cuda:1"
+        default=None,
+        description="The devices to compare, for example cpu,jax or cpu,cuda:0,cuda:1. The first is the reference.",
     )
-    record: str | None = Field(default=None, description="folder to write a trace of one device to, for against=")
+    record: str | None = Field(
+        default=None,
+        description="Folder to write a trace of one device to. Compare another device with it by against=.",
+    )
     against: str | None = Field(
-        default=None, description="folder with a trace to compare one device with; what it ran is run here"
+        default=None,
+        description="Folder with a trace that one device is compared with. The model and keys of the trace are used.",
     )
-    steps: int = Field(default=20, ge=1, description="optimizer steps to compare the loss over")
-    out: str | None = Field(default=None, description="file for all deviations as JSON")
+    steps: int = Field(default=20, ge=1, description="How many optimizer steps to compare the loss over.")
+    out: str | None = Field(default=None, description="File to write all deviations to, as JSON.")
 
     @field_validator("backends", mode="before")
     @classmethod
@@ -36,16 +41,16 @@ class VerifyConfig(JobConfig):
     @classmethod
     def _eagerly(cls, value: Compile | None) -> Compile | None:
         if value not in (None, "eager"):
-            raise ValueError("ops are compared one by one, which compile=eager alone allows; leave the key out")
+            raise ValueError("only compile=eager can be compared op by op; leave compile= out")
         return value
 
     @field_validator("parallel")
     @classmethod
     def _alone(cls, value: str | None) -> str | None:
         if value not in (None, "none"):
-            raise ValueError("ops are compared on one device each; leave the key out")
+            raise ValueError("each side of a comparison uses one device; leave parallel= out")
         return value
 
     def base_plan(self, batch: int, base: Plan | None = None) -> Plan:
-        """The plan with this config's keys, eager and with few samples, since every result is kept."""
+        """The plan with this config's keys: eager, and with few samples unless batch= is given: each result is kept."""
         return super().base_plan(min(batch, _VERIFIED_BATCH), base).model_copy(update={"compile": "eager"})

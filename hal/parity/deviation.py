@@ -20,13 +20,17 @@ class Deviation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    largest: float = Field(default=0.0, description="largest error over the largest magnitude")
-    typical: float = Field(default=0.0, description="root of the mean squared error over that of the values")
-    problem: str | None = Field(default=None, description="why they cannot be compared; the numbers say nothing then")
+    largest: float = Field(default=0.0, description="Largest error, divided by the largest magnitude.")
+    typical: float = Field(
+        default=0.0, description="Root of the mean squared error, divided by the root of the mean square of the values."
+    )
+    problem: str | None = Field(
+        default=None, description="Why the two cannot be compared, in which case the numbers mean nothing."
+    )
 
 
 class Limit(BaseModel):
-    """The largest deviation that rounding explains."""
+    """The largest deviation that rounding can explain."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -34,11 +38,11 @@ class Limit(BaseModel):
     typical: float
 
     def exceeded(self, found: Deviation) -> bool:
-        """Whether a deviation is more than rounding."""
+        """Whether a deviation is larger than rounding can explain."""
         return found.problem is not None or found.largest > self.largest or found.typical > self.typical
 
     def times(self, factor: float) -> Limit:
-        """A wider limit."""
+        """The limit, wider by a factor."""
         return Limit(largest=self.largest * factor, typical=self.typical * factor)
 
     def share(self, found: Deviation) -> float:

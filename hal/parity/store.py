@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
-from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, Training
-from hal.run.checkpoint import flat, nested
+from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
 from hal.util.files import make_folder, sync_folder, write_whole
+from hal.util.trees import flat, nested
 
 __all__ = ["free", "load", "save"]
 
@@ -50,13 +50,13 @@ class _Meta(BaseModel):
 
 
 def free(folder: Path) -> Path:
-    """A folder that a trace may be written to.
+    """Refuse a folder that a trace cannot be written to, because it is not empty; else give it back.
 
     Raises:
-        ConfigError: something is there already.
+        ConfigError: the folder is not empty, or is a file.
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise ConfigError(f"record={folder} exists already and stays as it is", fix="choose another record=")
+        raise ConfigError(f"record={folder} already exists and is not overwritten", fix="choose another record=")
     return folder
 
 
@@ -64,7 +64,7 @@ def save(trace: Trace, folder: Path) -> None:
     """Write a trace.
 
     Raises:
-        ConfigError: something is there already.
+        ConfigError: the folder is not empty, or is a file.
         NotFoundError: the folder cannot be made.
     """
     from safetensors.numpy import save as serialize
@@ -101,14 +101,15 @@ def load(folder: Path) -> Trace:
     """Read a trace.
 
     Raises:
-        NotFoundError: there is none, it is damaged, or it is of a newer hal.
+        NotFoundError: there is no trace, it is damaged, or another version of hal wrote it.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as parse
 
     if not (folder / _META).is_file():
         raise NotFoundError(
-            f"there is no trace in {folder}", fix="write one where the model is right: hal verify model=... record=DIR"
+            f"there is no trace in {folder}",
+            fix="record one on the machine where the model computes right: hal verify model=... record=DIR",
         )
     try:
         meta = _Meta.model_validate_json((folder / _META).read_bytes())
@@ -120,10 +121,10 @@ def load(folder: Path) -> Trace:
         version = _version(folder / _META)
         if version not in (None, 1):
             raise NotFoundError(
-                f"the trace in {folder} has schema version {version}; this hal reads 1",
-                fix="read it with the hal that wrote it, or record it anew",
+                f"the trace in {folder} has schema version {version}, but this version of hal reads only 1",
+                fix="use the version of hal that wrote it, or record a new trace",
             ) from error
-        raise _damaged(folder, f"{_META} is no JSON of a trace") from error
+        raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
     except (SafetensorError, KeyError) as error:
         raise _damaged(folder, f"{_ARRAYS} does not hold what {_META} lists") from error
     except OSError as error:
@@ -139,7 +140,7 @@ def _version(path: Path) -> Any:
 
 
 def _damaged(folder: Path, why: str) -> NotFoundError:
-    return NotFoundError(f"the trace in {folder} cannot be read: {why}", fix="copy it again, or record it anew")
+    return NotFoundError(f"the trace in {folder} cannot be read: {why}", fix="copy it again, or record a new trace")
 
 
 def _arrays(trace: Trace) -> Iterable[tuple[str, np.ndarray]]:
@@ -182,7 +183,9 @@ def _trace(meta: _Meta, arrays: Mapping[str, np.ndarray]) -> Trace:
         ops=tuple(ops),
         gradients={name: flat(each) for name, each in tree["gradients"].items()},
         updates={name: flat(each) for name, each in tree["updates"].items()},
-        training=Training(tuple(_numbers(each) for each in meta.losses), trained["params"], trained.get("state", {})),
+        training=TrainingTrace(
+            tuple(_numbers(each) for each in meta.losses), trained["params"], trained.get("state", {})
+        ),
         loss_after=_numbers(meta.loss_after),
         amplified=meta.amplified,
     )

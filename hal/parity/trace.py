@@ -15,20 +15,32 @@ from hal import ops
 from hal.contract.device import DeviceFacts, PrecisionName
 from hal.contract.plan import Plan
 from hal.data import batches
+from hal.job.carry import make_carry, place_carry, place_for_inference, start_optimizers, trained_part
 from hal.job.placing import place, put_batch
-from hal.job.precision import cast_inputs, cast_params, initial_scale
+from hal.job.precision import cast_inputs, cast_params
 from hal.job.prepare import Job
-from hal.job.step import Step, trained_names
+from hal.job.step import Step
 from hal.nn import Objective, Phase
 from hal.parity.deviation import ROUNDING, relative
 from hal.parity.evaluate import Evaluated, Evaluator, smooth
 from hal.parity.watch import Call, host_random, watched
-from hal.run.checkpoint import flat, nested
 from hal.tensor import Key, namespace
 from hal.types import Array, Tree
+from hal.util.trees import flat, nested
 from hal.workload import Workload
 
-__all__ = ["UPDATES", "Given", "OpTrace", "PartWatch", "Runner", "Side", "Subject", "Trace", "Training", "record"]
+__all__ = [
+    "UPDATES",
+    "Given",
+    "OpTrace",
+    "PartWatch",
+    "Runner",
+    "Side",
+    "Subject",
+    "Trace",
+    "TrainingTrace",
+    "record",
+]
 
 UPDATES = 3
 """Optimizer updates in a row with equal gradients: enough to use and to change its state."""
@@ -37,7 +49,7 @@ _DISTURBED_RUNS = 2
 
 
 class Side(BaseModel):
-    """Where something ran."""
+    """Where one side of a comparison ran."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -55,7 +67,7 @@ class Side(BaseModel):
 
 
 class Subject(BaseModel):
-    """What must be equal on both sides for a comparison to mean something."""
+    """What must be equal on both sides of a comparison."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -64,7 +76,7 @@ class Subject(BaseModel):
     batch: int
     accumulate: int
     seed: int
-    steps: int = Field(description="optimizer steps")
+    steps: int = Field(description="How many optimizer steps are taken.")
 
     @classmethod
     def of(cls, job: Job, seed: int, steps: int) -> Subject:
@@ -118,7 +130,7 @@ class OpTrace:
 
 
 @dataclass(frozen=True)
-class Training:
+class TrainingTrace:
     """Some optimizer steps.
 
     Attributes:
@@ -154,7 +166,7 @@ class Trace:
     ops: tuple[OpTrace, ...]
     gradients: Mapping[str, Mapping[str, np.ndarray]]
     updates: Mapping[str, Mapping[str, np.ndarray]]
-    training: Training
+    training: TrainingTrace
     loss_after: Mapping[str, float]
     amplified: Mapping[str, float]
 
@@ -182,8 +194,7 @@ class Runner:
 
     def __post_init__(self) -> None:
         self.phase = self.job.model.phases(1)[-1]  # the last trains the most
-        self.params = place(self.job, self.given.params, self.job.params)
-        self.state = place(self.job, self.given.state, self.job.state)
+        self.params, self.state = place_for_inference(self.job, self.given.params, self.given.state)
 
     @property
     def evaluator(self) -> Evaluator:
@@ -203,7 +214,7 @@ class Runner:
         found = {}
         batch = self._features(self._cast(self.params), self._batch(0), watch)
         for index, objective in enumerate(self.phase.objectives):
-            trained = self._trained(objective)
+            trained = trained_part(objective, self.params)
             rest = {name: value for name, value in self.params.items() if name not in trained}
             gradient = self.job.backend.value_and_grad(self._loss(objective, index, rest, batch, watch), self.job.plan)
             _, gradients = gradient(trained)
@@ -225,10 +236,7 @@ class Runner:
         """Parameters of each objective after some updates with the gradients given."""
         found = {}
         for objective in self.phase.objectives:
-            params = {
-                name: place(self.job, self.given.params[name], self.job.params[name])
-                for name in self._trained(objective)
-            }
+            params = place(self.job, trained_part(objective, self.given.params), self.job.params)
             optimizer = self._optimizer()
             state = optimizer.init(params)
             for _ in range(UPDATES):
@@ -237,7 +245,7 @@ class Runner:
             found[objective.name] = flat(self._to_host(params))
         return found
 
-    def train(self, steps: int, disturbed: int | None = None) -> Training:
+    def train(self, steps: int, disturbed: int | None = None) -> TrainingTrace:
         """Take some optimizer steps, as training does.
 
         Args:
@@ -245,21 +253,13 @@ class Runner:
             disturbed: move each initial parameter by a rounding, up or down as this seed draws.
         """
         job = self.job
-        step = Step(job.group, job.model, self.phase, job.plan, self._optimizer(), job.params).build()
+        optimizer = self._optimizer()
+        step = Step(job.group, job.model, self.phase, job.plan, optimizer, job.params).build()
         initial = self.given.params
         if disturbed is not None:
             initial = _disturbed(initial, job.plan.precision, disturbed)
-        params = place(job, initial, job.params)
-        optimizer = self._optimizer()
-        carry: dict[str, Any] = {
-            "params": params,
-            "state": place(job, self.given.state, job.state),
-            "optimizers": {
-                o.name: optimizer.init({name: params[name] for name in trained_names(o, params)})
-                for o in self.phase.objectives
-            },
-            "scale": place(job, initial_scale(job.plan.precision), {}),
-        }
+        carry = place_carry(job, make_carry(job.plan.precision, initial, self.given.state))
+        carry = start_optimizers(carry, self.phase.objectives, optimizer)
         found: list[Mapping[str, Array]] = []
         with host_random(job.backend, job.device):
             for done in range(steps):
@@ -267,14 +267,14 @@ class Runner:
                 carry, metrics = step(carry, batch, Key(self.seed).fold_in(done), self._lr())
                 found.append(metrics)
         losses = tuple({name: float(job.backend.to_host(x)) for name, x in each.items()} for each in found)
-        moved = {name for o in self.phase.objectives for name in trained_names(o, carry["params"])}
-        return Training(
+        moved = {name for each in self.phase.objectives for name in trained_part(each, carry["params"])}
+        return TrainingTrace(
             losses,
             self._to_host({name: value for name, value in carry["params"].items() if name in moved}),
             self._to_host(carry["state"]),
         )
 
-    def loss_after(self, training: Training) -> dict[str, float]:
+    def loss_after(self, training: TrainingTrace) -> dict[str, float]:
         """The loss of each objective with the parameters that a training left, on its last batch."""
         params = self._cast({**self.params, **place(self.job, training.params, self.job.params)})
         state, last = place(self.job, training.state, self.job.state), len(training.losses) - 1
@@ -317,9 +317,6 @@ class Runner:
 
     def _key(self, step: int, objective: int) -> Key:
         return Key(self.seed).fold_in(step).split(2)[1].fold_in(objective)  # as a training step derives it
-
-    def _trained(self, objective: Objective) -> dict[str, Tree]:
-        return {name: self.params[name] for name in trained_names(objective, self.params)}
 
     def _lr(self) -> float:
         return self.job.defaults.lr * self.phase.lr_scale
@@ -375,7 +372,7 @@ def _disturbed(params: Mapping[str, Any], precision: PrecisionName, seed: int) -
     return nested({path: move(array) for path, array in flat(params).items()})
 
 
-def _amplified(training: Training, disturbed: Sequence[Training]) -> dict[str, float]:
+def _amplified(training: TrainingTrace, disturbed: Sequence[TrainingTrace]) -> dict[str, float]:
     worst: dict[str, float] = {}
     for other in disturbed:
         for expected, found in zip(training.losses, other.losses, strict=True):

@@ -1,18 +1,18 @@
-"""What a comparison means, in words: what agrees, or where it goes wrong first and what to do next."""
+"""A comparison in words: what agrees, or which op is the first that does not, and what to do next."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from hal.parity.check import Comparison, Finding
+from hal.parity.check import DeviceComparison, Finding
 from hal.parity.deviation import Deviation, Limit
 from hal.parity.trace import Side
 
 __all__ = ["advice", "verdict"]
 
 
-def verdict(found: Comparison, reference: Side) -> str:
-    """One sentence."""
+def verdict(found: DeviceComparison, reference: Side) -> str:
+    """One sentence that says whether a device agrees with the reference, and where it does not."""
     other = "the trace" if str(found.side) == str(reference) else str(reference)
     sides = f"{found.side} agrees with {other}"
     if found.agrees:
@@ -22,8 +22,8 @@ def verdict(found: Comparison, reference: Side) -> str:
     return f"{sides.replace('agrees', 'does not agree')}, {_first(found)}"
 
 
-def advice(found: Comparison) -> str:
-    """What to do next; empty where all agrees."""
+def advice(found: DeviceComparison) -> str:
+    """A sentence that says what to do next; empty where everything agrees."""
     if found.agrees:
         return ""
     first, backend = found.first, found.side.device.backend
@@ -41,7 +41,7 @@ def advice(found: Comparison) -> str:
     return "each op agrees by itself: try precision=fp32, and fewer steps="
 
 
-def _first(found: Comparison) -> str:
+def _first(found: DeviceComparison) -> str:
     op = found.first
     if op is not None:
         kind = op.exceeds[0]

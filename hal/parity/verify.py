@@ -1,9 +1,9 @@
-"""Compares devices with one another, or with a trace from another machine: what ``hal verify`` does."""
+"""Compares devices with one another, or with a trace from another machine, as ``hal verify`` does."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,14 +12,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal.config import DataSection, ModelSection
 from hal.errors import ConfigError
+from hal.job.carry import differences
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
-from hal.nn import Param
 from hal.parity import store
-from hal.parity.check import Comparison, check
+from hal.parity.check import DeviceComparison, check
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
-from hal.run.checkpoint import flat
 from hal.util.files import make_folder, write_whole
 from hal.workload import configure, model_class
 
@@ -29,33 +28,33 @@ Note = Callable[[str], object]
 
 
 class Verification(BaseModel):
-    """What a verification found: one comparison for each device beside the reference; none where it recorded."""
+    """What a verification found: a comparison for each device but the reference; none where a trace was recorded."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
     subject: Subject
     reference: Side
-    comparisons: tuple[Comparison, ...] = ()
-    recorded: str | None = Field(default=None, description="folder of the trace that was written")
-    agrees: bool = Field(description="whether every device agrees with the reference")
+    comparisons: tuple[DeviceComparison, ...] = ()
+    recorded: str | None = Field(default=None, description="Folder of the trace that was written; unset: none was.")
+    agrees: bool = Field(description="Whether every device agrees with the reference.")
 
 
 def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification:
     """Compare devices op by op, gradient by gradient and step by step.
 
     Args:
-        config: what to compare; see the keys.
-        note: is told what is done.
+        config: what to compare.
+        note: called with a sentence about what is done.
 
     Raises:
         RequestError: the request is wrong; nothing was run or written.
-        UnavailableError: a backend or device is not here.
-        HalError: it failed while it ran.
+        UnavailableError: a backend or device is not available.
+        HalError: the model failed while it ran.
     """
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
-        raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
+        raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
     _one_task(config)
     if config.record is not None:
         found = _record(config, Path(config.record).expanduser(), note)
@@ -76,19 +75,23 @@ def _one_task(config: VerifyConfig) -> None:
             f"{' and '.join(f'{key}=' for key in tasks)} were given together"
             if tasks
             else "there is nothing to compare with",
-            fix="give one of: backends=cpu,... (devices here), record=DIR (write a trace of one device), "
-            "against=DIR (compare one device with it)",
+            fix="give one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
+            "device) and against=DIR (compare one device with a trace)",
         )
     if config.data.augment:
-        raise ConfigError("data.augment changes images at random, and both sides take them as they are")
+        raise ConfigError(
+            "data.augment changes images at random, so that devices cannot be compared", fix="leave data.augment out"
+        )
     if config.backends is None:
         return
     if {"backend", "device"} & config.model_fields_set:
-        raise ConfigError("backends= names all devices; backend= or device= was given too", fix="leave those out")
+        raise ConfigError(
+            "backends= names all devices, but backend= or device= was given too", fix="leave backend= and device= out"
+        )
     if len(config.backends) < 2:
         raise ConfigError(
-            f"backends={','.join(config.backends)} names one device, and comparing takes two",
-            fix="name another after a comma, or use record=DIR here and against=DIR elsewhere",
+            f"backends={','.join(config.backends)} names one device, but a comparison needs two",
+            fix="name another one after a comma, or use record=DIR here and against=DIR on the other machine",
         )
 
 
@@ -124,7 +127,7 @@ def _against(config: VerifyConfig, folder: Path, note: Note) -> Verification:
 
 
 def _as_recorded(config: VerifyConfig, subject: Subject, folder: Path) -> VerifyConfig:
-    """The config with what the trace ran; what is given too must be the same."""
+    """The config with the keys that the trace was recorded with; those that were given must be equal."""
     workload = subject.workload
     fixed = {key: getattr(subject, key) for key in ("precision", "batch", "accumulate", "seed", "steps")}
     for key, value in fixed.items():
@@ -145,40 +148,30 @@ def _as_recorded(config: VerifyConfig, subject: Subject, folder: Path) -> Verify
 
 def _refuse(folder: Path, recorded: str, asked: str, key: str) -> None:
     raise ConfigError(
-        f"the trace in {folder} is of {recorded}, and {asked} was asked for",
-        fix=f"leave {key}= out, since the trace says what to run, or record another trace",
+        f"the trace in {folder} was recorded with {recorded}, but {asked} was asked for",
+        fix=f"leave {key}= out, since the trace says what to run, or record a new trace",
     )
 
 
 def _same_parameters(job: Job, trace: Trace) -> None:
-    wanted = {path: tuple(spec.shape) for path, spec in _specs(job.params)}
-    found = {path: array.shape for path, array in flat(trace.given.params).items()}
-    differ = sorted(path for path in {*wanted, *found} if wanted.get(path) != found.get(path))
+    differ = differences(job.params, trace.given.params)
     if differ:
+        what = differ[0].describe("the trace", "the model here")
         raise ConfigError(
-            f"the trace is of another version of model={job.workload.model}, or of other data: {differ[0]} is "
-            f"{found.get(differ[0], 'missing')} in it and {wanted.get(differ[0], 'missing')} here",
-            fix="use the model and the data that it was recorded with, or record it anew",
+            f"the trace was recorded with another version of model={job.workload.model} or with other data: {what}",
+            fix="use the model and the data that the trace was recorded with, or record a new one",
         )
 
 
-def _specs(specs: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Param]]:
-    for name, inner in specs.items():
-        if isinstance(inner, Mapping):
-            yield from _specs(inner, f"{path}{name}/")
-        else:
-            yield path + name, inner
-
-
 def _traced(job: Job, config: VerifyConfig, note: Note) -> Trace:
-    note(f"{job.device}: each op forward and backward, then {config.steps} optimizer steps, three times")
+    note(f"{job.device}: running each op forward and backward, then {config.steps} optimizer steps three times")
     subject = Subject.of(job, config.seed, config.steps)
     with _running(job):
         return record(job, Given.drawn(job, config.seed, config.steps), subject)
 
 
-def _checked(job: Job, trace: Trace, note: Note) -> Comparison:
-    note(f"{job.device}: the same, compared")
+def _checked(job: Job, trace: Trace, note: Note) -> DeviceComparison:
+    note(f"{job.device}: running the same and comparing it with the reference")
     with _running(job):
         return check(job, trace)
 
@@ -189,7 +182,7 @@ def _running(job: Job) -> Iterator[None]:
         yield
 
 
-def _found(trace: Trace, comparisons: tuple[Comparison, ...] = (), recorded: str | None = None) -> Verification:
+def _found(trace: Trace, comparisons: tuple[DeviceComparison, ...] = (), recorded: str | None = None) -> Verification:
     return Verification(
         subject=trace.subject,
         reference=trace.side,

@@ -1,4 +1,4 @@
-"""Brings the processes of a plan together: those that a launcher started, or those that are started here."""
+"""Brings the processes of a plan together: those that a launcher started, or workers that are started here."""
 
 from __future__ import annotations
 
@@ -16,52 +16,56 @@ from hal.contract.plan import Plan
 from hal.errors import ConfigError, PlanError
 from hal.job.prepare import Job
 from hal.processes.rendezvous import Rendezvous, exported, free_port, from_environment
-from hal.processes.worker import report_ready
+from hal.processes.report import report_ready
 from hal.processes.workers import WorkerGroup
 
 __all__ = ["AHEAD", "StepBroadcaster", "finish_steps", "launch", "pinned", "run_broadcast_steps"]
 
 AHEAD = 8
-"""Short steps that are announced at once."""
+"""How many short steps are announced at once."""
 
 _SHORT_S = 0.05
-"""Beside longer steps, an announcement is nothing."""
+"""Steps that take longer than this (s) are announced one by one, since an announcement costs little beside them."""
 
 _MOST_NUMBERS = 16
-"""Step functions that an announcement can name."""
+"""How many step functions an announcement can tell apart."""
 
 
 @contextlib.contextmanager
 def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan, ...] = ()) -> Iterator[Job]:
-    """A job whose group has met, for the time of a block; its processes end with the block.
+    """Bring the processes of a job together for the time of a block; workers that were started here end with it.
 
     Args:
         job: what :func:`~hal.job.prepare.prepare` gave.
-        call: ``module:function`` that workers call, which comes by here too.
-        arguments: of that function, as JSON has them.
+        call: ``module:function`` that workers call; that function must call this one too.
+        arguments: keyword arguments of that function, as JSON can hold them.
         plans: further plans that will run within the block.
 
+    Yields:
+        The job with the group of all its processes.
+
     Raises:
-        PlanError: the plans want different numbers of processes, or others than were started.
-        UnavailableError: there are not so many devices.
-        RunError: a worker did not come up.
+        PlanError: the plans need different numbers of processes, or another number than a launcher started.
+        ConfigError: a launcher started several processes, but the plan uses one.
+        UnavailableError: there are not enough devices.
+        RunError: a worker did not start.
     """
     wanted = {process_count(job.backend, plan) for plan in (job.plan, *plans)}
     count, world = max(wanted), from_environment()
     if wanted - {1, count}:
         raise PlanError(
-            f"plans that spread over {' and '.join(map(str, sorted(wanted - {1})))} processes cannot run in turn",
-            fix="compare each of them with parallel=none",
+            f"plans for {' and '.join(map(str, sorted(wanted - {1})))} processes cannot be measured in turn in one run",
+            fix="compare each of them with parallel=none instead",
         )
     if world is not None and count == 1 and job.group.size == 1:
         raise ConfigError(
-            f"a launcher started {world.size} processes, and parallel={job.plan.parallel} wants one",
-            fix=f"write parallel=dp={world.size}",
+            f"WORLD_SIZE is {world.size}, but parallel={job.plan.parallel} uses one process",
+            fix=f"write parallel=dp={world.size}, or start the command without a launcher",
         )
     if world is not None and count not in (1, world.size):
         raise PlanError(
-            f"a launcher started {world.size} processes, and parallel={job.plan.parallel} wants {count}",
-            fix=f"write parallel=dp={world.size}, or start {count}",
+            f"WORLD_SIZE is {world.size}, but parallel={job.plan.parallel} uses {count} processes",
+            fix=f"write parallel=dp={world.size}, or start {count} processes",
         )
     if count == 1:
         yield job
@@ -69,7 +73,7 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
     spread = next(plan for plan in (job.plan, *plans) if process_count(job.backend, plan) == count)
     assert isinstance(job.backend, SpreadsOver), "only those want more than one process"
     if world is None:
-        job.backend.local_device(job.device, spread, count - 1)  # are there so many devices?
+        job.backend.local_device(job.device, spread, count - 1)  # raises where there are not enough devices
         world = Rendezvous(0, count, 0, count, "127.0.0.1", free_port())
         with _workers(job, world, {"call": call, "arguments": dict(arguments)}) as workers:
             yield from _joined(job, world, spread, workers.explain, workers.wait_ready, workers.watch)
@@ -115,12 +119,12 @@ def _workers(job: Job, world: Rendezvous, task: Mapping[str, Any]) -> Iterator[W
 
 
 def pinned(config: JobConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The keys of a config with which workers get the same job: device and plan as they were resolved here.
+    """The keys with which workers get the same job: those of a config, with device and plan as resolved here.
 
     Args:
-        config: what was asked for.
-        job: what came of it.
-        leave_out: keys that concern rank 0 alone.
+        config: what the user asked for.
+        job: the job that was made of it.
+        leave_out: keys that rank 0 alone needs.
     """
     keys: dict[str, Any] = config.model_dump(mode="json", exclude_unset=True, exclude=set(leave_out))
     plan = {name: value for name, value in job.plan.model_dump().items() if value is not None}
@@ -128,14 +132,14 @@ def pinned(config: JobConfig, job: Job, leave_out: tuple[str, ...] = ()) -> dict
 
 
 class StepBroadcaster:
-    """Steps of rank 0, announced to the others, so that all run as many.
+    """Runs a step on rank 0 and announces it to the other processes, so that all run the same number of steps.
 
     Args:
-        group: who takes part.
+        group: the processes that take part.
         step: one step.
-        number: of this step function among several; from 0.
-        ahead: how many short steps to announce at once, so that none waits for the word. Others begin with a step that
-            was announced before rank 0 does, so 1 where something else is measured between steps.
+        number: which of several step functions this is, from 0.
+        ahead: how many short steps to announce at once, so that no process waits for an announcement. The others may
+            begin an announced step before rank 0 does; give 1 where something else is measured between steps.
     """
 
     def __init__(self, group: Group, step: Callable[[], object], number: int = 0, ahead: int = AHEAD) -> None:
@@ -154,18 +158,22 @@ class StepBroadcaster:
         return found
 
     def announce(self, steps: int) -> None:
-        """Let the others run so many steps; nothing that was announced before is left."""
+        """Announce a number of steps to the other processes; all that were announced before must be done."""
         self._announced = steps
         self._group.broadcast_int(steps * _MOST_NUMBERS + self._number)
 
     def settle(self) -> None:
-        """Run what was announced and is not done."""
+        """Run the steps that were announced and are not done yet."""
         while self._announced:
             self()
 
 
 def finish_steps(group: Group, steps: Iterable[Callable[[], object]]) -> int | None:
-    """Let the workers out of :func:`run_broadcast_steps`, after the steps that were announced.
+    """End :func:`run_broadcast_steps` in the other processes, after the steps that were announced.
+
+    Args:
+        group: the processes that take part.
+        steps: the steps of rank 0; those that are no :class:`StepBroadcaster` are left alone.
 
     Returns:
         The peak memory, as :meth:`~hal.contract.Group.peak_memory` counts it.
@@ -181,8 +189,8 @@ def run_broadcast_steps(group: Group, steps: Mapping[int, Callable[[], object]])
     """Run the steps that rank 0 announces, until it calls :func:`finish_steps`.
 
     Args:
-        group: who takes part; its rank is not 0.
-        steps: by their numbers from 0.
+        group: the processes that take part; this one's rank is above 0.
+        steps: the step functions by their numbers.
     """
     while announced := group.broadcast_int(0):
         count, number = divmod(announced, _MOST_NUMBERS)

@@ -1,4 +1,4 @@
-"""The place of this process among those that a launcher started together, as torchrun's variables say it."""
+"""Which of several processes this one is, and where they meet, from the environment variables of torchrun."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["Rendezvous", "exported", "free_port", "from_environment", "leads"]
 
 @dataclass(frozen=True)
 class Rendezvous:
-    """Processes that run together.
+    """Where this process stands among those of a run, and where they meet.
 
     Attributes:
-        rank: number of this one.
-        size: how many there are.
-        local_rank: number of this one on its machine.
-        local_size: how many are on its machine.
-        address: where the one of rank 0 can be reached.
-        port: at which port.
+        rank: number of this process.
+        size: how many processes there are.
+        local_rank: number of this process on its machine.
+        local_size: how many processes are on its machine.
+        address: host on which the process of rank 0 listens.
+        port: port on which it listens.
     """
 
     rank: int
@@ -35,7 +35,7 @@ class Rendezvous:
     port: int
 
     def variables(self) -> dict[str, str]:
-        """Environment variables that say so."""
+        """The environment variables that describe it, as torchrun sets them."""
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
@@ -47,10 +47,10 @@ class Rendezvous:
 
 
 def from_environment(environ: Mapping[str, str] | None = None) -> Rendezvous | None:
-    """What the environment says; None: no launcher started this process, or it alone.
+    """Read the environment variables; None: no launcher started this process, or it started only this one.
 
     Raises:
-        ConfigError: variables are missing or no numbers.
+        ConfigError: variables are missing or are not numbers.
     """
     env = os.environ if environ is None else environ
     if env.get("WORLD_SIZE", "1") == "1":
@@ -67,20 +67,20 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Rendezvous | N
         )
     except (KeyError, ValueError) as error:
         raise ConfigError(
-            f"WORLD_SIZE={env['WORLD_SIZE']} says that processes run together, and {error} is missing or no number",
-            fix="start them with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
+            f"WORLD_SIZE={env['WORLD_SIZE']} asks for several processes, but {error} is missing or not a number",
+            fix="start the processes with torchrun, or set RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT",
         ) from error
 
 
 def leads() -> bool:
-    """Whether this process is the one of rank 0, which writes files and speaks to people."""
+    """Whether this process has rank 0; that one alone writes files and prints."""
     place = from_environment()
     return place is None or place.rank == 0
 
 
 @contextlib.contextmanager
 def exported(world: Rendezvous) -> Iterator[None]:
-    """The variables of a world, for the time of a block."""
+    """Set the environment variables of a rendezvous for the time of a block."""
     variables = world.variables()
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
@@ -95,7 +95,7 @@ def exported(world: Rendezvous) -> Iterator[None]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on now, of those that systems do not give to outgoing connections."""
+    """A port of this machine that is free now, outside the range that systems use for outgoing connections."""
     while True:
         with socket.socket() as probe, contextlib.suppress(OSError):
             port = random.SystemRandom().randrange(20_000, 32_000)

@@ -1,7 +1,7 @@
-"""A process that follows rank 0 of a run: ``python -m hal.processes.worker REPORT_FD``.
+"""A process of a run beside that of rank 0: ``python -m hal.processes.worker REPORT_FD``.
 
 Its standard input gives one line of JSON, ``{"call": "module:function", "arguments": {...}}``, and then stays open;
-when it closes, rank 0 is gone, and so is this process.
+when it closes, rank 0 is gone, and this process ends too.
 """
 
 from __future__ import annotations
@@ -13,61 +13,47 @@ import sys
 import threading
 import traceback
 from collections.abc import Sequence
-from typing import Any
 
 from hal.errors import HalError
+from hal.processes.report import open_report, report_error
 from hal.util.parent import die_with_parent
 
-__all__ = ["main", "report_ready"]
-
-_report_fd: int | None = None
-
-_MOST_SAID = 4000
-"""Characters of an error that fit into a pipe which nobody reads yet."""
-
-
-def report_ready() -> None:
-    """Tell rank 0, if it waits for that, that this process is about to join."""
-    _say({"ready": True})
+__all__ = ["main"]
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what rank 0 asks for.
+    """Call the function that rank 0 names.
 
     Args:
-        arguments: the descriptor to report to.
+        arguments: the file descriptor of the pipe to report to.
+
+    Returns:
+        The exit status: 0 if the function returned, 1 if it raised.
     """
-    fd = int(arguments[0])
-    # Under -m this module is __main__; others find the descriptor in the one they import.
-    importlib.import_module("hal.processes.worker")._report_fd = fd  # type: ignore[attr-defined]
-    globals()["_report_fd"] = fd
-    os.set_inheritable(fd, False)
+    open_report(int(arguments[0]))
     die_with_parent()
     task = json.loads(sys.stdin.buffer.readline() or b"null")
     if task is None:
         return 1
-    threading.Thread(target=_leave_at_end_of_input, name="hal-leader", daemon=True).start()
+    threading.Thread(target=_exit_at_end_of_input, name="hal-rank-0", daemon=True).start()
     module, _, name = task["call"].partition(":")
     try:
         getattr(importlib.import_module(module), name)(**task["arguments"])
+    except HalError as error:
+        traceback.print_exc()
+        report_error(type(error).__name__, error.message, error.fix)
+        return 1
     except BaseException as error:  # noqa: BLE001 - rank 0 is told, whatever it was
         traceback.print_exc()
-        fix = error.fix if isinstance(error, HalError) else None
-        said = error.message if isinstance(error, HalError) else f"{type(error).__name__}: {error}"
-        _say({"error": {"type": type(error).__name__, "message": said[:_MOST_SAID], "fix": fix}})
+        report_error(type(error).__name__, f"{type(error).__name__}: {error}", None)
         return 1
     return 0
 
 
-def _leave_at_end_of_input() -> None:
+def _exit_at_end_of_input() -> None:
     while os.read(0, 4096):
         pass
     os._exit(1)
-
-
-def _say(report: dict[str, Any]) -> None:
-    if _report_fd is not None:
-        os.write(_report_fd, (json.dumps(report) + "\n").encode())
 
 
 if __name__ == "__main__":

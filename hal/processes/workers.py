@@ -1,6 +1,6 @@
-"""The other processes of a run on this machine: started anew, told what to do, watched, and ended with this one.
+"""The workers of a run on this machine: started, told what to do, watched, and ended together with this process.
 
-This process is rank 0. The others follow it: they run the same code on the same keys (:mod:`hal.processes.worker`).
+This process is rank 0. The workers run the same code with the same keys (:mod:`hal.processes.worker`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Worker:
                 stderr=subprocess.STDOUT,
                 pass_fds=(theirs,),
                 env={**os.environ, **world.variables()},
-                process_group=0,  # Ctrl-C is for this process, which tells the others
+                process_group=0,  # Ctrl-C reaches this process alone, which tells the workers
             )
         except BaseException:
             os.close(self.reports)
@@ -60,7 +60,7 @@ class _Worker:
             stdin.flush()  # it stays open: its end tells the worker that this process is gone
 
     def listen(self) -> bool:
-        """Read what it reports; false at the end of the pipe."""
+        """Read what the worker reports; false at the end of the pipe."""
         more = os.read(self.reports, 65536)
         self._said += more
         *lines, self._said = self._said.split(b"\n")
@@ -70,19 +70,19 @@ class _Worker:
             self.error = report.get("error", self.error)
         return bool(more)
 
-    def story(self) -> HalError:
-        """Why it ended."""
+    def failure(self) -> HalError:
+        """Why the worker ended."""
         if self.error is not None:
             said = f"rank {self.rank} failed: {self.error['message']}"
             return error_from_name(self.error.get("type"), said, self.error.get("fix"))
         status = self.process.wait()
         if status == -signal.SIGKILL:
             return OutOfMemoryError(
-                f"rank {self.rank} was killed from outside, as the kernel does when memory runs out",
-                fix="use a smaller batch= or fewer processes; go on from the last checkpoint with resume=",
+                f"rank {self.rank} was killed by another process, as the kernel does when memory runs out",
+                fix="use a smaller batch= or fewer processes; continue from the last checkpoint with resume=",
             )
-        how = f"of {signal.Signals(-status).name}" if status < 0 else f"with status {status}"
-        return RunError(f"rank {self.rank} died {how}{self._tail()}")
+        how = f"was ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
+        return RunError(f"rank {self.rank} {how}{self._tail()}")
 
     def _tail(self) -> str:
         size = self.log.seek(0, os.SEEK_END)
@@ -102,12 +102,12 @@ class _Worker:
 
 
 class WorkerGroup:
-    """Workers of this process, ranks 1 and up. Used by one thread.
+    """The workers of this process, of ranks 1 and up. Only one thread may use it.
 
     Args:
-        size: how many processes there are with this one.
-        port: where they meet.
-        task: what they do, as :mod:`hal.processes.worker` reads it.
+        size: how many processes there are, this one included.
+        port: on which they meet.
+        task: what the workers do, as :mod:`hal.processes.worker` reads it.
     """
 
     def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:
@@ -121,22 +121,25 @@ class WorkerGroup:
             raise
 
     def wait_ready(self) -> None:
-        """Wait until each is about to join.
+        """Wait until every worker is about to join.
 
         Raises:
-            RunError: one of them ended, or took too long.
+            RunError: a worker ended, or took too long.
         """
         until = time.monotonic() + _START_S
         for each in self._workers:
             while not each.ready:
                 found, _, _ = select.select([each.reports], [], [], max(0.0, until - time.monotonic()))
                 if not found:
-                    raise RunError(f"rank {each.rank} was not ready after {_START_S:.0f} s")
+                    raise RunError(
+                        f"rank {each.rank} did not start within {_START_S:.0f} s",
+                        fix="use fewer processes, or see what else keeps the machine busy",
+                    )
                 if not each.listen():
-                    raise each.story()
+                    raise each.failure()
 
     def watch(self, abort: Callable[[], None]) -> None:
-        """From now on call a function, in a thread, when a worker fails: exchanges with it would not end."""
+        """Call a function, in a thread, as soon as a worker fails, since exchanges with that worker would not end."""
 
         def wait() -> None:
             while not self._over.wait(_POLL_S):
@@ -144,13 +147,13 @@ class WorkerGroup:
                     abort()
                     return
 
-        threading.Thread(target=wait, name="hal-crew", daemon=True).start()
+        threading.Thread(target=wait, name="hal-workers", daemon=True).start()
 
     def explain(self, error: BaseException) -> HalError | None:
-        """What became of a worker, where that is why an exchange with it failed; None: each of them goes on.
+        """Why a worker ended, where that is why an exchange with it failed; None: no worker explains the error.
 
         Args:
-            error: what was raised here; an error of hal's explains itself.
+            error: what was raised in this process; an error of hal explains itself.
         """
         explained = isinstance(error, HalError) and not isinstance(error, DeviceLostError)
         if explained or isinstance(error, (KeyboardInterrupt, SystemExit)):
@@ -162,25 +165,25 @@ class WorkerGroup:
                     while each.listen():
                         pass
                     alike = {type(error).__name__}
-                    if not isinstance(error, DeviceLostError):  # which only says that a process is gone
+                    if not isinstance(error, DeviceLostError):  # that error only says that a process is gone
                         alike.add(type(error.__cause__).__name__)
                     if each.error is not None and each.error["type"] in alike:
-                        return None  # it failed as this process did, which explains itself
-                    return each.story()
+                        return None  # it failed as this process did, whose own error says why
+                    return each.failure()
             if time.monotonic() > until:
                 return None
             time.sleep(0.05)
         return None
 
     def leave(self) -> None:
-        """Let them end by themselves, for a while, after the work is done."""
+        """Give the workers some time to end by themselves after their work is done."""
         until = time.monotonic() + _LEAVE_S
         for each in self._workers:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 each.process.wait(max(0.0, until - time.monotonic()))
 
     def end(self) -> None:
-        """End those that are left, at once."""
+        """Kill the workers that are still running."""
         self._over.set()
         for each in self._workers:
             each.end()

@@ -1,9 +1,10 @@
-"""Runs a workload: trains, evaluates, saves, and says what it did."""
+"""Runs a model on its data: trains, evaluates, saves and records it; measures a plan; uses what was trained."""
 
 from hal.run.bench import Bench, bench
-from hal.run.observer import Observer
+from hal.run.observer import RunObserver
 from hal.run.predict import predict
 from hal.run.record import Epoch, Record
-from hal.run.session import resumed, run
+from hal.run.resuming import resumed
+from hal.run.session import run
 
-__all__ = ["Bench", "Epoch", "Observer", "Record", "bench", "predict", "resumed", "run"]
+__all__ = ["Bench", "Epoch", "Record", "RunObserver", "bench", "predict", "resumed", "run"]

@@ -1,4 +1,4 @@
-"""Measures one plan of a workload, or two in turn: what ``hal bench`` does."""
+"""Measures one plan of a workload, or two plans in turn, as ``hal bench`` does."""
 
 from __future__ import annotations
 
@@ -28,9 +28,16 @@ __all__ = ["Bench", "bench"]
 
 
 class Bench(BaseModel):
-    """What a benchmark found. With two plans, ``comparison`` holds both under ``plan`` and ``versus``.
+    """What a benchmark found.
 
-    ``origin`` says where a tuned plan came from.
+    Attributes:
+        workload: what was measured.
+        device: where it was measured.
+        plan: the plan that was measured.
+        measurement: its numbers.
+        versus: the second plan; None: there was one plan alone.
+        comparison: the numbers of both plans, named ``plan`` and ``versus``; None: there was one plan alone.
+        origin: a sentence about the tuning that found the plan; empty where the plan was given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,7 +52,7 @@ class Bench(BaseModel):
     origin: str = ""
 
     def notes(self) -> tuple[str, ...]:
-        """What makes these numbers doubtful."""
+        """Sentences about what makes these numbers doubtful."""
         return self.measurement.notes() if self.comparison is None else self.comparison.notes()
 
 
@@ -57,19 +64,21 @@ def bench(config: BenchConfig) -> Bench | None:
 
     Raises:
         RequestError: the request is wrong.
-        UnavailableError: the backend or device is not here.
-        HalError: it failed while it ran.
+        UnavailableError: the backend or device is not available.
+        HalError: the benchmark failed while it ran.
     """
     job = prepare(config, config.mode)
     versus = None
     if config.versus is not None:
         versus = config.versus.over(job.plan).resolve(job.device)
         if versus == job.plan:
-            raise ConfigError("versus.* asks for the same plan", fix="change a key, for example versus.precision=bf16")
-        with_plan(job, versus)  # whatever is wrong with it is found before anything is started
+            raise ConfigError(
+                "versus.* gives the same plan as the first one", fix="change a key, for example versus.precision=bf16"
+            )
+        with_plan(job, versus)  # finds what is wrong with it before anything is started
     out = None if config.out is None else Path(config.out).expanduser()
     if out is not None and out.exists():
-        raise ConfigError(f"out={out} exists already and stays as it is", fix="choose another out=")
+        raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
     with contextlib.ExitStack() as stack:
         task = {"keys": pinned(config, job, leave_out=("out",))}
@@ -98,7 +107,7 @@ def bench(config: BenchConfig) -> Bench | None:
 
 
 def bench_worker(keys: Mapping[str, Any]) -> None:
-    """Take part in a benchmark that rank 0 leads.
+    """Take part in a benchmark of several processes as one of a rank above 0.
 
     Args:
         keys: of the benchmark.
@@ -149,7 +158,7 @@ def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, swit
         job: what runs under which plan.
         config: training or inference.
         feeds: closes the data path at the end.
-        switch: steps of another plan come between, so each sets what its plan asks for.
+        switch: whether steps of another plan come between, so that each step must apply the settings of its plan.
     """
     feed = feeds.enter_context(feeding(job, host_batches(job, config.seed), waits=job.split.train.waits))
     run = stepper(job, config.seed)

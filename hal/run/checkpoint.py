@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from hal.errors import CheckpointError, NotFoundError
 from hal.util.files import make_folder, sync_folder
+from hal.util.trees import flat, nested
 
-__all__ = ["SCHEMA", "Checkpoint", "flat", "latest", "load", "nested", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
 
 SCHEMA = 1
 _KEPT = 2
@@ -28,13 +27,13 @@ _ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What is needed to go on as if nothing had happened.
+    """What a training needs to go on as if it had never stopped.
 
     Attributes:
-        step: optimizer steps done.
-        carry: ``params``, ``state``, ``optimizers`` and ``scale`` as NumPy arrays.
-        meta: everything else, as JSON holds it.
-        path: its folder, if it was read from one.
+        step: optimizer steps since the start.
+        carry: see :mod:`hal.job.carry`, with NumPy arrays; a tree that was empty may be missing.
+        meta: everything else, as JSON can hold it.
+        path: its folder; None: it was not read from one.
     """
 
     step: int
@@ -44,16 +43,16 @@ class Checkpoint:
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint beside the earlier ones; keep it and the last before it.
+    """Write a checkpoint beside the earlier ones; keep it and the last one before it, and remove all others.
 
-    Later ones are removed too: they are there after a run was resumed from before them, and are no part of it any more.
+    Later ones exist where a run was resumed from an earlier checkpoint; they are no longer part of the run.
 
     Args:
-        folder: where the run keeps its checkpoints.
+        folder: the folder of the run's checkpoints.
         checkpoint: what to write.
 
     Returns:
-        The new checkpoint's folder.
+        The folder of the new checkpoint.
     """
     from safetensors.numpy import save as serialize
 
@@ -72,7 +71,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             file.flush()
             os.fsync(file.fileno())
     sync_folder(temporary)
-    if final.exists():  # a resumed run that came by here again
+    if final.exists():  # of the run before it was resumed from an earlier step
         _discard(final)
     temporary.replace(final)
     sync_folder(folder)
@@ -84,16 +83,21 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def latest(path: Path) -> Path:
-    """The newest checkpoint of a run's folder; a checkpoint's own folder is itself.
+    """The folder of the newest checkpoint of a run.
+
+    Args:
+        path: the folder of a run, or that of one checkpoint, which is returned as it is.
 
     Raises:
-        NotFoundError: there is none.
+        NotFoundError: there is no checkpoint.
     """
     if (path / _META).is_file():
         return path
     found = _all(path / "checkpoints")
     if not found:
-        raise NotFoundError(f"there is no checkpoint in {path}", fix="give resume= the folder of a run: runs/...")
+        raise NotFoundError(
+            f"there is no checkpoint in {path}", fix="give resume= the folder of a run, for example runs/..."
+        )
     return found[-1]
 
 
@@ -104,7 +108,7 @@ def load(path: Path) -> Checkpoint:
         path: a checkpoint's folder.
 
     Raises:
-        CheckpointError: it is damaged or of a newer hal; names another one beside it that can be used.
+        CheckpointError: it is damaged, or was written by another version of hal; names an earlier one that is whole.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load as parse
@@ -113,15 +117,15 @@ def load(path: Path) -> Checkpoint:
         meta = json.loads((path / _META).read_text(encoding="utf-8"))
         content = (path / _ARRAYS).read_bytes()
     except ValueError as error:
-        raise _damaged(path, f"{_META} is truncated or no JSON ({error})") from error
+        raise _damaged(path, f"{_META} is truncated or is not JSON ({error})") from error
     except OSError as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(meta, dict) or "schema_version" not in meta:
-        raise _damaged(path, f"{_META} says no schema version")
+        raise _damaged(path, f"{_META} has no schema version")
     if meta.get("schema_version") != SCHEMA:
         raise CheckpointError(
-            f"{path} has schema version {meta.get('schema_version')}; this hal reads {SCHEMA}",
-            fix="resume it with the hal that wrote it",
+            f"{path} has schema version {meta.get('schema_version')}, but this version of hal reads only {SCHEMA}",
+            fix="resume it with the version of hal that wrote it",
         )
     if _checksum(content, meta) != meta.get("crc32"):
         raise _damaged(path, f"{_ARRAYS} or {_META} is truncated or was changed after it was written")
@@ -133,13 +137,13 @@ def load(path: Path) -> Checkpoint:
 
 
 def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
-    """Of both files; of the JSON its meaning, so that white space may change."""
+    """A checksum of both files; of the JSON only what it means counts, so that white space may change."""
     rest = {key: value for key, value in meta.items() if key != "crc32"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
 
 
 def _discard(path: Path) -> None:
-    """Remove a checkpoint so that no part of it is seen: first its name, then what it holds."""
+    """Remove a checkpoint so that nobody sees a part of it: it is renamed first, then deleted."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}.old.part")
     path.replace(hidden)
     shutil.rmtree(hidden)
@@ -152,35 +156,14 @@ def _damaged(path: Path, why: str) -> CheckpointError:
         except CheckpointError:
             continue
         return CheckpointError(
-            f"the checkpoint {path} is damaged: {why}", fix=f"an earlier one is whole: resume={earlier}"
+            f"the checkpoint {path} is damaged: {why}",
+            fix=f"resume from an earlier one that is whole: resume={earlier}",
         )
     return CheckpointError(
-        f"the checkpoint {path} is damaged: {why}", fix="none before it is whole: start the run anew without resume="
+        f"the checkpoint {path} is damaged: {why}",
+        fix="no earlier one is whole either: start a new run without resume=",
     )
 
 
 def _all(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*")) if folder.is_dir() else []
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """The arrays of nested dicts by path, ``body/conv2d/kernel``; each in C order."""
-    found: dict[str, np.ndarray] = {}
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{name}/"))
-        else:
-            found[prefix + name] = np.asarray(value, order="C")
-    return found
-
-
-def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Nested dicts from arrays by path, the inverse of :func:`flat`."""
-    tree: dict[str, Any] = {}
-    for path, value in sorted(arrays.items()):
-        *parents, name = path.split("/")
-        node = tree
-        for parent in parents:
-            node = node.setdefault(parent, {})
-        node[name] = value
-    return tree

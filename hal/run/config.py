@@ -12,39 +12,54 @@ __all__ = ["BenchConfig", "RunConfig"]
 
 
 class RunConfig(JobConfig):
-    """Keys of ``hal run``."""
+    """The keys of ``hal run``."""
 
-    epochs: int | None = Field(default=None, ge=1, description="passes over the data; unset: the model's")
-    steps: int | None = Field(default=None, ge=1, description="stop after so many optimizer steps")
-    lr: float | None = Field(default=None, gt=0, description="learning rate; unset: the model's")
+    epochs: int | None = Field(
+        default=None, ge=1, description="How often to go over the training data. Default: the model's own."
+    )
+    steps: int | None = Field(default=None, ge=1, description="Stop after this many optimizer steps.")
+    lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
     schedule: Literal["constant", "cosine"] | None = Field(
-        default=None, description="of the learning rate: constant or cosine"
+        default=None,
+        description="How the learning rate changes: constant, or cosine (it falls to zero). Default: the model's own.",
     )
     optimizer: OptimizerSection = Field(
-        default_factory=lambda: OptimizerSection.model_validate({}), description="unset: the model's"
+        default_factory=lambda: OptimizerSection.model_validate({}),
+        description="Which optimizer. Default: the model's own.",
     )
-    clip: float | None = Field(default=None, gt=0, description="largest norm of all gradients together")
+    clip: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest norm of all gradients together; larger ones are scaled down. Default: no limit.",
+    )
     out: str | None = Field(
-        default=None, description="folder for record, checkpoints and samples; unset: a new one in runs/"
+        default=None,
+        description="Folder for the record, the checkpoints and the model's files. Default: a new folder in runs/.",
     )
     resume: str | None = Field(
-        default=None, description="folder of a run to go on with; its keys hold unless given anew"
+        default=None, description="Folder of a run to continue. Its keys apply unless they are given again."
     )
-    checkpoint: int | None = Field(default=None, ge=1, description="steps between checkpoints; unset: one each epoch")
+    checkpoint: int | None = Field(
+        default=None,
+        ge=1,
+        description="Save a checkpoint after every so many optimizer steps too. Default: after every epoch alone.",
+    )
 
 
 class BenchConfig(JobConfig):
-    """Keys of ``hal bench``."""
+    """The keys of ``hal bench``."""
 
     data: DataSection = Field(
-        default_factory=lambda: DataSection.model_validate("synthetic"), description="what to run on"
+        default_factory=lambda: DataSection.model_validate("synthetic"), description="Which data to measure with."
     )
-    mode: Literal["train", "infer"] = Field(default="train", description="train: optimizer steps; infer: forward alone")
-    seconds: float = Field(default=10.0, gt=0, description="longest time in the steady state, for each plan")
+    mode: Literal["train", "infer"] = Field(
+        default="train", description="What to measure: train (whole optimizer steps) or infer (the forward pass)."
+    )
+    seconds: float = Field(default=10.0, gt=0, description="Longest time to measure each plan after its warm-up (s).")
     versus: PlanKeys | None = Field(
-        default=None, description="a second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
+        default=None, description="A second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
     )
-    out: str | None = Field(default=None, description="file for the measurements as JSON")
+    out: str | None = Field(default=None, description="File to write the measurements to, as JSON.")
 
     @field_validator("data", mode="before")
     @classmethod

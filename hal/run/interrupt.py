@@ -1,4 +1,4 @@
-"""Turns Ctrl-C and a polite kill into a flag, so that a run can save before it stops."""
+"""Turns SIGINT (Ctrl-C) and SIGTERM into a flag, so that a run can save before it stops."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["Interrupt"]
 
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one stops at once.
+    """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one raises KeyboardInterrupt.
 
     Attributes:
-        asked: it came to this process.
-        heard: all processes of the run have agreed to stop; see :meth:`hear`.
+        asked: whether a signal came to this process.
+        heard: whether all processes of the run have agreed to stop; see :meth:`hear`.
 
     Args:
-        say: told in a sentence that the first one was heard.
+        say: called with a sentence for people when the first signal comes.
     """
 
     def __init__(self, say: Callable[[str], None] = lambda text: None) -> None:
@@ -29,7 +29,7 @@ class Interrupt:
         self._before: dict[int, object] = {}
 
     def hear(self, group: Group) -> bool:
-        """Whether to stop, as rank 0 was asked; all processes ask at the same point."""
+        """Whether to stop, which rank 0 decides for all; every process must call this at the same point."""
         self.heard = bool(group.broadcast_int(int(self.asked)))
         return self.heard
 
@@ -37,7 +37,7 @@ class Interrupt:
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
-        self._say("stopping after this step; once more stops at once, without saving")
+        self._say("stopping after this step; press Ctrl-C again to quit without saving")
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():

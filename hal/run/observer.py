@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The default watches in silence."""
+"""What a run tells whoever watches it; the default does nothing with it."""
 
 from __future__ import annotations
 
@@ -8,27 +8,34 @@ from pathlib import Path
 from hal.job.prepare import Job
 from hal.run.record import Epoch, Record
 
-__all__ = ["Observer"]
+__all__ = ["RunObserver"]
 
 
-class Observer:
-    """Hooks that a run calls; each does nothing unless overridden."""
+class RunObserver:
+    """Methods that a run calls as it goes on; each does nothing unless a subclass overrides it."""
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
-        """The job is valid and its folder is there."""
+        """The run begins: its keys are valid and its folder exists.
+
+        Args:
+            job: what runs where.
+            folder: of the run.
+            epochs: how many the run will have.
+            resumed_step: the optimizer step that it goes on from; None: it starts from the beginning.
+        """
 
     def note(self, text: str) -> None:
-        """Something worth a line, for example that features are computed once."""
+        """A sentence for people, for example that the features of the data are computed once."""
 
     def step(self, epoch: int, step: int, steps: int, samples: int, loss: Callable[[], dict[str, float]]) -> None:
         """An optimizer step was given to the device.
 
         Args:
-            epoch: from 1.
-            step: of the epoch, from 1.
-            steps: of the epoch.
-            samples: in a step.
-            loss: fetches the means so far; waits for the device.
+            epoch: its number, from 1.
+            step: number of the step within the epoch, from 1.
+            steps: how many the epoch has.
+            samples: how many a step takes.
+            loss: gives the means of the epoch so far; calling it waits for the device.
         """
 
     def epoch(self, epoch: Epoch) -> None:

@@ -1,4 +1,4 @@
-"""Uses a trained model: outputs for new inputs, on any backend."""
+"""Outputs of a trained model for new inputs, on any backend."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from hal.errors import ShapeError
+from hal.job.carry import place_for_inference
 from hal.job.errors import classified
-from hal.job.placing import place, put_batch
+from hal.job.placing import put_batch
 from hal.job.prepare import prepare
 from hal.job.step import inference
-from hal.run import checkpoint as checkpoints
-from hal.run.session import resumed
+from hal.run.resuming import find_resume_point, resumed
 
 __all__ = ["predict"]
 
@@ -37,9 +37,9 @@ def predict(folder: str | Path, inputs: np.ndarray, keys: Mapping[str, Any]) -> 
     config = resumed({"parallel": "none", **keys, "resume": str(folder)})
     job = prepare(config, "infer")
     if tuple(inputs.shape[1:]) != job.model.input_shape and job.model.supervised:
-        raise ShapeError(f"inputs have shape {inputs.shape}; should be (batch, *{job.model.input_shape})")
-    carry = checkpoints.load(checkpoints.latest(Path(folder).expanduser())).carry
+        raise ShapeError(f"inputs have shape {inputs.shape}; the model takes (batch, *{job.model.input_shape})")
+    carry = find_resume_point(str(folder)).checkpoint.carry
     with classified(job.backend), job.backend.settings(job.plan, job.device):
-        params, state = place(job, carry["params"], job.params), place(job, carry.get("state", {}), job.state)
+        params, state = place_for_inference(job, carry["params"], carry.get("state", {}))
         run = inference(job.backend, job.model, job.plan, job.params)
         return job.backend.to_host(run(params, state, put_batch(job, {"inputs": inputs})["inputs"]))

@@ -1,4 +1,4 @@
-"""What one run did, as one JSON file."""
+"""The record of a run: one JSON file that says what ran, where, how, and with which results."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class Epoch(BaseModel):
 
     epoch: int
     phase: str
-    step: int = Field(description="optimizer steps done at its end")
-    train: dict[str, float] = Field(description="means over the epoch's steps")
-    validation: dict[str, float] = Field(description="means over the validation samples, and the model's own numbers")
-    seconds: float = Field(description="time in training steps, the data path included")
-    samples_per_s: float = Field(description="training throughput")
+    step: int = Field(description="Optimizer steps since the start of the run, at the end of the epoch.")
+    train: dict[str, float] = Field(description="Means over the steps of the epoch.")
+    validation: dict[str, float] = Field(description="Means over the validation samples, and the model's own numbers.")
+    seconds: float = Field(description="Time in the training steps (s), the data path included.")
+    samples_per_s: float = Field(description="Training throughput (samples/s).")
 
 
 class Record(BaseModel):
-    """What one run did: workload, plan, device, versions, measurements, metrics, artifacts."""
+    """What one run did: its workload, plan, device, versions, measurements, results and files."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -45,11 +45,13 @@ class Record(BaseModel):
     plan: Plan
     device: DeviceFacts
     environment: Environment
-    parameters: int = Field(description="numbers that training can move, and frozen ones")
+    parameters: int = Field(description="How many parameters the model has, frozen ones included.")
     epochs: tuple[Epoch, ...] = ()
     metric: str = ""
     best: float | None = None
-    results: dict[str, float] = Field(default_factory=dict, description="the last epoch's validation numbers and more")
+    results: dict[str, float] = Field(
+        default_factory=dict, description="Validation numbers of the last epoch, and what the model reports at the end."
+    )
     text: str = ""
     peak_memory_bytes: int | None = None
     checkpoint: str | None = None
@@ -64,5 +66,5 @@ class Record(BaseModel):
 
 
 def now() -> str:
-    """This moment as ISO 8601 in UTC."""
+    """The current time in UTC as ISO 8601."""
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

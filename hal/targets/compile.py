@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -19,14 +17,11 @@ from hal.errors import ConfigError, RunError, UnsupportedError
 from hal.targets.config import CompileConfig
 from hal.targets.job import TargetJob, prepare_target
 from hal.targets.largest_batch import Attempt, LargestBatch, largest_batch
+from hal.targets.waiting import wait_for
 from hal.util.files import make_folder, write_whole
 from hal.workload import Workload
 
-__all__ = ["BUILDER", "Compilation", "compile_for_target"]
-
-
-BUILDER = "hal-compile"
-"""Name of the threads that compilers run in."""
+__all__ = ["Compilation", "compile_for_target"]
 
 
 class Compilation(BaseModel):
@@ -155,28 +150,10 @@ class _Answer:
 def _answered(job: TargetJob, batch: int, until: float | None = None) -> _Answer:
     """Build for a batch size.
 
-    In a thread, since a compiler can be interrupted neither by Ctrl-C nor by a clock: one that nobody waits for any
-    more goes on beside whatever comes next.
-
     Raises:
         TimeoutError: it did not end in time.
     """
-    answers: SimpleQueue[_Answer | BaseException] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(_build(job, batch))
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            answers.put(error)
-
-    threading.Thread(target=ask, name=BUILDER).start()
-    try:
-        answer = answers.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
-    except Empty:
-        raise TimeoutError(f"building {batch:,} was not done when the time was up") from None
-    if isinstance(answer, BaseException):
-        raise answer
-    return answer
+    return wait_for(lambda: _build(job, batch), until, f"compiling batch {batch:,} took longer than seconds= allows")
 
 
 def _build(job: TargetJob, batch: int) -> _Answer:

@@ -14,16 +14,15 @@ from hal.contract import BuildsTargets, Group, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.contract.program import ArrayShape, Program, Target
-from hal.data import batches, load
+from hal.data import batches
 from hal.errors import ConfigError, PlanError, UnavailableError
-from hal.job.precision import initial_scale
+from hal.job.carry import carry_shapes, shapes_of
 from hal.job.prepare import require_training
-from hal.job.step import Step, prediction, trained_names
-from hal.nn import Defaults, Model, Param
+from hal.job.step import Step, prediction
+from hal.job.workload import choose_model, resolve_workload
+from hal.nn import Defaults, Model
 from hal.targets.config import CompileConfig
-from hal.tensor.optimizers import Slots
-from hal.types import Tree
-from hal.workload import Workload, configure, model_class
+from hal.workload import Workload
 
 __all__ = ["TargetJob", "prepare_target"]
 
@@ -72,23 +71,17 @@ class TargetJob:
 
     def program(self, plan: Plan) -> tuple[Any, Sequence[Any], tuple[int, ...]]:
         """The function, its arguments' shapes, and the positions of those it consumes."""
-        params, state = self.model.params(), self.model.state()
+        params = self.model.params()
         rows = {name: (plan.batch, *x.shape[1:]) for name, x in self.sample.items()}
         batch = {name: ArrayShape(rows[name], str(x.dtype), split=True) for name, x in self.sample.items()}
         if self.workload.mode == "infer":
             function = prediction(self.model, plan, params)
-            return function, (_shapes(params), _shapes(state), batch["inputs"]), ()
-        phase = self.model.phases(1)[0]
-        optimizer = self.backend.optimizer(self.defaults.optimizer, self.defaults.hyper)
+            return function, (shapes_of(params), shapes_of(self.model.state()), batch["inputs"]), ()
+        phase, name = self.model.phases(1)[0], self.defaults.optimizer
+        optimizer = self.backend.optimizer(name, self.defaults.hyper)
         group = Group(self.backend, self.device)
         step = Step(group, self.model, phase, plan, optimizer, params, augmentations=self.augment)
-        number = ArrayShape((), "float32")
-        optimizers = {}
-        for objective in phase.objectives:
-            trained = _shapes({name: params[name] for name in trained_names(objective, params)})
-            optimizers[objective.name] = {"step": number, **dict.fromkeys(Slots[self.defaults.optimizer], trained)}
-        scale = dict.fromkeys(initial_scale(plan.precision), number)
-        carry = {"params": _shapes(params), "state": _shapes(state), "optimizers": optimizers, "scale": scale}
+        carry = carry_shapes(self.model, phase, name, plan.precision)
         key = self.backend.rng(0, self.device)
         return step.function(), (carry, batch, key, self.defaults.lr), (0,)
 
@@ -98,13 +91,6 @@ class TargetJob:
         return self.backend.build(function, arguments, self.device, plan, donate=donate)
 
 
-def _shapes(specs: Mapping[str, Any]) -> Tree:
-    return {
-        name: ArrayShape(spec.shape, "float32") if isinstance(spec, Param) else _shapes(spec)
-        for name, spec in specs.items()
-    }
-
-
 def prepare_target(config: CompileConfig) -> TargetJob:
     """Resolve a config into a job.
 
@@ -112,36 +98,31 @@ def prepare_target(config: CompileConfig) -> TargetJob:
         RequestError: the request is wrong.
         UnavailableError: the backend that builds for the target cannot run here.
     """
-    if config.model is None:
-        raise ConfigError("no model was named", fix="write for example: model=cnn")
+    choice = choose_model(config.model)
     if config.target is None:
-        raise ConfigError("no target was named", fix="write for example: target=tpu-v5e:2x2")
+        raise ConfigError("no target was named", fix="name one, for example target=tpu-v5e:2x2")
     backend, target = _target(config.target)
     state = backend.probe()
     if isinstance(state, Unavailable):
         raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
     if config.mode == "train":
         require_training(target.device)
-    cls = model_class(config.model.name)
-    keys = configure(cls, config.model.keys())
-    defaults = cls.defaults_for(keys)
-    plan = _resolved(config.base_plan(defaults.batch), target, config.mode)
-    split = load(config.data.name or defaults.data, cls.wanted(keys), validation=config.data.validation, seed=0)
-    model = cls(keys, split.train)
-    sample = next(iter(batches(split.train, 1, seed=0, epoch=0)))
+    plan = _resolved(config.base_plan(choice.defaults.batch), target, config.mode)
+    found = resolve_workload(choice, config.data, config.mode, seed=0)
+    sample = next(iter(batches(found.split.train, 1, seed=0, epoch=0)))
     if config.mode == "infer":
-        sample = {"inputs": model.inference_inputs(sample["inputs"])}
-    workload = Workload.model_validate(
-        {
-            "model": config.model.name,
-            "keys": keys.model_dump(mode="json"),
-            "data": config.data.name or defaults.data,
-            "mode": config.mode,
-            "input_shape": tuple(split.train.inputs.shape),
-        }
+        sample = {"inputs": found.model.inference_inputs(sample["inputs"])}
+    return TargetJob(
+        backend=backend,
+        target=target,
+        model=found.model,
+        defaults=choice.defaults,
+        workload=found.workload,
+        plan=plan,
+        samples=len(found.split.train),
+        sample=sample,
+        augment=found.augment,
     )
-    augment = defaults.augment if config.data.augment is None else tuple(config.data.augment)
-    return TargetJob(backend, target, model, defaults, workload, plan, len(split.train), sample, augment)
 
 
 def _resolved(plan: Plan, target: Target, mode: str) -> Plan:
@@ -150,14 +131,16 @@ def _resolved(plan: Plan, target: Target, mode: str) -> Plan:
     if plan.spread().get("dp", 1) not in (1, devices):
         raise PlanError(
             f"parallel={plan.parallel} does not fit target={target.device.kind}, which has {devices} devices",
-            fix=f"use parallel=dp={devices}, all of them, or parallel=none, one of them"
+            fix=f"use parallel=dp={devices} for all of them, or parallel=none for one of them"
             if devices > 1
-            else "leave it out",
+            else "leave parallel= out",
         )
     if plan.batch > _MOST:
-        raise ConfigError(f"batch={plan.batch} is more than compilers count: {_MOST}", fix="give a smaller batch=")
+        raise ConfigError(
+            f"batch={plan.batch} is larger than the {_MOST} that compilers accept", fix="give a smaller batch="
+        )
     if mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits optimizer steps, and inference has none", fix="leave accumulate out")
+        raise ConfigError("accumulate= splits an optimizer step, but inference takes none", fix="leave accumulate= out")
     return plan
 
 
@@ -168,7 +151,7 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
         try:
             backend = registry.backend(each)
         except UnavailableError:
-            continue  # `hal devices` tells of it
+            continue  # `hal devices` says why
         if not isinstance(backend, BuildsTargets):
             continue
         target = backend.target(name)
@@ -178,5 +161,5 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
     near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
     raise ConfigError(
         f"target={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"targets: {', '.join(dict.fromkeys(known)) or 'no backend offers any'}",
+        fix=f"the targets are {', '.join(dict.fromkeys(known))}" if known else "no installed backend offers a target",
     )

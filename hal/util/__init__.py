@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of hal: files that appear whole, reading ahead, ending with the parent."""
+"""Small helpers that know nothing of hal: whole files, trees of arrays, reading ahead, ending with the parent."""

@@ -18,7 +18,7 @@ def make_folder(path: Path) -> Path:
     """Make a folder and its parents.
 
     Raises:
-        NotFoundError: it cannot be made.
+        NotFoundError: the folder cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -28,21 +28,24 @@ def make_folder(path: Path) -> Path:
 
 
 def new_folder(*parts: str) -> Path:
-    """A folder in ``runs/`` that does not exist yet, named after its parts and the time.
+    """The path of a folder in ``runs/`` that does not exist yet, named after some words and the time.
+
+    Args:
+        parts: the words.
 
     Raises:
-        RunError: a thousand of that name exist.
+        RunError: a thousand folders of that name exist.
     """
     stem = "-".join((*(re.sub(r"[^\w.-]+", "-", part) for part in parts), f"{datetime.now():%Y%m%d-%H%M%S}"))
     for count in range(1, 1000):
         folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
         if not folder.exists():
             return folder
-    raise RunError("cannot find a free folder in runs/", fix="give out=")
+    raise RunError(f"runs/ holds a thousand folders named {stem}", fix="name a folder with out=")
 
 
 def sync_folder(path: Path) -> None:
-    """Make renames inside a folder last through a power cut."""
+    """Flush a folder to disk, so that renames inside it survive a power cut."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -51,7 +54,7 @@ def sync_folder(path: Path) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its place, then move it there."""
+    """Write a file so that a reader sees its old content or all of the new: beside its place first, then renamed."""
     with _beside(path) as temporary:
         with temporary.open("wb") as file:
             file.write(content)

@@ -10,7 +10,7 @@ import hal
 from hal.contract.device import PRECISIONS
 from hal.errors import OutOfMemoryError
 from hal.registry import backend
-from hal.run import Observer
+from hal.run import RunObserver
 from hal.run.checkpoint import latest, load
 
 STEPS = 4
@@ -143,7 +143,7 @@ def test_the_gan_trains(device, tmp_path):
     assert (tmp_path / "run" / "samples-0001.png").stat().st_size > 0
 
 
-class StopAt(Observer):
+class StopAt(RunObserver):
     def __init__(self, step):
         self.left = step
 

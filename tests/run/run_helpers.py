@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 import hal
 from hal.cli.app import app
-from hal.run import Observer
+from hal.run import RunObserver
 from hal.run.checkpoint import latest, load
 
 CNN = {
@@ -81,7 +81,7 @@ def assert_same_end(first, second):
     assert epochs[0] == epochs[1]
 
 
-class SignalAt(Observer):
+class SignalAt(RunObserver):
     """Sends this process a signal after some steps of all."""
 
     def __init__(self, *steps, number=signal.SIGINT):
@@ -93,7 +93,7 @@ class SignalAt(Observer):
             signal.raise_signal(self.number)
 
 
-class Watching(Observer):
+class Watching(RunObserver):
     """Keeps what it is told."""
 
     def __init__(self):

@@ -67,7 +67,7 @@ def test_two_plans_in_turn():
 
 
 def test_a_plan_against_itself():
-    with pytest.raises(ConfigError, match=r"versus\.\* asks for the same plan") as caught:
+    with pytest.raises(ConfigError, match=r"versus\.\* gives the same plan as the first one") as caught:
         hal.bench(**QUICK, versus={"precision": "fp32"})
     assert "versus.precision=bf16" in caught.value.fix
 
@@ -129,7 +129,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path):
     (tmp_path / "bench.json").write_text("mine")
     result = command("bench", *pairs(QUICK), f"out={tmp_path / 'bench.json'}")
     assert result.exit_code == 2
-    assert "exists already and stays as it is" in result.stderr
+    assert "already exists and is not overwritten" in result.stderr
     assert content(tmp_path) == {"bench.json": b"mine"}
 
 

@@ -123,7 +123,7 @@ def test_damage_is_noticed(tmp_path, name, damage):
     damage(path / name)
     with pytest.raises(CheckpointError, match=re.escape(f"the checkpoint {path} is damaged: ")) as caught:
         load(path)
-    assert caught.value.fix == "none before it is whole: start the run anew without resume="
+    assert caught.value.fix == "no earlier one is whole either: start a new run without resume="
     assert caught.value.exit_status == 1
 
 
@@ -152,7 +152,7 @@ def test_a_changed_value_in_the_json_is_noticed(tmp_path, before, after):
 def test_json_of_another_form(tmp_path, text):
     path = save(tmp_path, made())
     (path / "checkpoint.json").write_text(text)
-    with pytest.raises(CheckpointError, match="says no schema version"):
+    with pytest.raises(CheckpointError, match="has no schema version"):
         load(path)
 
 
@@ -161,9 +161,11 @@ def test_another_schema_version(tmp_path, version):
     path = save(tmp_path, made())
     meta = json.loads((path / "checkpoint.json").read_text())
     (path / "checkpoint.json").write_text(json.dumps({**meta, "schema_version": version}))
-    with pytest.raises(CheckpointError, match=f"has schema version {version}; this hal reads {SCHEMA}") as caught:
+    with pytest.raises(
+        CheckpointError, match=f"has schema version {version}, but this version of hal reads only {SCHEMA}"
+    ) as caught:
         load(path)
-    assert caught.value.fix == "resume it with the hal that wrote it"
+    assert caught.value.fix == "resume it with the version of hal that wrote it"
 
 
 def test_damage_points_to_the_one_before(tmp_path):
@@ -171,7 +173,7 @@ def test_damage_points_to_the_one_before(tmp_path):
     _truncated(later / "arrays.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load(later)
-    assert caught.value.fix == f"an earlier one is whole: resume={earlier}"
+    assert caught.value.fix == f"resume from an earlier one that is whole: resume={earlier}"
 
 
 # Saves that are killed
@@ -347,10 +349,22 @@ def test_going_on_from_the_one_before_supersedes_the_damaged_one(run):
 @pytest.mark.parametrize(
     ("words", "said", "fix"),
     [
-        (["model=rnn"], "is of model=cnn, and model=rnn was asked for", "leave model= out"),
-        (["model.dense=9"], r"of another model: body/dense/bias is \(8,\) in it and \(9,\) in cnn", "began with"),
-        (["model.filters=[4,4]"], r"of another model: body/conv2d_2/bias is \(4,\) in it and missing in cnn", "began"),
-        (["model.channels=3"], r"of another model: body/conv2d/kernel is \(3, 3, 1, 4\) in it", "began with"),
+        (["model=rnn"], "is of model=cnn, but model=rnn was asked for", "leave model= out"),
+        (
+            ["model.dense=9"],
+            r"body/dense/bias has shape \(8,\) in the checkpoint and \(9,\) in cnn",
+            "began with",
+        ),
+        (
+            ["model.filters=[4,4]"],
+            r"body/conv2d_2/bias has shape \(4,\) in the checkpoint and is missing in cnn",
+            "began",
+        ),
+        (
+            ["model.channels=3"],
+            r"body/conv2d/kernel has shape \(3, 3, 1, 4\) in the checkpoint",
+            "began with",
+        ),
     ],
 )
 def test_a_checkpoint_of_another_model(run, words, said, fix):
@@ -378,4 +392,4 @@ def test_damaged_checkpoints_do_not_point_at_each_other(tmp_path):
     for path in (first, second):
         with pytest.raises(CheckpointError) as caught:
             load(path)
-        assert caught.value.fix == "none before it is whole: start the run anew without resume="
+        assert caught.value.fix == "no earlier one is whole either: start a new run without resume="

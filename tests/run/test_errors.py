@@ -58,8 +58,8 @@ REQUESTS = [
     (["model=cnn", "parallel=two"], "parallel=two: write none", ""),
     (["model=cnn", "batch=16", "accumulate=3"], "accumulate=3 does not divide batch=16", "multiple of 3"),
     (["model=cnn", "data=synthetic:40", "batch=33"], "batch=33 is larger than the training set of 32", "batch=32"),
-    (["model=cnn", "data=digitz"], r"data=digitz is not a source; did you mean digits\?", "sources: "),
-    (["model=cnn", "data=topics"], "gives text data and the model wants image data", "digits"),
+    (["model=cnn", "data=digitz"], r"data=digitz is not a known source; did you mean digits\?", "sources: "),
+    (["model=cnn", "data=topics"], "gives text data, but the model takes image data", "digits"),
     (["model=rnn", "data=digits"], "wants text data", "topics"),
     (["model=cnn", "data=images:/nowhere/at/all"], "/nowhere/at/all", "path"),
     (["model=rnn", "data=text:/nowhere.txt"], r"/nowhere\.txt", "path"),
@@ -198,7 +198,7 @@ def test_a_text_that_is_too_short(here):
 def test_a_folder_that_holds_a_run_stays_as_it_is(here):
     train(here / "run", steps=2)
     before = content(here)
-    fails(*WORDS, "out=run", status=2, said="out=run holds a run already, which stays as it is", fix="resume=run")
+    fails(*WORDS, "out=run", status=2, said="out=run already holds a run, which is not overwritten", fix="resume=run")
     assert content(here) == before
 
 
@@ -353,14 +353,14 @@ def test_data_without_labels(here):
 
 
 def test_a_backend_without_numbers(here):
-    fails(*pairs({**CNN, "backend": "null"}), status=2, said="null:0 computes shapes and costs", fix="hal devices")
+    fails(*pairs({**CNN, "backend": "null"}), status=2, said="null:0 computes only shapes and costs", fix="hal devices")
     fails(*pairs({**CNN, "backend": "null"}), verb="bench", status=2, said="no numbers", fix="hal devices")
     assert list(here.iterdir()) == []
 
 
 def test_inference_has_no_steps_to_split(here):
     words = [*pairs(CNN), "mode=infer", "accumulate=2"]
-    fails(*words, verb="bench", status=2, said="accumulate= splits optimizer steps", fix="leave accumulate out")
+    fails(*words, verb="bench", status=2, said="accumulate= splits an optimizer step", fix="leave accumulate= out")
 
 
 def test_a_compiler_that_is_missing():

@@ -144,7 +144,7 @@ def test_a_killed_rank_is_named(tmp_path):
     follower.kill()
     _, err = leader.communicate(timeout=60)
     assert leader.returncode == 4, "taken for the kernel's doing"
-    assert "rank 1 was killed from outside" in err
+    assert "rank 1 was killed by another process" in err
     assert "Traceback" not in err
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["status"] == "failed"
@@ -194,14 +194,14 @@ def test_refused(tmp_path, monkeypatch):
         )
     with pytest.raises(PlanError, match="names two kinds"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=2,fsdp=2")
-    with pytest.raises(PlanError, match="2 and 4 processes cannot run in turn"):
+    with pytest.raises(PlanError, match="2 and 4 processes cannot be measured in turn"):
         hal.bench(**{**NORMALISED_BENCH, "parallel": "dp=2", "versus": {"parallel": "dp=4"}})
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ConfigError, match="MASTER_ADDR"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=2")
     for name, value in (("RANK", "0"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
         monkeypatch.setenv(name, value)
-    with pytest.raises(ConfigError, match="started 2 processes, and parallel=none wants one"):
+    with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but parallel=none uses one process"):
         train(tmp_path / "run", base=NORMALISED)
     with pytest.raises(PlanError, match="started 2 processes, and parallel=dp=4 wants 4"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=4")

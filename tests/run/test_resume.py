@@ -281,7 +281,7 @@ def test_another_batch_within_an_epoch(tmp_path):
 def test_another_optimizer_starts_anew_and_says_so(run):
     watching = Watching()
     go_on(run, watching, epochs=4, optimizer="sgd", lr=0.01)
-    assert any("optimizer=sgd starts anew" in note for note in watching.notes)
+    assert any("the state of optimizer=sgd starts from zero" in note for note in watching.notes)
     assert last(run).carry["optimizers"]["classify"].keys() == {"step", "velocity"}
     assert last(run).carry["optimizers"]["classify"]["step"] == 4
 
@@ -334,7 +334,7 @@ def test_another_folder(run, tmp_path):
 def test_another_folder_that_holds_a_run_stays_as_it_is(run, tmp_path):
     other = Path(shutil.copytree(run, tmp_path / "other"))
     before = (other / "record.json").read_bytes()
-    with pytest.raises(ConfigError, match=re.escape(f"out={other} holds a run already")):
+    with pytest.raises(ConfigError, match=re.escape(f"out={other} already holds a run")):
         go_on(run, epochs=4, out=str(other))
     assert (other / "record.json").read_bytes() == before
     assert go_on(run, epochs=4, out=str(run)).status == "done", "its own folder is no other"
@@ -367,5 +367,5 @@ def test_another_machine_has_other_devices(tmp_path):
 def test_a_judge_is_no_run_of_its_own(tmp_path):
     gan = {**CNN, "model": {"name": "gan", "size": 20, "width": 4, "noise": 4}}
     train(tmp_path / "a", base=gan, steps=1)
-    with pytest.raises(CheckpointError, match="serves another"):
+    with pytest.raises(CheckpointError, match="is the checkpoint of an auxiliary model"):
         resumed({"resume": str(tmp_path / "a" / "auxiliary-judge")})

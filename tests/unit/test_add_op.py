@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+QUIET = "-q -p no:cacheprovider -n 0".split()
 COPIED = ("hal", "backends", "models", "tuner", "tests/unit/test_laws.py", "CHANGELOG.md", "pyproject.toml")
 
 OP = '''
@@ -31,7 +32,6 @@ from hal.testing import BackendConformance
 
 MINE = tuple(case for case in BackendConformance.cases if case.op == "mish")
 
-QUIET = "-q -p no:cacheprovider -n 0".split()
 
 
 class TestCpu(BackendConformance):
@@ -44,7 +44,6 @@ class TestNull(BackendConformance):
     values = False
     cases = MINE
 
-QUIET = "-q -p no:cacheprovider -n 0".split()
 
 
 def test_it_is_an_op():

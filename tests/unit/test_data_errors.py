@@ -48,7 +48,7 @@ def says(error, *parts):
         ("synthetic:many", ["'many'", "data=synthetic:4096"]),
         ("synthetic:1", ["2 or more"]),
         ("synthetic:-5", ["'-5'"]),
-        ("topics", ["gives text data", "wants image data", "digits"]),
+        ("topics", ["gives text data", "takes image data", "digits"]),
         ("text:/nowhere", ["gives text data"]),
     ],
 )
@@ -58,7 +58,7 @@ def test_sources_that_cannot_be(source, parts):
 
 @pytest.mark.parametrize("source", ["digits", "mnist:/x", "images:/x", "npz:/x"])
 def test_sources_without_text(source):
-    fails(ConfigError, "wants text data", "topics", source=source, wanted=TEXT)
+    fails(ConfigError, "takes text data", "topics", source=source, wanted=TEXT)
 
 
 @pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
@@ -91,7 +91,7 @@ def test_batches_out_of_range():
     for start in (-1, 4):
         with pytest.raises(ConfigError) as caught:
             batches(train, 3, seed=0, epoch=0, start=start)
-        says(caught.value, f"start={start}", "epoch of 3")
+        says(caught.value, f"start={start}", "3 batches")
     with pytest.raises(ConfigError, match="0 or more"):
         batches(train, 3, seed=0, epoch=-1)
     with pytest.raises(ConfigError, match="0 or more"):
@@ -108,7 +108,7 @@ def test_bigram_entropy_of_images():
 def test_too_few_samples_for_a_split(labels):
     with pytest.raises(DataError) as caught:
         shuffled_split("npz:x", np.asarray(labels, np.int64), len(labels), 0.5, 0)
-    says(caught.value, f"{len(labels)} samples to train on and 0")
+    says(caught.value, f"{len(labels)} samples for training and 0")
 
 
 # Paths
@@ -165,7 +165,7 @@ def test_other_failures_of_the_disk(tmp_path, monkeypatch):
 
 
 def test_home_folder_of_nobody():
-    fails(NotFoundError, "home", "in full", source="text:~nobody-of-this-name/x", wanted=TEXT)
+    fails(NotFoundError, "home", "whole path", source="text:~nobody-of-this-name/x", wanted=TEXT)
 
 
 # Text
@@ -341,11 +341,11 @@ def test_parts_of_other_classes(tmp_path):
 
 
 def test_too_few_pictures(tmp_path):
-    fails(DataError, "2 samples to train on and 0 to validate", source=pictures(tmp_path, count=1))
+    fails(DataError, "2 samples for training and 0 for validation", source=pictures(tmp_path, count=1))
 
 
 def test_pictures_of_other_channels(tmp_path):
-    fails(ConfigError, "1 or 3 channels", "wants 2", source=f"images:{tmp_path}", wanted=Wanted("image", (8, 8, 2)))
+    fails(ConfigError, "1 or 3 channels", "takes 2", source=f"images:{tmp_path}", wanted=Wanted("image", (8, 8, 2)))
 
 
 # NumPy archives
@@ -409,7 +409,7 @@ def test_members_that_are_no_arrays(tmp_path):
         ({"x": X.astype(np.int64), "y": Y}, ["dtype int64", "uint8 or floating"]),
         ({"x": np.full((4, 8, 8), 2.5), "y": Y[:4]}, ["from 2.5 to 2.5", "0 to 1", "uint8"]),
         ({"x": np.full((4, 8, 8), np.nan), "y": Y[:4]}, ["not finite"]),
-        ({"x": X[:1], "y": Y[:1]}, ["1 samples to train on and 0"]),
+        ({"x": X[:1], "y": Y[:1]}, ["1 samples for training and 0"]),
         ({"x_train": X, "y_train": Y, "x_test": X}, ["only one of y_train and y_test"]),
         ({"x_train": X, "y_train": Y, "x_test": X[:0], "y_test": Y[:0]}, ["x_test", r"shape \(0, 8, 8, 1\)"]),
     ],
@@ -420,9 +420,9 @@ def test_arrays_that_do_not_fit(tmp_path, arrays, parts):
 
 def test_sequences_of_another_shape(tmp_path):
     source = archive(tmp_path, x=np.zeros((10, 5, 3), np.float32), y=Y)
-    fails(ConfigError, r"\(5, 3\)", r"wants \(8, 8\)", source=source, wanted=SEQUENCE)
+    fails(ConfigError, r"\(5, 3\)", r"takes \(8, 8\)", source=source, wanted=SEQUENCE)
 
 
 def test_images_of_other_channels(tmp_path):
     source = archive(tmp_path, x=np.zeros((10, 3, 8, 8), np.uint8), y=Y)
-    fails(ConfigError, "8 channels", "wants 3", source=source, wanted=Wanted("image", (8, 8, 3)))
+    fails(ConfigError, "8 channels", "takes 3", source=source, wanted=Wanted("image", (8, 8, 3)))

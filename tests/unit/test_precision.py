@@ -10,10 +10,11 @@ from hal import nn, ops
 from hal.config import build
 from hal.data import Wanted
 from hal.job import precision
+from hal.job.carry import initial_carry, place_carry, start_optimizers
 from hal.job.placing import place, put_batch
 from hal.job.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
 from hal.job.prepare import prepare
-from hal.job.step import Step, evaluation, inference, trained_names
+from hal.job.step import Step, evaluation, inference
 from hal.nn import Defaults, LossOutput, Objective
 from hal.registry import backend
 from hal.run.config import RunConfig
@@ -71,14 +72,7 @@ class Training:
         job, phase = self.job, self.job.model.phases(1)[0]
         self.optimizer = job.backend.optimizer(optimizer, {})
         self.step = Step(job.group, job.model, phase, job.plan, self.optimizer, job.params).build()
-        params, state = (place(job, v, s) for v, s in zip(job.model.initial(0), (job.params, job.state), strict=True))
-        names = trained_names(phase.objectives[0], params)
-        self.carry = {
-            "params": params,
-            "state": state,
-            "optimizers": {"classify": self.optimizer.init({name: params[name] for name in names})},
-            "scale": place(job, initial_scale(job.plan.precision), {}),
-        }
+        self.carry = start_optimizers(place_carry(job, initial_carry(job, 0)), phase.objectives, self.optimizer)
         self.done = 0
 
     def __call__(self, spoil=None):

@@ -18,14 +18,14 @@ from hal.cli.terminal import console
 from hal.contract.plan import Plan
 from hal.contract.text import bytes_text, number, plan_line, seconds_text
 from hal.job.prepare import Job
-from hal.run import Epoch, Observer, Record
+from hal.run import Epoch, Record, RunObserver
 
 __all__ = ["RunView"]
 
 _REFRESH_S = 0.5
 
 
-class RunView(Observer):
+class RunView(RunObserver):
     """Watches a run on the terminal.
 
     Args:

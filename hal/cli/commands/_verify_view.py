@@ -10,7 +10,7 @@ from rich.table import Table
 
 from hal.cli.terminal import console
 from hal.contract.text import counted
-from hal.parity import Comparison, Deviation, Finding, LossFinding, OpFinding, Verification
+from hal.parity import Deviation, DeviceComparison, Finding, LossFinding, OpFinding, Verification
 from hal.parity.verdict import advice, verdict
 
 __all__ = ["show_verification"]
@@ -35,7 +35,7 @@ def show_verification(found: Verification, *, to_stderr: bool = False) -> None:
         _show(out, comparison, found)
 
 
-def _show(out: Console, found: Comparison, verification: Verification) -> None:
+def _show(out: Console, found: DeviceComparison, verification: Verification) -> None:
     device = found.side.device
     out.print(f"\n[bold]{found.side}[/] {escape(device.name)} ({escape(device.arch)})")
     rows = _chosen(found.ops)
@@ -123,7 +123,7 @@ def _number(each: Deviation) -> str:
     return "0" if each.largest == 0 else f"{each.largest:.0e}"
 
 
-def _whole(found: Comparison, verification: Verification) -> Iterable[tuple[str, str]]:
+def _whole(found: DeviceComparison, verification: Verification) -> Iterable[tuple[str, str]]:
     yield "gradients", _worst(found.gradients, "of the whole model")
     yield "optimizer", _worst(found.updates, "after 3 updates with equal gradients")
     for each in found.loss_after:

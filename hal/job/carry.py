@@ -1,0 +1,215 @@
+"""The carry of training: what an optimizer step consumes and gives back, and what a checkpoint keeps.
+
+A carry is a plain dict of four trees, so that every backend's compiler takes it as it is:
+
+    params      nested dicts of arrays, in the form of the model's ``params()``
+    state       nested dicts of arrays, in the form of the model's ``state()``: running statistics, for example
+    optimizers  for each objective of the phase: ``step`` and the slots of :data:`hal.tensor.optimizers.Slots`
+    scale       the loss scale of fp16; empty in every other precision
+
+Whatever runs a model starts here. From a model and a seed: :func:`initial_carry` (host), :func:`place_carry`
+(devices), :func:`start_optimizers`. From values that come from elsewhere, such as a checkpoint, a user's own module or
+an exported file: :func:`make_carry`, then :func:`differences` says whether they fit the model, then
+:func:`place_carry`. What only computes outputs needs no optimizers and takes :func:`place_for_inference`. A compiler
+for hardware that is not here takes :func:`carry_shapes`. The way back to the host is :func:`fetch_carry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple, TypedDict
+
+import optree
+
+from hal.contract.device import PrecisionName
+from hal.contract.program import ArrayShape
+from hal.job.placing import place
+from hal.job.precision import initial_scale
+from hal.job.prepare import Job
+from hal.nn import Model, Objective, Phase
+from hal.tensor.optimizers import Optimizer, Slots
+from hal.types import Tree
+
+__all__ = [
+    "Carry",
+    "Difference",
+    "carry_shapes",
+    "differences",
+    "fetch_carry",
+    "initial_carry",
+    "make_carry",
+    "place_carry",
+    "place_for_inference",
+    "shapes_of",
+    "start_optimizers",
+    "trained_part",
+]
+
+
+class Carry(TypedDict):
+    """What an optimizer step consumes and gives back; see the module."""
+
+    params: Tree
+    state: Tree
+    optimizers: dict[str, Tree]
+    scale: Tree
+
+
+class Difference(NamedTuple):
+    """An array whose shape is not what a model wants; None: it is missing there."""
+
+    path: str
+    wanted: tuple[int, ...] | None
+    found: tuple[int, ...] | None
+
+    def describe(self, there: str, here: str) -> str:
+        """What differs, for an error: ``body/dense/bias has shape (8,) in the checkpoint and (9,) in cnn``.
+
+        Args:
+            there: what the values come from.
+            here: what they should fit.
+        """
+        if self.found is None:
+            return f"{self.path} is missing in {there} and has shape {self.wanted} in {here}"
+        wanted = "is missing" if self.wanted is None else str(self.wanted)
+        return f"{self.path} has shape {self.found} in {there} and {wanted} in {here}"
+
+
+def make_carry(
+    precision: PrecisionName,
+    params: Tree,
+    state: Tree,
+    optimizers: Mapping[str, Tree] | None = None,
+    scale: Tree = None,
+) -> Carry:
+    """A carry from values of any origin.
+
+    Args:
+        precision: of the plan that the carry will be trained under.
+        params: values of the parameters.
+        state: values of the model's state.
+        optimizers: the state of the optimizer of each objective; None: :func:`start_optimizers` will make it.
+        scale: the state of the loss scale. Where ``precision`` scales the loss and this is empty, or the other way
+            round, the loss scale begins again.
+    """
+    first = initial_scale(precision)
+    return {
+        "params": params,
+        "state": state,
+        "optimizers": dict(optimizers or {}),
+        "scale": scale if scale and first else first,
+    }
+
+
+def initial_carry(job: Job, seed: int) -> Carry:
+    """The carry before the first step, on the host and without optimizers.
+
+    Args:
+        job: the model, and the plan whose precision decides the loss scale.
+        seed: what the initial values are drawn from.
+    """
+    params, state = job.model.initial(seed)
+    return make_carry(job.plan.precision, params, state)
+
+
+def place_carry(job: Job, carry: Carry) -> Carry:
+    """A carry on the devices of a job, as training keeps it there: sharded where the plan says so.
+
+    Args:
+        job: says which devices and layout.
+        carry: NumPy arrays, in the form of the job's model.
+    """
+    optimizers = {
+        objective: {slot: _placed_slot(job, slot, value) for slot, value in slots.items()}
+        for objective, slots in carry["optimizers"].items()
+    }
+    return {
+        "params": job.group.shard_params(place(job, carry["params"], job.params)),
+        "state": place(job, carry["state"], job.state),
+        "optimizers": optimizers,
+        "scale": place(job, carry["scale"], {}),
+    }
+
+
+def _placed_slot(job: Job, slot: str, value: Tree) -> Tree:
+    return place(job, value, {}) if slot == "step" else job.group.shard_params(place(job, value, job.params))
+
+
+def place_for_inference(job: Job, params: Tree, state: Tree) -> tuple[Tree, Tree]:
+    """Parameters and state on every device of a job, whole, for what computes outputs alone."""
+    return place(job, params, job.params), place(job, state, job.state)
+
+
+def fetch_carry(job: Job, carry: Carry) -> Carry | None:
+    """A carry as NumPy arrays, in the process of rank 0; None in the others, which take part in gathering it."""
+    whole: Any = job.group.gather_params(carry)
+    if job.group.rank != 0:
+        return None
+    host: Any = optree.tree_map(job.backend.to_host, whole)
+    found: Carry = host
+    return found
+
+
+def trained_part(objective: Objective, params: Mapping[str, Any]) -> dict[str, Any]:
+    """What an objective trains, of a tree in the form of the model's parameters: values, specs or shapes."""
+    names = params if objective.trains is None else objective.trains
+    return {name: params[name] for name in names}
+
+
+def start_optimizers(carry: Carry, objectives: Iterable[Objective], optimizer: Optimizer) -> Carry:
+    """The same carry, on devices, in which the optimizer of each of these objectives is at its start."""
+    started = {each.name: optimizer.init(trained_part(each, carry["params"])) for each in objectives}
+    return {**carry, "optimizers": {**carry["optimizers"], **started}}
+
+
+def carry_shapes(model: Model, phase: Phase, optimizer: str, precision: PrecisionName) -> Carry:
+    """A carry before it has arrays, as :class:`~hal.contract.program.ArrayShape`.
+
+    Args:
+        model: whose parameters and state.
+        phase: whose objectives.
+        optimizer: name of the optimizer.
+        precision: of the plan; decides whether there is a loss scale.
+    """
+    number = ArrayShape((), "float32")
+    params = shapes_of(model.params())
+    return {
+        "params": params,
+        "state": shapes_of(model.state()),
+        "optimizers": {
+            each.name: {"step": number, **dict.fromkeys(Slots[optimizer], trained_part(each, params))}
+            for each in phase.objectives
+        },
+        "scale": dict.fromkeys(initial_scale(precision), number),
+    }
+
+
+def shapes_of(specs: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts of :class:`~hal.nn.Param` as nested dicts of :class:`~hal.contract.program.ArrayShape`."""
+    return {
+        name: shapes_of(spec) if isinstance(spec, Mapping) else ArrayShape(tuple(spec.shape), "float32")
+        for name, spec in specs.items()
+    }
+
+
+def differences(specs: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[Difference, ...]:
+    """Where parameters do not fit a model, in order of their paths; empty: they fit.
+
+    Args:
+        specs: the model's parameters before they have values: nested dicts of :class:`~hal.nn.Param`.
+        params: nested dicts of arrays.
+    """
+    wanted, found = dict(_shapes(specs)), dict(_shapes(params))
+    return tuple(
+        Difference(path, wanted.get(path), found.get(path))
+        for path in sorted({*wanted, *found})
+        if wanted.get(path) != found.get(path)
+    )
+
+
+def _shapes(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple[int, ...]]]:
+    for name, inner in tree.items():
+        if isinstance(inner, Mapping):
+            yield from _shapes(inner, f"{prefix}{name}/")
+        else:
+            yield prefix + name, tuple(inner.shape)

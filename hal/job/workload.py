@@ -1,0 +1,101 @@
+"""From keys to a model on its data: what a job here and a job for hardware that is not here have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hal.config import DataSection, ModelSection
+from hal.data import Split, load
+from hal.errors import ConfigError
+from hal.nn import Defaults, Model, ModelConfig
+from hal.workload import Workload, configure, model_class
+
+__all__ = ["ModelChoice", "ResolvedWorkload", "choose_model", "resolve_workload"]
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model before it sees its data.
+
+    Attributes:
+        name: as the user wrote it.
+        cls: the class of that name.
+        keys: the model's own keys, checked and complete.
+        defaults: how the model is trained unless the user says otherwise.
+    """
+
+    name: str
+    cls: type[Model]
+    keys: ModelConfig
+    defaults: Defaults
+
+
+@dataclass(frozen=True)
+class ResolvedWorkload:
+    """A model on its data.
+
+    Attributes:
+        model: built for the shapes of the data.
+        split: the data, in the form that the model takes.
+        workload: what a record says of both.
+        augment: changes to training images.
+    """
+
+    model: Model
+    split: Split
+    workload: Workload
+    augment: tuple[str, ...]
+
+
+def choose_model(section: ModelSection | None) -> ModelChoice:
+    """Find a model and check its keys; reads no data.
+
+    Raises:
+        ConfigError: no model is named, there is none of that name, or one of its keys is wrong.
+        NotFoundError: there is no such file.
+    """
+    if section is None:
+        raise ConfigError("no model was named", fix="name one, for example model=cnn")
+    cls = model_class(section.name)
+    keys = configure(cls, section.keys())
+    return ModelChoice(section.name, cls, keys, cls.defaults_for(keys))
+
+
+def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: int) -> ResolvedWorkload:
+    """Load the data and build the model for them.
+
+    Args:
+        choice: the model.
+        data: the keys of the data; what is left out comes from the model's defaults.
+        mode: what is done with the model: train or infer.
+        seed: decides which samples are held back for validation.
+
+    Raises:
+        ConfigError: the data do not suit the model, or a key of the data is wrong.
+        NotFoundError: a file is not there.
+        DataError: a file is damaged.
+    """
+    source = data.name or choice.defaults.data
+    wanted = choice.cls.wanted(choice.keys)
+    split = load(source, wanted, validation=data.validation, seed=seed)
+    if choice.cls.supervised and split.train.labels is None:
+        raise ConfigError(
+            f"data={source} has no labels, but model={choice.name} learns from labels",
+            fix="store the labels beside the inputs, or use a model that needs none, for example model=gan",
+        )
+    if data.augment and wanted.kind != "image":
+        raise ConfigError(
+            f"data.augment changes images, but model={choice.name} takes {wanted.kind} data",
+            fix="leave data.augment out",
+        )
+    workload = Workload.model_validate(
+        {
+            "model": choice.name,
+            "keys": choice.keys.model_dump(mode="json"),
+            "data": source,
+            "mode": mode,
+            "input_shape": tuple(split.train.inputs.shape),
+        }
+    )
+    augment = choice.defaults.augment if data.augment is None else tuple(data.augment)
+    return ResolvedWorkload(choice.cls(choice.keys, split.train), split, workload, augment)

@@ -1,0 +1,83 @@
+"""Which run is resumed, from which checkpoint, with which keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hal.config import build
+from hal.errors import CheckpointError
+from hal.run.checkpoint import Checkpoint, latest, load
+from hal.run.config import RunConfig
+
+__all__ = ["ResumePoint", "find_resume_point", "resumed"]
+
+
+@dataclass(frozen=True)
+class ResumePoint:
+    """Where a run goes on.
+
+    Attributes:
+        checkpoint: what it goes on from.
+        folder: of the run that wrote the checkpoint; None: the checkpoint was moved out of its run.
+    """
+
+    checkpoint: Checkpoint
+    folder: Path | None
+
+
+def find_resume_point(resume: str) -> ResumePoint:
+    """The checkpoint that the key ``resume`` names.
+
+    Args:
+        resume: the folder of a run or of one checkpoint.
+
+    Raises:
+        NotFoundError: there is no checkpoint.
+        CheckpointError: it is damaged.
+    """
+    at = latest(Path(resume).expanduser())
+    return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
+
+
+def resumed(keys: Mapping[str, Any]) -> RunConfig:
+    """A config from keys; with ``resume``, over the keys of the run that is resumed.
+
+    Where that run wrote is no key of the new one, since its folder may have been moved.
+
+    Raises:
+        ConfigError: a key or value is wrong.
+        NotFoundError: there is no checkpoint to resume from.
+        CheckpointError: it is damaged, or of another model.
+    """
+    if keys.get("resume") is None:
+        return build(RunConfig, keys)
+    checkpoint = find_resume_point(str(keys["resume"])).checkpoint
+    at = checkpoint.path
+    saved = {key: value for key, value in checkpoint.meta["config"].items() if key not in ("out", "resume")}
+    if "model" not in saved:
+        raise CheckpointError(
+            f"{at} is the checkpoint of an auxiliary model, which is trained within another run",
+            fix="resume the run that contains it",
+        )
+    if "backend" in keys or "device" in keys:  # on another machine, what was chosen on the first one means nothing
+        saved = {key: value for key, value in saved.items() if key not in ("backend", "device")}
+    merged = _over(saved, keys)
+    trained, wanted = saved["model"]["name"], merged["model"]["name"]
+    if wanted != trained:
+        raise CheckpointError(
+            f"the checkpoint {at} is of model={trained}, but model={wanted} was asked for",
+            fix="leave model= out, or start a new run without resume=",
+        )
+    return build(RunConfig, merged)
+
+
+def _over(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in keys.items():
+        inner = merged.get(name)
+        given = {"name": value} if isinstance(inner, Mapping) and isinstance(value, str) else value
+        merged[name] = _over(inner, given) if isinstance(inner, Mapping) and isinstance(given, Mapping) else given
+    return merged

@@ -1,0 +1,30 @@
+"""Waiting for a compiler, and knowing that one still runs that nobody waits for."""
+
+import threading
+import time
+
+import pytest
+
+from hal.targets.waiting import still_compiling, wait_for
+
+
+def test_what_the_compiler_gives_or_raises():
+    assert wait_for(lambda: 3, None, "late") == 3
+
+    def broken():
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        wait_for(broken, None, "late")
+
+
+def test_one_that_is_late_goes_on():
+    end = threading.Event()
+    with pytest.raises(TimeoutError, match="late"):
+        wait_for(end.wait, time.monotonic() + 0.01, "late")
+    assert still_compiling()
+    end.set()
+    until = time.monotonic() + 5
+    while still_compiling() and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not still_compiling()
