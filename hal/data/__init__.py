@@ -6,10 +6,12 @@
 (32, 8, 8, 1)
 """
 
+from hal.data.arrays import check_classes
 from hal.data.augment import AUGMENTATIONS, augment, check_augmentations
 from hal.data.batches import batches, count_batches
 from hal.data.sources import SOURCES, Source, load
 from hal.data.spec import Dataset, Field, Kind, Split, Wanted
+from hal.data.summary import summary
 from hal.data.text import bigram_entropy
 
 __all__ = [
@@ -25,6 +27,8 @@ __all__ = [
     "batches",
     "bigram_entropy",
     "check_augmentations",
+    "check_classes",
     "count_batches",
     "load",
+    "summary",
 ]

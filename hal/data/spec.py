@@ -99,6 +99,21 @@ class Dataset(abc.ABC):
             NotFoundError: a file has gone or cannot be read.
         """
 
+    def counts(self) -> np.ndarray | None:
+        """How many samples each class has, integers (classes,); None where samples have no class of their own."""
+        return None
+
+    def check(self, *, whole: bool) -> None:  # noqa: B027 - what lies in memory was checked when it was read
+        """Find damage before it is met in the middle of a training.
+
+        Args:
+            whole: decode every sample; otherwise read only the beginning of each file.
+
+        Raises:
+            DataError: samples are damaged; names the first of them and says how many there are.
+            NotFoundError: a file has gone or cannot be read.
+        """
+
     def at_epoch(self, epoch: int) -> Dataset:
         """The data set as training sees it in an epoch, of the same length; most are the same in each."""
         return self
@@ -106,10 +121,19 @@ class Dataset(abc.ABC):
 
 @dataclass(frozen=True)
 class Split:
-    """The samples to train on, and those that are held back to measure with."""
+    """The samples to train on, and those that are held back to measure with.
+
+    Attributes:
+        train: to train on.
+        validation: held back.
+        notes: what was found but is not used, and what is odd about the data, in sentences.
+        hint: what to do if all samples turn out to be of one class; empty: nothing special.
+    """
 
     train: Dataset
     validation: Dataset
+    notes: tuple[str, ...] = ()
+    hint: str = ""
 
 
 def generator(*numbers: int) -> np.random.Generator:
