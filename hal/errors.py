@@ -8,6 +8,7 @@
     │   ├── PlanError                   a plan that contradicts itself or the workload
     │   ├── UnsupportedError            the device or backend cannot do what the plan asks
     │   ├── ShapeError                  shapes that do not fit an op or a layer
+    │   ├── InUseError                  another process is using the folder
     │   └── NotFoundError               a file, folder or name that is not there or cannot be read
     ├── UnavailableError            3   the backend or device is not here; says which step makes it available
     ├── OutOfMemoryError            4   the device ran out of memory
@@ -29,6 +30,7 @@ __all__ = [
     "DataError",
     "DeviceLostError",
     "HalError",
+    "InUseError",
     "NotFoundError",
     "NumericsError",
     "OutOfMemoryError",
@@ -75,6 +77,10 @@ class UnsupportedError(RequestError):
 
 class ShapeError(RequestError):
     """Shapes that do not fit an op or a layer."""
+
+
+class InUseError(RequestError):
+    """Another process is using the folder."""
 
 
 class NotFoundError(RequestError):

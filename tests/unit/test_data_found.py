@@ -180,7 +180,7 @@ class TestArchives:
             tmp_path / "x.npz", x=images, y=labels, x_val=images[:2], y_val=labels[:2], x_test=images, extra=labels
         )
         (note,) = load(f"npz:{tmp_path}/x.npz", SHAPE).notes
-        assert "x_test, z" in note
+        assert "extra, x_test" in note
 
     @pytest.mark.parametrize("label", [2**64 - 1, 2**63, 10**9, 100_000])
     def test_labels_out_of_all_bounds(self, tmp_path, label):
