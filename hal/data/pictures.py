@@ -28,6 +28,10 @@ SUFFIXES = frozenset(
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may decode, by content: others of its formats start programs, such as Ghostscript for PostScript."""
 
+# Pillow warns of large pictures and of odd tags; what matters of that is checked here, and is an error. The filter is set
+# once, since one that is set around a call would be shared by all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
 _MOST_PIXELS = 40_000_000
 """Several threads decode at once, and each holds a few copies of up to 3 bytes a pixel."""
 
@@ -77,10 +81,8 @@ def _opened(path: Path) -> Iterator[Image]:
 
     content = read_bytes(path)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
-            with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
-                yield opened
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            yield opened
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
         said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given

@@ -217,6 +217,7 @@ class TestPixels:
         self.tiff(tmp_path, np.full((4, 4), 32768, np.int32))
         assert self.take(tmp_path) == pytest.approx(128 / 255, abs=1e-3)
 
+    @pytest.mark.filterwarnings("ignore:::PIL")
     def test_a_small_file_of_many_pixels(self, tmp_path):
         """A PNG of 13,000 by 13,000 white pixels, made without holding them."""
         classes(tmp_path)
@@ -234,6 +235,7 @@ class TestPixels:
         with pytest.raises(DataError, match="13000 x 13000 pixels"):
             check_all(found(tmp_path), whole=False)
 
+    @pytest.mark.filterwarnings("ignore:::PIL")
     def test_a_large_photograph_is_decoded_at_a_fraction(self, tmp_path):
         classes(tmp_path)
         Image.new("RGB", (8000, 6000), (255, 255, 255)).save(tmp_path / "cat" / "photo.jpg", quality=30)
