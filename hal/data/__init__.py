@@ -9,6 +9,7 @@
 from hal.data.arrays import check_classes
 from hal.data.augment import AUGMENTATIONS, augment, check_augmentations
 from hal.data.batches import batches, count_batches
+from hal.data.facts import DataFacts, RememberedData
 from hal.data.sources import SOURCES, Source, load
 from hal.data.spec import Dataset, Field, Kind, Split, Wanted
 from hal.data.summary import summary
@@ -17,9 +18,11 @@ from hal.data.text import bigram_entropy
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
+    "DataFacts",
     "Dataset",
     "Field",
     "Kind",
+    "RememberedData",
     "Source",
     "Split",
     "Wanted",

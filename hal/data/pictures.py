@@ -28,8 +28,8 @@ SUFFIXES = frozenset(
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 """What Pillow may decode, by content: others of its formats start programs, such as Ghostscript for PostScript."""
 
-# Pillow warns of large pictures and of odd tags; what matters of that is checked here, and is an error. The filter is set
-# once, since one that is set around a call would be shared by all threads.
+# Pillow warns of large pictures and of odd tags; what matters of that is checked here, and is an error. The filter is
+# set once, since one that is set around a call would be shared by all threads.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 _MOST_PIXELS = 40_000_000

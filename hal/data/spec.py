@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,9 @@ from hal.errors import ConfigError
 __all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
 
 Kind = Literal["image", "sequence", "text"]
+
+_DIGESTED = 1024
+"""Samples that are digested at once."""
 
 _AXES = {"image": "(height, width, channels)", "sequence": "(time, features)", "text": "(length,)"}
 
@@ -102,6 +106,15 @@ class Dataset(abc.ABC):
     def counts(self) -> np.ndarray | None:
         """How many samples each class has, integers (classes,); None where samples have no class of their own."""
         return None
+
+    def digest(self) -> str:
+        """A short text that differs where the samples or their order do."""
+        found = hashlib.blake2b(digest_size=16)
+        for start in range(0, len(self), _DIGESTED):
+            batch = self.take(np.arange(start, min(start + _DIGESTED, len(self))))
+            for name in sorted(batch):
+                found.update(np.ascontiguousarray(batch[name]).data)
+        return found.hexdigest()
 
     def check(self, *, whole: bool) -> None:  # noqa: B027 - what lies in memory was checked when it was read
         """Find damage before it is met in the middle of a training.

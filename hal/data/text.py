@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -49,6 +50,13 @@ class TextDataset(Dataset):
 
     def __len__(self) -> int:
         return self._count
+
+    def digest(self) -> str:
+        """See :meth:`Dataset.digest`; of the whole text."""
+        about = repr((self.vocabulary, self._length, self._rolling, self._offset, str(self._ids.dtype)))
+        found = hashlib.blake2b(about.encode("utf-8", "surrogatepass"), digest_size=16)
+        found.update(np.ascontiguousarray(self._ids).data)
+        return found.hexdigest()
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Dataset.take`."""
