@@ -8,6 +8,7 @@
     │   ├── PlanError                   a plan that contradicts itself or the workload
     │   ├── UnsupportedError            the device or backend cannot do what the plan asks
     │   ├── ShapeError                  shapes that do not fit an op or a layer
+    │   │   └── InputError                  inputs of a shape, type or range that a trained model does not take
     │   ├── InUseError                  another process is using the folder
     │   └── NotFoundError               a file, folder or name that is not there or cannot be read
     ├── UnavailableError            3   the backend or device is not here; says which step makes it available
@@ -31,6 +32,7 @@ __all__ = [
     "DeviceLostError",
     "HalError",
     "InUseError",
+    "InputError",
     "NotFoundError",
     "NumericsError",
     "OutOfMemoryError",
@@ -77,6 +79,10 @@ class UnsupportedError(RequestError):
 
 class ShapeError(RequestError):
     """Shapes that do not fit an op or a layer."""
+
+
+class InputError(ShapeError):
+    """Inputs of a shape, type or range that a trained model does not take."""
 
 
 class InUseError(RequestError):

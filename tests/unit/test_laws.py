@@ -241,7 +241,7 @@ PUBLIC = {
         "Unavailable"
     ),
     "hal.errors": (
-        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError NotFoundError NumericsError "
+        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError NumericsError "
         "OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
     ),
     "hal.nn": (
