@@ -241,8 +241,8 @@ PUBLIC = {
         "Unavailable"
     ),
     "hal.errors": (
-        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError NumericsError "
-        "OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
+        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
+        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
     ),
     "hal.nn": (
         "Activation Auxiliary AvgPool2d BatchNorm Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "
