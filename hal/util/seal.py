@@ -1,8 +1,8 @@
 """Marks what this user wrote on this machine, so that a folder from elsewhere is not taken for it.
 
 A folder may name code: the file of a model, an interpreter. hal runs what the command line names. What a folder names
-is run only if the folder carries a seal that this user made here: an HMAC (RFC 2104) under a key in the user's own state
-directory.
+is run only if the folder carries a seal that this user made here: an HMAC (RFC 2104) under a key that lies in the
+user's own state directory.
 """
 
 from __future__ import annotations
