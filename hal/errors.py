@@ -8,6 +8,8 @@
     │   ├── PlanError                   a plan that contradicts itself or the workload
     │   ├── UnsupportedError            the device or backend cannot do what the plan asks
     │   ├── ShapeError                  shapes that do not fit an op or a layer
+    │   │   └── InputError                  inputs of a shape, type or range that a trained model does not take
+    │   ├── InUseError                  another process is using the folder
     │   └── NotFoundError               a file, folder or name that is not there or cannot be read
     ├── UnavailableError            3   the backend or device is not here; says which step makes it available
     ├── OutOfMemoryError            4   the device ran out of memory
@@ -29,6 +31,8 @@ __all__ = [
     "DataError",
     "DeviceLostError",
     "HalError",
+    "InUseError",
+    "InputError",
     "NotFoundError",
     "NumericsError",
     "OutOfMemoryError",
@@ -75,6 +79,14 @@ class UnsupportedError(RequestError):
 
 class ShapeError(RequestError):
     """Shapes that do not fit an op or a layer."""
+
+
+class InputError(ShapeError):
+    """Inputs of a shape, type or range that a trained model does not take."""
+
+
+class InUseError(RequestError):
+    """Another process is using the folder."""
 
 
 class NotFoundError(RequestError):

@@ -6,18 +6,23 @@
 (32, 8, 8, 1)
 """
 
+from hal.data.arrays import check_classes
 from hal.data.augment import AUGMENTATIONS, augment, check_augmentations
 from hal.data.batches import batches, count_batches
+from hal.data.facts import DataFacts, RememberedData
 from hal.data.sources import SOURCES, Source, load
 from hal.data.spec import Dataset, Field, Kind, Split, Wanted
+from hal.data.summary import summary
 from hal.data.text import bigram_entropy
 
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
+    "DataFacts",
     "Dataset",
     "Field",
     "Kind",
+    "RememberedData",
     "Source",
     "Split",
     "Wanted",
@@ -25,6 +30,8 @@ __all__ = [
     "batches",
     "bigram_entropy",
     "check_augmentations",
+    "check_classes",
     "count_batches",
     "load",
+    "summary",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,10 @@ from hal.data.images import check_channels, fit, image_shape
 from hal.data.spec import Dataset, Field, Split, Wanted, generator
 from hal.errors import DataError
 
-__all__ = ["ArrayDataset", "check_labels", "shuffled_split", "split_arrays"]
+__all__ = ["ArrayDataset", "check_classes", "check_labels", "shuffled_split", "split_arrays"]
+
+_MOST_CLASSES = 100_000
+"""A label above this, and above the number of samples, is a mistake: an output layer for it would fill the memory."""
 
 
 class ArrayDataset(Dataset):
@@ -54,6 +58,20 @@ class ArrayDataset(Dataset):
     def __len__(self) -> int:
         return len(self._rows)
 
+    def counts(self) -> np.ndarray | None:
+        """See :meth:`Dataset.counts`."""
+        if self._label_values is None:
+            return None
+        return np.bincount(self._label_values[self._rows], minlength=self.classes or 0)
+
+    def digest(self) -> str:
+        """See :meth:`Dataset.digest`; of the values as they are stored."""
+        found = hashlib.blake2b(repr((self._values.shape, str(self._values.dtype))).encode(), digest_size=16)
+        for array in (self._values, self._label_values, self._rows):
+            if array is not None:
+                found.update(np.ascontiguousarray(array).data)
+        return found.hexdigest()
+
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Dataset.take`."""
         rows = self._rows[indices]
@@ -93,7 +111,31 @@ def check_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(f"{where} has {len(labels)} labels for {count} inputs", fix="store one label for each sample")
     if count and int(labels.min()) < 0:
         raise DataError(f"{where} has the label {int(labels.min())}", fix="number the classes from 0")
+    if count and int(labels.max()) >= max(_MOST_CLASSES, count):
+        raise DataError(
+            f"{where} has the label {int(labels.max())}, so that a model would need as many classes; at most "
+            f"{max(_MOST_CLASSES, count):,} are taken",
+            fix="number the classes from 0 without gaps",
+        )
     return labels.astype(np.int64)
+
+
+def check_classes(split: Split) -> None:
+    """Refuse labels of which a classifier cannot learn anything.
+
+    Raises:
+        DataError: all samples to train on are of one class.
+    """
+    counts = split.train.counts()
+    if counts is None or np.count_nonzero(counts) > 1:
+        return
+    names = split.train.class_names
+    only = int(np.argmax(counts))
+    raise DataError(
+        f"data={split.train.name} has samples of one class alone, {names[only] if names else only}; a classifier needs "
+        "at least two",
+        fix=split.hint or "add samples of other classes, or use a model that needs no classes: model=gan",
+    )
 
 
 def shuffled_split(
@@ -157,4 +199,4 @@ def split_arrays(
         ArrayDataset(name, values, labels, wanted, classes=classes, class_names=class_names, rows=rows)
         for rows in shuffled_split(name, labels, len(values), share, seed)
     ]
-    return Split(*parts)
+    return Split(parts[0], parts[1])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hal.errors import NotFoundError
+from hal.errors import DataError, NotFoundError
+from hal.util.reading import available_bytes, bytes_in_words, read_regular
 
-__all__ = ["entries", "is_folder", "read_bytes", "unreadable", "user_path"]
+__all__ = ["check_memory", "entries", "is_folder", "read_bytes", "unreadable", "user_path"]
 
 
 def user_path(text: str) -> Path:
@@ -39,7 +40,7 @@ def read_bytes(path: Path) -> bytes:
         NotFoundError: the file does not exist or cannot be read.
     """
     try:
-        return path.read_bytes()
+        return read_regular(path)
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -66,3 +67,21 @@ def is_folder(path: Path) -> bool:
         return path.is_dir()
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def check_memory(what: str, needed_bytes: int) -> None:
+    """Refuse data that memory has no room for, before they are read.
+
+    Args:
+        what: names the data in the message.
+        needed_bytes: of memory.
+
+    Raises:
+        DataError: this machine has less.
+    """
+    free = available_bytes()
+    if needed_bytes > free:
+        raise DataError(
+            f"{what} needs {bytes_in_words(needed_bytes)} of memory, and this machine has {bytes_in_words(free)} free",
+            fix="use fewer or smaller samples",
+        )

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import functools
-import io
+import hashlib
 import os
-import struct
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 
 from hal.data.arrays import check_parts, shuffled_split
-from hal.data.files import entries, is_folder, read_bytes, user_path
+from hal.data.files import entries, is_folder, unreadable, user_path
 from hal.data.images import image_shape
+from hal.data.pictures import SUFFIXES, decode, inspect
 from hal.data.spec import Dataset, Field, Split, Wanted
 from hal.errors import ConfigError, DataError
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 __all__ = ["FolderDataset", "open_images"]
 
-_SUFFIXES = frozenset([".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"])
-_VALIDATION = ("val", "validation", "valid", "test")
+_PARTS = {
+    "train": ("train", "training", "trainset", "traindata"),
+    "validation": ("val", "validation", "valid", "dev", "eval", "evaluation"),
+    "test": ("test", "testing", "tests", "testset", "testdata", "holdout", "heldout"),
+}
+"""How folders of parts are called, in small letters and without the marks between words."""
+
+T = TypeVar("T")
 _THREADS = 8
+_NAMED = 3
 
 
 class FolderDataset(Dataset):
@@ -58,117 +64,180 @@ class FolderDataset(Dataset):
     def __len__(self) -> int:
         return len(self._paths)
 
+    def counts(self) -> np.ndarray | None:
+        """See :meth:`Dataset.counts`."""
+        return np.bincount(self._label_values, minlength=len(self.class_names))
+
+    def digest(self) -> str:
+        """See :meth:`Dataset.digest`; of the classes, names and sizes of the files, not of what they hold."""
+        found = hashlib.blake2b(repr(self.class_names).encode("utf-8", "surrogateescape"), digest_size=16)
+        for path, label in zip(self._paths, self._label_values, strict=True):
+            about = f"{label} {path.name} {path.stat().st_size}\0"
+            found.update(about.encode("utf-8", "surrogateescape"))
+        return found.hexdigest()
+
+    def check(self, *, whole: bool) -> None:
+        """See :meth:`Dataset.check`."""
+        look = functools.partial(_problem, shape=self._shape if whole else None)
+        problems = [problem for problem in _each(look, self._paths) if problem is not None]
+        if not problems:
+            return
+        more = len(problems) - _NAMED
+        raise DataError(
+            "; ".join(problem.message for problem in problems[:_NAMED])
+            + (f"; and {more:,} more pictures" if more > 0 else ""),
+            fix=problems[0].fix,
+        )
+
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Dataset.take`."""
         labels = self._label_values[indices].astype(np.int64)
         images = np.empty((len(labels), *self._shape), np.float32)
         paths = [self._paths[index] for index in indices]
-        decode = functools.partial(_decode, shape=self._shape)
-        threads = min(_THREADS, os.cpu_count() or 1, len(paths))
-        if threads > 1:
-            # A pool for each call, since one that is kept would not survive a fork.
-            with ThreadPoolExecutor(threads, thread_name_prefix="hal-decode") as pool:
-                for row, image in enumerate(pool.map(decode, paths)):
-                    images[row] = image
-        else:
-            for row, path in enumerate(paths):
-                images[row] = decode(path)
+        for row, image in enumerate(_each(functools.partial(decode, shape=self._shape), paths)):
+            images[row] = image
         return {"inputs": images.reshape(len(labels), *self.inputs.shape), "labels": labels}
 
 
-def _decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The picture in a file, upright and in the wanted size, float32 (height, width, channels) in [0, 1]."""
-    from PIL import Image, ImageOps
+def _each(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+    """What a function gives for each file, on a few threads where there are several."""
+    threads = min(_THREADS, os.cpu_count() or 1, len(paths))
+    if threads > 1:
+        # A pool for each call, since one that is kept would not survive a fork.
+        with ThreadPoolExecutor(threads, thread_name_prefix="hal-decode") as pool:
+            yield from pool.map(function, paths)
+    else:
+        yield from map(function, paths)
 
-    content = read_bytes(path)
+
+def _problem(path: Path, shape: tuple[int, int, int] | None) -> DataError | None:
+    """Why a picture cannot be used; None: it can, as far as was looked."""
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            image = _eight_bits(ImageOps.exif_transpose(opened), "L" if shape[2] == 1 else "RGB")
-            resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
-        said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
-        found = f"{len(content)} bytes that begin with {content[:8].hex() or 'nothing'}"
-        raise DataError(
-            f"{path} is not a picture that can be decoded: {said}; found {found}", fix="replace or remove the file"
-        ) from error
-    return np.asarray(resized, np.float32).reshape(shape) / 255
+        inspect(path) if shape is None else decode(path, shape)
+    except DataError as error:
+        return error
+    return None
 
 
-def _eight_bits(image: Image, mode: str) -> Image:
-    """A picture of 8 bits a channel in mode ``L`` or ``RGB``."""
-    from PIL import Image as Pillow
+@dataclass
+class _Search:
+    """Finds the pictures below a folder, each once, and remembers what it left out.
 
-    if image.mode == "F":
-        raise ValueError("floating pixels have no known range; store 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 instead of scale
-        image = Pillow.fromarray((np.clip(np.asarray(image), 0, 65535) >> 8).astype(np.uint8))
-    elif image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # Pillow warns of a palette with transparency that becomes RGB at once
-    return image.convert(mode)
-
-
-def _pictures(folder: Path) -> list[Path]:
-    """All pictures in a folder and the folders inside it."""
-    found = []
-    for path in entries(folder):
-        if is_folder(path):
-            found += _pictures(path)
-        elif path.suffix.lower() in _SUFFIXES:
-            found.append(path)
-    return found
-
-
-def _classes(folder: Path) -> dict[str, list[Path]]:
-    """The pictures of each class in a folder.
-
-    Raises:
-        DataError: there is no class, or one without pictures.
+    Attributes:
+        other: files that are no pictures, by the end of their names.
+        linked: links to folders or pictures that were found before.
     """
-    found = {path.name: _pictures(path) for path in entries(folder) if is_folder(path)}
-    if not found:
-        raise DataError(
-            f"{folder} has no folders; one is needed for each class", fix="put the pictures of each class into a folder"
-        )
-    for name, paths in found.items():
-        if not paths:
+
+    other: Counter[str] = field(default_factory=Counter)
+    linked: list[Path] = field(default_factory=list)
+    _seen: set[tuple[int, int]] = field(default_factory=set)
+
+    def begin(self, path: Path) -> bool:
+        """Note a file or folder; false if it was met before, by this name or another."""
+        try:
+            found = path.stat()
+        except OSError as error:
+            raise unreadable(path, error) from error
+        key = (found.st_dev, found.st_ino)
+        known = key in self._seen
+        self._seen.add(key)
+        return not known
+
+    def new(self, path: Path) -> bool:
+        """As :meth:`begin`, and what was met before counts as left out."""
+        found = self.begin(path)
+        if not found:
+            self.linked.append(path)
+        return found
+
+    def pictures(self, folder: Path) -> list[Path]:
+        """All pictures in a folder and the folders inside it."""
+        found: list[Path] = []
+        for path in entries(folder):
+            if is_folder(path):
+                found += self.pictures(path) if self.new(path) else []
+            elif path.suffix.lower() not in SUFFIXES:
+                self.other[path.suffix.lower() or path.name] += 1
+            elif self.new(path):
+                found.append(path)
+        return found
+
+    def classes(self, folder: Path) -> dict[str, list[Path]]:
+        """The pictures of each class in a folder.
+
+        Raises:
+            DataError: there is no class, or one without pictures.
+        """
+        self.begin(folder)
+        inside = entries(folder)
+        found = {path.name: self.pictures(path) for path in inside if is_folder(path) and self.new(path)}
+        if not found:
             raise DataError(
-                f"{folder / name} has no pictures ({', '.join(sorted(_SUFFIXES))})",
-                fix="add pictures to it, or remove the folder",
+                f"{folder} has no folders; one is needed for each class",
+                fix="put the pictures of each class into a folder",
             )
-    return found
+        for name, paths in found.items():
+            if not paths:
+                raise DataError(
+                    f"{folder / name} has no pictures ({', '.join(sorted(SUFFIXES))})",
+                    fix="add pictures to it, or remove the folder",
+                )
+        self.other.update(path.suffix.lower() or path.name for path in inside if not is_folder(path))
+        return found
+
+    def notes(self) -> Iterator[str]:
+        """What was left out, in sentences."""
+        if self.other:
+            kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.other.most_common(5))
+            yield f"left out: {self.other.total():,} files that are not pictures inside a class folder ({kinds})"
+        if self.linked:
+            yield (
+                f"left out: {len(self.linked):,} links to pictures or folders that are counted already, such as "
+                f"{self.linked[0]}"
+            )
 
 
-def _layout(folder: Path) -> tuple[Path, Path | None]:
-    """Where the classes are: to train on, and to validate with (None: hold back a share of the former).
+def _part_of(name: str) -> str:
+    """Which part of a data set a folder's name stands for; empty: none."""
+    plain = "".join(letter for letter in name.lower() if letter.isalnum())
+    return next((part for part, names in _PARTS.items() if plain in names), "")
+
+
+def _layout(folder: Path) -> tuple[Path, Path | None, tuple[Path, ...]]:
+    """Where the classes are: to train on, to validate with (None: hold back a share of the former), and left over.
 
     ``train`` may also be the name of a class: it is a part only if it has folders and is alone or beside another part.
     """
-    folders = {path.name: path for path in entries(folder) if is_folder(path)}
-    held = next((folders[name] for name in _VALIDATION if name in folders), None)
-    train = folders.get("train")
-    if train is None or not any(is_folder(path) for path in entries(train)):
-        return folder, None
-    return (train, held) if held is not None or len(folders) == 1 else (folder, None)
+    folders = [path for path in entries(folder) if is_folder(path)]
+    parts: dict[str, list[Path]] = {part: [p for p in folders if _part_of(p.name) == part] for part in _PARTS}
+    train, held = parts["train"], [*parts["validation"], *parts["test"]]
+    if not train or not any(is_folder(path) for path in entries(train[0])):
+        return folder, None, ()
+    if len(train) > 1 or not (held or len(folders) == 1):
+        return folder, None, ()
+    known = {*train, *held}
+    return train[0], held[0] if held else None, (*held[1:], *(path for path in folders if path not in known))
 
 
 def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
-    """Pictures in a folder for each class, or such folders inside ``train`` and ``val``, ``validation`` or ``test``.
+    """Pictures in a folder for each class, or such folders inside folders of parts.
 
-    Pictures are turned upright as their EXIF data says, resized without keeping their proportions, and become grey or
-    RGB. A sequence is a grey picture, one row of pixels a step.
+    Parts are called ``train`` and ``val`` or ``test``, or by another usual name of these, in any letters.
     """
     if image_shape(wanted)[2] not in (1, 3):
         raise ConfigError(
             f"data={source} gives images of 1 or 3 channels, but the model takes {wanted.shape[2]}",
             fix="give the model 1 (grey) or 3 (RGB) channels",
         )
-    train_folder, held_folder = _layout(user_path(argument))
-    classes = _classes(train_folder)
+    root = user_path(argument)
+    train_folder, held_folder, unused = _layout(root)
+    search = _Search()
+    search.begin(root)
+    classes = search.classes(train_folder)
     names = sorted(classes)
     paths, labels = _flat(classes, names)
     if held_folder is not None:
-        held = _classes(held_folder)
+        held = search.classes(held_folder)
         if unknown := sorted(set(held) - set(names)):
             raise DataError(
                 f"{held_folder} has the class {unknown[0]}, which {train_folder} does not have",
@@ -180,7 +249,19 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
     else:
         split = shuffled_split(source, labels, len(paths), share, seed)
         parts = [([paths[row] for row in rows], labels[rows]) for rows in split]
-    return Split(*(FolderDataset(source, *part, wanted, names) for part in parts))
+    notes = tuple(search.notes())
+    if unused:
+        notes += (f"left out: the folders {', '.join(path.name for path in unused)} beside {train_folder.name}",)
+    train, validation = (FolderDataset(source, *part, wanted, names) for part in parts)
+    return Split(train, validation, notes, _hint(train_folder, names))
+
+
+def _hint(folder: Path, names: Sequence[str]) -> str:
+    """What to do where a folder has one class alone: perhaps the classes lie one folder further down."""
+    inner = [path.name for path in entries(folder / names[0]) if is_folder(path)] if len(names) == 1 else []
+    if not inner:
+        return ""
+    return f"{folder / names[0]} holds the folders {', '.join(inner[:5])}: use data=images:{folder / names[0]}"
 
 
 def _flat(classes: dict[str, list[Path]], names: list[str]) -> tuple[list[Path], np.ndarray]:

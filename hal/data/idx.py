@@ -12,9 +12,10 @@ from typing import BinaryIO, cast
 import numpy as np
 
 from hal.data.arrays import ArrayDataset, check_labels, check_parts, split_arrays
-from hal.data.files import entries, unreadable, user_path
+from hal.data.files import check_memory, entries, unreadable, user_path
 from hal.data.spec import Split, Wanted
 from hal.errors import DataError, NotFoundError
+from hal.util.reading import available_bytes, open_regular
 
 __all__ = ["open_mnist", "read_idx"]
 
@@ -34,7 +35,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         DataError: it is not what it should be.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             return _parse(cast("BinaryIO", file), path, axes)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise DataError(f"{path} is not a whole gzip file: {error}", fix=_FIX) from error
@@ -55,10 +56,13 @@ def _parse(file: BinaryIO, path: Path, axes: int) -> np.ndarray:
         raise DataError(f"{path} ends inside its header, after {len(header)} of {4 + 4 * axes} bytes", fix=_FIX)
     shape = struct.unpack(f">{axes}I", header[4:])
     size = math.prod(shape)
+    room = available_bytes()
     content = bytearray()
     # In chunks, and one byte too far: a damaged header may promise more than memory holds, and less than there is.
-    while len(content) <= size and (chunk := file.read(min(_CHUNK_BYTES, size + 1 - len(content)))):
+    while len(content) <= min(size, room) and (chunk := file.read(min(_CHUNK_BYTES, size + 1 - len(content)))):
         content += chunk
+    if len(content) > room:
+        check_memory(f"{path}, whose header promises {shape},", size)
     if len(content) != size:
         found = f"more than {size}" if len(content) > size else str(len(content))
         raise DataError(f"{path} has {found} bytes after a header that promises {shape}, {size} bytes", fix=_FIX)
@@ -106,4 +110,4 @@ def open_mnist(source: str, argument: str, wanted: Wanted, share: float, seed: i
         return split_arrays(source, *train, wanted, share=share, seed=seed, classes=classes, class_names=class_names)
     check_parts(source, len(train[0]), len(test[0]))
     parts = [ArrayDataset(source, *part, wanted, classes=classes, class_names=class_names) for part in (train, test)]
-    return Split(*parts)
+    return Split(parts[0], parts[1])

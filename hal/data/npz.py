@@ -2,46 +2,98 @@
 
 from __future__ import annotations
 
-import zipfile
-import zlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hal.data.arrays import ArrayDataset, check_labels, split_arrays
-from hal.data.files import unreadable, user_path
+from hal.data.files import check_memory, unreadable, user_path
 from hal.data.spec import Split, Wanted
 from hal.errors import ConfigError, DataError
+from hal.util.reading import open_regular
 
 __all__ = ["open_npz"]
 
-_TRAIN = (("x_train", "y_train"), ("x", "y"), ("inputs", "labels"))
-_TEST = ("x_test", "y_test")
+_INPUTS = ("x", "inputs", "images")
+_LABELS = ("y", "labels", "targets")
+_HELD = ("val", "valid", "validation", "test")
+"""Names of the part to validate with, the one that is taken first where there are several."""
+
 _ZIP, _NPY = b"PK", b"\x93NUM"
 _FIX = "write it with numpy.savez: x and y, inputs and labels, or x_train, y_train, x_test and y_test"
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class _Names:
+    """Names of the arrays that are used; empty: there is none."""
+
+    inputs: str
+    labels: str
+    held_inputs: str
+    held_labels: str
+
+    def all(self) -> list[str]:
+        return [name for name in (self.inputs, self.labels, self.held_inputs, self.held_labels) if name]
+
+
+def _named(names: Iterable[str], kinds: tuple[str, ...], parts: tuple[str, ...]) -> str:
+    """The array of a kind and part, however its name puts them together: ``x_train``, ``X_train``, ``train_x``."""
+    plain = {re.sub(r"[^a-z]", "", name.lower()): name for name in names}
+    for part in parts:
+        for kind in kinds:
+            for spelled in (kind + part, part + kind):
+                if spelled in plain:
+                    return plain[spelled]
+    return ""
+
+
+def _names(path: Path, found: list[str]) -> _Names:
+    inputs = _named(found, _INPUTS, ("train", "training", ""))
+    if not inputs:
+        listed = f"; it has {', '.join(sorted(found)[:8])}" if found else ""
+        raise DataError(f"{path} has none of the arrays x, inputs and x_train{listed}", fix=_FIX)
+    names = _Names(
+        inputs,
+        _named(found, _LABELS, ("train", "training", "")),
+        _named(found, _INPUTS, _HELD),
+        _named(found, _LABELS, _HELD),
+    )
+    if names.held_labels and not names.held_inputs:
+        raise DataError(f"{path} has {names.held_labels}, and no inputs of that part", fix=_FIX)
+    return names
+
+
+def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
+    """The arrays that are used, their names, and the names of those that are not."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             if file.read(len(_NPY)) not in (_ZIP + b"\x03\x04", _ZIP + b"\x05\x06", _NPY):
                 raise DataError(f"{path} is not an archive of NumPy arrays: its first bytes are wrong", fix=_FIX)
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} holds one array, not an archive of arrays", fix=_FIX)
-            names = {name for pair in (*_TRAIN, _TEST) for name in pair} & set(archive.files)
             with archive:
-                found = {name: archive[name] for name in sorted(names)}
-    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, KeyError, RuntimeError) as error:
-        # ValueError is also what NumPy says of pickled objects, which are never loaded; RuntimeError: encrypted.
-        raise DataError(f"{path} is not an archive of plain arrays: {error}", fix=_FIX) from error
+                names = _names(path, archive.files)
+                assert archive.zip is not None
+                sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.zip.infolist()}
+                check_memory(str(path), sum(sizes.get(name, 0) for name in names.all()))
+                found = {name: archive[name] for name in names.all()}
+                rest = [name for name in archive.files if name not in found]
+    except DataError:
+        raise
     except OSError as error:
         raise unreadable(path, error) from error
+    except Exception as error:  # a damaged header raises whatever zipfile, NumPy and the parser of Python's literals do
+        said = str(error).partition("\n")[0] or type(error).__name__
+        raise DataError(f"{path} is not an archive of plain arrays: {said}", fix=_FIX) from error
     for name, value in found.items():
         if not isinstance(value, np.ndarray):  # a member of the archive that is no array comes as bytes
             raise DataError(f"{path} has a member {name} that is not an array", fix=_FIX)
-    return found
+    return found, names, rest
 
 
 def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:
@@ -77,27 +129,30 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
 
 
 def open_npz(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
-    """An archive's arrays; ``x_test`` is what to validate with, or, where it is missing, a share of the others.
+    """An archive's arrays; ``x_val`` or ``x_test`` is what to validate with, otherwise a share of the others.
 
     uint8 is scaled from [0, 255] to [0, 1]. Images are resized to what the model wants; sequences must have the shape.
     """
     path = user_path(argument)
-    arrays = _read(path)
-    inputs_name, labels_name = next((pair for pair in _TRAIN if pair[0] in arrays), ("", ""))
-    if not inputs_name:
-        raise DataError(f"{path} has none of the arrays x, inputs and x_train", fix=_FIX)
+    arrays, names, rest = _read(path)
 
     def part(inputs: str, labels: str) -> tuple[np.ndarray, np.ndarray | None]:
         values = _check_inputs(path, inputs, arrays[inputs], wanted)
         found = arrays.get(labels)
         return values, None if found is None else check_labels(f"{labels} in {path}", found, len(values))
 
-    train = part(inputs_name, labels_name)
-    test = part(*_TEST) if inputs_name == "x_train" and "x_test" in arrays else None
-    if test is not None and (test[1] is None) != (train[1] is None):
-        raise DataError(f"{path} has only one of y_train and y_test", fix="store both or neither")
-    labels = [found for _, found in (train, test or train) if found is not None]
+    train = part(names.inputs, names.labels)
+    held = part(names.held_inputs, names.held_labels) if names.held_inputs else None
+    if held is not None and (held[1] is None) != (train[1] is None):
+        raise DataError(
+            f"{path} has only one of {names.labels or 'y_train'} and {names.held_labels or 'y_test'}",
+            fix="store both or neither",
+        )
+    labels = [found for _, found in (train, held or train) if found is not None]
     classes = max(int(found.max()) for found in labels) + 1 if labels else None
-    if test is None:
-        return split_arrays(source, *train, wanted, share=share, seed=seed, classes=classes)
-    return Split(*(ArrayDataset(source, *found, wanted, classes=classes) for found in (train, test)))
+    notes = (f"left out: the arrays {', '.join(sorted(rest))} in {path}",) if rest else ()
+    if held is None:
+        split = split_arrays(source, *train, wanted, share=share, seed=seed, classes=classes)
+        return Split(split.train, split.validation, notes)
+    parts = [ArrayDataset(source, *found, wanted, classes=classes) for found in (train, held)]
+    return Split(parts[0], parts[1], notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,9 @@ from hal.errors import ConfigError
 __all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
 
 Kind = Literal["image", "sequence", "text"]
+
+_DIGESTED = 1024
+"""Samples that are digested at once."""
 
 _AXES = {"image": "(height, width, channels)", "sequence": "(time, features)", "text": "(length,)"}
 
@@ -102,6 +106,30 @@ class Dataset(abc.ABC):
             NotFoundError: a file has gone or cannot be read.
         """
 
+    def counts(self) -> np.ndarray | None:
+        """How many samples each class has, integers (classes,); None where samples have no class of their own."""
+        return None
+
+    def digest(self) -> str:
+        """A short text that differs where the samples or their order do."""
+        found = hashlib.blake2b(digest_size=16)
+        for start in range(0, len(self), _DIGESTED):
+            batch = self.take(np.arange(start, min(start + _DIGESTED, len(self))))
+            for name in sorted(batch):
+                found.update(np.ascontiguousarray(batch[name]).data)
+        return found.hexdigest()
+
+    def check(self, *, whole: bool) -> None:  # noqa: B027 - what lies in memory was checked when it was read
+        """Find damage before it is met in the middle of a training.
+
+        Args:
+            whole: decode every sample; otherwise read only the beginning of each file.
+
+        Raises:
+            DataError: samples are damaged; names the first of them and says how many there are.
+            NotFoundError: a file has gone or cannot be read.
+        """
+
     def at_epoch(self, epoch: int) -> Dataset:
         """The data set as training sees it in an epoch, of the same length; most are the same in each."""
         return self
@@ -109,10 +137,19 @@ class Dataset(abc.ABC):
 
 @dataclass(frozen=True)
 class Split:
-    """The samples to train on, and those that are held back for validation."""
+    """The samples to train on, and those that are held back to measure with.
+
+    Attributes:
+        train: to train on.
+        validation: held back.
+        notes: what was found but is not used, and what is odd about the data, in sentences.
+        hint: what to do if all samples turn out to be of one class; empty: nothing special.
+    """
 
     train: Dataset
     validation: Dataset
+    notes: tuple[str, ...] = ()
+    hint: str = ""
 
 
 def generator(*numbers: int) -> np.random.Generator:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hal.data.arrays import ArrayDataset
+from hal.data.files import check_memory
 from hal.data.spec import Split, Wanted, generator
 from hal.data.text import TextDataset
 from hal.errors import ConfigError
@@ -34,13 +35,15 @@ def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, see
     A part keeps at most 64 MiB of distinct samples; beyond those they repeat, so that any count is cheap.
     """
     count = _count(source, argument)
+    # Beside a pool of samples, the row of each; of text, its characters.
+    check_memory(f"data={source}", count * (16 if wanted.kind != "text" else 2 * wanted.shape[0]))
     held = min(max(round(share * count), 1), count - 1)
     if wanted.kind == "text":
         text_parts = []
         for part, length in enumerate((count - held, held)):
             ids = generator(seed, part).integers(len(_VOCABULARY), size=length * wanted.shape[0] + 1, dtype=np.uint8)
             text_parts.append(TextDataset(source, ids, _VOCABULARY, wanted.shape[0]))
-        return Split(*text_parts)
+        return Split(text_parts[0], text_parts[1])
     parts = []
     for part, length in enumerate((count - held, held)):
         random = generator(seed, part)
@@ -49,4 +52,4 @@ def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, see
         labels = random.integers(_CLASSES, size=distinct)
         rows = np.arange(length) % distinct
         parts.append(ArrayDataset(source, values, labels, wanted, classes=_CLASSES, rows=rows))
-    return Split(*parts)
+    return Split(parts[0], parts[1])

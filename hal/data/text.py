@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
 
-from hal.data.files import read_bytes, user_path
+from hal.data.files import check_memory, read_bytes, user_path
 from hal.data.spec import Dataset, Field, Split, Wanted
 from hal.errors import ConfigError, DataError, NotFoundError
 
 __all__ = ["TextDataset", "bigram_entropy", "encode", "open_text", "open_topics"]
 
 _RARE = 5
+_BYTES_PER_CHARACTER = 12
+"""What encoding a text takes at its peak, for each byte of the file."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -47,6 +50,13 @@ class TextDataset(Dataset):
 
     def __len__(self) -> int:
         return self._count
+
+    def digest(self) -> str:
+        """See :meth:`Dataset.digest`; of the whole text."""
+        about = repr((self.vocabulary, self._length, self._rolling, self._offset, str(self._ids.dtype)))
+        found = hashlib.blake2b(about.encode("utf-8", "surrogatepass"), digest_size=16)
+        found.update(np.ascontiguousarray(self._ids).data)
+        return found.hexdigest()
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Dataset.take`."""
@@ -112,13 +122,14 @@ def _split(source: str, where: str, text: str, length: int, share: float) -> Spl
             f"{where} has {len(vocabulary)} character with {_RARE} occurrences or more; expected at least 2",
             fix="use a longer text",
         )
-    return Split(*parts)
+    return Split(parts[0], parts[1])
 
 
 def open_text(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
     """A file in UTF-8; its last share is what to validate with. Ends of lines become one character each."""
     path = user_path(argument)
     content = read_bytes(path)
+    check_memory(str(path), _BYTES_PER_CHARACTER * len(content))
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -157,10 +157,10 @@ def test_a_folder_whose_kind_is_a_secret(tmp_path, monkeypatch):
 
 
 def test_other_failures_of_the_disk(tmp_path, monkeypatch):
-    def refuse(self):
+    def refuse(self, *args):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(Path, "open", refuse)
     fails(NotFoundError, "Input/output error", source=f"text:{tmp_path / 'x'}", wanted=TEXT)
 
 

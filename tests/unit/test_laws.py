@@ -242,8 +242,8 @@ PUBLIC = {
         "PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
-        "CheckpointError ConfigError DataError DeviceLostError HalError NotFoundError NumericsError "
-        "OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
+        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
+        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
     ),
     "hal.nn": (
         "Activation Auxiliary AvgPool2d BatchNorm Classifier Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "

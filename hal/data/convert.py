@@ -1,0 +1,101 @@
+"""Turns what a caller hands over into what a model was trained on, by stated rules, or refuses it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from hal.data.spec import Wanted
+from hal.errors import InputError
+
+__all__ = ["as_inputs"]
+
+_HAIR = 1e-3
+"""How far beyond [0, 1] the rounding of other programs may take a pixel."""
+
+
+def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
+    """Inputs of a trained model.
+
+    Args:
+        values: what NumPy can take for an array: arrays of any framework in host memory, nested lists. Images are
+            (batch, height, width, channels), grey ones also (batch, height, width); sequences (batch, time, features);
+            text (batch, length), ids of characters.
+        wanted: the kind and shape of data that the model takes.
+        vocabulary: of text.
+
+    Returns:
+        float32, or int64 for text. Integers of images and sequences are taken as 0..255, whatever their width, and
+        divided by 255; booleans as 0 and 1; floats as they are, which must be in [0, 1] for images.
+
+    Raises:
+        InputError: another shape, a type that has no meaning, or values out of range.
+    """
+    try:
+        array = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the inputs are no array: {str(error).splitlines()[0]}",
+            fix="give a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
+        ) from error
+    if wanted.kind == "image" and wanted.shape[2] == 1 and array.shape[1:] == wanted.shape[:2]:
+        array = array[..., None]
+    if array.ndim == 0 or array.shape[1:] != wanted.shape:
+        raise InputError(
+            f"inputs have shape {array.shape}; should be (batch, {', '.join(map(str, wanted.shape))})",
+            fix="resize them to what the model was trained on, and keep the axis of the batch",
+        )
+    return _text(array, vocabulary) if wanted.kind == "text" else _numbers(array, wanted.kind)
+
+
+def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
+    if array.dtype.kind == "b":
+        return array.astype(np.float32)
+    low, high = _range(array)
+    if array.dtype.kind in "iu":
+        if low < 0 or high > 255:
+            raise InputError(
+                f"integer inputs go from {low:g} to {high:g}; integers are taken as pixels from 0 to 255",
+                fix="scale them to 0..255, or give floats in [0, 1]",
+            )
+        return array.astype(np.float32) / 255
+    if kind == "image" and not -_HAIR <= low <= high <= 1 + _HAIR:
+        raise InputError(
+            f"inputs go from {low:g} to {high:g}; images were trained on in [0, 1]",
+            fix="divide pixels from 0 to 255 by 255, or give them as integers: x.astype('uint8')",
+        )
+    found = np.asarray(array, np.float32)
+    return np.clip(found, 0, 1) if kind == "image" and (low < 0 or high > 1) else found
+
+
+def _text(array: np.ndarray, vocabulary: str) -> np.ndarray:
+    if array.dtype.kind not in "iu":
+        raise InputError(
+            f"inputs of text have the type {array.dtype}; ids of characters are integers", fix="give integers"
+        )
+    low, high = _range(array)
+    if low < 0 or high >= len(vocabulary):
+        raise InputError(
+            f"ids of characters go from {low:g} to {high:g}; this model knows {len(vocabulary)}, from 0 to "
+            f"{len(vocabulary) - 1}",
+            fix="take the ids from the vocabulary of the run",
+        )
+    return array.astype(np.int64)
+
+
+def _range(array: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest value; refuses what is not a finite real number."""
+    try:
+        if array.dtype.kind not in "iu":
+            array = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32, casting="same_kind")
+    except TypeError as error:
+        raise InputError(
+            f"inputs have the type {array.dtype}, which no model takes", fix="give integers or floats"
+        ) from (error)
+    if array.size == 0:
+        return 0.0, 0.0
+    low, high = float(array.min()), float(array.max())
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise InputError("inputs have values that are not finite", fix="remove those samples")
+    return low, high

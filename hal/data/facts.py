@@ -1,0 +1,112 @@
+"""What a run learned from, as its checkpoint keeps it: enough to use the model, and to notice that the data changed."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from hal.data.spec import Dataset, Split
+from hal.data.spec import Field as ArrayField
+from hal.errors import ConfigError
+
+__all__ = ["DataFacts", "RememberedData"]
+
+
+class DataFacts(BaseModel):
+    """The data of a run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(description="Where the samples came from, as the user wrote it.")
+    input_shape: tuple[int, ...] = Field(description="Shape of one input, without the batch.")
+    input_dtype: str = Field(description="float32 or int64.")
+    classes: int | None = Field(description="Number of classes, or of characters; None without labels.")
+    class_names: tuple[str, ...] = Field(description="A name for each class; empty where there are none.")
+    vocabulary: str = Field(description="Of text: the character of each id.")
+    train_samples: int
+    validation_samples: int
+    train_digest: str = Field(description="Of the samples to train on, in their order.")
+    validation_digest: str = Field(description="Of the samples that are held back, in their order.")
+
+    @classmethod
+    def of(cls, split: Split) -> DataFacts:
+        """The facts of a split."""
+        train = split.train
+        return cls(
+            source=train.name,
+            input_shape=train.inputs.shape,
+            input_dtype=str(train.inputs.dtype),
+            classes=train.classes,
+            class_names=train.class_names,
+            vocabulary=train.vocabulary,
+            train_samples=len(train),
+            validation_samples=len(split.validation),
+            train_digest=train.digest(),
+            validation_digest=split.validation.digest(),
+        )
+
+    def differences(self, now: DataFacts) -> list[str]:
+        """What is different now, in sentences; empty: these are the same data, split in the same way.
+
+        The name of the source does not count: data may have been moved.
+        """
+        found = []
+        if self.input_shape != now.input_shape:
+            found.append(f"inputs had the shape {self.input_shape} and have {now.input_shape}")
+        if self.class_names != now.class_names:
+            found.append(_names_differ(self.class_names, now.class_names))
+        elif self.classes != now.classes:
+            found.append(f"there were {self.classes} classes and there are {now.classes}")
+        if self.vocabulary != now.vocabulary:
+            found.append(
+                f"the text had {len(self.vocabulary)} different characters and has {len(now.vocabulary)}"
+                if len(self.vocabulary) != len(now.vocabulary)
+                else "the text has other characters"
+            )
+        for what, before, after in (
+            ("to train on", (self.train_samples, self.train_digest), (now.train_samples, now.train_digest)),
+            (
+                "that are held back",
+                (self.validation_samples, self.validation_digest),
+                (now.validation_samples, now.validation_digest),
+            ),
+        ):
+            if before[0] != after[0]:
+                found.append(f"there were {before[0]:,} samples {what} and there are {after[0]:,}")
+            elif before[1] != after[1]:
+                found.append(f"the {after[0]:,} samples {what} are not the same")
+        return found
+
+
+def _names_differ(before: tuple[str, ...], now: tuple[str, ...]) -> str:
+    gone, new = [n for n in before if n not in now], [n for n in now if n not in before]
+    if gone and new:
+        return f"the classes {', '.join(gone[:5])} are gone, and {', '.join(new[:5])} are new"
+    if gone:
+        return f"the classes {', '.join(gone[:5])} are gone"
+    if new:
+        return f"the classes {', '.join(new[:5])} are new"
+    return "the classes are in another order"
+
+
+class RememberedData(Dataset):
+    """What a trained model needs to know of its data, without any samples.
+
+    Args:
+        facts: of the run that trained it.
+    """
+
+    def __init__(self, facts: DataFacts) -> None:
+        self.name, self.classes = facts.source, facts.classes
+        self.class_names, self.vocabulary = facts.class_names, facts.vocabulary
+        self.inputs = ArrayField(facts.input_shape, np.dtype(facts.input_dtype))
+        self.labels = None if facts.classes is None else ArrayField((), np.dtype(np.int64))
+
+    def __len__(self) -> int:
+        return 0
+
+    def take(self, indices: np.ndarray) -> NoReturn:
+        """There are no samples."""
+        raise ConfigError(f"the samples of data={self.name} are not at hand here", fix="name the data again: data=...")

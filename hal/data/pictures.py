@@ -1,0 +1,117 @@
+"""Decodes pictures: from a file's bytes to float32 in [0, 1], upright and in the size that a model wants."""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hal.data.files import read_bytes
+from hal.errors import DataError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+__all__ = ["SUFFIXES", "decode", "inspect"]
+
+SUFFIXES = frozenset(
+    [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
+)
+"""Ends of the names of files that are taken for pictures."""
+
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""What Pillow may decode, by content: others of its formats start programs, such as Ghostscript for PostScript."""
+
+# Pillow warns of large pictures and of odd tags; what matters of that is checked here, and is an error. The filter is
+# set once, since one that is set around a call would be shared by all threads.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_MOST_PIXELS = 40_000_000
+"""Several threads decode at once, and each holds a few copies of up to 3 bytes a pixel."""
+
+
+def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    """The picture in a file, upright as its EXIF data says, resized without keeping its proportions.
+
+    Args:
+        path: the file.
+        shape: (height, width, channels), 1 channel for grey or 3 for RGB.
+
+    Returns:
+        float32 of that shape, in [0, 1].
+
+    Raises:
+        DataError: it is damaged, of a format that is not read, or larger than 40 million pixels.
+        NotFoundError: the file cannot be read.
+    """
+    from PIL import Image, ImageOps
+
+    mode = "L" if shape[2] == 1 else "RGB"
+    with _opened(path) as opened:
+        if opened.width * opened.height > _MOST_PIXELS:
+            opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
+            _check_size(opened)
+        image = _eight_bits(ImageOps.exif_transpose(opened), mode)
+        resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+        return np.asarray(resized, np.float32).reshape(shape) / 255
+
+
+def inspect(path: Path) -> None:
+    """Read the beginning of a picture: its format and size, without its pixels.
+
+    Raises:
+        DataError: it is no picture that can be read.
+        NotFoundError: the file cannot be read.
+    """
+    with _opened(path) as opened:
+        if opened.width * opened.height > _MOST_PIXELS:
+            opened.draft("L", (1, 1))
+            _check_size(opened)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image]:
+    from PIL import Image
+
+    content = read_bytes(path)
+    try:
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
+            yield opened
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
+        said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
+        found = f"{len(content)} bytes that begin with {content[:8].hex() or 'nothing'}"
+        raise DataError(
+            f"{path} is not a picture that can be decoded: {said}; found {found}", fix="replace or remove the file"
+        ) from error
+
+
+def _check_size(image: Image) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        raise ValueError(
+            f"it has {image.width} x {image.height} pixels, and at most {_MOST_PIXELS // 1_000_000} million are decoded"
+        )
+
+
+def _eight_bits(image: Image, mode: str) -> Image:
+    """A picture of 8 bits a channel in mode ``L`` or ``RGB``."""
+    from PIL import Image as Pillow
+
+    if image.mode == "F":
+        raise ValueError("floating pixels have no known range; store 8 or 16 bits")
+    if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 instead of scale
+        pixels = np.asarray(image)
+        if pixels.min() < 0 or pixels.max() > 65535:
+            raise ValueError(
+                f"integer pixels from {pixels.min()} to {pixels.max()} have no known range; store 8 or 16 bits"
+            )
+        image = Pillow.fromarray((pixels >> 8).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # Pillow warns of a palette with transparency that becomes RGB at once
+    return image.convert(mode)

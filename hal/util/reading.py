@@ -1,0 +1,76 @@
+"""Reads what others wrote: only regular files, and nothing that is larger than it may be."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+__all__ = ["available_bytes", "bytes_in_words", "open_regular", "read_regular"]
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading.
+
+    A named pipe would wait for a writer for ever, and a device such as ``/dev/zero`` never ends.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file.
+    """
+    mode = stat.S_IFREG
+    with contextlib.suppress(OSError):  # opening it raises the same
+        mode = path.stat().st_mode  # before it is opened, since that is where a pipe waits
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return path.open("rb")
+
+
+def read_regular(path: Path, at_most: int | None = None) -> bytes:
+    """All bytes of a regular file.
+
+    Args:
+        path: the file.
+        at_most: a larger file is refused before it is read (bytes); None: what the memory of this machine has room for.
+
+    Raises:
+        OSError: it cannot be read, is no regular file, or is too large.
+    """
+    with open_regular(path) as file:
+        limit = available_bytes() if at_most is None else at_most
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise _too_large(path, size, limit)
+        content = file.read(limit + 1)
+        if len(content) > limit:  # it grew, or the system does not say its size
+            raise _too_large(path, len(content), limit)
+        return content
+
+
+def available_bytes() -> int:
+    """Memory of this machine that is free or can be freed, in bytes."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def bytes_in_words(count: float) -> str:
+    """A number of bytes for people.
+
+    >>> bytes_in_words(3 * 2**30)
+    '3.0 GiB'
+    """
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,.0f} bytes"
+
+
+def _too_large(path: Path, size: int, limit: int) -> OSError:
+    return OSError(
+        errno.EFBIG, f"it is too large: {bytes_in_words(size)}, and at most {bytes_in_words(limit)} are read", str(path)
+    )

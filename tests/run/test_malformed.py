@@ -1,0 +1,234 @@
+"""Whatever a file holds, its reader answers with a result or with one error of hal: no traceback, no hang, no code run.
+
+Each reader is given a good file and then mutations of it: damaged bytes, and JSON whose values have other types, are
+missing, or are nested without end. Seeds are numbers, so that a failure can be run again.
+"""
+
+import json
+import os
+import random
+import shutil
+import struct
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_helpers import CNN, train
+
+import hal
+from hal.config import build, plan_keys, read
+from hal.data import Wanted, load
+from hal.errors import HalError
+from hal.parity import store
+from hal.run import checkpoint
+from hal.run.config import RunConfig
+
+# As in a user's process, where hal.data.pictures filters what Pillow says of odd files.
+pytestmark = pytest.mark.filterwarnings("ignore:::PIL")
+
+SEEDS = range(int(os.environ.get("HAL_FUZZ", "25")))
+"""Inputs of each reader; ``HAL_FUZZ=1000 pytest tests/run/test_malformed.py`` looks longer."""
+
+LONGEST_S = 10
+IMAGE = Wanted("image", (8, 8, 1))
+STRANGE = [
+    *(None, True, -1, 0, 1, 2**63, 2**70, 1.5, 1e400, -0.0, [], {}, [[]], {"": None}, ["a", 1], {"a": {"b": 1}}),
+    *("", "a/b", "../x", "\0", "\x1b[31m", "~nosuchuser", "x" * 3000, "${nope}", "${oc.env:HOME}", "!!int foo", "NaN"),
+]
+
+
+def nested(depth, pair="[]"):
+    return pair[0] * depth + pair[1] * depth
+
+
+def damaged(content, rng):
+    """Bytes with a few of them changed, removed, doubled or cut off."""
+    data = bytearray(content)
+    for _ in range(rng.randint(1, 4)):
+        at = rng.randrange(len(data) + 1)
+        what = rng.randrange(6)
+        if what == 0 and data:
+            data[at % len(data)] ^= 1 << rng.randrange(8)
+        elif what == 1:
+            del data[at:]
+        elif what == 2:
+            del data[at : at + rng.randint(1, 64)]
+        elif what == 3:
+            data[at:at] = rng.choice(
+                [b"\0", b"\xff" * 8, b"[" * 2000, b"{}", b"\n", b"!!python/object/apply:os.system"]
+            )
+        elif what == 4:
+            data[at : at + 8] = struct.pack("<Q", rng.choice([0, 2**31, 2**63, 2**64 - 1]))
+        else:
+            data[at:at] = data[max(0, at - 40) : at]
+    return bytes(data)
+
+
+def places(tree, path=()):
+    yield path
+    inner = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    for key, child in inner:
+        yield from places(child, (*path, key))
+
+
+def twisted(tree, rng):
+    """JSON with one value replaced or removed, or one key added."""
+    tree = json.loads(json.dumps(tree))
+    path = rng.choice([p for p in places(tree) if p])
+    parent = tree
+    for key in path[:-1]:
+        parent = parent[key]
+    what = rng.randrange(4)
+    if what == 0:
+        del parent[path[-1]]
+    elif what == 1 and isinstance(parent, dict):
+        parent[rng.choice(["x", "", "é", "a.b", "a/b", "schema_version"])] = rng.choice(STRANGE)
+    else:
+        parent[path[-1]] = rng.choice(STRANGE)
+    return tree
+
+
+def mutated(content, rng):
+    """A file's content changed: as JSON where it is some and the dice say so, otherwise byte by byte."""
+    if rng.random() < 0.02:
+        return rng.choice([b"", b"\0" * 100, nested(100_000).encode(), nested(100_000, "{}").encode(), os.urandom(300)])
+    try:
+        tree = json.loads(content)
+    except ValueError:
+        return damaged(content, rng)
+    if rng.random() < 0.4:
+        return damaged(content, rng)
+    return json.dumps(twisted(tree, rng)).encode()
+
+
+def survives(call, about):
+    """The call returns, or raises an error of hal; in time."""
+    begun = time.monotonic()
+    try:
+        call()
+    except HalError as error:
+        if not error.message or "Traceback" in error.message:
+            raise
+    except Exception as error:
+        raise AssertionError(f"{about}: {type(error).__name__}: {error}") from error
+    assert time.monotonic() - begun < LONGEST_S, about
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good") / "run"
+    train(folder, steps=2)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("good") / "trace"
+    hal.verify(model=CNN["model"], backend="cpu", data={"name": "synthetic:80"}, record=str(folder), steps=1)
+    return folder
+
+
+def yaml_config(path):
+    return build(RunConfig, read([], path))
+
+
+def of_data(source, wanted=IMAGE):
+    def call(path):
+        split = load(f"{source}:{path}", wanted)
+        for part in (split.train, split.validation):
+            part.check(whole=True)
+            part.take(np.arange(len(part)))
+
+    return call
+
+
+def good_npz(path):
+    np.savez(path, x=np.zeros((6, 4, 4, 1), np.uint8), y=np.arange(6) % 2)
+
+
+def good_text(path):
+    path.write_text("abcdefgh" * 40)
+
+
+def good_yaml(path):
+    path.write_text(json.dumps({"model": "cnn", "backend": "cpu", "steps": 2, "data": {"name": "digits"}, "seed": 1}))
+
+
+def good_plan(path):
+    path.write_text(json.dumps({"batch": 64, "precision": "fp32", "parallel": "none", "threads": 1}))
+
+
+FILES = {
+    "npz": (good_npz, of_data("npz")),
+    "text": (good_text, of_data("text", Wanted("text", (8,)))),
+    "yaml": (good_yaml, yaml_config),
+    "plan": (good_plan, lambda path: plan_keys(str(path))),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", FILES)
+def test_files(tmp_path, kind, seed):
+    make, call = FILES[kind]
+    path = tmp_path / f"file.{kind}"
+    make(path)
+    call(path)
+    path.write_bytes(mutated(path.read_bytes(), random.Random(f"{kind} {seed}")))
+    survives(lambda: call(path), f"{kind}, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".ppm"])
+def test_pictures(tmp_path, suffix, seed):
+    rng = random.Random(f"{suffix} {seed}")
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            pixels = np.random.default_rng(index).integers(0, 255, (9, 7, 3), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name / f"{index}{suffix}")
+    victim = tmp_path / "cat" / f"0{suffix}"
+    victim.write_bytes(mutated(victim.read_bytes(), rng))
+    survives(lambda: of_data("images")(tmp_path), f"{suffix}, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["train-images-idx3-ubyte", "train-labels-idx1-ubyte"])
+def test_idx(tmp_path, name, seed):
+    images = struct.pack(">HBBIII", 0, 8, 3, 6, 4, 4) + bytes(96)
+    (tmp_path / "train-images-idx3-ubyte").write_bytes(images)
+    (tmp_path / "train-labels-idx1-ubyte").write_bytes(struct.pack(">HBBI", 0, 8, 1, 6) + bytes([0, 1] * 3))
+    path = tmp_path / name
+    path.write_bytes(mutated(path.read_bytes(), random.Random(f"{name} {seed}")))
+    survives(lambda: of_data("mnist")(tmp_path), f"{name}, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["checkpoint.json", "arrays.safetensors"])
+def test_checkpoints(run, tmp_path, name, seed):
+    at = Path(shutil.copytree(checkpoint.latest(run), tmp_path / "step-000000002"))
+    rng = random.Random(f"{name} {seed}")
+    (at / name).write_bytes(mutated((at / name).read_bytes(), rng))
+    survives(lambda: checkpoint.load(at), f"{name}, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_checkpoints_with_another_meaning(run, tmp_path, seed):
+    """The checksum is right, since whoever wrote it knew how."""
+    at = Path(shutil.copytree(checkpoint.latest(run), tmp_path / "step-000000002"))
+    rng = random.Random(f"meaning {seed}")
+    meta = twisted(json.loads((at / "checkpoint.json").read_text()), rng)
+    if isinstance(meta, dict):
+        arrays = (at / "arrays.safetensors").read_bytes()
+        meta["crc32"] = checkpoint._checksum(arrays, meta)
+    (at / "checkpoint.json").write_text(json.dumps(meta))
+    survives(lambda: hal.train(resume=str(at), steps=3, out=str(tmp_path / "again")), f"seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", ["trace.json", "trace.safetensors"])
+def test_traces(trace, tmp_path, name, seed):
+    folder = Path(shutil.copytree(trace, tmp_path / "trace"))
+    (folder / name).write_bytes(mutated((folder / name).read_bytes(), random.Random(f"{name} {seed}")))
+    survives(lambda: store.load(folder), f"{name}, seed {seed}")
