@@ -129,6 +129,7 @@ class Reshape(Layer):
         """
         if math.prod(x.shape[1:]) != math.prod(self.shape):
             raise ShapeError(
-                f"inputs of shape {tuple(x.shape[1:])} cannot be reshaped to {self.shape}; both must have as many values"
+                f"inputs of shape {tuple(x.shape[1:])} cannot be reshaped to {self.shape}; the number of values "
+                "must be the same"
             )
         return ops.reshape(x, (x.shape[0], *self.shape)), state
