@@ -17,7 +17,9 @@ __all__ = ["AvgPool2d", "Conv2d", "Conv2dTranspose", "GlobalAvgPool", "MaxPool2d
 
 def _image(shape: Shape) -> Shape:
     if len(shape) != 3:
-        raise ShapeError(f"an image of shape {shape} should be (height, width, channels)")
+        raise ShapeError(
+            f"the layer was given inputs of shape {shape}, but it takes images of shape (height, width, channels)"
+        )
     return shape
 
 

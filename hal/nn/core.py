@@ -26,7 +26,9 @@ class Dense(Layer):
     def params(self, shape: Shape) -> Specs:
         """Kernel (in, units) and bias (units,)."""
         if not shape:
-            raise ShapeError("a dense layer wants an input of (..., features), and got a single number")
+            raise ShapeError(
+                "a dense layer was given a single number for each sample, but it takes inputs of shape (..., features)"
+            )
         kernel = Param((shape[-1], self.units), self.init, axes="IO")
         return {"kernel": kernel, "bias": Param((self.units,), "zeros")} if self.bias else {"kernel": kernel}
 
@@ -82,7 +84,7 @@ class Dropout(Layer):
         if not training:
             return x, state
         if key is None:
-            raise ShapeError("dropout draws random numbers when training: pass key= to apply")
+            raise ShapeError("dropout was applied in training without a random key; pass key= to apply")
         return ops.dropout(x, self.rate, key), state
 
 
@@ -126,5 +128,8 @@ class Reshape(Layer):
             ShapeError: the number of values differs.
         """
         if math.prod(x.shape[1:]) != math.prod(self.shape):
-            raise ShapeError(f"{tuple(x.shape[1:])} cannot be reshaped to {self.shape}: the number of values differs")
+            raise ShapeError(
+                f"inputs of shape {tuple(x.shape[1:])} cannot be reshaped to {self.shape}; the number of values "
+                "must be the same"
+            )
         return ops.reshape(x, (x.shape[0], *self.shape)), state

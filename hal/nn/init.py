@@ -95,7 +95,10 @@ def _initialize(specs: Mapping[str, Any], seed: int, path: str) -> dict[str, Any
             values[name] = _initialize(spec, seed, here)
             continue
         if spec.init not in INITIALIZERS:
-            raise ConfigError(f"{here} asks for the initializer {spec.init!r}; there are: {', '.join(INITIALIZERS)}")
+            raise ConfigError(
+                f"{here} asks for the initializer {spec.init!r}, which does not exist; use one of "
+                f"{', '.join(INITIALIZERS)}"
+            )
         rng = np.random.default_rng([seed, zlib.crc32(here.encode())])
         values[name] = INITIALIZERS[spec.init](rng, spec.shape).astype(np.float32)
     return values

@@ -135,7 +135,7 @@ def activate(name: str | None, x: Array) -> Array:
     if name is None:
         return x
     if name not in ACTIVATIONS:
-        raise ShapeError(f"activation={name!r} is not known; there are: {', '.join(ACTIVATIONS)}")
+        raise ShapeError(f"activation={name!r} is not known; use one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name](x)
 
 
@@ -254,8 +254,8 @@ class Residual(Layer):
         other = x if self.shortcut is None else results[1]
         if tuple(results[0].shape) != tuple(other.shape):
             raise ShapeError(
-                f"a residual body gives {tuple(results[0].shape)} and its shortcut {tuple(other.shape)}; "
-                "give shortcut= a layer that makes them alike"
+                f"the residual body gives {tuple(results[0].shape)} and its shortcut {tuple(other.shape)}, but they "
+                "must have the same shape; give shortcut= a layer that makes them alike"
             )
         return activate(self.activation, results[0] + other), new_state
 

@@ -32,7 +32,9 @@ class Recurrent(Layer, abc.ABC):
     def params(self, shape: Shape) -> Specs:
         """Kernel (features, gates * units), recurrent (units, gates * units), bias (gates * units,)."""
         if len(shape) != 2:
-            raise ShapeError(f"a sequence of shape {shape} should be (time, features)")
+            raise ShapeError(
+                f"the layer was given inputs of shape {shape}, but it takes sequences of shape (time, features)"
+            )
         width = self.gates * self.units
         return {
             "kernel": Param((shape[1], width), "glorot_uniform", axes="IO"),

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-QUIET = "-q -p no:cacheprovider -n 0".split()
 COPIED = ("hal", "backends", "models", "tuner", "tests/unit/test_laws.py", "CHANGELOG.md", "pyproject.toml")
 
 OP = '''
@@ -114,7 +113,11 @@ def test_the_steps_are_all_there_is(copy):
     (copy / "suite.py").write_text(SUITE)
     selected = "test_values or test_gradients or test_it or test_exclusions or (test_pinned and ops)"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "suite.py", "tests/unit/test_laws.py", "-k", selected, *QUIET],
+        [
+            sys.executable,
+            *"-m pytest -q -p no:cacheprovider -n 0 suite.py tests/unit/test_laws.py -k".split(),
+            selected,
+        ],
         cwd=copy,
         env={**os.environ, "PYTHONPATH": str(copy)},
         capture_output=True,

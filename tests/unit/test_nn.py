@@ -163,9 +163,9 @@ def test_an_error_names_the_inner_layer_too():
 @pytest.mark.parametrize(
     ("layer", "shape", "said"),
     [
-        (nn.Conv2d(3), (5, 5), r"should be \(height, width, channels\)"),
-        (nn.LSTM(3), (5,), r"should be \(time, features\)"),
-        (nn.Activation("rely"), (5,), "activation='rely' is not known; there are: elu"),
+        (nn.Conv2d(3), (5, 5), r"images of shape \(height, width, channels\)"),
+        (nn.LSTM(3), (5,), r"sequences of shape \(time, features\)"),
+        (nn.Activation("rely"), (5,), "activation='rely' is not known; use one of elu"),
         (nn.Dense(3, activation="rely"), (5,), "activation='rely' is not known"),
     ],
 )
@@ -199,7 +199,7 @@ def test_pooling_before_a_nondecreasing_activation_changes_nothing(activation):
 
 
 def test_residual_ways_have_to_agree():
-    with pytest.raises(ShapeError, match=r"body gives \(2, 3\) and its shortcut \(2, 4\); give shortcut="):
+    with pytest.raises(ShapeError, match=r"body gives \(2, 3\) and its shortcut \(2, 4\), but .*; give shortcut="):
         nn.Residual(nn.Dense(3)).output_shape((4,))
     assert nn.Residual(nn.Dense(3), nn.Dense(3)).output_shape((4,)) == (3,)
 
@@ -334,7 +334,9 @@ def test_every_initializer(name):
 
 
 def test_an_initializer_that_does_not_exist():
-    with pytest.raises(ConfigError, match=r"/a/b asks for the initializer 'glorot'; there are: glorot_uniform"):
+    with pytest.raises(
+        ConfigError, match=r"/a/b asks for the initializer 'glorot', which does not exist; use one of glorot_uniform"
+    ):
         nn.initialize({"a": {"b": nn.Param((3,), "glorot")}}, 0)
 
 
