@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -45,16 +45,15 @@ def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, st
         yield f"Keys of model={name}", list(_rows(model_class(name).Config, "model."))
 
 
-def _table(title: str, rows: list[tuple[str, str, str]]) -> Table:
+def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     table.add_column("key", style="cyan", no_wrap=True)
-    if any(default for _, default, _ in rows):
+    defaults = any(default for _, default, _ in rows)
+    if defaults:
         table.add_column("default", style="green", overflow="fold", max_width=_DEFAULT_WIDTH)
-    else:
-        rows = [(key, meaning) for key, _, meaning in rows]  # type: ignore[misc]
     table.add_column("meaning", overflow="fold")
-    for row in rows:
-        table.add_row(*(escape(cell) for cell in row))
+    for key, default, meaning in rows:
+        table.add_row(*map(escape, (key, default, meaning) if defaults else (key, meaning)))
     return table
 
 

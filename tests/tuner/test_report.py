@@ -153,7 +153,7 @@ class TestHeadline:
     def test_measured_once(self, tuning):
         page = page_of(tuning.model_copy(update={"finalists": (), "over_default": None, "over_baseline": None}), "")
         assert re.fullmatch(r"\d\.\d\d× faster than the default plan", page.headline)
-        assert page.lead.endswith("this ratio has no interval.")
+        assert page.lead.endswith("This ratio has no interval.")
 
     def test_memory(self, monkeypatch, tmp_path):
         found = fake_tune(monkeypatch, tmp_path, objective="memory", trials=8, space={"accumulate": [1]})

@@ -303,5 +303,5 @@ def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
     assert sum("cut short at about" in line and "certainly not the best" in line for line in lines) == len(cut)
     assert cut.isdisjoint(t.number for t in best_of(found.trials, "throughput"))
     assert f"Cut short because they are certainly not the best: {len(cut)} trials" in "\n".join(lines)
-    shown = [line for line in lines if re.match(r"(best|finalist)? +[\d,]+ \[", line)]
+    shown = [line for line in lines if re.match(r"(best|finalist)? +[\d,.]+ \[", line)]
     assert 0 < len(shown) <= len(found.trials) - len(cut)
