@@ -51,7 +51,7 @@ def test_a_port_that_is_right(other):
     assert "other:0 agrees with cpu:0: 14 ops forward and backward, 10 gradients" in " ".join(done.stdout.split())
     assert "✗" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
-    assert "cpu:0: each op forward and backward" in done.stderr
+    assert "cpu:0: running each op forward and backward" in done.stderr
 
 
 def test_a_port_that_is_wrong(other):
@@ -167,9 +167,9 @@ def test_a_trace_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
         (["model=cnn", "backends=cpu,null", "backend=cpu"], 2, "backend= or device= was given too"),
         (["model=cnn", "backends=cpu,null", "record=x"], 2, "backends= and record= were given together"),
         (["model=cnn", "record=x", "compile=max"], 2, "only compile=eager can be compared"),
-        (["model=cnn", "record=x", "parallel=dp=2"], 2, "on one device each"),
+        (["model=cnn", "record=x", "parallel=dp=2"], 2, "each side of a comparison uses one device"),
         (["model=cnn", "record=x", "steps=0"], 2, "steps=0"),
-        (["model=cnn", "record=x", "data.augment=flip"], 2, "both sides take them as they are"),
+        (["model=cnn", "record=x", "data.augment=flip"], 2, "devices cannot be compared"),
         (["model=cnn", "record=x", "backend=cpu", "precision=tf32"], 2, "precision=tf32 is not supported"),
         (["model=cnn", "recrod=x"], 2, "did you mean record?"),
         (["against=nowhere"], 2, "there is no trace in nowhere"),
@@ -259,13 +259,13 @@ def _meta(change):
         (_flip, "trace.safetensors is truncated or was changed"),
         (lambda trace: (trace / "trace.safetensors").unlink(), "No such file"),
         (lambda trace: (trace / "trace.json").unlink(), "there is no trace in"),
-        (lambda trace: (trace / "trace.json").write_text('{"schema'), "trace.json is no JSON of a trace"),
-        (lambda trace: (trace / "trace.json").write_text("[1]"), "trace.json is no JSON of a trace"),
+        (lambda trace: (trace / "trace.json").write_text('{"schema'), "trace.json does not hold a trace as JSON"),
+        (lambda trace: (trace / "trace.json").write_text("[1]"), "trace.json does not hold a trace as JSON"),
         (
             _meta(lambda meta: meta.update(schema_version=2)),
             "has schema version 2, but this version of hal reads only 1",
         ),
-        (_meta(lambda meta: meta.pop("subject")), "trace.json is no JSON of a trace"),
+        (_meta(lambda meta: meta.pop("subject")), "trace.json does not hold a trace as JSON"),
         (_meta(lambda meta: meta["ops"].append(meta["ops"][0])), "does not hold what trace.json lists"),
         (_meta(lambda meta: meta.update(batches=99)), "does not hold what trace.json lists"),
     ],

@@ -203,7 +203,7 @@ def test_refused(tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match="WORLD_SIZE is 2, but parallel=none uses one process"):
         train(tmp_path / "run", base=NORMALISED)
-    with pytest.raises(PlanError, match="started 2 processes, and parallel=dp=4 wants 4"):
+    with pytest.raises(PlanError, match="WORLD_SIZE is 2, but parallel=dp=4 uses 4 processes"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=4")
     assert not (tmp_path / "run").exists()
 

@@ -104,7 +104,7 @@ def test_interrupted_while_the_judge_trains(whole, tmp_path):
     class Early(Watching):
         def note(self, text):
             super().note(text)
-            if text.startswith("judge"):
+            if "training the auxiliary model judge" in text:
                 signal.raise_signal(signal.SIGINT)
 
     early = Early()
@@ -272,7 +272,9 @@ def test_there_and_back_on_another_backend(tmp_path, name):
 
 def test_another_batch_within_an_epoch(tmp_path):
     train(tmp_path / "run", SignalAt(6), base=RUNS["cnn"])
-    with pytest.raises(ConfigError, match=r"within an epoch of batch=16, and this is batch=8") as caught:
+    with pytest.raises(
+        ConfigError, match=r"in the middle of an epoch with batch=16 and cannot be continued with batch=8"
+    ) as caught:
         go_on(tmp_path / "run", batch=8)
     assert caught.value.fix == "resume with batch=16"
     assert last(tmp_path / "run").step == 6

@@ -144,7 +144,7 @@ def test_variables_of_a_launcher():
     assert from_environment(world.variables()) == world
     with pytest.raises(ConfigError, match="RANK"):
         from_environment({"WORLD_SIZE": "2"})
-    with pytest.raises(ConfigError, match="no number"):
+    with pytest.raises(ConfigError, match="not a number"):
         from_environment({**world.variables(), "MASTER_PORT": "x"})
 
 
