@@ -26,7 +26,6 @@ ORACLE = """
 """
 SUITE = """
 from hal import ops, registry
-from hal.backends import null
 from hal.testing import BackendConformance
 
 MINE = tuple(case for case in BackendConformance.cases if case.op == "mish")
@@ -52,7 +51,7 @@ def test_it_is_an_op():
 
 def test_it_has_a_cost():
     x = registry.device("null").xp.ones((8, 4))
-    with null.count() as cost:
+    with registry.backend("null").count() as cost:
         assert ops.mish(x).shape == (8, 4)
     assert cost.flops >= 3 * x.size
 """

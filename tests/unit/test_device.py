@@ -3,10 +3,10 @@
 from dataclasses import dataclass, fields, replace
 
 import pytest
-from hal.cli.show import device_json
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from hal.api import BackendStatus
+from hal.cli.commands._devices_view import device_json
 from hal.contract import Available
 from hal.contract.device import Capabilities, Device, DeviceFacts, Hardware, Precision
 from hal.job.stored_plans import Fingerprint
