@@ -156,7 +156,7 @@ def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
     leader.send_signal(signal.SIGINT)
     out, err = leader.communicate(timeout=60)
     assert leader.returncode == 130, err
-    assert "stopped and saved" in out
+    assert "Stopped and saved" in out
     assert not follower.is_running()
     leader, follower = started(tmp_path / "other")
     leader.kill()
