@@ -37,7 +37,7 @@ __all__ = ["DataParallel", "FullySharded", "join", "local_of"]
 
 Tensor = torch.Tensor
 _TIMEOUT = timedelta(minutes=15)
-"""A follower may wait so long, for others to be built or for what rank 0 does alone."""
+"""How long a process waits for the others, while they are built or rank 0 works alone."""
 
 _devices_before: list[int] = []
 """The current card before this process joined a group."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Started", "accelerators", "install_hint", "prepare_devices", "start"]
+__all__ = ["Started", "accelerators", "prepare_devices", "start"]
 
 _INSTALL = "pip install 'hal-tensor[jax]'"
 # Files that a driver makes for its hardware; without any of them JAX need not look for more than the processor.
@@ -31,11 +31,6 @@ class Started:
     version: str = ""
     problem: str = ""
     fix: str = ""
-
-
-def install_hint() -> str:
-    """The command that installs JAX."""
-    return _INSTALL
 
 
 def accelerators(dev: Path = Path("/dev")) -> bool:

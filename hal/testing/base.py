@@ -76,7 +76,7 @@ class ConformanceBase:
         return registry.backend(cls.backend_name)
 
     def settings(self) -> Mapping[str, Any] | None:
-        """The framework's global settings that ``applied`` may change, read from the framework; None: there are none.
+        """The framework's global settings that ``settings`` may change, read from the framework; None: there are none.
 
         The entry ``threads`` is compared with what a plan asked for.
         """

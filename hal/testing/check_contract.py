@@ -231,7 +231,7 @@ class ContractChecks(ConformanceBase):
 
     @pytest.mark.parametrize("raises", [False, True], ids=["returns", "raises"])
     def test_settings_are_restored(self, backend: Backend, device: Device, raises: bool) -> None:
-        """Global settings hold inside ``applied`` alone, also when its body raises."""
+        """Global settings hold inside ``settings`` alone, also when its body raises."""
         before = self.settings()
         if before is None:
             pytest.skip("the subclass overrides settings() if the framework has global settings")

@@ -30,13 +30,9 @@ class RunView(RunObserver):
 
     Args:
         to_stderr: leave stdout to the JSON.
-
-    Attributes:
-        told: whether the run told it anything; of several processes, the run tells the first one's alone.
     """
 
     def __init__(self, to_stderr: bool = False) -> None:
-        self.told = False
         self.console = console(to_stderr)
         self._live: Live | None = None
         self._task: Any = None
@@ -48,7 +44,6 @@ class RunView(RunObserver):
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Say what runs where."""
-        self.told = True
         device, data = job.device, job.split
         line = (
             f"[bold]{escape(job.workload.model)}[/] on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"

@@ -19,6 +19,7 @@ def run(keys: Keys = None, config: ConfigFile = None, json_output: Json = False)
     def work() -> int:
         from hal.cli.commands._run_view import RunView
         from hal.config import read
+        from hal.processes.rendezvous import leads
         from hal.run import resumed
         from hal.run import run as train
 
@@ -27,7 +28,7 @@ def run(keys: Keys = None, config: ConfigFile = None, json_output: Json = False)
             record = train(resumed(read(keys or [], config)), view)
         finally:
             view.close()
-        if json_output and view.told:  # of several processes one speaks
+        if json_output and leads():
             print_json(record.model_dump(mode="json"))
         return INTERRUPTED if record.status == "interrupted" else 0
 
