@@ -24,7 +24,7 @@ from hal.job.steps import Inferring, TrainingSteps
 from hal.tuner.result import Guard
 from hal.types import Array, Tree
 
-__all__ = ["STEPS", "Curve", "Tolerance", "baseline_of", "compare_curves", "compare_outputs", "curve", "tolerance"]
+__all__ = ["STEPS", "Curve", "GuardTolerance", "baseline_of", "compare_curves", "compare_outputs", "curve", "tolerance"]
 
 STEPS = 8
 """Steps of the short training."""
@@ -41,7 +41,7 @@ _GRADIENT_SLOTS = ("mean", "velocity")
 
 
 @dataclass(frozen=True)
-class Tolerance:
+class GuardTolerance:
     """How far a plan may be from the reference.
 
     Attributes:
@@ -55,15 +55,15 @@ class Tolerance:
     output: float
 
 
-_TOLERANCES: Mapping[str, Tolerance] = {
-    "fp32": Tolerance(loss=0.02, cosine=0.999, output=1e-3),
-    "tf32": Tolerance(loss=0.03, cosine=0.99, output=1e-2),
-    "bf16": Tolerance(loss=0.10, cosine=0.95, output=6e-2),
-    "fp16": Tolerance(loss=0.10, cosine=0.95, output=2e-2),
+_TOLERANCES: Mapping[str, GuardTolerance] = {
+    "fp32": GuardTolerance(loss=0.02, cosine=0.999, output=1e-3),
+    "tf32": GuardTolerance(loss=0.03, cosine=0.99, output=1e-2),
+    "bf16": GuardTolerance(loss=0.10, cosine=0.95, output=6e-2),
+    "fp16": GuardTolerance(loss=0.10, cosine=0.95, output=2e-2),
 }
 
 
-def tolerance(plan: Plan) -> Tolerance:
+def tolerance(plan: Plan) -> GuardTolerance:
     """What is expected of a plan's precision; docs/tuning.md has how the numbers were chosen."""
     return _TOLERANCES[plan.precision]
 
@@ -118,7 +118,7 @@ def curve(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]]
     return Curve(tuple(losses), direction)
 
 
-def compare_curves(found: Curve, reference: Curve, allowed: Tolerance) -> Guard:
+def compare_curves(found: Curve, reference: Curve, allowed: GuardTolerance) -> Guard:
     """Judge a short training by the reference's."""
     scale = max(abs(x) for x in reference.losses)
     errors = [abs(a - b) / (scale or 1.0) for a, b in zip(found.losses, reference.losses, strict=True)]
@@ -153,7 +153,7 @@ def compare_curves(found: Curve, reference: Curve, allowed: Tolerance) -> Guard:
     )
 
 
-def compare_outputs(found: np.ndarray, reference: np.ndarray, allowed: Tolerance) -> Guard:
+def compare_outputs(found: np.ndarray, reference: np.ndarray, allowed: GuardTolerance) -> Guard:
     """Judge the outputs of a forward pass by the reference's."""
     a, b = found.astype(np.float64).ravel(), reference.astype(np.float64).ravel()
     norm = float(np.linalg.norm(b))

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal.contract.device import PrecisionName
 
-__all__ = ["EPSILON", "ROUNDING", "TINY", "TOLERANCES", "Deviation", "Limit", "Tolerance", "deviation", "relative"]
+__all__ = ["EPSILON", "LIMITS", "ROUNDING", "TINY", "Deviation", "Limit", "PrecisionLimits", "deviation", "relative"]
 
 
 class Deviation(BaseModel):
@@ -52,7 +52,7 @@ class Limit(BaseModel):
         return max(found.largest / self.largest, found.typical / self.typical)
 
 
-class Tolerance(BaseModel):
+class PrecisionLimits(BaseModel):
     """What is allowed in one precision.
 
     Attributes:
@@ -79,17 +79,17 @@ ROUNDING: Mapping[PrecisionName, float] = {"fp32": 4 * EPSILON, "tf32": 2.0**-12
 TINY = float(np.finfo(np.float32).tiny)
 
 _UPDATE = Limit(largest=1e-4, typical=1e-4)
-TOLERANCES: Mapping[PrecisionName, Tolerance] = {
-    "fp32": Tolerance(
+LIMITS: Mapping[PrecisionName, PrecisionLimits] = {
+    "fp32": PrecisionLimits(
         op=Limit(largest=1e-4, typical=2e-5), gradient=Limit(largest=5e-4, typical=2e-4), update=_UPDATE, loss=1e-4
     ),
-    "tf32": Tolerance(
+    "tf32": PrecisionLimits(
         op=Limit(largest=1e-2, typical=2e-3), gradient=Limit(largest=1e-1, typical=2e-2), update=_UPDATE, loss=2e-3
     ),
-    "bf16": Tolerance(
+    "bf16": PrecisionLimits(
         op=Limit(largest=4e-2, typical=8e-3), gradient=Limit(largest=3e-1, typical=1e-1), update=_UPDATE, loss=2e-2
     ),
-    "fp16": Tolerance(
+    "fp16": PrecisionLimits(
         op=Limit(largest=1e-2, typical=2e-3), gradient=Limit(largest=1e-1, typical=2e-2), update=_UPDATE, loss=2e-3
     ),
 }
