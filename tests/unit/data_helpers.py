@@ -1,10 +1,16 @@
 """What the tests of data share."""
 
-import numpy as np
+import re
 
-from hal.data import Wanted
+import numpy as np
+import pytest
+
+from hal.data import Wanted, load
+from hal.errors import HalError
 
 IMAGE = Wanted("image", (8, 8, 1))
+SEQUENCE = Wanted("sequence", (8, 8))
+TEXT = Wanted("text", (16,))
 
 
 def everything(dataset):
@@ -32,3 +38,16 @@ def check(dataset, wanted):
     if dataset.class_names:
         assert len(dataset.class_names) == dataset.classes
     assert bool(dataset.vocabulary) == (wanted.kind == "text")
+
+
+def fails(kind, *parts, source, wanted=IMAGE, **options):
+    with pytest.raises(kind) as caught:
+        load(source, wanted, **options)
+    says(caught.value, *parts)
+
+
+def says(error, *parts):
+    assert isinstance(error, HalError)
+    assert error.fix, "an error says what to do next"
+    for part in parts:
+        assert re.search(part, str(error)), f"{part!r} is not in {error}"
