@@ -17,6 +17,7 @@ import numpy as np
 import optree
 
 from hal.backends._torch.build import Build, read_build
+from hal.backends._torch.copies import CopyStream
 from hal.backends._torch.native_code import native_code
 from hal.contract import Group, MemoryUse, SpreadsOver
 from hal.contract.device import Device
@@ -187,7 +188,7 @@ class TorchBackend(SpreadsOver):
         device: Device,
     ) -> Generator[Tree, None, None]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
-        copies = _CopyStream(self._torch_device(device))
+        copies = CopyStream(self._torch_device(device))
         with contextlib.closing(read_ahead(batches, lambda batch: copies.run(put, batch))) as ready:
             yield from map(copies.receive, ready)
 
@@ -367,35 +368,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
-class _CopyStream:
-    """Copies on a stream of their own where the device has streams; otherwise a plain call."""
-
-    def __init__(self, device: torch.device) -> None:
-        import torch
-
-        streams: Any = torch.cuda
-        self.device = device
-        self.stream = streams.Stream(device) if device.type == "cuda" else None
-
-    def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
-        """In the reader's thread: start the copy; the event says when it is done."""
-        if self.stream is None:
-            return put(batch), None
-        import torch
-
-        with torch.cuda.stream(self.stream):
-            return put(batch), self.stream.record_event()
-
-    def receive(self, item: tuple[Tree, Any]) -> Tree:
-        """In the consumer's thread: let its stream wait for the copy and keep the memory until it has used it."""
-        tree, event = item
-        if event is not None:
-            import torch
-
-            current = torch.cuda.current_stream(self.device)
-            current.wait_event(event)
-            for tensor in optree.tree_leaves(tree):
-                tensor.record_stream(current)
-        return tree

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,6 @@ from hal.contract.text import (
     bytes_text,
     counted,
     estimate_text,
-    interval_text,
     number,
     plan_changes,
     plan_line,
@@ -27,7 +25,9 @@ from hal.tuner.report.values import (
     NAMES,
     among,
     capital,
-    interval_of,
+    cells_of,
+    command_of,
+    heading,
     listed,
     median,
     scaled,
@@ -114,7 +114,7 @@ def _finalists(tuning: Tuning) -> Section:
     if tuning.baseline != tuning.default:
         columns["over fp32 eager#"] = [ratio_text(f.over_baseline) for f in finals]
     if name != "throughput":
-        columns[_head(name)] = [number(scaled(name, f.values[name])) if name in f.values else "" for f in finals]
+        columns[heading(name)] = [number(scaled(name, f.values[name])) if name in f.values else "" for f in finals]
     best = next((at for at, f in enumerate(finals) if f.trial == tuning.winner_trial), None)
     table = Table("Finalists, with 95% intervals", tuple(columns), tuple(zip(*columns.values(), strict=True)), best)
     text = (
@@ -162,8 +162,8 @@ def _trade_off(tuning: Tuning) -> Section | None:
         )
         return Section("trade-off", "Speed against memory", (text,), figures)
     front = sorted((tuning.trial(n) for n in tuning.pareto), key=lambda t: -(value_of(t, up) or 0.0))
-    rows = tuple((f"#{t.number}", plan_changes(t.plan, tuning.default), *_values(tuning, t)) for t in front)
-    table = Table("The Pareto front", ("trial", _PLAN, *map(_head, tuning.objectives)), rows)
+    rows = tuple((f"#{t.number}", plan_changes(t.plan, tuning.default), *cells_of(tuning, t)) for t in front)
+    table = Table("The Pareto front", ("trial", _PLAN, *map(heading, tuning.objectives)), rows)
     text = f"No other plan is better than one of these {len(front)} in all of {listed(tuning)}. The choice is yours."
     return Section("trade-off", "The Pareto front", (text,), figures, (table,))
 
@@ -347,21 +347,21 @@ def _environment(tuning: Tuning) -> Section:
         else ""
     )
     table = Table("Environment", ("fact", "value"), tuple((key, value) for key, value in facts.items() if value))
-    codes = (Code("The command", _command(tuning.config)),)
+    codes = (Code("The command", command_of(tuning.config)),)
     title = "Environment" if tuning.target is None else "Target and build environment"
     return Section("environment", title, (text,), tables=(table,), codes=codes)
 
 
 def _every_trial(tuning: Tuning) -> Section:
-    columns = ("trial", _PLAN, "chosen by", "outcome", *map(_head, tuning.objectives))
-    columns += () if "memory" in tuning.objectives else (_head("memory"),)
+    columns = ("trial", _PLAN, "chosen by", "outcome", *map(heading, tuning.objectives))
+    columns += () if "memory" in tuning.objectives else (heading("memory"),)
     rows = []
     for trial in sorted(tuning.trials, key=lambda t: t.number):
         ended = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
         used = value_of(trial, "memory")
         cells = (f"#{trial.number}", plan_changes(trial.plan, tuning.default), trial.origin, ended)
         more = () if "memory" in tuning.objectives else ("" if used is None else number(used),)
-        rows.append((*cells, *_values(tuning, trial), *more, f"{trial.phases.wall_s:.1f}"))
+        rows.append((*cells, *cells_of(tuning, trial), *more, f"{trial.phases.wall_s:.1f}"))
     best = next((at for at, row in enumerate(rows) if row[0] == f"#{tuning.winner_trial}"), None)
     table = Table("All trials", (*columns, "wall time, s#"), tuple(rows), best, folded=True)
     return Section("trials", "All trials", (f"The default plan is {plan_line(tuning.default)}.",), tables=(table,))
@@ -370,39 +370,9 @@ def _every_trial(tuning: Tuning) -> Section:
 # Words
 
 
-def _command(config: Mapping[str, Any]) -> str:
-    """The command line of the keys of a tuning."""
-    words = []
-    for key, value in config.items():
-        for inner, held in value.items() if isinstance(value, dict) else [("", value)]:
-            said = _word(held)
-            if isinstance(held, (list, tuple)):
-                said = ",".join(map(_word, held)) if key == "objective" else f"[{','.join(map(_word, held))}]"
-            words.append(shlex.quote(f"{key if inner in ('', 'name') else f'{key}.{inner}'}={said}"))
-    return " ".join(["hal tune", *sorted(words, key=lambda word: not word.startswith("model="))])
-
-
 def _limit(item: tuple[str, float]) -> str:
     key, value = item
     return f"memory at most {bytes_text(value)}" if key == "memory" else f"a step at most {number(value)} ms"
-
-
-def _word(value: Any) -> str:
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _values(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
-    """Cells of the objectives' values, with intervals where they are known."""
-    found = []
-    for name in tuning.objectives:
-        value, ends = value_of(trial, name), interval_of(trial, name)
-        interval = "" if ends is None else f" {interval_text(*ends)}"
-        found.append("" if value is None else number(value) + interval)
-    return tuple(found)
-
-
-def _head(name: Objective) -> str:
-    return f"{NAMES[name]}, {unit_of(name)}#"
 
 
 def _end(pick: Any, values: Iterable[float | None], form: str) -> str:

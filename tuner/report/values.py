@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from hal.contract.text import interval_text, number
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
 
 __all__ = [
@@ -12,6 +15,9 @@ __all__ = [
     "NAMES",
     "among",
     "capital",
+    "cells_of",
+    "command_of",
+    "heading",
     "interval_of",
     "listed",
     "median",
@@ -116,3 +122,34 @@ def listed(tuning: Tuning) -> str:
 def capital(text: str) -> str:
     """The text with a capital letter."""
     return text[:1].upper() + text[1:]
+
+
+def command_of(config: Mapping[str, Any]) -> str:
+    """The command line of the keys of a tuning."""
+    words = []
+    for key, value in config.items():
+        for inner, held in value.items() if isinstance(value, dict) else [("", value)]:
+            said = _word(held)
+            if isinstance(held, (list, tuple)):
+                said = ",".join(map(_word, held)) if key == "objective" else f"[{','.join(map(_word, held))}]"
+            words.append(shlex.quote(f"{key if inner in ('', 'name') else f'{key}.{inner}'}={said}"))
+    return " ".join(["hal tune", *sorted(words, key=lambda word: not word.startswith("model="))])
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def cells_of(tuning: Tuning, trial: Trial) -> tuple[str, ...]:
+    """Cells of the objectives' values, with intervals where they are known."""
+    found = []
+    for name in tuning.objectives:
+        value, ends = value_of(trial, name), interval_of(trial, name)
+        interval = "" if ends is None else f" {interval_text(*ends)}"
+        found.append("" if value is None else number(value) + interval)
+    return tuple(found)
+
+
+def heading(name: Objective) -> str:
+    """The heading of a column of numbers, with its unit."""
+    return f"{NAMES[name]}, {unit_of(name)}#"
