@@ -35,7 +35,7 @@ class TuningProgress:
 class Observer:
     """Base class for a program that follows a tuning. Every method does nothing; override those of interest.
 
-    Public as ``hal.tuner.Observer``. Training runs have an observer of their own, :class:`hal.run.observer.Observer`.
+    Public as ``hal.tuner.Observer``. Training runs have an observer of their own, :class:`hal.run.RunObserver`.
     """
 
     def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:

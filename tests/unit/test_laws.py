@@ -228,6 +228,37 @@ def test_vendors_are_noticed(code, lines):
     assert [line for line, _ in vendors_named(ast.parse(code))] == lines
 
 
+LONGEST = 400
+SOURCES = sorted(path for name in (*FOLDERS, "tests", "benchmarks", "docs") for path in (ROOT / name).rglob("*.py"))
+SOURCES = [path for path in SOURCES if not any(path.is_relative_to(link) for link in LINKS)]
+
+
+def too_long(text):
+    """Whether a module has more lines than fit in the head, and its docstring does not say why."""
+    docstring = ast.get_docstring(ast.parse(text)) or ""
+    return len(text.splitlines()) > LONGEST and re.search(r"^Long because ", docstring, re.MULTILINE) is None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_is_too_long(path):
+    """Split it at the seam, or say in a sentence of its docstring, on a line of its own, that it is long because ..."""
+    assert not too_long(path.read_text())
+
+
+@pytest.mark.parametrize(
+    ("head", "lines", "expected"),
+    [
+        ("", LONGEST, False),
+        ("", LONGEST + 1, True),
+        ("'A title.'", LONGEST + 1, True),
+        ("'''A title.\n\nLong because it is one table.\n'''", LONGEST + 1, False),
+        ("# Long because nobody splits it.", LONGEST + 1, True),
+    ],
+)
+def test_long_modules_are_noticed(head, lines, expected):
+    assert too_long(head + "\n" * (lines - head.count("\n"))) is expected
+
+
 def public(module):
     return sorted(importlib.import_module(module).__all__)
 
