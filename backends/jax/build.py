@@ -127,7 +127,7 @@ def build(
 def build_for(
     function: Callable[..., Any], arguments: Sequence[Any], target: TargetSpec, plan: Plan, *, donate: tuple[int, ...]
 ) -> Built:
-    """Compile a function of hal's own description of arrays; see :meth:`hal.contract.Backend.build`."""
+    """Compile a function of hal's own description of arrays; see :meth:`hal.contract.BuildsTargets.build`."""
     spread = plan.spread().get("dp", 1) > 1 and target.compiles
     whole, split = data_parallel(target) if spread else (None, None)
 

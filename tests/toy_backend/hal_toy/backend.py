@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from hal.contract.plan import Plan
     from hal_toy.ops import ToyOps
 
+__all__ = ["ToyBackend"]
+
 
 class ToyBackend(Backend):
     """The host's processor through NumPy."""

@@ -11,6 +11,8 @@ from autograd.tracer import isbox
 from hal.tensor import Ops, register
 from hal_toy import standard
 
+__all__ = ["ToyOps", "detach"]
+
 
 def detach(x: Any) -> Any:
     """The value under any number of boxes."""

@@ -7,6 +7,32 @@ from typing import Any
 import autograd.numpy as anp
 import numpy as np
 
+__all__ = [
+    "acos",
+    "acosh",
+    "asarray",
+    "asin",
+    "asinh",
+    "astype",
+    "atan",
+    "atan2",
+    "atanh",
+    "broadcast_to",
+    "concat",
+    "cumulative_sum",
+    "flip",
+    "hypot",
+    "matrix_transpose",
+    "permute_dims",
+    "positive",
+    "pow",
+    "take",
+    "take_along_axis",
+    "unstack",
+    "vecdot",
+    "where",
+]
+
 __array_api_version__ = "2024.12"
 
 acos, acosh, asin, asinh = anp.arccos, anp.arccosh, anp.arcsin, anp.arcsinh
