@@ -1,9 +1,8 @@
-"""Each kind of missing, damaged or unsuitable data gets its own error, which says what was found and what to do."""
+"""Each wrong request and each kind of damage gets its own error, which names what was found and what to do."""
 
 import gzip
 import re
 import struct
-import sys
 import zipfile
 from pathlib import Path
 
@@ -12,8 +11,87 @@ import pytest
 from data_helpers import IMAGE, SEQUENCE, TEXT, fails, says
 from PIL import Image
 
-from hal.data import Wanted, load
+from hal.data import Wanted, batches, bigram_entropy, load
+from hal.data.arrays import shuffled_split
 from hal.errors import ConfigError, DataError, NotFoundError
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    ("source", "parts"),
+    [
+        ("digit", ["data=digit", r"did you mean digits\?", "sources: digits, images:DIR"]),
+        ("mnits:/x", [r"did you mean mnist\?"]),
+        ("", ["sources"]),
+        ("digits:5", ["takes nothing after a colon", "data=digits"]),
+        ("mnist", ["needs a path", "data=mnist:DIR"]),
+        ("npz:", ["needs a path", "data=npz:FILE"]),
+        ("synthetic:many", ["'many'", "data=synthetic:4096"]),
+        ("synthetic:1", ["2 or more"]),
+        ("synthetic:-5", ["'-5'"]),
+        ("topics", ["gives text data", "takes image data", "digits"]),
+        ("text:/nowhere", ["gives text data"]),
+    ],
+)
+def test_sources_that_cannot_be(source, parts):
+    fails(ConfigError, *parts, source=source)
+
+
+@pytest.mark.parametrize("source", ["digits", "mnist:/x", "images:/x", "npz:/x"])
+def test_sources_without_text(source):
+    fails(ConfigError, "takes text data", "topics", source=source, wanted=TEXT)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 1.5, float("nan")])
+def test_share_out_of_range(share):
+    fails(ConfigError, f"validation={share}", "above 0 and below 1", source="digits", validation=share)
+
+
+def test_negative_seed():
+    fails(ConfigError, "seed=-1", source="digits", seed=-1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape"),
+    [("image", (8, 8)), ("sequence", (8,)), ("text", ()), ("text", (3, 3)), ("image", (8, 0, 1)), ("sound", (3,))],
+)
+def test_wanted_shapes(kind, shape):
+    with pytest.raises(ConfigError) as caught:
+        Wanted(kind, shape)
+    says(caught.value, kind)
+
+
+def test_batches_out_of_range():
+    train = load("synthetic:20", IMAGE, validation=0.5).train
+    with pytest.raises(ConfigError) as caught:
+        batches(train, 11, seed=0, epoch=0)
+    says(caught.value, "batch=11", "10 samples", "batch=10 or less")
+    with pytest.raises(ConfigError) as caught:
+        batches(train, 0, seed=0, epoch=0)
+    says(caught.value, "batch=0")
+    for start in (-1, 4):
+        with pytest.raises(ConfigError) as caught:
+            batches(train, 3, seed=0, epoch=0, start=start)
+        says(caught.value, f"start={start}", "3 batches")
+    with pytest.raises(ConfigError, match="0 or more"):
+        batches(train, 3, seed=0, epoch=-1)
+    with pytest.raises(ConfigError, match="0 or more"):
+        batches(train, 3, seed=-1, epoch=0)
+
+
+def test_bigram_entropy_of_images():
+    with pytest.raises(ConfigError) as caught:
+        bigram_entropy(load("digits", IMAGE).train)
+    says(caught.value, "data=digits is not text", "data=topics")
+
+
+@pytest.mark.parametrize("labels", [[], [0], [0, 1, 2]])
+def test_too_few_samples_for_a_split(labels):
+    with pytest.raises(DataError) as caught:
+        shuffled_split("npz:x", np.asarray(labels, np.int64), len(labels), 0.5, 0)
+    says(caught.value, f"{len(labels)} samples for training and 0")
+
 
 # Paths
 
@@ -70,34 +148,6 @@ def test_other_failures_of_the_disk(tmp_path, monkeypatch):
 
 def test_home_folder_of_nobody():
     fails(NotFoundError, "home", "whole path", source="text:~nobody-of-this-name/x", wanted=TEXT)
-
-
-# Text
-
-
-def test_text_that_is_too_short(tmp_path):
-    path = tmp_path / "short.txt"
-    path.write_text("abc" * 20)
-    fails(DataError, str(path), "too short", "60 characters", "windows of 16", source=f"text:{path}", wanted=TEXT)
-    path.write_text("")
-    fails(DataError, "too short", "0 characters", source=f"text:{path}", wanted=TEXT)
-
-
-def test_text_of_one_character(tmp_path):
-    path = tmp_path / "dull.txt"
-    path.write_text("a" * 1000)
-    fails(DataError, str(path), "1 character", source=f"text:{path}", wanted=TEXT)
-
-
-def test_text_that_is_not_utf8(tmp_path):
-    path = tmp_path / "latin.txt"
-    path.write_bytes(b"abc\xff" * 100)
-    fails(DataError, str(path), "byte 3 is 0xff", "UTF-8", source=f"text:{path}", wanted=TEXT)
-
-
-def test_python_without_its_manual(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pydoc_data", None)
-    fails(NotFoundError, "pydoc_data", "text:FILE", source="topics", wanted=TEXT)
 
 
 # IDX
