@@ -76,10 +76,6 @@ def restore_training(
             fix=f"resume with batch={saved.batch}",
         )
     setup = setup_of(job)
-    if saved.setup is None:
-        tell("this checkpoint does not say which data it learned from, so that was not checked")
-    else:
-        _compare_data(saved.setup.data, setup.data, accept, tell)
     held = {name: checkpoint.carry.get(name, {}) for name in ("params", "state", "optimizers", "scale")}
     differ = differences(job.params, held["params"])
     if differ:
@@ -88,6 +84,10 @@ def restore_training(
             f"the checkpoint is of another model: {differ[0].describe('the checkpoint', job.workload.model)}{others}",
             fix="resume with the model and the model.<key>s that the run began with",
         )
+    if saved.setup is None:
+        tell("this checkpoint does not say which data it learned from, so that was not checked")
+    else:
+        _compare_data(saved.setup.data, setup.data, accept, tell)
     return TrainingState(
         place_carry(job, make_carry(job.plan.precision, **held)),
         setup,

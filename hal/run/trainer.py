@@ -252,6 +252,8 @@ class Trainer:
         except NumericsError:
             if self.job.group.rank == 0 and state.saved is not None:
                 discard(state.saved)
+                if before is None:
+                    state.saved.parent.rmdir()
             state.saved = before
             raise
 
