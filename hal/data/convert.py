@@ -43,7 +43,7 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
         array = array[..., None]
     if array.ndim == 0 or array.shape[1:] != wanted.shape:
         raise InputError(
-            f"inputs have shape {array.shape}; should be (batch, {', '.join(map(str, wanted.shape))})",
+            f"inputs have shape {array.shape}; the model takes (batch, *{wanted.shape})",
             fix="resize them to what the model was trained on, and keep the axis of the batch",
         )
     return _text(array, vocabulary) if wanted.kind == "text" else _numbers(array, wanted.kind)

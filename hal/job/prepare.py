@@ -23,7 +23,7 @@ from hal.job.workload import choose_model, resolve_workload
 from hal.nn import Defaults, Model
 from hal.workload import Workload
 
-__all__ = ["Job", "pick_device", "prepare", "require_training", "with_plan"]
+__all__ = ["Job", "pick_device", "prepare", "prepare_devices", "require_training", "with_plan"]
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,14 @@ def pick_device(backend: str, device: int | str | None) -> Device:
     return found
 
 
+def prepare_devices(backend: str, devices: int) -> None:
+    """Tell a backend that is named how many devices will be used, before it is asked which there are."""
+    if backend in registry.names():
+        named = registry.backend(backend)
+        if isinstance(named, SpreadsOver):
+            named.prepare_devices(devices)
+
+
 def require_training(device: Device) -> None:
     """Refuse to train where the backend only infers.
 
@@ -116,10 +124,7 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     asked = build(Plan, {"parallel": config.given().get("parallel", "none")})
     if config.plan != "tuned":
         asked = config.base_plan(choice.defaults.batch)
-    if config.backend in registry.names():
-        named = registry.backend(config.backend)
-        if isinstance(named, SpreadsOver):
-            named.prepare_devices(math.prod(asked.spread().values()))
+    prepare_devices(config.backend, math.prod(asked.spread().values()))
     device = pick_device(config.backend, config.device)
     backend = registry.require(device.backend)
     if not device.capabilities.values:

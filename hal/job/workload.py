@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hal.config import DataSection, ModelSection
-from hal.data import Split, load
+from hal.data import Split, check_classes, load
 from hal.errors import ConfigError
 from hal.nn import Defaults, Model, ModelConfig
 from hal.workload import Workload, configure, model_class
@@ -83,6 +83,8 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
             f"data={source} has no labels, but model={choice.name} learns from labels",
             fix="store the labels beside the inputs, or use a model that needs none, for example model=gan",
         )
+    if choice.cls.supervised and not split.train.vocabulary:
+        check_classes(split)
     if data.augment and wanted.kind != "image":
         raise ConfigError(
             f"data.augment changes images, but model={choice.name} takes {wanted.kind} data",

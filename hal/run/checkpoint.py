@@ -18,7 +18,7 @@ from hal.errors import CheckpointError, NotFoundError
 from hal.util.files import make_folder, sync_folder
 from hal.util.trees import flat, nested
 
-__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "discard", "latest", "load", "save"]
 
 SCHEMA = 1
 _KEPT = 2
@@ -72,13 +72,13 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
             os.fsync(file.fileno())
     sync_folder(temporary)
     if final.exists():  # of the run before it was resumed from an earlier step
-        _discard(final)
+        discard(final)
     temporary.replace(final)
     sync_folder(folder)
     kept = [path for path in _all(folder) if path <= final][-_KEPT:]
     for path in _all(folder):
         if path not in kept:
-            _discard(path)
+            discard(path)
     return final
 
 
@@ -142,7 +142,7 @@ def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
 
 
-def _discard(path: Path) -> None:
+def discard(path: Path) -> None:
     """Remove a checkpoint so that nobody sees a part of it: it is renamed first, then deleted."""
     hidden = path.with_name(f".{path.name}.{os.getpid()}.old.part")
     path.replace(hidden)

@@ -39,11 +39,20 @@ class RunConfig(JobConfig):
     resume: str | None = Field(
         default=None, description="Folder of a run to continue. Its keys apply unless they are given again."
     )
+    accept: tuple[Literal["data"], ...] = Field(
+        default=(),
+        description="With resume: differences from the run that are accepted. data: the data or their split changed.",
+    )
     checkpoint: int | None = Field(
         default=None,
         ge=1,
         description="Save a checkpoint after every so many optimizer steps too. Default: after every epoch alone.",
     )
+
+    @field_validator("accept", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
 
 
 class BenchConfig(JobConfig):

@@ -1,7 +1,8 @@
-"""Turns SIGINT (Ctrl-C) and SIGTERM into a flag, so that a run can save before it stops."""
+"""Turns the signals that end a process into a flag, so that a run can save before it stops."""
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -11,9 +12,12 @@ from hal.contract import Group
 
 __all__ = ["Interrupt"]
 
+_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU") if hasattr(signal, name))
+"""Ctrl-C, a polite kill, a terminal that is closed, a limit of processor time."""
+
 
 class Interrupt:
-    """While entered, the first SIGINT or SIGTERM sets :attr:`asked`; a second one raises KeyboardInterrupt.
+    """While entered, the first signal sets :attr:`asked`; a second SIGINT or SIGTERM raises KeyboardInterrupt.
 
     Attributes:
         asked: whether a signal came to this process.
@@ -35,13 +39,16 @@ class Interrupt:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.asked:
-            raise KeyboardInterrupt
+            if number in (signal.SIGINT, signal.SIGTERM):
+                raise KeyboardInterrupt
+            return
         self.asked = True
-        self._say("stopping after this step; press Ctrl-C again to quit without saving")
+        with contextlib.suppress(OSError):  # the terminal may be gone
+            self._say("stopping after this step; press Ctrl-C again to quit without saving")
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in _SIGNALS:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 

@@ -11,6 +11,7 @@ from hal.config import build
 from hal.errors import CheckpointError
 from hal.run.checkpoint import Checkpoint, latest, load
 from hal.run.config import RunConfig
+from hal.run.saved import SavedSetup, read_saved, require_trusted_model
 
 __all__ = ["ResumePoint", "find_resume_point", "resumed"]
 
@@ -55,15 +56,19 @@ def resumed(keys: Mapping[str, Any]) -> RunConfig:
     if keys.get("resume") is None:
         return build(RunConfig, keys)
     checkpoint = find_resume_point(str(keys["resume"])).checkpoint
-    at = checkpoint.path
-    saved = {key: value for key, value in checkpoint.meta["config"].items() if key not in ("out", "resume")}
+    at, held = checkpoint.path, read_saved(checkpoint)
+    saved = {key: value for key, value in held.config.items() if key not in ("out", "resume", "accept")}
     if "model" not in saved:
         raise CheckpointError(
             f"{at} is the checkpoint of an auxiliary model, which is trained within another run",
             fix="resume the run that contains it",
         )
-    if "backend" in keys or "device" in keys:  # on another machine, what was chosen on the first one means nothing
+    require_trusted_model(held, "model" in keys and _names(keys["model"]), at)
+    elsewhere = "backend" in keys or "device" in keys
+    if elsewhere:  # on another machine, what was chosen on the first one means nothing
         saved = {key: value for key, value in saved.items() if key not in ("backend", "device")}
+    if held.setup is not None and "plan" not in keys:
+        saved = {**saved, **_plan_keys(held.setup, elsewhere)}
     merged = _over(saved, keys)
     trained, wanted = saved["model"]["name"], merged["model"]["name"]
     if wanted != trained:
@@ -72,6 +77,18 @@ def resumed(keys: Mapping[str, Any]) -> RunConfig:
             fix="leave model= out, or start a new run without resume=",
         )
     return build(RunConfig, merged)
+
+
+def _names(model: Any) -> bool:
+    return not isinstance(model, Mapping) or "name" in model
+
+
+def _plan_keys(setup: SavedSetup, elsewhere: bool) -> dict[str, Any]:
+    """The plan that a run used, as keys; on another device what the numbers depend on, and no more."""
+    plan = {key: value for key, value in setup.plan.model_dump().items() if value is not None}
+    if elsewhere:
+        return {"plan": "default", **{key: plan[key] for key in ("batch", "precision", "accumulate")}}
+    return {"plan": "default", "backend": setup.device.backend, **plan}
 
 
 def _over(base: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:

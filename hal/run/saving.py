@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hal.data import DataFacts
 from hal.errors import CheckpointError, ConfigError
 from hal.job.carry import Carry, differences, fetch_carry, initial_carry, make_carry, place_carry
 from hal.job.prepare import Job
@@ -12,6 +14,7 @@ from hal.run import checkpoint as checkpoints
 from hal.run.config import RunConfig
 from hal.run.progress import Progress
 from hal.run.record import Epoch
+from hal.run.saved import SavedSetup, read_saved, setup_of
 
 __all__ = ["TrainingState", "restore_training", "save_training", "start_training"]
 
@@ -22,6 +25,7 @@ class TrainingState:
 
     Attributes:
         carry: on the devices of the job.
+        setup: what does not change, which each checkpoint repeats, so that it needs nothing else.
         progress: how far it has come.
         history: the epochs that were measured.
         files: what the model wrote.
@@ -29,6 +33,7 @@ class TrainingState:
     """
 
     carry: Carry
+    setup: SavedSetup
     progress: Progress = field(default_factory=Progress)
     history: list[Epoch] = field(default_factory=list)
     files: list[Path] = field(default_factory=list)
@@ -42,24 +47,35 @@ def start_training(job: Job, seed: int) -> TrainingState:
         job: what runs where.
         seed: what the initial values are drawn from.
     """
-    return TrainingState(place_carry(job, initial_carry(job, seed)))
+    return TrainingState(place_carry(job, initial_carry(job, seed)), setup_of(job))
 
 
-def restore_training(job: Job, checkpoint: checkpoints.Checkpoint) -> TrainingState:
+def restore_training(
+    job: Job,
+    checkpoint: checkpoints.Checkpoint,
+    accept: Sequence[str] = (),
+    tell: Callable[[str], None] = lambda text: None,
+) -> TrainingState:
     """A training as it was when a checkpoint was written, on the devices of a job, which may be others.
 
+    Args:
+        job: what runs where.
+        checkpoint: what it goes on from.
+        accept: differences that the user accepts: ``data``.
+        tell: called with a sentence about each difference that was accepted.
+
     Raises:
-        CheckpointError: the checkpoint is of another model.
+        CheckpointError: the checkpoint is of another model, or the data are not those that the run learned from.
         ConfigError: the checkpoint cannot be continued with this batch size.
     """
-    meta, batch = checkpoint.meta, job.plan.batch
-    progress = Progress(**meta["position"])
-    if progress.step_in_epoch and meta["batch"] != batch:
+    saved, batch = read_saved(checkpoint), job.plan.batch
+    if saved.position.step_in_epoch and saved.batch != batch:
         raise ConfigError(
-            f"the checkpoint was written in the middle of an epoch with batch={meta['batch']} and cannot be continued "
+            f"the checkpoint was written in the middle of an epoch with batch={saved.batch} and cannot be continued "
             f"with batch={batch}",
-            fix=f"resume with batch={meta['batch']}",
+            fix=f"resume with batch={saved.batch}",
         )
+    setup = setup_of(job)
     held = {name: checkpoint.carry.get(name, {}) for name in ("params", "state", "optimizers", "scale")}
     differ = differences(job.params, held["params"])
     if differ:
@@ -68,13 +84,30 @@ def restore_training(job: Job, checkpoint: checkpoints.Checkpoint) -> TrainingSt
             f"the checkpoint is of another model: {differ[0].describe('the checkpoint', job.workload.model)}{others}",
             fix="resume with the model and the model.<key>s that the run began with",
         )
+    if saved.setup is None:
+        tell("this checkpoint does not say which data it learned from, so that was not checked")
+    else:
+        _compare_data(saved.setup.data, setup.data, accept, tell)
     return TrainingState(
         place_carry(job, make_carry(job.plan.precision, **held)),
-        progress,
-        [Epoch.model_validate(epoch) for epoch in meta["epochs"]],
-        [Path(path) for path in meta["files"]],
+        setup,
+        saved.progress(),
+        list(saved.epochs),
+        [Path(path) for path in saved.files],
         checkpoint.path,
     )
+
+
+def _compare_data(before: DataFacts, now: DataFacts, accept: Sequence[str], tell: Callable[[str], None]) -> None:
+    differ = before.differences(now)
+    if not differ:
+        return
+    if "data" not in accept:
+        raise CheckpointError(
+            f"the data are not those that the run learned from: {'; '.join(differ)}",
+            fix="resume with the same data=, data.validation= and seed=, or accept the difference with accept=data",
+        )
+    tell(f"accepted with accept=data: {'; '.join(differ)}")
 
 
 def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Path) -> None:
@@ -95,6 +128,7 @@ def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Pat
         "batch": job.plan.batch,
         "epochs": [epoch.model_dump(mode="json") for epoch in state.history],
         "files": [str(path) for path in state.files],
+        "setup": state.setup.model_dump(mode="json"),
     }
     kept = checkpoints.Checkpoint(state.progress.step, dict(carry), meta)
     state.saved = checkpoints.save(folder / "checkpoints", kept)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from hal.run.record import Record, now
 from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder
+from hal.util.lock import locked
 from hal.workload import short_name
 
 __all__ = ["run", "run_worker"]
@@ -55,20 +56,59 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     watch = observer or RunObserver() if first else RunObserver()
     asked = Path(config.out).expanduser() if config.out else own
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
-    if first and (folder / "record.json").exists() and (own is None or folder.resolve() != own.resolve()):
-        raise ConfigError(
-            f"out={folder} already holds a run, which is not overwritten",
-            fix=f"choose another out=, or continue that run with resume={folder}"
-            if (folder / "checkpoints").is_dir()
-            else "choose another out=, or remove the folder: that run stopped before its first checkpoint",
-        )
+    if first:
+        _check_folder(folder, own)
+        for part, whole in ((job.split.validation, True), (job.split.train, False)):
+            part.check(whole=whole)
     with contextlib.ExitStack() as stack:
+        if first:
+            stack.enter_context(_taken(folder))
         task = {"keys": pinned(config, job), "folder": str(folder)}
         job = stack.enter_context(launch(job, "hal.run.session:run_worker", task))
         stack.enter_context(classified(job.backend))
         stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
         return _Session(job, config, folder, watch).run(resume, interrupt)
+
+
+def _check_folder(folder: Path, own: Path | None) -> None:
+    """Refuse a folder that holds something else.
+
+    Args:
+        folder: where the run will write.
+        own: the folder of the run that is resumed.
+
+    Raises:
+        ConfigError: it holds another run, or files that are no run.
+    """
+    if own is not None and folder.resolve() == own.resolve():
+        return
+    if (folder / "record.json").exists():
+        raise ConfigError(
+            f"out={folder} already holds a run, which is not overwritten",
+            fix=f"choose another out=, or continue that run with resume={folder}"
+            if (folder / "checkpoints").is_dir()
+            else "choose another out=, or remove the folder: that run stopped before its first checkpoint",
+        )
+    if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
+        raise ConfigError(
+            f"out={folder} is a folder with other files in it, among which a run would write its own",
+            fix="choose a new or an empty folder for out=",
+        )
+
+
+@contextlib.contextmanager
+def _taken(folder: Path) -> Iterator[None]:
+    """The run's folder, made and locked for the time of a block; removed again if nothing was written to it."""
+    new = not folder.exists()
+    make_folder(folder)
+    try:
+        with locked(folder, "wait until that run ends, or choose another out="):
+            yield
+    finally:
+        if new:
+            with contextlib.suppress(OSError):  # it is not empty, as after every run that began
+                folder.rmdir()
 
 
 def run_worker(keys: Mapping[str, Any], folder: str) -> None:
@@ -112,8 +152,11 @@ class _Session:
                 "checkpoint": _text(trainer.state.saved),
                 "error": str(named) or type(named).__name__,
             }
+            status = "failed"
+            if isinstance(error, KeyboardInterrupt):
+                status, partial["error"] = "interrupted", "stopped by a second Ctrl-C, without saving"
             with contextlib.suppress(OSError):  # what stopped the run matters more
-                self._write(self._record("failed", **partial))
+                self._write(self._record(status, **partial))
             raise
         record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))
         self._write(record)

@@ -18,13 +18,14 @@ import numpy as np
 from hal import ops
 from hal.contract import Group
 from hal.data import Dataset, Split, batches, count_batches
+from hal.errors import NumericsError
 from hal.job.carry import start_optimizers
 from hal.job.features import Features
 from hal.job.placing import feeding
 from hal.job.prepare import Job
 from hal.job.step import Step, evaluation
 from hal.nn import Phase, Report, TrainedModel, TrainingView
-from hal.run.checkpoint import Checkpoint
+from hal.run.checkpoint import Checkpoint, discard
 from hal.run.config import RunConfig
 from hal.run.evaluating import evaluate_samples, view_training
 from hal.run.interrupt import Interrupt
@@ -100,7 +101,9 @@ class Trainer:
         self.optimizer = job.group.optimizer(_optimizer(job, config, self.optimizer_name))
         self.key = job.backend.rng(config.seed, job.device)
         self.state: TrainingState = (
-            start_training(job, config.seed) if resume is None else restore_training(job, resume)
+            start_training(job, config.seed)
+            if resume is None
+            else restore_training(job, resume, config.accept, observer.note)
         )
 
     @property
@@ -156,7 +159,7 @@ class Trainer:
         while state.progress.epoch < first + phase.epochs:
             if not self._train_epoch(phase, first, split.train, step, interrupt):
                 return
-            epoch = self._measured(phase, evaluate_samples(job, state.carry, split.validation, evaluate))
+            epoch = self._saved_and_measured(phase, split.validation, evaluate)
             # steps= may end a run within an epoch; whoever goes on with it measures that epoch anew.
             state.history[state.progress.epoch :] = [epoch]
             if state.progress.step_in_epoch == self.per_epoch:
@@ -239,6 +242,20 @@ class Trainer:
         return lr * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
 
     # Between epochs
+
+    def _saved_and_measured(self, phase: Phase, data: Dataset, evaluate: Callable[..., Any]) -> Epoch:
+        """Save an epoch before it is measured, since measuring may fail; parameters that have diverged are not kept."""
+        state, before = self.state, self.state.saved
+        self._save()
+        try:
+            return self._measured(phase, evaluate_samples(self.job, state.carry, data, evaluate))
+        except NumericsError:
+            if self.job.group.rank == 0 and state.saved is not None:
+                discard(state.saved)
+                if before is None:
+                    state.saved.parent.rmdir()
+            state.saved = before
+            raise
 
     def _measured(self, phase: Phase, validation: Mapping[str, float]) -> Epoch:
         at = self.state.progress

@@ -243,10 +243,15 @@ def test_a_folder_may_have_a_number_for_a_name(tmp_path, monkeypatch):
     assert (tmp_path / "2026" / "checkpoints" / "step-000000003").is_dir()
 
 
-def test_a_folder_may_be_there_but_hold_no_run(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    assert command("run", *TINY, f"out={tmp_path}").exit_code == 0
-    assert content(tmp_path)["notes.txt"] == b"mine"
+def test_a_folder_may_be_there_but_be_empty(tmp_path):
+    (tmp_path / "run").mkdir()
+    assert command("run", *TINY, f"out={tmp_path / 'run'}").exit_code == 0
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    refused = command("run", *TINY, f"out={tmp_path / 'mine'}")
+    assert refused.exit_code == 2
+    assert "other files" in refused.stderr
+    assert content(tmp_path / "mine") == {"notes.txt": b"mine"}
 
 
 @pytest.mark.parametrize("device", ["0", "cpu:0", "cpu"])

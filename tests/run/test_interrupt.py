@@ -120,7 +120,7 @@ def test_a_second_signal_stops_at_once(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "run", Twice(7), base=KEYS)
     found = record(tmp_path / "run")
-    assert found["status"] == "failed"
+    assert found["status"] == "interrupted"
     assert found["checkpoint"] == str(tmp_path / "run" / "checkpoints" / "step-000000005")
     assert last(tmp_path / "run").step == 5
 

@@ -294,6 +294,9 @@ def test_keys_of_the_model_need_no_name(whole, tmp_path):
     assert record.workload.keys["dropout"] == 0.0
     assert record.workload.keys["units"] == 8
     result = command("run", f"resume={folder}", "epochs=4", "model.sample=3", "data.validation=0.3")
+    assert result.exit_code == 1
+    assert "accept=data" in result.stderr
+    result = command("run", f"resume={folder}", "epochs=4", "model.sample=3", "data.validation=0.3", "accept=data")
     assert result.exit_code == 0, result.stderr
 
 

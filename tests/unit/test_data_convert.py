@@ -58,7 +58,7 @@ def test_ids():
         (np.full((2, 4, 3, 1), np.nan), IMAGE, "not finite"),
         (np.full((2, 4, 3), np.inf), SEQUENCE, "not finite"),
         (np.zeros((4, 3, 1)), IMAGE, r"shape \(4, 3, 1\)"),
-        (np.zeros((2, 3, 4, 1)), IMAGE, r"should be \(batch, 4, 3, 1\)"),
+        (np.zeros((2, 3, 4, 1)), IMAGE, r"the model takes \(batch, \*\(4, 3, 1\)\)"),
         (np.float32(1), IMAGE, "shape"),
         (None, IMAGE, "shape"),
         ("picture.png", IMAGE, "shape"),

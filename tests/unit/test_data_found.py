@@ -140,7 +140,7 @@ class TestLeftOut:
         classes(tmp_path, each=5)
         lines = summary(found(tmp_path))
         assert "4×4×1" in lines[0]
-        assert lines[1] == "2 classes (samples to train on + held back): cat 4+1, dog 4+1"
+        assert lines[1] == "2 classes (training + validation samples): cat 4+1, dog 4+1"
 
     def test_many_classes_are_cut(self):
         split = load("digits", IMAGE)

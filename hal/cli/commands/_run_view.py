@@ -17,6 +17,7 @@ from rich.text import Text
 from hal.cli.terminal import console
 from hal.contract.plan import Plan
 from hal.contract.text import bytes_text, number, plan_line, seconds_text
+from hal.data import summary
 from hal.job.prepare import Job
 from hal.run import Epoch, Record, RunObserver
 
@@ -55,6 +56,8 @@ class RunView(RunObserver):
             f"{len(data.train):,} training samples, {len(data.validation):,} validation samples · "
             f"{plan_line(job.plan)}[/]"
         )
+        for line in summary(data):
+            self.console.print(f"[dim]{escape(line)}[/]")
         resuming = "" if resumed_step is None else f", resuming from step {resumed_step}"
         self.console.print(f"[dim]Writing to {escape(str(folder))}{resuming}[/]")
         self._epochs = epochs
