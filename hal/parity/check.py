@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from hal import ops
 from hal.errors import RunError
 from hal.job.prepare import Job
-from hal.parity.deviation import EPSILON, LIMITS, TINY, Deviation, Limit, PrecisionLimits, deviation, relative
+from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, PrecisionLimits, deviation, relative
 from hal.parity.evaluate import Evaluated, is_floating, smooth
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
@@ -110,7 +110,7 @@ def check(job: Job, trace: Trace) -> DeviceComparison:
     Raises:
         RunError: the model does not call the ops of the trace.
     """
-    tolerance = LIMITS[trace.subject.precision]
+    tolerance = TOLERANCES[trace.subject.precision]
     runner = Runner(job, trace.given, trace.subject.seed)
     drifts = _drifts(runner, trace)
     found = _ops(runner, trace, tolerance, drifts)
@@ -143,7 +143,7 @@ def _drifts(runner: Runner, trace: Trace) -> list[Deviation]:
         expected = follow(part, call)
         result = call.run()
         outputs = [runner.job.backend.to_host(x) for x in optree.tree_leaves(result)]
-        found.append(_worst(zip(outputs, expected.found.outputs, strict=True), LIMITS[trace.subject.precision].op))
+        found.append(_worst(zip(outputs, expected.found.outputs, strict=True), TOLERANCES[trace.subject.precision].op))
         return result
 
     runner.forward(watch)

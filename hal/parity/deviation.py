@@ -9,7 +9,17 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal.contract.device import PrecisionName
 
-__all__ = ["EPSILON", "LIMITS", "ROUNDING", "TINY", "Deviation", "Limit", "PrecisionLimits", "deviation", "relative"]
+__all__ = [
+    "EPSILON",
+    "ROUNDING",
+    "TINY",
+    "TOLERANCES",
+    "Deviation",
+    "Limit",
+    "PrecisionLimits",
+    "deviation",
+    "relative",
+]
 
 
 class Deviation(BaseModel):
@@ -79,7 +89,7 @@ ROUNDING: Mapping[PrecisionName, float] = {"fp32": 4 * EPSILON, "tf32": 2.0**-12
 TINY = float(np.finfo(np.float32).tiny)
 
 _UPDATE = Limit(largest=1e-4, typical=1e-4)
-LIMITS: Mapping[PrecisionName, PrecisionLimits] = {
+TOLERANCES: Mapping[PrecisionName, PrecisionLimits] = {
     "fp32": PrecisionLimits(
         op=Limit(largest=1e-4, typical=2e-5), gradient=Limit(largest=5e-4, typical=2e-4), update=_UPDATE, loss=1e-4
     ),

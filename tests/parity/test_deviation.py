@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 from hal.contract.device import PRECISIONS
 from hal.parity import Deviation, Limit
-from hal.parity.deviation import LIMITS, ROUNDING, deviation, relative
+from hal.parity.deviation import ROUNDING, TOLERANCES, deviation, relative
 
 FLOATS = arrays(
     np.float32,
@@ -73,7 +73,7 @@ def test_a_fault_of_one_percent_is_seen_in_every_precision(precision):
     rng = np.random.default_rng(0)
     x = rng.standard_normal(4096)
     rounding = 1 + ROUNDING[precision] * rng.uniform(-1, 1, x.shape)
-    limit = LIMITS[precision].op
+    limit = TOLERANCES[precision].op
     assert not limit.exceeded(deviation(x * rounding, x))
     assert limit.exceeded(deviation(x * 1.01 * rounding, x))
 
