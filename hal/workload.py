@@ -59,18 +59,18 @@ def model_class(name: str) -> type[Model]:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-            fix=f"models: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
+            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
         )
     module = _module(str(Path(path).expanduser().resolve()))
     if not hasattr(module, attribute):
-        raise ConfigError(f"{path} defines no {attribute}", fix="write the name of the model's class after the colon")
+        raise ConfigError(f"{path} does not define {attribute}", fix="write the name of the model's class after the colon")
     return _checked(getattr(module, attribute), name)
 
 
 @functools.cache
 def _module(path: str) -> ModuleType:
     if not Path(path).is_file():
-        raise NotFoundError(f"there is no file {path}", fix="give model= a path to a Python file, then :ClassName")
+        raise NotFoundError(f"there is no file {path}", fix="write the path of a Python file and the name of a class: model=FILE.py:ClassName")
     name = f"hal_user_{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

@@ -133,7 +133,7 @@ def compare_curves(found: Curve, reference: Curve, allowed: Tolerance) -> Guard:
         step = int(np.argmax([e if math.isfinite(e) else math.inf for e in errors]))
         said.append(
             f"the loss in step {step + 1} is {found.losses[step]:.4g}, but {reference.losses[step]:.4g} in fp32 eager: "
-            f"a difference of {error:.1%}, where {loss_limit:.1%} is allowed"
+            f"a difference of {error:.1%}, but only {loss_limit:.1%} is allowed"
         )
     if cosine is not None and cosine < cosine_limit:
         said.append(

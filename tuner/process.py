@@ -102,7 +102,7 @@ class WorkerProcess:
                     raise ProtocolError("it has neither a result nor an error")
         except LateError:
             self.kill()
-            said = f"killed because it was not finished after {timeout_s:.0f} s; it was in phase {self._phase}"
+            said = f"the trial was killed because it had not finished after {timeout_s:.0f} s; it was in phase {self._phase}"
             raise Failure(Outcome.TIMEOUT, said, {}) from None
         except ProtocolError as error:
             self.kill()

@@ -187,7 +187,7 @@ class Backend(abc.ABC):
             ([1.0, 2.0], [0.0, 0.0])
         """
         raise UnsupportedError(
-            f"backend {self.name} runs trained models and cannot differentiate, so it cannot train one",
+            f"backend {self.name} cannot compute gradients, so it can run trained models but not train them",
             fix="train on another backend; see: hal devices",
         )
 
@@ -216,7 +216,7 @@ class Backend(abc.ABC):
             [2.0, 2.0]
         """
         if plan.compile != "eager":
-            raise UnsupportedError(f"backend {self.name} does not compile", fix="use compile=eager")
+            raise UnsupportedError(f"backend {self.name} cannot compile", fix="use compile=eager")
         return fn
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:

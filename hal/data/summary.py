@@ -18,7 +18,7 @@ def summary(split: Split) -> tuple[str, ...]:
 
     >>> from hal.data import Wanted, load
     >>> print(summary(load("digits", Wanted("image", (8, 8, 1))))[0])
-    inputs 8×8×1 float32; 1,438 samples to train on, 359 held back
+    inputs 8×8×1 float32; 1,438 training samples, 359 validation samples
     """
     return tuple(_lines(split))
 
@@ -26,7 +26,7 @@ def summary(split: Split) -> tuple[str, ...]:
 def _lines(split: Split) -> Iterator[str]:
     train, held = split.train, split.validation
     shape = "×".join(map(str, train.inputs.shape)) or "one number"
-    yield f"inputs {shape} {train.inputs.dtype}; {len(train):,} samples to train on, {len(held):,} held back"
+    yield f"inputs {shape} {train.inputs.dtype}; {len(train):,} training samples, {len(held):,} validation samples"
     if train.vocabulary:
         yield f"{len(train.vocabulary):,} different characters"
     counts, held_counts = train.counts(), held.counts()
@@ -42,5 +42,5 @@ def _classes(train: Dataset, counts: np.ndarray, held: np.ndarray | None) -> str
         for index, (name, count) in enumerate(zip(names, counts, strict=False))
     ]
     more = f", and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
-    what = "samples" if held is None else "samples to train on + held back"
+    what = "samples" if held is None else "training + validation samples"
     return f"{len(counts):,} classes ({what}): {', '.join(listed[:_LISTED])}{more}"

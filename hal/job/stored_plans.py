@@ -173,7 +173,7 @@ def import_plans(path: Path) -> tuple[StoredPlan, ...]:
         raise NotFoundError(f"cannot read {path}: {error.strerror}", fix="check the path") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} holds no plans: {str(error).splitlines()[0]}", fix="give a file that hal plans --export FILE wrote"
+            f"{path} contains no plans: {str(error).splitlines()[0]}", fix="give a file that hal plans --export FILE wrote"
         ) from error
     for plan in plans:
         remember(plan)

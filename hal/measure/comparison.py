@@ -94,7 +94,7 @@ def compare(
     ``max_seconds`` for each candidate's share of the rounds.
 
     Args:
-        candidates: a step, its synchronisation and its samples per step, by name.
+        candidates: a step, its synchronization and its samples per step, by name.
         baseline: the name that ratios refer to.
         settings: as for :func:`hal.measure.measure`; ``target_relative_width`` applies to the ratios.
         versions: of what the candidates run on, for the environment.
@@ -112,7 +112,7 @@ def compare(
     settings = settings or Settings()
     named = {name: Candidate(*candidate) for name, candidate in candidates.items()}
     if len(named) < 2:
-        raise ValueError("a comparison needs two or more candidates; use measure for one")
+        raise ValueError("a comparison needs two or more candidates; for a single one, use measure")
     if baseline not in named:
         raise ValueError(f"baseline={baseline} is not a candidate; choose one of {', '.join(named)}")
     for name, candidate in named.items():

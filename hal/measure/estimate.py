@@ -105,7 +105,7 @@ class Estimate(_Interval):
         Args:
             values: one or more finite numbers, shape (n,).
             unit: their unit.
-            in_time_order: they follow each other in time, and what neighbours have in common shall widen the
+            in_time_order: they follow each other in time, and what neighbors have in common shall widen the
                 interval as :func:`effective_size` says; otherwise they are taken to be independent.
             resamples: see :func:`bootstrap`.
             seed: see :func:`bootstrap`.
@@ -204,7 +204,7 @@ def bootstrap(
 
     Args:
         values: one or more finite numbers, shape (n,).
-        statistic: which one; percentiles interpolate linearly between neighbours, as numpy.quantile does.
+        statistic: which one; percentiles interpolate linearly between neighbors, as numpy.quantile does.
         confidence: probability that the interval shall cover, between 0 and 1.
         resamples: how many.
         resample_size: values in each; n if None.
@@ -240,7 +240,7 @@ def effective_size(
 ) -> int:
     """How many independent values a series is worth for one of its quantiles.
 
-    Machines slow down and recover over stretches longer than a block, so that neighbours resemble each other. The
+    Machines slow down and recover over stretches longer than a block, so that neighbors resemble each other. The
     variance of a quantile then grows by the autocorrelation time of the series "is above the quantile", here estimated
     by the initial positive sequence of Geyer, Practical Markov Chain Monte Carlo (Statistical Science 7, 1992).
 
@@ -270,7 +270,7 @@ def _checked(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float6
     if data.ndim != 1 or data.size == 0:
         raise ValueError(f"a statistic needs a flat list of at least one value, not shape {data.shape}")
     if not np.isfinite(data).all():
-        raise ValueError("a statistic needs finite values; leave out or look into those that are not")
+        raise ValueError("a statistic needs finite values; remove or investigate the others")
     return data
 
 

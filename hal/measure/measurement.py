@@ -30,7 +30,7 @@ class Settings(BaseModel):
     ``target_relative_width``; or at ``max_seconds`` or ``max_blocks``, whatever the interval then is.
 
     Stopping at a narrow interval costs some coverage: simulated with independent noise of 2% to 30%, the defaults cover
-    92% to 95%, and as much with noise that neighbouring blocks share (correlation 0.5 to 0.8).
+    92% to 95%, and as much with noise that neighboring blocks share (correlation 0.5 to 0.8).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -39,7 +39,7 @@ class Settings(BaseModel):
     max_seconds: float = Field(
         default=10.0, gt=0, description="longest steady state; the block that is running then is finished"
     )
-    min_block_ms: float = Field(default=10.0, gt=0, description="least time between two synchronisations")
+    min_block_ms: float = Field(default=10.0, gt=0, description="least time between two synchronizations")
     min_blocks: int = Field(default=8, ge=1, description="least number of blocks; below 6 no 95% interval exists")
     max_blocks: int = Field(default=10_000, ge=1, description="most blocks, which bounds the size of a record")
     target_relative_width: float = Field(

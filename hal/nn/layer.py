@@ -255,7 +255,7 @@ class Residual(Layer):
         if tuple(results[0].shape) != tuple(other.shape):
             raise ShapeError(
                 f"the residual body gives {tuple(results[0].shape)} and its shortcut {tuple(other.shape)}, but they "
-                "must have the same shape; give shortcut= a layer that makes them alike"
+                "must have the same shape; pass shortcut= a layer that gives this shape"
             )
         return activate(self.activation, results[0] + other), new_state
 

@@ -221,7 +221,7 @@ def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit,
     forward = _worst(zip(evaluated.outputs, expected.found.outputs, strict=True), limit)
     for mine, its in zip(evaluated.dtypes, expected.found.dtypes, strict=True):
         if mine != its and is_floating(its):
-            forward = Deviation(problem=f"dtype {mine}, should be {its}")
+            forward = Deviation(problem=f"dtype {mine} instead of {its}")
     gradients = {
         name: deviation(evaluated.gradients[name], gradient) for name, gradient in expected.found.gradients.items()
     }

@@ -98,7 +98,7 @@ TOLERANCES: Mapping[PrecisionName, Tolerance] = {
 def deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
     """How far an array is from what it should be; of integers and booleans, the share that differs."""
     if actual.shape != expected.shape:
-        return Deviation(problem=f"shape {actual.shape}, should be {expected.shape}")
+        return Deviation(problem=f"shape {actual.shape} instead of {expected.shape}")
     if expected.dtype.kind in "biu":
         differ = float(np.mean(actual != expected)) if expected.size else 0.0
         return Deviation(largest=float(differ > 0), typical=differ)

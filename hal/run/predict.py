@@ -37,7 +37,7 @@ def predict(folder: str | Path, inputs: np.ndarray, keys: Mapping[str, Any]) -> 
     config = resumed({"parallel": "none", **keys, "resume": str(folder)})
     job = prepare(config, "infer")
     if tuple(inputs.shape[1:]) != job.model.input_shape and job.model.supervised:
-        raise ShapeError(f"inputs have shape {inputs.shape}; the model takes (batch, *{job.model.input_shape})")
+        raise ShapeError(f"the inputs have shape {inputs.shape}, but the model takes (batch, *{job.model.input_shape})")
     carry = find_resume_point(str(folder)).checkpoint.carry
     with classified(job.backend), job.backend.settings(job.plan, job.device):
         params, state = place_for_inference(job, carry["params"], carry.get("state", {}))

@@ -66,7 +66,7 @@ def restore_training(job: Job, checkpoint: checkpoints.Checkpoint) -> TrainingSt
         others = f", and {len(differ) - 1} more arrays differ" if len(differ) > 1 else ""
         raise CheckpointError(
             f"the checkpoint is of another model: {differ[0].describe('the checkpoint', job.workload.model)}{others}",
-            fix="resume with the model and the model.<key>s that the run began with",
+            fix="resume with the model and the model.<key> values that the run started with",
         )
     return TrainingState(
         place_carry(job, make_carry(job.plan.precision, **held)),

@@ -74,7 +74,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
     job = prepare_target(config)
     folder = None if config.out is None else Path(config.out).expanduser()
     if folder is not None and folder.exists():
-        raise ConfigError(f"out={folder} exists already and stays as it is", fix="choose another out=")
+        raise ConfigError(f"out={folder} already exists and is not overwritten", fix="choose another out=")
     about: dict[str, Any] = {
         "workload": job.workload,
         "target": job.device.kind,

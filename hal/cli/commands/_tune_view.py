@@ -81,12 +81,12 @@ class TuneView(Observer):
         new = progress.best is not None and progress.best.number == trial.number and self._best != trial.number
         if new:
             self._best = trial.number
-        colour = "green" if new else "default" if trial.outcome is Outcome.OK else "yellow"
+        color = "green" if new else "default" if trial.outcome is Outcome.OK else "yellow"
         result = _result(trial)
         if self._space is not None:
             said = " ".join(f"{k}={v}" for k, v in trial.plan.changes(self._space.default).items())
             self.console.print(
-                f"{progress.done:>3}  [{colour}]{escape(result)}[/]  {escape(said or 'the default plan')}",
+                f"{progress.done:>3}  [{color}]{escape(result)}[/]  {escape(said or 'the default plan')}",
                 soft_wrap=True,
             )
         self._move("", progress)
