@@ -102,7 +102,10 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
         for candidate in candidates:
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
                 return select(candidate.name, index, kind)
-        raise UnavailableError("no backend is available on this machine", fix="run hal devices, which says how to make each of them available")
+        raise UnavailableError(
+            "no backend is available on this machine",
+            fix="run hal devices, which says how to make each of them available",
+        )
     chosen = require(name)
     found = chosen.devices()
     wanted = 0 if index is None else index
@@ -111,7 +114,9 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
     if not 0 <= wanted < len(of_kind):
         listed = ", ".join(str(d) for d in found) or "none"
         asked = ":".join([name, *([kind] if kind else []), str(wanted)])
-        raise UnavailableError(f"device {asked} does not exist", fix=f"use one of: {listed}" if found else "run: hal devices")
+        raise UnavailableError(
+            f"device {asked} does not exist", fix=f"use one of: {listed}" if found else "run: hal devices"
+        )
     chosen.ops(of_kind[wanted])  # from now on hal.ops serves its arrays, whatever is called first
     return of_kind[wanted]
 

@@ -17,7 +17,9 @@ class CNNConfig(nn.ModelConfig):
     """Keys of the cnn."""
 
     filters: tuple[PositiveInt, ...] = Field(
-        default=(32, 64, 64), min_length=1, description="Filters of each 3x3 convolution. A pooling layer stands between two convolutions."
+        default=(32, 64, 64),
+        min_length=1,
+        description="Filters of each 3x3 convolution. A pooling layer stands between two convolutions.",
     )
     dense: int = Field(default=64, ge=1, description="Units of the dense layer before the output layer.")
     size: int = Field(default=28, ge=10, description="Height and width that images are resized to.")

@@ -26,9 +26,13 @@ class GANConfig(nn.ModelConfig):
 
     size: int = Field(default=28, ge=20, description="Height and width of the images: a multiple of 4.")
     channels: int = Field(default=1, ge=1, le=4, description="Channels of the images.")
-    noise: int = Field(default=100, ge=1, description="Length of the random vector that the generator turns into an image.")
+    noise: int = Field(
+        default=100, ge=1, description="Length of the random vector that the generator turns into an image."
+    )
     width: int = Field(
-        default=256, ge=4, description="Channels of the generator's first feature map. Each of the next two has half as many."
+        default=256,
+        ge=4,
+        description="Channels of the generator's first feature map. Each of the next two has half as many.",
     )
     dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout rate in the discriminator.")
     slope: float = Field(default=0.2, ge=0, description="Slope of the leaky ReLU for negative inputs.")

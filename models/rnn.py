@@ -23,7 +23,8 @@ class RNNConfig(nn.ModelConfig):
 
     cell: Literal["simple", "lstm", "gru"] = Field(default="lstm", description="Recurrent layer: simple, lstm or gru.")
     task: Literal["text", "classify"] = Field(
-        default="text", description="What the model learns: text (to predict the next character) or classify (the class of a sequence)."
+        default="text",
+        description="What the model learns: text (to predict the next character) or classify (the class of a sequence).",
     )
     units: int = Field(default=256, ge=1, description="Units of the recurrent layer.")
     embedding: int = Field(default=64, ge=1, description="Size of the embedding of a character, for task=text.")
@@ -36,8 +37,14 @@ class RNNConfig(nn.ModelConfig):
         lt=1,
         description="Dropout rate of the recurrent layer's outputs. Default: 0 for task=text, 0.5 for task=classify.",
     )
-    temperature: float = Field(default=0.7, gt=0, description="Sampling temperature of the generated text. Lower values choose likely characters more often.")
-    sample: int = Field(default=300, ge=0, description="Length of the text that is generated at the end of a run, in characters.")
+    temperature: float = Field(
+        default=0.7,
+        gt=0,
+        description="Sampling temperature of the generated text. Lower values choose likely characters more often.",
+    )
+    sample: int = Field(
+        default=300, ge=0, description="Length of the text that is generated at the end of a run, in characters."
+    )
 
 
 class RNN(nn.Classifier):

@@ -51,11 +51,11 @@ class TransferConfig(nn.ModelConfig):
         default=64, ge=32, description="Height and width that images are resized to. For photographs, use 224."
     )
     channels: Literal[3] = Field(default=3, description="Channels of the images. The backbones support only 3.")
-    dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="Dropout rate of the features before the head."
-    )
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout rate of the features before the head.")
     unfreeze: int = Field(
-        default=0, ge=0, description="Number of the backbone's last blocks to train in a second phase; 0 for no second phase."
+        default=0,
+        ge=0,
+        description="Number of the backbone's last blocks to train in a second phase; 0 for no second phase.",
     )
     fine_tune_epochs: int = Field(default=10, ge=1, description="Number of epochs of the second phase.")
 

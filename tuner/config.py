@@ -72,7 +72,9 @@ class SpaceSection(Keys):
 class ConstraintSection(Keys):
     """Limits that the best plan must stay within."""
 
-    memory: int | None = Field(default=None, gt=0, description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB.")
+    memory: int | None = Field(
+        default=None, gt=0, description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB."
+    )
     latency_ms: float | None = Field(default=None, gt=0, description="Largest median time of a step, in milliseconds.")
 
     _memory = field_validator("memory", mode="before")(_bytes)
@@ -95,7 +97,9 @@ class TuneConfig(JobConfig):
         description="What to optimize: throughput, latency, energy, memory or time_to_loss. "
         "Several objectives, separated by commas, give a Pareto front.",
     )
-    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="Limits that the plan must stay within.")
+    constraint: ConstraintSection = Field(
+        default_factory=ConstraintSection, description="Limits that the plan must stay within."
+    )
     space: SpaceSection = Field(default_factory=SpaceSection, description="Values of plan keys to try.")
     trials: int | None = Field(
         default=None, ge=1, description="Largest number of plans to try. Default: as many as the budget allows."
@@ -106,7 +110,9 @@ class TuneConfig(JobConfig):
         description="Time for the whole tuning, in seconds or with a unit, such as 90s, 8m or 1h. A trial that has begun "
         "is finished.",
     )
-    seconds: float = Field(default=1.5, gt=0, description="Longest time to measure each plan after its warm-up, in seconds.")
+    seconds: float = Field(
+        default=1.5, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+    )
     limit: float | None = Field(
         default=None,
         gt=0,
@@ -114,11 +120,15 @@ class TuneConfig(JobConfig):
         "Default: 90, or 45 with target=.",
     )
     memory_limit: int | None = Field(
-        default=None, gt=0, description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. "
+        default=None,
+        gt=0,
+        description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. "
         "Default: no limit.",
     )
     finalists: int = Field(
-        default=3, ge=1, description="Number of the best plans to measure again at the end, in turn with the default plan."
+        default=3,
+        ge=1,
+        description="Number of the best plans to measure again at the end, in turn with the default plan.",
     )
     python: str | None = Field(
         default=None,

@@ -55,8 +55,8 @@ class Estimator:
         program = job.backend.build(lambda x: x + x, [ArrayShape((8,), "float32")], job.device, job.plan)
         if program.memory is None:
             raise UnsupportedError(
-                f"target={job.device.kind} cannot be tuned for: its compiler does not run here, so programs are only "
-                "lowered, and nothing says whether they fit or how fast they are",
+                f"target={job.device.kind} cannot be tuned for: its compiler does not run without the device, so "
+                "programs are only lowered, and their memory and speed are unknown",
                 fix="tune on the device itself, or look at the lowered program with hal compile",
             )
 

@@ -214,7 +214,9 @@ class Study:
     def release(self, claim: Claim) -> None:
         """Release a claim, so that the plan can be tried again."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "another process reclaimed the trial before it had a result")
+            self._study._storage.set_trial_user_attr(
+                claim.trial_id, _OUTCOME, "another process reclaimed the trial before it had a result"
+            )
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results

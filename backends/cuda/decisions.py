@@ -135,9 +135,9 @@ def _seen(host: Host) -> str:
     if not host.cards:
         return "no NVIDIA GPU was found"
     names = sorted(set(host.cards))
-    first = names[0] if names[0].startswith(VENDOR) else f"{VENDOR} {names[0]}"
+    first = names[0] if names[0].startswith(VENDOR) else f"{VENDOR} {'GPU' if names[0] == 'card' else names[0]}"
     more = f" (and {len(host.cards) - 1} more)" if len(host.cards) > 1 else ""
-    return f"an {first} is here{more}"
+    return f"an {first} was found{more}"
 
 
 def _alike(build: Build, found: Properties) -> int:

@@ -115,8 +115,8 @@ def build(
     built = Built(target, precision, memory, time.monotonic() - began, traced, unoptimized, lowered, compiled)
     if memory is not None and target.platform != "tpu" and built.fits is False:
         raise DoesNotFitError(
-            f"the program needs {memory.total / _GIB:.2f} GiB of each device; {target.name} has "
-            f"{(target.memory_bytes or 0) / _GIB:.2f} GiB, of which JAX takes {(target.usable_bytes or 0) / _GIB:.2f}",
+            f"the program needs {memory.total / _GIB:.2f} GiB on each device; {target.name} has "
+            f"{(target.memory_bytes or 0) / _GIB:.2f} GiB, of which JAX uses {(target.usable_bytes or 0) / _GIB:.2f}",
             memory.total,
             target.usable_bytes,
             built,

@@ -40,7 +40,9 @@ def capabilities(platform: str, compute_capability: str = "") -> Capabilities:
 def _precisions(platform: str, compute_capability: str) -> dict[PrecisionName, Precision]:
     fast = Precision(True, accelerated=True)
     if platform == "cpu":
-        slow = Precision(True, note="XLA's CPU compiler does not use hardware units for it and converts from and to fp32")
+        slow = Precision(
+            True, note="XLA's CPU compiler does not use hardware units for it and converts from and to fp32"
+        )
         return {"fp32": fast, "tf32": _NO_TF32, "bf16": slow, "fp16": slow}
     if platform == "tpu":
         return {

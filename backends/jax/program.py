@@ -106,7 +106,9 @@ def _cost(built: Built) -> ProgramCost:
     peak = target.peak(built.precision)
     estimate = _roofline(target, peak[1] if peak else None, flops, moved)
     if peak is None or target.bandwidth is None or estimate is None:
-        return ProgramCost(flops, moved, None, f"no estimate, because hal has no performance figures for {target.product}", counted)
+        return ProgramCost(
+            flops, moved, None, f"no estimate, because hal has no performance figures for {target.product}", counted
+        )
     source = f"roofline of {peak[1] / 1e12:g} TFLOP/s ({peak[0]}) and {target.bandwidth / 1e9:g} GB/s"
     return ProgramCost(flops, moved, estimate, source, counted)
 

@@ -108,7 +108,9 @@ def parse(text: str) -> TargetSpec:
         return _cuda(base, rest, data["cuda"][base], data["gpu"])
     if base == "rocm" or base in data["rocm"]["architectures"]:
         return _rocm(base, rest, data["rocm"]["architectures"])
-    raise ConfigError(f"target={text} is not known{_meant(base, names())}", fix=f"use one of these targets: {', '.join(names())}")
+    raise ConfigError(
+        f"target={text} is not known{_meant(base, names())}", fix=f"use one of these targets: {', '.join(names())}"
+    )
 
 
 @functools.cache

@@ -130,7 +130,7 @@ class NullArray:
 
     def _no_value(self, *_: Any, **__: Any) -> NoReturn:
         raise UnsupportedError(
-            f"a value of {self!r} was asked for, and the null backend computes shapes without values",
+            f"a value of {self!r} was asked for, but the null backend computes only shapes",
             fix="base decisions on shapes, use where(), or run on another backend",
         )
 

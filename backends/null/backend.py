@@ -58,7 +58,7 @@ class NullBackend(CountsCosts):
             UnsupportedError: always.
         """
         raise UnsupportedError(
-            f"the values of {array!r} were asked for, and the null backend computes shapes without values",
+            f"the values of {array!r} were asked for, but the null backend computes only shapes",
             fix="use another backend to compute values; backend=null computes shapes and costs",
         )
 
@@ -104,7 +104,8 @@ class NullBackend(CountsCosts):
 def _leaf(param: Any) -> NullArray:
     if not isinstance(param, NullArray) or param.dtype.kind not in "fc":
         raise UnsupportedError(
-            f"cannot differentiate with respect to {param!r}", fix="make every parameter a floating-point array of this backend"
+            f"cannot differentiate with respect to {param!r}",
+            fix="make every parameter a floating-point array of this backend",
         )
     see(param.storage)
     return NullArray(param.spec, param.storage, Node())

@@ -75,7 +75,9 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         "features": found.arch_name.partition(":")[2],
         "fp8": row.fp8,
         "memory": "shared with the host" if found.integrated else "",
-        "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the GPU may be a different one" if _OVERRIDE in environ else "",
+        "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the GPU may be a different one"
+        if _OVERRIDE in environ
+        else "",
     }
     facts.update({key: value for key, value in optional.items() if value})
     if not serves(build.archs, found):

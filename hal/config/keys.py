@@ -100,7 +100,10 @@ class OptimizerSection(NamedSection):
         default=None, ge=0, lt=1, description="Decay rate of the running mean of the gradients, for adam and adamw."
     )
     beta2: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay rate of the running mean of the squared gradients, for adam and adamw."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Decay rate of the running mean of the squared gradients, for adam and adamw.",
     )
     decay: float | None = Field(
         default=None, ge=0, lt=1, description="Decay rate of the running mean of the squared gradients, for rmsprop."
@@ -177,14 +180,18 @@ class JobConfig(PlanKeys):
         description="The backend: cpu, cuda, rocm, ..., or auto (the best one that is available).",
     )
     device: int | str | None = Field(
-        default=None, description="The device: its index in the backend (0, 1, ...), or its full name, such as cuda:1. Default: the backend's first device."
+        default=None,
+        description="The device: its index in the backend (0, 1, ...), or its full name, such as cuda:1. Default: the backend's first device.",
     )
     data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="The data to run on.")
     plan: str = Field(
-        default="default", description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) or FILE.yaml."
+        default="default",
+        description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) or FILE.yaml.",
     )
     seed: int = Field(
-        default=0, ge=0, description="Seed of the initial parameters, the order of the samples and all other random numbers."
+        default=0,
+        ge=0,
+        description="Seed of the initial parameters, the order of the samples and all other random numbers.",
     )
 
     @field_validator("backend", mode="before")

@@ -36,7 +36,8 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
         except OSError as error:
             if error.errno is None:  # OmegaConf's word for a file that holds a single value
                 raise ConfigError(
-                    f"{file} does not contain keys and values", fix="write one pair on each line, for example model: cnn"
+                    f"{file} does not contain keys and values",
+                    fix="write one pair on each line, for example model: cnn",
                 ) from error
             raise NotFoundError(f"cannot read {file}: {error.strerror}", fix="check the path") from error
         except (YAMLError, UnicodeDecodeError) as error:
@@ -93,7 +94,11 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(place, known, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; the keys are: {', '.join(prefix + k for k in known)}"
+            hint = (
+                f"; did you mean {prefix}{near[0]}?"
+                if near
+                else f"; the keys are: {', '.join(prefix + k for k in known)}"
+            )
             lines.append(f"unknown key {prefix}{place}{hint}")
         elif item["type"] == "missing":
             lines.append(f"{prefix}{place.removesuffix('.name')} is missing")

@@ -84,7 +84,9 @@ class Plan(BaseModel):
         "parameters are split too).",
     )
     accumulate: int = Field(
-        default=1, ge=1, description="Number of parts that each batch is processed in, one after the other. Their gradients are averaged."
+        default=1,
+        ge=1,
+        description="Number of parts that each batch is processed in, one after the other. Their gradients are averaged.",
     )
 
     @classmethod
@@ -134,7 +136,10 @@ class Plan(BaseModel):
         for key in self.algorithms():
             chosen[key] = self._chosen(device, key, can.algorithms.get(key, ()))
         if len(self.spread()) > 1:
-            raise PlanError(f"parallel={self.parallel} combines two kinds of parallelism, which is not possible", fix="use one of them")
+            raise PlanError(
+                f"parallel={self.parallel} combines two kinds of parallelism, which is not possible",
+                fix="use one of them",
+            )
         for kind, count in self.spread().items():
             if kind not in can.parallel:
                 raise UnsupportedError(
@@ -149,7 +154,8 @@ class Plan(BaseModel):
                 )
         if self.threads is not None and not can.threads:
             raise UnsupportedError(
-                f"threads={self.threads} was given, but {device} does not support the key threads", fix="leave threads= out"
+                f"threads={self.threads} was given, but {device} does not support the key threads",
+                fix="leave threads= out",
             )
         return self.model_copy(update=chosen)
 

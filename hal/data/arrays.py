@@ -113,8 +113,8 @@ def check_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(f"{where} has the label {int(labels.min())}", fix="number the classes from 0")
     if count and int(labels.max()) >= max(_MOST_CLASSES, count):
         raise DataError(
-            f"{where} has the label {int(labels.max())}, so that a model would need as many classes; at most "
-            f"{max(_MOST_CLASSES, count):,} are taken",
+            f"{where} has the label {int(labels.max())}, so a model would need at least as many classes; at most "
+            f"{max(_MOST_CLASSES, count):,} are allowed",
             fix="number the classes from 0 without gaps",
         )
     return labels.astype(np.int64)

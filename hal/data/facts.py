@@ -21,14 +21,14 @@ class DataFacts(BaseModel):
 
     source: str = Field(description="Where the samples came from, as the user wrote it.")
     input_shape: tuple[int, ...] = Field(description="Shape of one input, without the batch.")
-    input_dtype: str = Field(description="float32 or int64.")
-    classes: int | None = Field(description="Number of classes, or of characters; None without labels.")
-    class_names: tuple[str, ...] = Field(description="A name for each class; empty where there are none.")
-    vocabulary: str = Field(description="Of text: the character of each id.")
+    input_dtype: str = Field(description="Data type of the inputs: float32 or int64.")
+    classes: int | None = Field(description="Number of classes or of characters; None if there are no labels.")
+    class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
+    vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
     train_samples: int
     validation_samples: int
-    train_digest: str = Field(description="Of the samples to train on, in their order.")
-    validation_digest: str = Field(description="Of the samples that are held back, in their order.")
+    train_digest: str = Field(description="Digest of the training samples in their order.")
+    validation_digest: str = Field(description="Digest of the validation samples in their order.")
 
     @classmethod
     def of(cls, split: Split) -> DataFacts:
@@ -109,4 +109,7 @@ class RememberedData(Dataset):
 
     def take(self, indices: np.ndarray) -> NoReturn:
         """There are no samples."""
-        raise ConfigError(f"the samples of data={self.name} are not stored with the trained model", fix="give the data again with data=...")
+        raise ConfigError(
+            f"the samples of data={self.name} are not stored with the trained model",
+            fix="give the data again with data=...",
+        )

@@ -29,7 +29,9 @@ def unreadable(path: Path, error: OSError) -> NotFoundError:
     if isinstance(error, IsADirectoryError):
         return NotFoundError(f"{path} is a folder, but a file was expected", fix="give the path of a file inside it")
     if isinstance(error, NotADirectoryError):
-        return NotFoundError(f"{path} is a file, but a folder was expected", fix="give the path of the folder that contains the data")
+        return NotFoundError(
+            f"{path} is a file, but a folder was expected", fix="give the path of the folder that contains the data"
+        )
     return NotFoundError(f"{path} cannot be read: {error.strerror or error}", fix="check the path and the disk")
 
 

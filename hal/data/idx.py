@@ -65,7 +65,9 @@ def _parse(file: BinaryIO, path: Path, axes: int) -> np.ndarray:
         check_memory(f"{path}, whose header says {shape},", size)
     if len(content) != size:
         found = f"more than {size}" if len(content) > size else str(len(content))
-        raise DataError(f"{path} has {found} bytes after its header, but the header says {shape}, which is {size} bytes", fix=_FIX)
+        raise DataError(
+            f"{path} has {found} bytes after its header, but the header says {shape}, which is {size} bytes", fix=_FIX
+        )
     if size == 0:
         raise DataError(f"{path} contains no samples: its header says {shape}", fix=_FIX)
     return np.frombuffer(content, np.uint8).reshape(shape)

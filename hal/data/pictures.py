@@ -88,7 +88,8 @@ def _opened(path: Path) -> Iterator[Image]:
         said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
         found = f"{len(content)} bytes, which begin with {content[:8].hex() or 'nothing'}"
         raise DataError(
-            f"{path} is not an image that can be decoded: {said}; the file has {found}", fix="replace or remove the file"
+            f"{path} is not an image that can be decoded: {said}; the file has {found}",
+            fix="replace or remove the file",
         ) from error
 
 

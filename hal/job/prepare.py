@@ -184,7 +184,11 @@ def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
     """The plan that a tuning stored for exactly this, and a sentence about it."""
     found = find(fingerprint)
     if found is not None:
-        gain = "" if found.over_default is None else f"; it is {found.over_default.median:.2f} times as fast as the default plan"
+        gain = (
+            ""
+            if found.over_default is None
+            else f"; it is {found.over_default.median:.2f} times as fast as the default plan"
+        )
         return found.plan, f"plan=tuned: hal tune found this plan on {found.when[:10]} for {found.objective}{gain}."
     again = f"hal tune model={fingerprint.model} backend={device.backend}"
     again += " mode=infer" if fingerprint.mode == "infer" else ""

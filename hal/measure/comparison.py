@@ -39,9 +39,9 @@ class Comparison(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    baseline: str = Field(description="name of the candidate that the others are divided by")
-    measurements: dict[str, Measurement] = Field(description="one for each candidate, in the order given")
-    ratios: dict[str, Estimate] = Field(description="throughput over the baseline's; the baseline itself is 1")
+    baseline: str = Field(description="Name of the candidate that the others are divided by.")
+    measurements: dict[str, Measurement] = Field(description="One for each candidate, in the order given.")
+    ratios: dict[str, Estimate] = Field(description="Throughput over the baseline's; the baseline itself is 1.")
 
     def verdict(self, name: str) -> Literal["faster", "slower", "no difference shown"]:
         """What the ratio's interval says; "no difference shown" is not "equal"."""

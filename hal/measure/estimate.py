@@ -27,10 +27,10 @@ class _Interval(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    low: float = Field(description="lower end of the 95% confidence interval")
-    high: float = Field(description="upper end of the 95% confidence interval")
-    n: int = Field(ge=1, description="values it was computed from")
-    unit: str = Field(description="unit of the numbers, for example samples/s")
+    low: float = Field(description="Lower end of the 95% confidence interval.")
+    high: float = Field(description="Upper end of the 95% confidence interval.")
+    n: int = Field(ge=1, description="Values it was computed from.")
+    unit: str = Field(description="Unit of the numbers, for example samples/s.")
 
     @property
     def _value(self) -> float:
@@ -84,7 +84,7 @@ class Estimate(_Interval):
     4 559 samples/s [4 410, 4 700] (n=24)
     """
 
-    median: float = Field(description="the median")
+    median: float = Field(description="The median.")
 
     @property
     def _value(self) -> float:
@@ -146,8 +146,8 @@ class Estimate(_Interval):
 class Percentile(_Interval):
     """A percentile other than the median with its 95% bootstrap confidence interval."""
 
-    percent: float = Field(gt=0, lt=100, description="which one, for example 99")
-    value: float = Field(description="the percentile")
+    percent: float = Field(gt=0, lt=100, description="Which one, for example 99.")
+    value: float = Field(description="The percentile.")
 
     @property
     def _value(self) -> float:

@@ -25,7 +25,7 @@ class Deviation(BaseModel):
         default=0.0, description="Root of the mean squared error, divided by the root of the mean square of the values."
     )
     problem: str | None = Field(
-        default=None, description="Why the two cannot be compared, in which case the numbers mean nothing."
+        default=None, description="Why the two cannot be compared; the numbers are then meaningless."
     )
 
 

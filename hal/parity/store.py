@@ -140,7 +140,9 @@ def _version(path: Path) -> Any:
 
 
 def _damaged(folder: Path, why: str) -> NotFoundError:
-    return NotFoundError(f"the trace in {folder} cannot be read: {why}", fix="copy the folder again, or record a new trace")
+    return NotFoundError(
+        f"the trace in {folder} cannot be read: {why}", fix="copy the folder again, or record a new trace"
+    )
 
 
 def _arrays(trace: Trace) -> Iterable[tuple[str, np.ndarray]]:

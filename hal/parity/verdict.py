@@ -58,7 +58,9 @@ def _first(found: DeviceComparison) -> str:
         said = _said(update.found, found.tolerance.update)
         return f"although each op does: the optimizer moves {update.name} differently; its change {said}"
     if gradient is not None:
-        return f"although each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
+        return (
+            f"although each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
+        )
     loss = next(each for each in (*found.loss_after, *found.losses) if each.exceeds)
     off = "not finite on one side" if loss.off is None else f"off by {loss.off:.1e} (allowed {loss.allowed:.1e})"
     return f"although each op does: {loss.name} at step {loss.step} is {off}"

@@ -36,7 +36,7 @@ class Verification(BaseModel):
     subject: Subject
     reference: Side
     comparisons: tuple[DeviceComparison, ...] = ()
-    recorded: str | None = Field(default=None, description="Folder of the trace that was written; unset: none was.")
+    recorded: str | None = Field(default=None, description="Folder of the trace that was written; None if none was.")
     agrees: bool = Field(description="Whether every device agrees with the reference.")
 
 
@@ -75,12 +75,12 @@ def _one_task(config: VerifyConfig) -> None:
             f"{' and '.join(f'{key}=' for key in tasks)} were given together"
             if tasks
             else "there is nothing to compare with",
-            fix="give one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
+            fix="use one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
             "device) and against=DIR (compare one device with a trace)",
         )
     if config.data.augment:
         raise ConfigError(
-            "data.augment changes images at random, so that devices cannot be compared", fix="leave data.augment out"
+            "data.augment changes images at random, so devices cannot be compared", fix="leave data.augment out"
         )
     if config.backends is None:
         return

@@ -64,7 +64,7 @@ def _train(
     resume = load(latest(folder)) if (folder / "checkpoints").is_dir() else None
     if resume is None:
         observer.note(
-            f"training the auxiliary model {name}, a {cls.__name__}, for {auxiliary.epochs} epochs: "
-            "this run's model is judged by it"
+            f"training the auxiliary model {name} ({cls.__name__}) for {auxiliary.epochs} epochs; it is used to "
+            "evaluate the model of this run"
         )
     return Trainer(inner, config, folder, RunObserver(), resume).run(interrupt).trained

@@ -17,7 +17,11 @@ class RunConfig(JobConfig):
     epochs: int | None = Field(
         default=None, ge=1, description="Number of passes over the training set. Default: the model's own."
     )
-    steps: int | None = Field(default=None, ge=1, description="Number of optimizer steps after which the run stops, even within an epoch. Default: no limit.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of optimizer steps after which the run stops, even within an epoch. Default: no limit.",
+    )
     lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
     schedule: Literal["constant", "cosine"] | None = Field(
         default=None,
@@ -56,9 +60,12 @@ class BenchConfig(JobConfig):
     mode: Literal["train", "infer"] = Field(
         default="train", description="What to measure: train (whole optimizer steps) or infer (the forward pass)."
     )
-    seconds: float = Field(default=10.0, gt=0, description="Longest time to measure each plan after its warm-up, in seconds.")
+    seconds: float = Field(
+        default=10.0, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+    )
     versus: PlanKeys | None = Field(
-        default=None, description="A second plan, measured in turn with the first (A B A B): versus.<key>=VALUE for keys of the plan."
+        default=None,
+        description="A second plan, measured in turn with the first (A B A B): versus.<key>=VALUE for keys of the plan.",
     )
     out: str | None = Field(default=None, description="File to write the measurements to, as JSON.")
 

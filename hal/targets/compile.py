@@ -82,7 +82,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
         "devices": job.devices,
         "plan": job.plan,
     }
-    tell(f"building batch {job.plan.batch:,} for {job.device.kind}")
+    tell(f"compiling batch {job.plan.batch:,} for {job.device.kind}")
     first = _answered(job, job.plan.batch)
     program = first.program
     about |= {"needed_bytes": first.attempt.needed_bytes, "reason": first.attempt.reason}
@@ -125,7 +125,7 @@ def _largest(
     job: TargetJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
 ) -> LargestBatch:
     def attempt(batch: int) -> Attempt:
-        tell(f"looking for the largest batch: building {batch:,}")
+        tell(f"looking for the largest batch: compiling batch {batch:,}")
         return _answered(job, batch, until).attempt
 
     return largest_batch(

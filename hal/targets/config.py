@@ -34,10 +34,13 @@ class CompileConfig(PlanKeys):
     )
     largest: bool = Field(default=True, description="Whether to search for the largest batch that fits.")
     seconds: float = Field(
-        default=55.0, gt=0, description="Time limit of the search for the largest batch, in seconds from the start of the command."
+        default=55.0,
+        gt=0,
+        description="Time limit of the search for the largest batch, in seconds from the start of the command.",
     )
     out: str | None = Field(
-        default=None, description="New folder for the StableHLO, the optimized HLO, the memory use and the cost. Default: nothing is written."
+        default=None,
+        description="New folder for the StableHLO, the optimized HLO, the memory use and the cost. Default: nothing is written.",
     )
 
     def base_plan(self, batch: int) -> Plan:

@@ -140,7 +140,9 @@ def _resolved(plan: Plan, target: Target, mode: str) -> Plan:
             f"batch={plan.batch} is larger than {_MOST}, the largest that compilers accept", fix="use a smaller batch="
         )
     if mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits an optimizer step, but inference has no optimizer steps", fix="leave accumulate= out")
+        raise ConfigError(
+            "accumulate= splits an optimizer step, but inference has no optimizer steps", fix="leave accumulate= out"
+        )
     return plan
 
 
@@ -161,5 +163,7 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
     near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
     raise ConfigError(
         f"target={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"use one of: {', '.join(dict.fromkeys(known))}" if known else "install a backend that supports targets: none of the installed ones does",
+        fix=f"use one of: {', '.join(dict.fromkeys(known))}"
+        if known
+        else "install a backend that supports targets: none of the installed ones does",
     )

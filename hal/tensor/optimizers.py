@@ -42,7 +42,9 @@ def hyper_of(name: str, given: Mapping[str, float]) -> dict[str, float]:
         raise UnsupportedError(f"optimizer={name} is not known", fix=f"use one of: {', '.join(HYPER)}")
     unknown = sorted(set(given) - set(HYPER[name]))
     if unknown:
-        raise UnsupportedError(f"optimizer {name} has no {', '.join(unknown)}", fix=f"use only: {', '.join(HYPER[name])}")
+        raise UnsupportedError(
+            f"optimizer {name} has no {', '.join(unknown)}", fix=f"use only: {', '.join(HYPER[name])}"
+        )
     return {**HYPER[name], **given}
 
 

@@ -126,7 +126,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """All floating tensors of a file by name, as fp32."""
     if not path.is_file():
         raise NotFoundError(
-            f"model.weights={path} is not a file", fix="give the path of a file with weights, or use model.weights=random"
+            f"model.weights={path} is not a file",
+            fix="give the path of a file with weights, or use model.weights=random",
         )
     try:
         with path.open("rb"):
@@ -144,10 +145,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         # Where a package has taught NumPy bfloat16, such arrays come as they are.
         return {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in load_file(path).items()}
     except SafetensorError as error:
-        problem = f"{path} is no safetensors file or is damaged: {error}"
-        raise DataError(problem, fix="fetch or save it again") from error
+        problem = f"{path} is not a safetensors file or is damaged: {error}"
+        raise DataError(problem, fix="download or save the file again") from error
     except TypeError as error:
-        raise DataError(f"{path} contains a data type that NumPy does not have: {error}", fix="save the weights in float32") from error
+        raise DataError(
+            f"{path} contains a data type that NumPy does not have: {error}", fix="save the weights in float32"
+        ) from error
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -166,7 +169,9 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             fix="save only the weights: torch.save(model.state_dict(), path)",
         ) from error
     except Exception as error:  # damaged bytes make the reader fail in any way there is
-        raise DataError(f"{path} is not a file of torch.save or is damaged: {error}", fix="download or save the file again") from error
+        raise DataError(
+            f"{path} is not a file of torch.save or is damaged: {error}", fix="download or save the file again"
+        ) from error
     if not isinstance(held, Mapping):
         raise DataError(
             f"{path} contains a {type(held).__name__}, not a dictionary of tensors",

@@ -45,13 +45,13 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     if tuning.nearest_miss is not None:
         key, over = tuning.nearest_miss
         return (
-            f"No plan keeps constraint.{key}",
+            f"No plan meets constraint.{key}",
             f"The closest of the plans that were tried needs {number(over)} times the limit.",
         )
     if winner is None and not tuning.searched.tried:
         return (
             "No plan of the search space was tried",
-            "There was time only for the plans to compare with; raise budget=.",
+            "There was only time for the plans that it is compared with; raise budget=.",
         )
     if winner is None:
         return "No plan worked", f"Plans tried: {len(tuning.trials):,}. The section on failures says what went wrong."

@@ -51,7 +51,9 @@ def tensordot(x1: NullArray, x2: NullArray, /, *, axes: int | tuple[Sequence[int
 def vecdot(x1: NullArray, x2: NullArray, /, *, axis: int = -1) -> NullArray:
     """A sum of products along one axis, with the others broadcast: 2 operations for each product."""
     if not -min(x1.ndim, x2.ndim) <= axis < 0:
-        raise ShapeError(f"axis={axis} of vecdot of {x1.shape} and {x2.shape} must be negative and exist in both arrays")
+        raise ShapeError(
+            f"axis={axis} of vecdot of {x1.shape} and {x2.shape} must be negative and exist in both arrays"
+        )
     if x1.shape[axis] != x2.shape[axis]:
         raise ShapeError(f"vecdot of {x1.shape} and {x2.shape}: axis {axis} should be equal")
     a, b = (moveaxis(x, axis, -1) if axis != -1 else x for x in (x1, x2))
