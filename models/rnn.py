@@ -24,7 +24,8 @@ class RNNConfig(nn.ModelConfig):
     cell: Literal["simple", "lstm", "gru"] = Field(default="lstm", description="Recurrent layer: simple, lstm or gru.")
     task: Literal["text", "classify"] = Field(
         default="text",
-        description="What the model learns: text (to predict the next character) or classify (the class of a sequence).",
+        description="What the model learns: text (to predict the next character) or classify (the class of a "
+        "sequence).",
     )
     units: int = Field(default=256, ge=1, description="Units of the recurrent layer.")
     embedding: int = Field(default=64, ge=1, description="Size of the embedding of a character, for task=text.")

@@ -107,7 +107,8 @@ class TuneConfig(JobConfig):
     budget: float = Field(
         default=240.0,
         gt=0,
-        description="Time for the whole tuning, in seconds or with a unit, such as 90s, 8m or 1h. A trial that has begun "
+        description="Time for the whole tuning, in seconds or with a unit, such as 90s, 8m or 1h. A trial that "
+        "has begun "
         "is finished.",
     )
     seconds: float = Field(
@@ -168,7 +169,8 @@ class TuneConfig(JobConfig):
         for name in _MEASURED:
             if name in given:
                 raise ConfigError(
-                    f"{name}= cannot be combined with target={self.target}, because plans are only compiled for a target "
+                    f"{name}= cannot be combined with target={self.target}, because plans are only compiled for "
+                    f"a target "
                     "and never run",
                     fix=f"leave {name}= out",
                 )

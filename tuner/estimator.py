@@ -96,7 +96,10 @@ class Estimator:
             return Answer(outcome=outcome, message=message, phases=Phases(load_s=load_s))
         phases = Phases(load_s=load_s, compile_s=time.perf_counter() - start)
         if program.fits is False:
-            said = f"the program needs {found.memory_bytes:,} bytes on each device, but only {found.usable_bytes:,} are usable"
+            said = (
+                f"the program needs {found.memory_bytes:,} bytes on each device, but only "
+                f"{found.usable_bytes:,} are usable"
+            )
             return Answer(outcome=Outcome.OOM, message=said, phases=phases)
         return Answer(outcome=Outcome.OK, phases=phases, estimate=found)
 

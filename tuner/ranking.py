@@ -98,7 +98,8 @@ def require_values(
             continue
         if estimate is not None:
             raise UnsupportedError(
-                f"{key} cannot be used with target={target}, because {name} cannot be estimated (source: {estimate.source})",
+                f"{key} cannot be used with target={target}, because {name} cannot be estimated (source: "
+                f"{estimate.source})",
                 fix="use objective=memory" if name != "memory" else "use objective=throughput",
             )
         if name in ("energy", "memory"):

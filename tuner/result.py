@@ -196,7 +196,8 @@ class Trial(BaseModel):
     drift: float = Field(
         default=1.0,
         gt=0,
-        description="Speed of the machine relative to the start, from control measurements; values are corrected by it.",
+        description="Speed of the machine relative to the start, from control measurements; values are "
+        "corrected by it.",
     )
     values: dict[Objective, float] = Field(
         default_factory=dict, description="Values of the objectives, corrected for drift."
@@ -292,13 +293,15 @@ class Tuning(BaseModel):
 
     schema_version: Literal[1] = 1
     status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
-        description="Why the tuning ended: done (all plans were tried), settled (the remaining plans promise too little), "
+        description="Why the tuning ended: done (all plans were tried), settled (the remaining plans promise "
+        "too little), "
         "budget or trials (the limit was reached), or interrupted (the user stopped it)."
     )
     started: str
     ended: str
     seconds: float = Field(
-        description="Duration, including earlier sessions of the same tuning; with a shared storage, only of this process."
+        description="Duration, including earlier sessions of the same tuning; with a shared storage, only of "
+        "this process."
     )
     workload: Workload
     device: DeviceFacts

@@ -112,7 +112,8 @@ def _nothing_visible(build: Build, host: Host, environ: Mapping[str, str]) -> Un
     values = " and ".join(f"{name}='{environ[name]}'" for name in hiding)
     if {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"} <= set(hiding):
         return Unavailable(
-            f"{have} {values} together leave no GPU visible, because the former selects among those that the latter leaves; "
+            f"{have} {values} together leave no GPU visible, because the former selects among those that the "
+            f"latter leaves; "
             f"{_seen(host)}",
             "unset ROCR_VISIBLE_DEVICES",
         )

@@ -111,7 +111,8 @@ class OptimizerSection(NamedSection):
     epsilon: float | None = Field(
         default=None,
         gt=0,
-        description="Small number added to the denominator of the update to avoid a division by zero, for adam, adamw and "
+        description="Small number added to the denominator of the update to avoid a division by zero, for adam, "
+        "adamw and "
         "rmsprop.",
     )
     weight_decay: float | None = Field(
@@ -181,12 +182,14 @@ class JobConfig(PlanKeys):
     )
     device: int | str | None = Field(
         default=None,
-        description="The device: its index in the backend (0, 1, ...), or its full name, such as cuda:1. Default: the backend's first device.",
+        description="The device: its index in the backend (0, 1, ...), or its full name, such as cuda:1. "
+        "Default: the backend's first device.",
     )
     data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="The data to run on.")
     plan: str = Field(
         default="default",
-        description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) or FILE.yaml.",
+        description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) "
+        "or FILE.yaml.",
     )
     seed: int = Field(
         default=0,

@@ -86,7 +86,8 @@ class Plan(BaseModel):
     accumulate: int = Field(
         default=1,
         ge=1,
-        description="Number of parts that each batch is processed in, one after the other. Their gradients are averaged.",
+        description="Number of parts that each batch is processed in, one after the other. Their gradients are "
+        "averaged.",
     )
 
     @classmethod

@@ -178,7 +178,8 @@ def check_parts(source: str, train: int, validation: int) -> None:
     """
     if not train or not validation:
         raise DataError(
-            f"data={source} gives {train} samples for training and {validation} for validation; each needs at least one",
+            f"data={source} gives {train} samples for training and {validation} for validation; each needs at "
+            f"least one",
             fix="use more data, with at least two samples of one class",
         )
 

@@ -32,7 +32,8 @@ def check_channels(source: str, channels: int, wanted: Wanted) -> None:
     if channels not in (asked, 1) and (channels, asked) != (3, 1):
         raise ConfigError(
             f"data={source} has images of {channels} channels, but the model takes images of {asked}",
-            fix="use gray images, or RGB images for a model of 3 or 1 channels; the axes are (count, height, width, channels)",
+            fix="use gray images, or RGB images for a model of 3 or 1 channels; the axes are (count, height, "
+            "width, channels)",
         )
 
 

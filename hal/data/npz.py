@@ -108,7 +108,8 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
         )
     if wanted.kind == "sequence" and values.shape[1:] != wanted.shape:
         raise ConfigError(
-            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}, but the model takes {wanted.shape}",
+            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}, but the model takes "
+            f"{wanted.shape}",
             fix="set the model's steps and features to these numbers, or store other sequences",
         )
     if values.dtype == np.uint8:

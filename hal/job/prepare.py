@@ -96,7 +96,8 @@ def require_training(device: Device) -> None:
         raise UnsupportedError(
             f"{device} can run trained models but not train them, because backend {device.backend} cannot compute "
             "gradients",
-            fix="train on another backend (see: hal devices), and use this one with hal.predict and hal bench mode=infer",
+            fix="train on another backend (see: hal devices), and use this one with hal.predict and hal bench "
+            "mode=infer",
         )
 
 
@@ -196,7 +197,10 @@ def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
     changed = ""
     if near:
         keys = ", ".join(near[0].fingerprint.differences(fingerprint))
-        changed = f"; the plan that was found on {near[0].when[:10]} was found with another {keys}, and a new tuning will try it early"
+        changed = (
+            f"; the plan that was found on {near[0].when[:10]} was found with another {keys}, and a new "
+            f"tuning will try it early"
+        )
     raise UnavailableError(
         f"no tuned plan is stored for this device and workload{changed}", fix=f"run {again}, or use plan=default"
     )

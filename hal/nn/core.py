@@ -27,7 +27,8 @@ class Dense(Layer):
         """Kernel (in, units) and bias (units,)."""
         if not shape:
             raise ShapeError(
-                "a dense layer was given inputs of one number for each sample, but it takes inputs of shape (..., features)"
+                "a dense layer was given inputs of one number for each sample, but it takes inputs of shape "
+                "(..., features)"
             )
         kernel = Param((shape[-1], self.units), self.init, axes="IO")
         return {"kernel": kernel, "bias": Param((self.units,), "zeros")} if self.bias else {"kernel": kernel}

@@ -40,7 +40,10 @@ def advice(found: DeviceComparison) -> str:
             f"-k {first.op}"
         )
     if any(each.exceeds for each in found.updates):
-        return f"check the optimizer of backend {backend}: it received the reference's gradients and moved the parameters differently"
+        return (
+            f"check the optimizer of backend {backend}: it received the reference's gradients and moved the "
+            f"parameters differently"
+        )
     if any(each.exceeds for each in found.gradients):
         return f"check value_and_grad of backend {backend}: the gradients of each single op agree"
     return "try precision=fp32 and fewer steps=, because each single op agrees"

@@ -36,7 +36,8 @@ def train_auxiliaries(
     for name, auxiliary in type(job.model).auxiliaries.items():
         if job.split.train.labels is None:
             observer.note(
-                f"the auxiliary model {name} is not trained, and its metrics are left out, because the data has no labels"
+                f"the auxiliary model {name} is not trained, and its metrics are left out, because the data has "
+                f"no labels"
             )
             continue
         found[name] = _train(job, name, auxiliary, seed, folder / f"auxiliary-{name}", observer, interrupt)

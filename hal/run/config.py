@@ -35,7 +35,8 @@ class RunConfig(JobConfig):
     clip: float | None = Field(
         default=None,
         gt=0,
-        description="Largest allowed norm of all gradients together. Larger gradients are scaled down. Default: no limit.",
+        description="Largest allowed norm of all gradients together. Larger gradients are scaled down. Default: "
+        "no limit.",
     )
     out: str | None = Field(
         default=None,
@@ -47,7 +48,7 @@ class RunConfig(JobConfig):
     checkpoint: int | None = Field(
         default=None,
         ge=1,
-        description="Number of optimizer steps after which another checkpoint is saved. Default: only after every epoch.",
+        description="Number of optimizer steps between additional checkpoints. Default: only after every epoch.",
     )
 
 
@@ -65,7 +66,8 @@ class BenchConfig(JobConfig):
     )
     versus: PlanKeys | None = Field(
         default=None,
-        description="A second plan, measured in turn with the first (A B A B): versus.<key>=VALUE for keys of the plan.",
+        description="A second plan, measured in turn with the first (A B A B): versus.<key>=VALUE for keys of "
+        "the plan.",
     )
     out: str | None = Field(default=None, description="File to write the measurements to, as JSON.")
 

@@ -40,7 +40,8 @@ class CompileConfig(PlanKeys):
     )
     out: str | None = Field(
         default=None,
-        description="New folder for the StableHLO, the optimized HLO, the memory use and the cost. Default: nothing is written.",
+        description="New folder for the StableHLO, the optimized HLO, the memory use and the cost. Default: "
+        "nothing is written.",
     )
 
     def base_plan(self, batch: int) -> Plan:

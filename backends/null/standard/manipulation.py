@@ -158,7 +158,8 @@ def repeat(x: NullArray, repeats: int | NullArray, /, *, axis: int | None = None
     """Each element several times in a row."""
     if isinstance(repeats, NullArray):
         raise UnsupportedError(
-            "repeat with an array of counts gives a shape that depends on values, but the null backend computes no values",
+            "repeat with an array of counts gives a shape that depends on values, but the null backend computes no "
+            "values",
             fix="pass one number",
         )
     source = reshape(x, (-1,)) if axis is None else x

@@ -69,7 +69,8 @@ def _rows(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
     if found.stage == "lowered":
         yield (
             "compiles",
-            f"lowered to StableHLO{took}; no compiler for this target runs without the device, so the memory use is unknown",
+            f"lowered to StableHLO{took}; no compiler for this target runs without the device, so the memory "
+            f"use is unknown",
         )
     elif found.stage == "refused" and found.fits is not False:
         yield "compiles", "[bold red]no[/]"

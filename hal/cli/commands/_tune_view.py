@@ -257,7 +257,10 @@ def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield f"[bold red]No plan meets constraint.{key}.[/] The closest one needs {number(ratio)} times the limit."
         yield "[green]→[/] Raise the limit, or try more plans with budget= or space.batch=[...]."
     elif not tuning.searched.tried:
-        yield "[bold red]No plan of the search space was tried.[/] There was only time for the plans that it is compared with."
+        yield (
+            "[bold red]No plan of the search space was tried.[/] There was only time for the plans that it is "
+            "compared with."
+        )
         yield f"[green]→[/] Continue with a larger budget: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
     else:
         yield f"[bold red]No plan worked[/] in {counted(len(tuning.trials), 'trial')}."
