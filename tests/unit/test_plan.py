@@ -103,7 +103,7 @@ def test_devices_have_to_divide_the_batch():
     assert "batch=9 cannot be divided evenly among the devices of parallel=dp=2" in error.message
     assert "multiple of 2" in error.fix
     error = refused(Plan(batch=6, parallel="dp=2", accumulate=2), device(), PlanError)
-    assert "parallel=dp=2 does not divide batch=6 in 2 parts" in error.message
+    assert "batch=6 in 2 parts cannot be divided evenly among the devices of parallel=dp=2" in error.message
     assert "multiple of 4" in error.fix
 
 
