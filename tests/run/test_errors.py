@@ -56,7 +56,7 @@ REQUESTS = [
     (["model=cnn", "backend=cpu", "precision=tf32"], "precision=tf32 is not supported on cpu:0", "use one of: fp32"),
     (["model=cnn", "backend=cpu", "parallel=tp=64"], "parallel=tp=64 is not supported on cpu:0", "none, dp=N, fsdp=N"),
     (["model=cnn", "parallel=two"], "parallel=two: write none", ""),
-    (["model=cnn", "batch=16", "accumulate=3"], "accumulate=3 does not divide batch=16", "multiple of 3"),
+    (["model=cnn", "batch=16", "accumulate=3"], "batch=16 cannot be split into accumulate=3", "multiple of 3"),
     (["model=cnn", "data=synthetic:40", "batch=33"], "batch=33 is larger than the training set of 32", "batch=32"),
     (["model=cnn", "data=digitz"], r"data=digitz is not a known source; did you mean digits\?", "use one of: "),
     (["model=cnn", "data=topics"], "gives text data, but the model takes image data", "digits"),
@@ -108,7 +108,7 @@ def test_bench_of_more_than_there_is():
     words = [*pairs(CNN), "batch=65", "seconds=0.1"]
     fails(*words, verb="bench", status=2, said="batch=65 is larger than the training set of 64", fix="more data")
     words = [*words, "mode=infer"]
-    fails(*words, verb="bench", status=2, said="batch=65 is larger than the data of 64", fix="synthetic:130")
+    fails(*words, verb="bench", status=2, said="batch=65 is larger than the 64 samples", fix="synthetic:130")
 
 
 def _has(name):
