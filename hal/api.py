@@ -118,7 +118,8 @@ def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
             of a tuning to continue.
 
     Returns:
-        All trials and the winner, which are also written to the tuning's folder. ``hal.train(..., plan="tuned")`` uses it.
+        All trials and the winner, which are also written to the tuning's folder. ``hal.train(..., plan="tuned")`` uses
+        the winner.
 
     Raises:
         HalError: see :mod:`hal.errors`.

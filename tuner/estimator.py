@@ -1,4 +1,4 @@
-"""One trial for hardware that is not here: the target's compiler builds the plan and reports what it needs.
+"""One trial for hardware that is not present: the target's compiler builds the plan and reports what it needs.
 
 Nothing runs, so there is no measurement, no interval and no numerics guard. The answers are estimates and name their
 source. A worker uses it in place of :class:`hal.tuner.trial.TrialRunner`.

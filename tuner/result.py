@@ -56,7 +56,7 @@ class Outcome(StrEnum):
     """How a trial ended. Only ``ok`` can win."""
 
     OK = "ok"
-    """Measured, and it computes what the reference computes; for hardware that is not here: built, and fits."""
+    """Measured, and it computes what the reference computes; for hardware that is not present: built, and fits."""
     DIVERGED = "diverged"
     """Runs, but its losses, gradients or outputs are not those of the reference; see :class:`Guard`."""
     OOM = "oom"
@@ -158,7 +158,7 @@ class Summary(BaseModel):
 
 
 class Estimated(BaseModel):
-    """What a compiler's answer says of a plan on hardware that is not here. Nothing was measured."""
+    """What a compiler's answer says of a plan on hardware that is not present. Nothing was measured."""
 
     model_config = _STRICT
 

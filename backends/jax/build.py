@@ -1,4 +1,4 @@
-"""Compiling for hardware that is not here: XLA's compilers for TPU and NVIDIA run on any machine.
+"""Compiling for hardware that is not present: XLA's compilers for TPU and NVIDIA run on any machine.
 
 A TPU's compiler refuses a program that does not fit; the one for GPUs does not, so hal compares. One process can
 compile for any number of targets, one after the other.
@@ -74,7 +74,7 @@ def build(
     out_shardings: Any = None,
     donate: tuple[int, ...] = (),
 ) -> Built:
-    """Compile a function for hardware that is not here.
+    """Compile a function for hardware that is not present.
 
     Args:
         function: a pure function of trees of arrays.

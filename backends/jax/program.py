@@ -1,4 +1,4 @@
-"""A program built for hardware that is not here, and what it needs and costs.
+"""A program built for hardware that is not present, and what it needs and costs.
 
 All figures are of one device, also in a program for several. What compilers leave out, with jax 0.10.2 and libtpu
 0.0.52:

@@ -60,7 +60,7 @@ class Backend(abc.ABC):
     """The name under which the backend is registered, and the value of the key ``backend``."""
 
     priority: ClassVar[int] = 0
-    """``backend=auto`` uses the available backend of the highest priority. One of negative priority is used only by name."""
+    """``backend=auto`` uses the available backend of the highest priority. A negative one is used only by name."""
 
     compiles_gradients: ClassVar[bool] = False
     """Where this runtime compiles a training step. False: :meth:`compile` takes the whole step, differentiation

@@ -1,4 +1,4 @@
-"""From keys to a model on its data: what a job here and a job for hardware that is not here have in common."""
+"""From keys to a model on its data: what a job here and a job for hardware that is not present have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds the real step of a model for hardware that is not here, and asks its compiler: what ``hal compile`` does."""
+"""Builds the real step of a model for hardware that is not present, and asks its compiler: what ``hal compile`` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A workload on hardware that is not here: the real step, built by the target's own compiler."""
+"""A workload on hardware that is not present: the real step, built by the target's own compiler."""
 
 from __future__ import annotations
 

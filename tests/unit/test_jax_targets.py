@@ -1,4 +1,4 @@
-"""Compiling for hardware that is not here: names, figures, and real compiles."""
+"""Compiling for hardware that is not present: names, figures, and real compiles."""
 
 import contextlib
 import importlib.util

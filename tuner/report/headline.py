@@ -118,7 +118,7 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
 
 
 def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
-    """The winner's numbers on hardware that is not here, beside the default's."""
+    """The winner's numbers on hardware that is not present, beside the default's."""
     of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
     say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: bytes_text(value * 2**20)}
     labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory per device"}

@@ -1,4 +1,4 @@
-"""``hal compile``: compile for hardware that is not here."""
+"""``hal compile``: compile for hardware that is not present."""
 
 from __future__ import annotations
 
