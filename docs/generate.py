@@ -23,14 +23,14 @@ PAGE = Path(__file__).with_name("contract.md")
 
 HEAD = """# What a backend does
 
-This page is written by `docs/generate.py` from the docstrings in `hal/contract/`, which say more: arguments, errors,
-examples, and the laws that hold for all methods (the docstring of `Backend`). [CONTRIBUTING](../CONTRIBUTING.md) says
-how to add a backend.
+`docs/generate.py` writes this page from the docstrings in `hal/contract/`. The docstrings contain more: arguments,
+errors, examples, and the laws that hold for all methods (in the docstring of `Backend`).
+[CONTRIBUTING](../CONTRIBUTING.md) explains how to add a backend.
 """
 EXTRA = {
-    SpreadsOver: "Besides: several devices or processes",
-    BuildsTargets: "Besides: hardware that is not here",
-    CountsCosts: "Besides: what a computation costs",
+    SpreadsOver: "Optional: several devices or processes",
+    BuildsTargets: "Optional: hardware that is not present",
+    CountsCosts: "Optional: counting costs",
 }
 
 
@@ -43,8 +43,8 @@ def page() -> str:
         parts.append(f"## {heading}\n\n`{cls.__name__}`: {_lowered(_summary(cls))} It is derived from `Backend`.\n")
         parts += [_table(methods) for methods in _sections(cls).values()]
     parts.append(
-        "## `Group`\n\nWhat `SpreadsOver.group` returns. The class itself stands for a single device; a runtime "
-        "overrides what differs where there are several.\n"
+        "## `Group`\n\nWhat `SpreadsOver.group` returns. The class itself represents a single device. A runtime "
+        "overrides what differs for several devices.\n"
     )
     rows = [f"| `{name}{_signature(method)}` | {_summary(method)} |\n" for name, method in _methods(Group)]
     parts.append("| method | what it does |\n| --- | --- |\n" + "".join(rows))
@@ -71,7 +71,7 @@ def _table(methods: list[tuple[str, Any]]) -> str:
     rows = ["| method | what it does | called | by default | since |\n| --- | --- | --- | --- | --- |\n"]
     for name, method in methods:
         abstract = getattr(method, "__isabstractmethod__", False)
-        default = "must be written" if abstract else _paragraph(method, "By default ")
+        default = "required" if abstract else _paragraph(method, "By default ")
         since = _paragraph(method, "Since version ", missing="0.1").rstrip(".")
         cells = (f"`{name}{_signature(method)}`", _summary(method), _paragraph(method, "Called "), default, since)
         rows.append(f"| {' | '.join(cells)} |\n")
@@ -84,7 +84,7 @@ def _attributes(cls: type) -> str:
     rows = ["| attribute | what it says | default |\n| --- | --- | --- |\n"]
     for node, below in itertools.pairwise(body):
         if isinstance(node, ast.AnnAssign) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            default = "must be written" if node.value is None else f"`{ast.unparse(node.value)}`"
+            default = "required" if node.value is None else f"`{ast.unparse(node.value)}`"
             rows.append(f"| `{ast.unparse(node.target)}` | {_plain(str(below.value.value))} | {default} |\n")
     return "".join(rows)
 

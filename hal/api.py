@@ -1,4 +1,4 @@
-"""What Python users call: the commands of hal as functions, with the same keys.
+"""The commands of hal as Python functions, with the same keys.
 
 >>> import hal
 >>> record = hal.train(model="cnn", backend="cpu", steps=2, out="runs/first")  # doctest: +SKIP
@@ -32,7 +32,7 @@ __all__ = ["BackendStatus", "bench", "compile", "devices", "predict", "train", "
 
 @dataclass(frozen=True)
 class BackendStatus:
-    """What one backend sees here: devices, or the reason why it sees none."""
+    """The devices that one backend finds, or the reason why it finds none."""
 
     backend: str
     state: Available | Unavailable
@@ -40,7 +40,7 @@ class BackendStatus:
 
 
 def devices() -> tuple[BackendStatus, ...]:
-    """What each registered backend sees, or why it sees nothing and what fixes that."""
+    """The devices that each registered backend finds, or why it finds none and how to change that."""
     found = []
     for name in registry.names():
         try:
@@ -54,14 +54,14 @@ def devices() -> tuple[BackendStatus, ...]:
 
 
 def train(observer: RunObserver | None = None, **keys: Any) -> Record:
-    """Train, evaluate and save, as ``hal run`` does.
+    """Train a model, evaluate it and save it, as ``hal run`` does.
 
     Args:
-        observer: is told what happens while it runs; a subclass of :class:`hal.run.RunObserver`.
-        **keys: the keys of ``hal run``; sections as dicts: ``model={"name": "rnn", "cell": "gru"}``.
+        observer: a subclass of :class:`hal.run.RunObserver`, whose methods are called during the run.
+        **keys: the keys of ``hal run``. Sections are dicts: ``model={"name": "rnn", "cell": "gru"}``.
 
     Returns:
-        The record, also written to the run's folder.
+        The record of the run, which is also written to the run's folder.
 
     Raises:
         HalError: see :mod:`hal.errors`.
@@ -72,15 +72,15 @@ def train(observer: RunObserver | None = None, **keys: Any) -> Record:
 
 
 def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
-    """Outputs of the model that a run trained, on any backend.
+    """Compute the outputs of the model that a run trained, on any backend.
 
     Args:
-        folder: of a run, or of one checkpoint.
-        inputs: (batch, ...), as the model's data source gives them: images in [0, 1].
-        **keys: keys of ``hal run`` that differ from the run's: ``backend="rocm"``, ``precision="bf16"``.
+        folder: the folder of a run or of one checkpoint.
+        inputs: (batch, ...), as the model's data source gives them, for example images in [0, 1].
+        **keys: keys of ``hal run`` that differ from those of the run: ``backend="rocm"``, ``precision="bf16"``.
 
     Returns:
-        What the model's ``predict`` gives: logits (batch, classes) of a cnn.
+        What the model's ``predict`` returns, for example logits (batch, classes) for a cnn.
 
     Raises:
         HalError: see :mod:`hal.errors`.
@@ -94,10 +94,10 @@ def bench(**keys: Any) -> Bench | None:
     """Measure one plan, or two in turn, as ``hal bench`` does.
 
     Args:
-        **keys: the keys of ``hal bench``; sections as dicts: ``versus={"precision": "bf16"}``.
+        **keys: the keys of ``hal bench``. Sections are dicts: ``versus={"precision": "bf16"}``.
 
     Returns:
-        What was found; None in a process that a launcher started with a rank above 0.
+        The measurements; None in a process that a launcher started with a rank above 0.
 
     Raises:
         HalError: see :mod:`hal.errors`.
@@ -110,15 +110,16 @@ def bench(**keys: Any) -> Bench | None:
 
 
 def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
-    """Find the best plan for a device and remember it, as ``hal tune`` does.
+    """Find the best plan for a device and store it, as ``hal tune`` does.
 
     Args:
-        observer: who is told while it runs.
-        **keys: the keys of ``hal tune``; sections as dicts: ``space={"batch": [64, 128]}``. ``resume`` names the folder
-            of a tuning to go on with.
+        observer: a subclass of :class:`hal.tuner.Observer`, whose methods are called during the tuning.
+        **keys: the keys of ``hal tune``. Sections are dicts: ``space={"batch": [64, 128]}``. ``resume`` is the folder
+            of a tuning to continue.
 
     Returns:
-        All trials and the winner, also written to the tuning's folder. ``hal.train(..., plan="tuned")`` uses it.
+        All trials and the winner, which are also written to the tuning's folder. ``hal.train(..., plan="tuned")`` uses
+        the winner.
 
     Raises:
         HalError: see :mod:`hal.errors`.
@@ -131,14 +132,14 @@ def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
 
 
 def compile(**keys: Any) -> Compilation:
-    """Build a model's step for hardware that is not here, as ``hal compile`` does.
+    """Compile a model's step for hardware that is not present, as ``hal compile`` does.
 
     Args:
         **keys: the keys of ``hal compile``: ``model="cnn", target="tpu-v5e:2x2"``.
 
     Returns:
-        Whether it builds and fits, the largest batch, and what a step costs. A compiler that was not done when the time
-        was up goes on in a thread.
+        Whether the step compiles and fits in memory, the largest batch, and the cost of a step. A compilation that has
+        not finished when the time limit is reached continues in a thread.
 
     Raises:
         HalError: see :mod:`hal.errors`.
@@ -155,6 +156,9 @@ def verify(**keys: Any) -> Verification:
 
     Args:
         **keys: the keys of ``hal verify``: ``model="cnn", backends=["cpu", "jax"]``.
+
+    Returns:
+        The comparison with each device, or the folder of the trace that was recorded.
 
     Raises:
         HalError: see :mod:`hal.errors`.

@@ -47,8 +47,8 @@ def backend(name: str) -> Backend:
     if name not in points:
         near = difflib.get_close_matches(name, points, n=1)
         raise ConfigError(
-            f"backend={name} is not registered" + (f"; did you mean {near[0]}?" if near else ""),
-            fix=f"registered: {', '.join(sorted(points))}",
+            f"backend={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
+            fix=f"use one of: {', '.join(sorted(points))}",
         )
     try:
         with links_explained():
@@ -102,7 +102,10 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
         for candidate in candidates:
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
                 return select(candidate.name, index, kind)
-        raise UnavailableError("no backend can run here", fix="run: hal devices")
+        raise UnavailableError(
+            "no backend is available on this machine",
+            fix="run hal devices, which says how to make each of them available",
+        )
     chosen = require(name)
     found = chosen.devices()
     wanted = 0 if index is None else index
@@ -111,7 +114,9 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
     if not 0 <= wanted < len(of_kind):
         listed = ", ".join(str(d) for d in found) or "none"
         asked = ":".join([name, *([kind] if kind else []), str(wanted)])
-        raise UnavailableError(f"device {asked} does not exist", fix=f"devices of this backend: {listed}")
+        raise UnavailableError(
+            f"device {asked} does not exist", fix=f"use one of: {listed}" if found else "run: hal devices"
+        )
     chosen.ops(of_kind[wanted])  # from now on hal.ops serves its arrays, whatever is called first
     return of_kind[wanted]
 
@@ -126,7 +131,7 @@ def device(name: str = "auto") -> Device:
     form = re.fullmatch(r"([^:]+)(?::([a-z]\w*))?(?::(\d+))?", name)
     if form is None:
         raise ConfigError(
-            f"{name!r} does not name a device", fix="write for example cpu, cuda:1 or auto; see: hal devices"
+            f"{name!r} does not name a device", fix="write for example cpu, cuda:1 or auto (see: hal devices)"
         )
     head, kind, index = form.groups()
     return select(head, None if index is None else int(index), kind)

@@ -35,11 +35,11 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(description="name of a built-in model, or path/to/file.py:Name")
-    keys: dict[str, Any] = Field(default_factory=dict, description="the model's own keys, all of them")
-    data: str = Field(description="source of the data")
+    model: str = Field(description="Name of a built-in model, or path/to/file.py:Name.")
+    keys: dict[str, Any] = Field(default_factory=dict, description="The model's own keys, all of them.")
+    data: str = Field(description="Source of the data.")
     mode: Literal["train", "infer"] = "train"
-    input_shape: tuple[int, ...] = Field(default=(), description="shape of one input")
+    input_shape: tuple[int, ...] = Field(default=(), description="Shape of one input.")
 
 
 def model_class(name: str) -> type[Model]:
@@ -59,18 +59,23 @@ def model_class(name: str) -> type[Model]:
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-            fix=f"models: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
+            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
         )
     module = _module(str(Path(path).expanduser().resolve()))
     if not hasattr(module, attribute):
-        raise ConfigError(f"{path} defines no {attribute}", fix="write the name of the model's class after the colon")
+        raise ConfigError(
+            f"{path} does not define {attribute}", fix="write the name of the model's class after the colon"
+        )
     return _checked(getattr(module, attribute), name)
 
 
 @functools.cache
 def _module(path: str) -> ModuleType:
     if not Path(path).is_file():
-        raise NotFoundError(f"there is no file {path}", fix="give model= a path to a Python file, then :ClassName")
+        raise NotFoundError(
+            f"there is no file {path}",
+            fix="write the path of a Python file and the name of a class: model=FILE.py:ClassName",
+        )
     name = f"hal_user_{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

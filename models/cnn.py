@@ -17,11 +17,13 @@ class CNNConfig(nn.ModelConfig):
     """Keys of the cnn."""
 
     filters: tuple[PositiveInt, ...] = Field(
-        default=(32, 64, 64), min_length=1, description="filters of each 3x3 convolution, pooling between them"
+        default=(32, 64, 64),
+        min_length=1,
+        description="Filters of each 3x3 convolution. A pooling layer stands between two convolutions.",
     )
-    dense: int = Field(default=64, ge=1, description="units of the dense layer before the classes")
-    size: int = Field(default=28, ge=10, description="height and width that images are resized to")
-    channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
+    dense: int = Field(default=64, ge=1, description="Units of the dense layer before the output layer.")
+    size: int = Field(default=28, ge=10, description="Height and width that images are resized to.")
+    channels: int = Field(default=1, ge=1, le=4, description="Channels of the images.")
 
 
 class CNN(nn.Classifier):

@@ -24,21 +24,25 @@ _AT_ONCE = 128
 class GANConfig(nn.ModelConfig):
     """Keys of the gan."""
 
-    size: int = Field(default=28, ge=20, description="height and width of the images, a multiple of 4")
-    channels: int = Field(default=1, ge=1, le=4, description="channels of the images")
-    noise: int = Field(default=100, ge=1, description="numbers that an image is made from")
-    width: int = Field(
-        default=256, ge=4, description="channels of the generator's first image; halved and halved again"
+    size: int = Field(default=28, ge=20, description="Height and width of the images: a multiple of 4.")
+    channels: int = Field(default=1, ge=1, le=4, description="Channels of the images.")
+    noise: int = Field(
+        default=100, ge=1, description="Length of the random vector that the generator turns into an image."
     )
-    dropout: float = Field(default=0.3, ge=0, lt=1, description="dropout of the discriminator")
-    slope: float = Field(default=0.2, ge=0, description="slope of the leaky ReLU below zero")
-    grid: int = Field(default=6, ge=1, description="rows and columns of the sample grid")
+    width: int = Field(
+        default=256,
+        ge=4,
+        description="Channels of the generator's first feature map. Each of the next two has half as many.",
+    )
+    dropout: float = Field(default=0.3, ge=0, lt=1, description="Dropout rate in the discriminator.")
+    slope: float = Field(default=0.2, ge=0, description="Slope of the leaky ReLU for negative inputs.")
+    grid: int = Field(default=6, ge=1, description="Rows and columns of the grid of generated images that is saved.")
 
     @field_validator("size")
     @classmethod
     def _two_strides(cls, value: int) -> int:
         if value % 4:
-            raise ValueError("should be a multiple of 4, since two layers of the generator double it")
+            raise ValueError("should be a multiple of 4, because two layers of the generator double the size")
         return value
 
 
@@ -166,7 +170,7 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     root is the sum of the roots of the eigenvalues of C_a^(1/2) C_b C_a^(1/2), which is symmetric.
     """
     if min(len(a), len(b)) < 2:
-        raise DataError(f"a Fréchet distance needs two samples or more of each, and got {len(a)} and {len(b)}")
+        raise DataError(f"a Fréchet distance needs at least two samples of each kind, but got {len(a)} and {len(b)}")
     a, b = a.astype(np.float64), b.astype(np.float64)
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     values, vectors = np.linalg.eigh(cov_a)

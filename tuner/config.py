@@ -40,13 +40,13 @@ _MEASURED = ("backend", "device", "seconds", "finalists")
 
 
 _UNSET = {
-    "batch": "if left out, sizes around the default, for example [32,64,128]",
-    "precision": "if left out, fp32 and the precisions that the hardware accelerates",
-    "threads": "if left out, one, half the cores, and null, which is the framework's choice",
-    "parallel": "if left out, none and the devices that are here",
-    "accumulate": "if left out, 1, and more where memory is an objective",
+    "batch": "sizes around the model's own, for example [32,64,128]",
+    "precision": "fp32 and the precisions that the hardware accelerates",
+    "threads": "1, half the cores, and null (the framework's own choice)",
+    "parallel": "none, and dp=N for the devices in this machine",
+    "accumulate": "1, and larger values if memory is an objective",
 }
-"""What is tried of keys that the user does not list; of other keys it is all that the device offers."""
+"""The values that are tried for keys that the user does not list. For all other keys: whatever the device supports."""
 
 
 def _list_of(name: str, field: FieldInfo) -> tuple[Any, str]:
@@ -54,8 +54,8 @@ def _list_of(name: str, field: FieldInfo) -> tuple[Any, str]:
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
         kind = Literal.__getitem__(tuple(value for value in get_args(kind) if value != "auto"))
-    unset = _UNSET.get(name, "if left out, all values that the device offers")
-    return tuple[constrained(kind, field), ...] | None, f"Values of {name} to try; {unset}."  # type: ignore[misc]
+    unset = _UNSET.get(name, "all values that the device supports")
+    return tuple[constrained(kind, field), ...] | None, f"Values of {name} to try. Default: {unset}."  # type: ignore[misc]
 
 
 @keys_like(Plan, _list_of)
@@ -72,8 +72,10 @@ class SpaceSection(Keys):
 class ConstraintSection(Keys):
     """Limits that the best plan must stay within."""
 
-    memory: int | None = Field(default=None, gt=0, description="largest peak memory, in bytes or as 8GB")
-    latency_ms: float | None = Field(default=None, gt=0, description="largest median time of a step, in milliseconds")
+    memory: int | None = Field(
+        default=None, gt=0, description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB."
+    )
+    latency_ms: float | None = Field(default=None, gt=0, description="Largest median time of a step, in milliseconds.")
 
     _memory = field_validator("memory", mode="before")(_bytes)
 
@@ -83,50 +85,64 @@ class TuneConfig(JobConfig):
 
     target: str | None = Field(
         default=None,
-        description="hardware that is not here, as for hal compile; plans are compiled for it and "
-        "compared by estimates",
+        description="Hardware that is not in this machine, as for hal compile. Plans are compiled for it and "
+        "compared by estimates.",
     )
     mode: Literal["train", "infer"] = Field(
-        default="train", description="train: measure optimizer steps; infer: measure forward passes"
+        default="train", description="What to tune: train (whole optimizer steps) or infer (the forward pass)."
     )
     objective: tuple[Literal["throughput", "latency", "energy", "memory", "time_to_loss"], ...] = Field(
         default=("throughput",),
         min_length=1,
-        description="what to optimise: throughput, latency, energy, memory or time_to_loss; "
-        "several, separated by commas, give a Pareto front",
+        description="What to optimize: throughput, latency, energy, memory or time_to_loss. "
+        "Several objectives, separated by commas, give a Pareto front.",
     )
-    constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="limits on the plan")
-    space: SpaceSection = Field(default_factory=SpaceSection, description="values of plan keys to try")
+    constraint: ConstraintSection = Field(
+        default_factory=ConstraintSection, description="Limits that the plan must stay within."
+    )
+    space: SpaceSection = Field(default_factory=SpaceSection, description="Values of plan keys to try.")
     trials: int | None = Field(
-        default=None, ge=1, description="largest number of plans to try; unset: as many as the budget allows"
+        default=None, ge=1, description="Largest number of plans to try. Default: as many as the budget allows."
     )
     budget: float = Field(
         default=240.0,
         gt=0,
-        description="time for the whole tuning, in seconds or as 90s, 8m, 1h; a trial that has begun is finished",
+        description="Time for the whole tuning, in seconds or with a unit, such as 90s, 8m or 1h. A trial that "
+        "has begun "
+        "is finished.",
     )
-    seconds: float = Field(default=1.5, gt=0, description="longest time that each plan is measured for, after warm-up")
+    seconds: float = Field(
+        default=1.5, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+    )
     limit: float | None = Field(
         default=None,
         gt=0,
-        description="time after which a trial is killed, in seconds or as 90s, 5m; unset: 90, or 45 with target=",
+        description="Time after which a trial is killed, in seconds or with a unit, such as 90s or 5m. "
+        "Default: 90, or 45 with target=.",
     )
     memory_limit: int | None = Field(
-        default=None, gt=0, description="limit of a worker's address space, in bytes or as 8GB; unset: no limit"
+        default=None,
+        gt=0,
+        description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. "
+        "Default: no limit.",
     )
     finalists: int = Field(
-        default=3, ge=1, description="number of best plans to measure again at the end, in turn with the default plan"
+        default=3,
+        ge=1,
+        description="Number of the best plans to measure again at the end, in turn with the default plan.",
     )
     python: str | None = Field(
-        default=None, description="Python interpreter that runs the trials, for a backend in another environment"
+        default=None,
+        description="Python interpreter that runs the trials, for a backend in another environment. "
+        "Default: the interpreter that runs hal.",
     )
     storage: str | None = Field(
         default=None,
-        description="URL of an Optuna storage, or journal:FILE, which several processes can share; "
-        "unset: an SQLite file in the folder of the tuning",
+        description="URL of an Optuna storage, or journal:FILE, which several processes can share. "
+        "Default: an SQLite file in the folder of the tuning.",
     )
-    out: str | None = Field(default=None, description="folder for the results; unset: a new folder in runs/")
-    resume: str | None = Field(default=None, description="folder of a tuning to continue")
+    out: str | None = Field(default=None, description="Folder for the results. Default: a new folder in runs/.")
+    resume: str | None = Field(default=None, description="Folder of a tuning to resume.")
 
     @field_validator("objective", mode="before")
     @classmethod
@@ -153,19 +169,22 @@ class TuneConfig(JobConfig):
         for name in _MEASURED:
             if name in given:
                 raise ConfigError(
-                    f"{name}= cannot be combined with target={self.target}: plans are compiled for it, but not run",
-                    fix=f"leave {name} out",
+                    f"{name}= cannot be combined with target={self.target}, because plans are only compiled for "
+                    f"a target "
+                    "and never run",
+                    fix=f"leave {name}= out",
                 )
         if self.plan == "tuned":
             raise ConfigError(
                 "plan=tuned cannot be combined with target=, because only measured plans are stored",
-                fix="use plan=default or plan=FILE",
+                fix="use plan=default or plan=FILE.yaml",
             )
         for name in self.objective:
             if name in ("energy", "time_to_loss"):
                 raise UnsupportedError(
-                    f"objective={name} cannot be estimated, and target={self.target} is not here to be measured",
-                    fix="choose throughput, latency or memory, which are estimated from what the compiler reports",
+                    f"objective={name} cannot be used with target={self.target}, because it cannot be estimated from "
+                    "what a compiler reports",
+                    fix="use throughput, latency or memory",
                 )
         return {
             name: given[name] for name in ("model", "target", "data", "plan", *PlanKeys.model_fields) if name in given

@@ -50,7 +50,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         HalError: the tuning failed while it ran.
     """
     if config.model is None:
-        raise ConfigError("hal tune needs a model, and no model was named", fix="write for example: model=cnn")
+        raise ConfigError("hal tune needs a model, but no model was given", fix="add a model, for example model=cnn")
     began, watch = time.monotonic(), observer or Observer()
     keys = config.model_dump(mode="json", exclude_unset=True)
     if config.storage is not None:
@@ -82,7 +82,7 @@ def _run(session: TuningSession) -> Tuning:
     if not trials:
         raise RunError(
             "the tuning ended before its first trial was finished",
-            fix=f"continue it: hal tune resume={session.folder}",
+            fix=f"continue with: hal tune resume={session.folder}",
         )
     finals = FinalMeasurements(session)
     finalists: list[Finalist] = []

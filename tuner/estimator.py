@@ -1,4 +1,4 @@
-"""One trial for hardware that is not here: the target's compiler builds the plan and reports what it needs.
+"""One trial for hardware that is not present: the target's compiler builds the plan and reports what it needs.
 
 Nothing runs, so there is no measurement, no interval and no numerics guard. The answers are estimates and name their
 source. A worker uses it in place of :class:`hal.tuner.trial.TrialRunner`.
@@ -55,8 +55,8 @@ class Estimator:
         program = job.backend.build(lambda x: x + x, [ArrayShape((8,), "float32")], job.device, job.plan)
         if program.memory is None:
             raise UnsupportedError(
-                f"target={job.device.kind} cannot be tuned for: its compiler does not run here, so programs are only "
-                "lowered, and nothing says whether they fit or how fast they are",
+                f"target={job.device.kind} cannot be tuned for: its compiler does not run without the device, so "
+                "programs are only lowered, and their memory and speed are unknown",
                 fix="tune on the device itself, or look at the lowered program with hal compile",
             )
 
@@ -96,7 +96,10 @@ class Estimator:
             return Answer(outcome=outcome, message=message, phases=Phases(load_s=load_s))
         phases = Phases(load_s=load_s, compile_s=time.perf_counter() - start)
         if program.fits is False:
-            said = f"the program needs {found.memory_bytes:,} bytes of each device, but can use {found.usable_bytes:,}"
+            said = (
+                f"the program needs {found.memory_bytes:,} bytes on each device, but only "
+                f"{found.usable_bytes:,} are usable"
+            )
             return Answer(outcome=Outcome.OOM, message=said, phases=phases)
         return Answer(outcome=Outcome.OK, phases=phases, estimate=found)
 

@@ -43,7 +43,8 @@ def results_folder(config: TuneConfig) -> Path:
     folder = Path(config.out).expanduser()
     if (folder / "config.json").exists():
         raise ConfigError(
-            f"out={folder} holds a tuning already", fix=f"choose another out=, or continue it with resume={folder}"
+            f"out={folder} already contains a tuning",
+            fix=f"choose another out=, or continue that tuning with resume={folder}",
         )
     return make_folder(folder)
 
@@ -114,7 +115,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         held = json.loads((folder / "config.json").read_bytes())
         return dict(held["keys"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise NotFoundError(f"{folder} holds no tuning", fix="give the folder that hal tune wrote to") from error
+        raise NotFoundError(f"{folder} contains no tuning", fix="give the folder that hal tune wrote") from error
 
 
 def resumed(keys: Mapping[str, Any]) -> TuneConfig:
@@ -137,8 +138,8 @@ def resumed(keys: Mapping[str, Any]) -> TuneConfig:
     if wrong := [name for name in changed if name not in _MAY_CHANGE]:
         raise ConfigError(
             f"{' and '.join(f'{name}=' for name in wrong)} cannot change when a tuning is resumed, because the "
-            f"trials in {folder} were made with another value",
-            fix="leave it out, or start a new tuning without resume=",
+            f"trials in {folder} were made with {'another value' if len(wrong) == 1 else 'other values'}",
+            fix=f"leave {'it' if len(wrong) == 1 else 'them'} out, or start a new tuning without resume=",
         )
     return config
 

@@ -133,12 +133,12 @@ def compare_curves(found: Curve, reference: Curve, allowed: GuardTolerance) -> G
         step = int(np.argmax([e if math.isfinite(e) else math.inf for e in errors]))
         said.append(
             f"the loss in step {step + 1} is {found.losses[step]:.4g}, but {reference.losses[step]:.4g} in fp32 eager: "
-            f"a difference of {error:.1%}, where {loss_limit:.1%} is allowed"
+            f"a difference of {error:.1%}, where at most {loss_limit:.1%} is allowed"
         )
     if cosine is not None and cosine < cosine_limit:
         said.append(
-            f"the first gradient has a cosine of {cosine:.4f} with that of fp32 eager; at least "
-            f"{cosine_limit:.4f} is needed"
+            f"the first gradient has a cosine of {cosine:.4f} with that of fp32 eager, but at "
+            f"least {cosine_limit:.4f} is required"
         )
     return Guard(
         passed=not said,
@@ -161,7 +161,9 @@ def compare_outputs(found: np.ndarray, reference: np.ndarray, allowed: GuardTole
     cosine = _cosine(a, b)
     said = ""
     if not math.isfinite(error) or error > allowed.output:
-        said = f"the outputs are {error:.2%} away from those of fp32 eager, where {allowed.output:.2%} is allowed"
+        said = (
+            f"the outputs differ from those of fp32 eager by {error:.2%}, where at most {allowed.output:.2%} is allowed"
+        )
     return Guard(
         passed=not said,
         steps=0,

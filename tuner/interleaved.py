@@ -99,7 +99,7 @@ def measure_interleaved(
     found = []
     for each in entrants:
         if each.message or not each.step_ms:
-            said = each.message or "no round of the final measurements was finished"
+            said = each.message or "no round of the final measurements was completed"
             found.append(Finalist(trial=each.trial, plan=each.plan, message=said))
             continue
         step = Estimate.of(each.step_ms, unit="ms", in_time_order=True)

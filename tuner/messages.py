@@ -23,13 +23,13 @@ class Description(BaseModel):
 
     workload: Workload
     device: Device
-    devices: int = Field(ge=1, description="devices of this kind; of a target, all that a plan can spread over")
-    target: str | None = Field(default=None, description="name of hardware that is not here; None: it is here")
+    devices: int = Field(ge=1, description="Number of devices of this kind, or of all devices of a target.")
+    target: str | None = Field(default=None, description="Name of the target; None for a device of this machine.")
     fingerprint: Fingerprint
     environment: Environment
-    default: Plan = Field(description="the plan without tuning, resolved")
-    samples: int = Field(ge=1, description="in the training set")
-    images: bool = Field(description="whether the layout of images has a meaning")
+    default: Plan = Field(description="The resolved plan that would run without tuning.")
+    samples: int = Field(ge=1, description="Number of samples in the training set.")
+    images: bool = Field(description="Whether the model takes images, for which the layout matters.")
 
 
 class Order(BaseModel):
@@ -38,12 +38,16 @@ class Order(BaseModel):
     model_config = _STRICT
 
     plan: Plan
-    seconds: float = Field(gt=0, description="longest steady state")
-    relative_width: float = Field(default=0.03, gt=0, description="half the interval over the median that is enough")
-    latency: bool = Field(default=False, description="wait for every step")
-    beat: Estimate | None = Field(default=None, description="throughput below which the plan is surely not the best")
-    guard: bool = Field(default=True, description="check the numerics")
-    to_loss: bool = Field(default=False, description="train to the loss that the default plan reaches")
+    seconds: float = Field(gt=0, description="Longest steady state.")
+    relative_width: float = Field(
+        default=0.03, gt=0, description="Half the interval, relative to the median, at which the measurement stops."
+    )
+    latency: bool = Field(default=False, description="Whether to wait for every step.")
+    beat: Estimate | None = Field(
+        default=None, description="Throughput below which the plan is certainly not the best."
+    )
+    guard: bool = Field(default=True, description="Whether to check the numerics.")
+    to_loss: bool = Field(default=False, description="Whether to train to the loss that the default plan reaches.")
 
 
 class Answer(BaseModel):

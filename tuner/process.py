@@ -91,7 +91,9 @@ class WorkerProcess:
             while True:
                 message = self._channel.receive(max(0.0, end - time.monotonic()))
                 if message["id"] != self._last_id:
-                    raise ProtocolError(f"it answered request {message['id']}, but request {self._last_id} was sent")
+                    raise ProtocolError(
+                        f"the message answers request {message['id']}, but request {self._last_id} was sent"
+                    )
                 if "phase" in message:
                     self._phase = str(message["phase"])
                 elif "result" in message:
@@ -99,10 +101,11 @@ class WorkerProcess:
                 elif isinstance(message.get("error"), dict):
                     raise self._reported(message["error"])
                 else:
-                    raise ProtocolError("it has neither a result nor an error")
+                    raise ProtocolError("the message has neither a result nor an error")
         except LateError:
             self.kill()
-            said = f"killed because it was not finished after {timeout_s:.0f} s; it was in phase {self._phase}"
+            said = f"the trial was killed because it had not finished after {timeout_s:.0f} s; "
+            said += f"it was in phase {self._phase}"
             raise Failure(Outcome.TIMEOUT, said, {}) from None
         except ProtocolError as error:
             self.kill()
@@ -115,7 +118,7 @@ class WorkerProcess:
         try:
             outcome = Outcome(str(error.get("outcome")))
         except ValueError:
-            raise ProtocolError(f"it names an unknown outcome: {error.get('outcome')!r}") from None
+            raise ProtocolError(f"the message has an unknown outcome: {error.get('outcome')!r}") from None
         return Failure(outcome, str(error.get("message", "")), error)
 
     def _ended(self) -> Failure:

@@ -98,13 +98,14 @@ def require_values(
             continue
         if estimate is not None:
             raise UnsupportedError(
-                f"{key}: nothing gives an estimate of {name} for target={target} (source: {estimate.source})",
-                fix="choose objective=memory" if name != "memory" else "choose objective=throughput",
+                f"{key} cannot be used with target={target}, because {name} cannot be estimated (source: "
+                f"{estimate.source})",
+                fix="use objective=memory" if name != "memory" else "use objective=throughput",
             )
         if name in ("energy", "memory"):
             raise UnsupportedError(
-                f"{key}: this device has no counter of {name} that hal can read",
-                fix="choose another objective or constraint, for example objective=throughput",
+                f"{key} cannot be used on this device, because it has no counter of {name} that hal can read",
+                fix="use another objective or constraint, for example objective=throughput",
             )
 
 

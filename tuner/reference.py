@@ -59,7 +59,8 @@ class References:
             found = curve(job, run, batches)
             if not all(map(math.isfinite, found.losses)):
                 raise NumericsError(
-                    "the reference (fp32, compile=eager) has a loss that is not finite, so no plan can be checked",
+                    "the reference (precision=fp32 compile=eager) has a loss that is not finite, so no plan can "
+                    "be checked",
                     fix="correct the model or its data; hal run with compile=eager precision=fp32 shows the loss",
                 )
             plain = replace(job, augment=())

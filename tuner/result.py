@@ -56,7 +56,7 @@ class Outcome(StrEnum):
     """How a trial ended. Only ``ok`` can win."""
 
     OK = "ok"
-    """Measured, and it computes what the reference computes; for hardware that is not here: built, and fits."""
+    """Measured, and it computes what the reference computes; for hardware that is not present: built, and fits."""
     DIVERGED = "diverged"
     """Runs, but its losses, gradients or outputs are not those of the reference; see :class:`Guard`."""
     OOM = "oom"
@@ -82,14 +82,18 @@ class Phases(BaseModel):
 
     model_config = _STRICT
 
-    start_s: float | None = Field(default=None, description="starting a worker process, if this trial needed one")
-    load_s: float | None = Field(default=None, description="data, initial values and placing them on the device")
-    reference_s: float | None = Field(default=None, description="the reference of the guard, unless it was cached")
-    guard_s: float | None = Field(default=None, description="the short training or the outputs that are compared")
-    compile_s: float | None = Field(default=None, description="the first call, which includes compilation")
-    warmup_s: float | None = Field(default=None, description="from the first call to the steady state")
-    steady_s: float | None = Field(default=None, description="the measured blocks")
-    wall_s: float = Field(default=0.0, description="all of the trial, as the tuner saw it")
+    start_s: float | None = Field(default=None, description="Time to start a worker process, if this trial needed one.")
+    load_s: float | None = Field(
+        default=None, description="Time to load the data, draw the initial values and place them on the device."
+    )
+    reference_s: float | None = Field(
+        default=None, description="Time of the numerics guard's reference, unless it was cached."
+    )
+    guard_s: float | None = Field(default=None, description="Time to compute the losses or outputs that are compared.")
+    compile_s: float | None = Field(default=None, description="Time of the first call, which includes compilation.")
+    warmup_s: float | None = Field(default=None, description="Time from the first call to the steady state.")
+    steady_s: float | None = Field(default=None, description="Time of the measured blocks.")
+    wall_s: float = Field(default=0.0, description="Time of the whole trial, as the tuner saw it.")
 
 
 class Guard(BaseModel):
@@ -102,16 +106,18 @@ class Guard(BaseModel):
     model_config = _STRICT
 
     passed: bool
-    steps: int = Field(ge=0, description="steps that both took; 0 in inference")
-    losses: tuple[float, ...] = Field(default=(), description="of the plan, one a step")
-    reference_losses: tuple[float, ...] = Field(default=(), description="of the reference, one a step")
-    loss_error: float | None = Field(default=None, description="largest difference of the losses over their scale")
+    steps: int = Field(ge=0, description="Steps that both took; 0 for inference.")
+    losses: tuple[float, ...] = Field(default=(), description="Losses of the plan, one for each step.")
+    reference_losses: tuple[float, ...] = Field(default=(), description="Losses of the reference, one for each step.")
+    loss_error: float | None = Field(
+        default=None, description="Largest difference of the losses, relative to their scale."
+    )
     loss_tolerance: float | None = None
     cosine: float | None = Field(
-        default=None, description="cosine between the first updates of the parameters; in inference, of the outputs"
+        default=None, description="Cosine between the first gradients, or between the outputs for inference."
     )
-    cosine_tolerance: float | None = Field(default=None, description="least cosine that passes")
-    message: str = Field(default="", description="what is wrong, with the numbers; empty if it passed")
+    cosine_tolerance: float | None = Field(default=None, description="Least cosine that passes.")
+    message: str = Field(default="", description="What is wrong, with the numbers; empty if it passed.")
 
 
 class Summary(BaseModel):
@@ -119,16 +125,20 @@ class Summary(BaseModel):
 
     model_config = _STRICT
 
-    throughput: Estimate = Field(description="samples/s in the steady state")
-    step_ms: Estimate = Field(description="time of one step")
-    latency: Latency | None = Field(default=None, description="of single steps, in inference")
-    peak_memory_bytes: int | None = Field(default=None, description="of the device; of the process where that is one")
+    throughput: Estimate = Field(description="Throughput in samples/s in the steady state.")
+    step_ms: Estimate = Field(description="Time of one step.")
+    latency: Latency | None = Field(default=None, description="Latency of single steps, for inference.")
+    peak_memory_bytes: int | None = Field(
+        default=None, description="Peak memory of the device, or of the process on a CPU."
+    )
     power_w: float | None = None
     energy_j_per_sample: float | None = None
     blocks: int = Field(ge=1)
     steps_per_block: int = Field(ge=1)
-    stopped: str = Field(description="why the measurement ended; 'surely slower': than the best so far")
-    notes: tuple[str, ...] = Field(default=(), description="what makes the numbers doubtful")
+    stopped: str = Field(
+        description="Why the measurement ended; 'surely slower' means slower than the best plan so far."
+    )
+    notes: tuple[str, ...] = Field(default=(), description="What makes the numbers doubtful.")
 
     @classmethod
     def of(cls, found: Measurement) -> Summary:
@@ -148,15 +158,17 @@ class Summary(BaseModel):
 
 
 class Estimated(BaseModel):
-    """What a compiler's answer says of a plan on hardware that is not here. Nothing was measured."""
+    """What a compiler's answer says of a plan on hardware that is not present. Nothing was measured."""
 
     model_config = _STRICT
 
-    throughput: float | None = Field(description="samples/s of all devices of the plan, the data path not counted")
-    step_ms: float | None = Field(description="time of one step; None: nothing says")
-    memory_bytes: int | None = Field(description="that the program needs of each device")
-    usable_bytes: int | None = Field(description="that a program may use of each device")
-    source: str = Field(description="whose estimate the time is, for people")
+    throughput: float | None = Field(
+        description="Throughput in samples/s of all devices of the plan together, without the data path."
+    )
+    step_ms: float | None = Field(description="Time of one step; None if it is unknown.")
+    memory_bytes: int | None = Field(description="Memory that the program needs on each device.")
+    usable_bytes: int | None = Field(description="Memory that a program may use on each device.")
+    source: str = Field(description="Source of the estimated time, as text for people.")
 
 
 class Trial(BaseModel):
@@ -164,35 +176,42 @@ class Trial(BaseModel):
 
     model_config = _STRICT
 
-    number: int = Field(ge=0, description="the trial's number in the study, the same in Optuna's storage")
+    number: int = Field(ge=0, description="The trial's number in the study, the same in Optuna's storage.")
     plan: Plan
     origin: Origin = Field(
-        description="why it was tried: the model's default plan, fp32 eager, a plan that was found before, one of "
-        "all plans, or the search's choice"
+        description="Why the plan was tried: it is the model's default plan, fp32 eager, a plan that was found before, "
+        "one of all plans, or the search's choice."
     )
     outcome: Outcome
-    message: str = Field(default="", description="what went wrong")
+    message: str = Field(default="", description="What went wrong.")
     phases: Phases = Phases()
     measurement: Summary | None = None
-    estimate: Estimated | None = Field(default=None, description="in place of a measurement, for a device not here")
+    estimate: Estimated | None = Field(
+        default=None, description="Estimate in place of a measurement, for hardware that is not present."
+    )
     guard: Guard | None = None
-    samples_to_loss: float | None = Field(default=None, description="samples until the loss was reached: time_to_loss")
+    samples_to_loss: float | None = Field(
+        default=None, description="Samples until the loss was reached, for the objective time_to_loss."
+    )
     drift: float = Field(
         default=1.0,
         gt=0,
-        description="speed of the machine by control measurements, over that at the start; values are corrected by it",
+        description="Speed of the machine relative to the start, from control measurements; values are "
+        "corrected by it.",
     )
     values: dict[Objective, float] = Field(
-        default_factory=dict, description="values of the objectives, corrected for drift"
+        default_factory=dict, description="Values of the objectives, corrected for drift."
     )
     violations: dict[str, float] = Field(
-        default_factory=dict, description="constraints that were broken, with the measured value over the limit"
+        default_factory=dict, description="Constraints that were broken, with the measured value over the limit."
     )
-    started: str = Field(description="ISO 8601, UTC")
-    elapsed_s: float = Field(default=0.0, description="since the tuning began, without the time between resumptions")
-    owner: str = Field(default="", description="host and process that ran it")
+    started: str = Field(description="Time of the start, in ISO 8601 and UTC.")
+    elapsed_s: float = Field(
+        default=0.0, description="Seconds since the tuning began, without the time between sessions."
+    )
+    owner: str = Field(default="", description="Host and process that ran it.")
     candidate: bool = Field(
-        default=True, description="false: the plan is not in the space and was tried only for comparison"
+        default=True, description="Whether the plan is in the space; otherwise it was tried only for comparison."
     )
 
     @property
@@ -211,10 +230,10 @@ class ControlMeasurement(BaseModel):
 
     model_config = _STRICT
 
-    after_trial: int = Field(description="number of the trial before the control measurement")
+    after_trial: int = Field(description="Number of the trial before the control measurement.")
     elapsed_s: float
     throughput: Estimate
-    drift: float = Field(gt=0, description="speed of the default plan over that in its first trial")
+    drift: float = Field(gt=0, description="Speed of the default plan over that in its first trial.")
 
 
 class Finalist(BaseModel):
@@ -222,23 +241,25 @@ class Finalist(BaseModel):
 
     model_config = _STRICT
 
-    trial: int = Field(description="number of its trial")
+    trial: int = Field(description="Number of its trial.")
     plan: Plan
-    throughput: Estimate | None = Field(default=None, description="over the rounds")
-    step_ms: Estimate | None = Field(default=None, description="over the rounds")
+    throughput: Estimate | None = Field(default=None, description="Median over the rounds.")
+    step_ms: Estimate | None = Field(default=None, description="Median over the rounds.")
     over_default: Estimate | None = Field(
-        default=None, description="ratio of throughputs within each round; above 1 is faster"
+        default=None, description="Ratio of throughputs to the default plan within each round; above 1 is faster."
     )
-    over_baseline: Estimate | None = Field(default=None, description="the same over fp32 eager")
+    over_baseline: Estimate | None = Field(
+        default=None, description="Ratio of throughputs to fp32 eager within each round."
+    )
     values: dict[Objective, float] = Field(
-        default_factory=dict, description="values of the objectives that finalists are ranked by"
+        default_factory=dict, description="Values of the objectives that finalists are ranked by."
     )
     violations: dict[str, float] = Field(
         default_factory=dict,
-        description="constraints that were broken in the final measurements, with the value over the limit",
+        description="Constraints that were broken in the final measurements, with the value over the limit.",
     )
     message: str = Field(
-        default="", description="why it was excluded: it could not be measured again, or broke a constraint"
+        default="", description="Why it was excluded: it could not be measured again, or broke a constraint."
     )
 
 
@@ -248,19 +269,21 @@ class SearchCoverage(BaseModel):
     model_config = _STRICT
 
     method: Literal["grid", "search"] = Field(
-        description="grid: every plan is tried; search: the most promising plans are tried"
+        description="Grid: every plan is tried; search: the most promising plans are tried."
     )
-    plans: int = Field(ge=0, description="plans in the space")
+    plans: int = Field(ge=0, description="Plans in the space.")
     tried: int = Field(ge=0)
     ruled_out: int = Field(
-        default=0, ge=0, description="not tried, because a plan that needs no more memory ran out of it"
+        default=0,
+        ge=0,
+        description="Plans that were not tried, because a plan that needs no more memory ran out of memory.",
     )
-    remaining: int = Field(default=0, ge=0, description="neither tried nor ruled out")
-    remaining_s: float | None = Field(default=None, description="estimated time to try the rest")
+    remaining: int = Field(default=0, ge=0, description="Plans that were neither tried nor ruled out.")
+    remaining_s: float | None = Field(default=None, description="Estimated time to try the rest.")
     likely_gain: float | None = Field(
-        default=None, description="improvement that trying the rest is expected to bring, as a share: 0.02 is 2%"
+        default=None, description="Improvement that trying the rest is expected to bring, as a fraction: 0.02 is 2%."
     )
-    likely_gain_high: float | None = Field(default=None, description="95th percentile of the same")
+    likely_gain_high: float | None = Field(default=None, description="95th percentile of that improvement.")
 
 
 class Tuning(BaseModel):
@@ -270,45 +293,52 @@ class Tuning(BaseModel):
 
     schema_version: Literal[1] = 1
     status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
-        description="why it ended: done: all plans were tried; settled: the others promise too little; budget or "
-        "trials: the limit was reached; interrupted: the user stopped it"
+        description="Why the tuning ended: done (all plans were tried), settled (the remaining plans promise "
+        "too little), "
+        "budget or trials (the limit was reached), or interrupted (the user stopped it)."
     )
     started: str
     ended: str
     seconds: float = Field(
-        description="duration, with earlier runs of the same tuning; with a shared storage, of this process only"
+        description="Duration, including earlier sessions of the same tuning; with a shared storage, only of "
+        "this process."
     )
     workload: Workload
     device: DeviceFacts
-    target: str | None = Field(default=None, description="hardware that is not here; all numbers are estimates then")
+    target: str | None = Field(
+        default=None,
+        description="Hardware that is not present, for which all numbers are estimates; None for a device.",
+    )
     fingerprint: Fingerprint
     environment: Environment
-    config: dict[str, Any] = Field(description="the keys of the command")
+    config: dict[str, Any] = Field(description="The keys of the command.")
     objectives: tuple[Objective, ...]
     constraints: dict[str, float] = Field(default_factory=dict)
-    space: dict[str, tuple[str | int | None, ...]] = Field(description="values of each plan key")
+    space: dict[str, tuple[str | int | None, ...]] = Field(description="Values of each plan key.")
     searched: SearchCoverage
-    default: Plan = Field(description="what would run without tuning; speed-ups are over it")
-    baseline: Plan = Field(description="fp32 eager at the default batch")
+    default: Plan = Field(description="Plan that would run without tuning; speed-ups are relative to it.")
+    baseline: Plan = Field(description="Fp32 eager at the default batch.")
     trials: tuple[Trial, ...]
-    sentinels: tuple[ControlMeasurement, ...] = Field(default=(), description="control measurements, in order")
-    finalists: tuple[Finalist, ...] = Field(default=(), description="best first")
-    pareto: tuple[int, ...] = Field(default=(), description="numbers of trials that no other beats in all objectives")
-    winner: Plan | None = Field(default=None, description="the best plan that was measured; None: nothing worked")
+    sentinels: tuple[ControlMeasurement, ...] = Field(default=(), description="Control measurements, in order.")
+    finalists: tuple[Finalist, ...] = Field(default=(), description="Best first.")
+    pareto: tuple[int, ...] = Field(
+        default=(), description="Numbers of the trials that no other trial beats in all objectives."
+    )
+    winner: Plan | None = Field(default=None, description="The best plan; None if no plan worked.")
     winner_trial: int | None = None
     estimated_by: str | None = Field(
         default=None,
-        description="for hardware that is not here: whose estimates the winner's numbers are; nothing was measured",
+        description="Source of the winner's numbers if they are estimates; None if they were measured.",
     )
-    over_default: Estimate | None = Field(default=None, description="speed-up of the winner over the default plan")
-    over_baseline: Estimate | None = Field(default=None, description="speed-up of the winner over fp32 eager")
-    failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="numbers of trials, by cause")
+    over_default: Estimate | None = Field(default=None, description="Speed-up of the winner over the default plan.")
+    over_baseline: Estimate | None = Field(default=None, description="Speed-up of the winner over fp32 eager.")
+    failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="Numbers of trials, by cause.")
     native_code: str = Field(
         default="",
         validation_alias=AliasChoices("native_code", "recipe"),  # its name before
-        description="lines of the native framework that apply the winner outside hal",
+        description="Lines of the native framework that apply the winner outside hal.",
     )
-    remembered: bool = Field(default=False, description="whether the winner is stored, so that plan=tuned uses it")
+    remembered: bool = Field(default=False, description="Whether the winner is stored, so that plan=tuned uses it.")
     notes: tuple[str, ...] = ()
 
     def trial(self, number: int) -> Trial:

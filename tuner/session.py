@@ -44,7 +44,7 @@ class TuningSession:
         began: value of :func:`time.monotonic` when the command began.
 
     Attributes:
-        objectives: what is optimised, the first objective decides.
+        objectives: what is optimized, the first objective decides.
         space: all plans that can be tried.
         study: the trials in the storage.
         journal: the trials in the folder.
@@ -98,7 +98,7 @@ class TuningSession:
         observer.started(described, self.space, folder, len(earlier))
         for each in stored if proposals else ():
             changed = ", ".join(each.fingerprint.differences(described.fingerprint))
-            found = f"for another {changed}" if changed else "here before"
+            found = f"with another {changed}" if changed else "here before"
             observer.note(f"the search also tries a plan of {each.when[:10]} that was found {found}")
 
     @property

@@ -80,7 +80,7 @@ def storage_errors(storage: str, folder: Path) -> Iterator[None]:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
         raise RunError(
-            f"storage={without_password(storage)} does not answer any more: {_said(error)}",
+            f"storage={without_password(storage)} no longer answers: {_said(error)}",
             fix=f"when it is available again, continue with: hal tune resume={folder}",
         ) from error
 
@@ -178,7 +178,7 @@ def _named(storage: str, error: Exception) -> HalError:
     if _is_server(storage):
         if _operational(error) and not _answers(storage):
             return UnavailableError(
-                f"storage={shown}: no server answers there: {_said(error)}",
+                f"storage={shown}: no server answers at this address: {_said(error)}",
                 fix="start the server, or correct the host and port",
             )
         return ConfigError(

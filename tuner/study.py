@@ -96,7 +96,7 @@ class Study:
     Args:
         storage: URL of an Optuna storage, or ``journal:FILE``.
         name: of the study; processes that give the same name and storage work on one.
-        objectives: what is optimised.
+        objectives: what is optimized.
         dimensions: values of each plan key.
         private: no other host uses the storage, so a claim of an unknown process is one of a process that has ended.
 
@@ -214,7 +214,9 @@ class Study:
     def release(self, claim: Claim) -> None:
         """Release a claim, so that the plan can be tried again."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
-            self._study._storage.set_trial_user_attr(claim.trial_id, _OUTCOME, "reclaimed before it had a result")
+            self._study._storage.set_trial_user_attr(
+                claim.trial_id, _OUTCOME, "another process reclaimed the trial before it had a result"
+            )
         self._end(claim.trial_id, self._optuna.trial.TrialState.FAIL, None)
 
     # Results

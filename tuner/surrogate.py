@@ -1,7 +1,7 @@
 """A model of how good and how costly untried plans are, from those tried: a Gaussian process over the plan's keys.
 
 Spaces of plans are small, mixed and nearly multiplicative: a precision brings about the same factor at most batch
-sizes, with exceptions. So the logarithm of the objective is modelled, by a sum of one kernel a key (main effects) and
+sizes, with exceptions. So the logarithm of the objective is modeled, by a sum of one kernel a key (main effects) and
 their product (interactions). Rasmussen and Williams, Gaussian Processes for Machine Learning (2006), chapters 2 and 5;
 expected improvement as in Jones, Schonlau and Welch, Journal of Global Optimization 13 (1998).
 """

@@ -239,7 +239,7 @@ class TrialRunner:
             RequestError: :meth:`hold` was not called first.
         """
         if self._held is None:
-            raise RequestError("a block was asked for, but no plan is held", fix="send 'hold' with a plan first")
+            raise RequestError("a block was requested, but no plan is held", fix="send 'hold' with a plan first")
         return self._held.block(steps)
 
     def release(self) -> None:

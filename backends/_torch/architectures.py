@@ -86,7 +86,7 @@ def nearest(key: str, table: Mapping[str, Architecture], order: Callable[[str], 
     lower = [known for known in table if order(known) < order(key)]
     stand_in = max(lower, key=order) if lower else min(table, key=order)
     row = replace(table[stand_in], key=key, cards=())
-    return row.noted(f"{key} is not in hal's table; taken to be like {stand_in}")
+    return row.noted(f"{key} is not in hal's table and is treated like {stand_in}")
 
 
 def _row(key: str, row: Mapping[str, Any]) -> Architecture:

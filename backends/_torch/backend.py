@@ -78,17 +78,17 @@ class TorchBackend(SpreadsOver):
             cores = device.compute_units or 1
             if local_rank >= cores:
                 raise UnavailableError(
-                    f"parallel={plan.parallel} wants as many cores, and {device} has {cores}",
-                    fix=f"use at most {cores} processes",
+                    f"parallel={plan.parallel} needs one core per process, but {device} has only {cores}",
+                    fix=f"use {cores} processes or fewer",
                 )
             return device
         alike = [each for each in self.devices() if (each.name, each.arch) == (device.name, device.arch)]
         ordered = [device, *(each for each in alike if each != device)]
         if local_rank >= len(ordered):
             raise UnavailableError(
-                f"parallel={plan.parallel} wants a card for each process; there are {len(ordered)} like {device} "
-                f"({device.name}) on this machine",
-                fix=f"use at most {len(ordered)} processes here, or start it on several machines with torchrun",
+                f"parallel={plan.parallel} needs one GPU per process, but this machine has only {len(ordered)} of the "
+                f"kind of {device} ({device.name})",
+                fix=f"use {len(ordered)} processes or fewer, or start hal on several machines with torchrun",
             )
         return ordered[local_rank]
 
@@ -291,21 +291,21 @@ class TorchBackend(SpreadsOver):
         ):
             return OutOfMemoryError(
                 f"{self.name} ran out of memory: {_first_line(error)}",
-                fix="use a smaller batch=, or split it with accumulate=",
+                fix="use a smaller batch=, or split the batch with accumulate=",
             )
         # gloo raises a bare RuntimeError too; its words begin with the place in its source.
         if isinstance(error, torch.distributed.DistError) or (
             type(error) is RuntimeError and "/gloo/" in _first_line(error)
         ):
             return DeviceLostError(
-                f"an exchange with another process of this run failed: {_first_line(error)}",
-                fix="see what that process said; go on from the last checkpoint with resume=",
+                f"communication with another process of this run failed: {_first_line(error)}",
+                fix="read the output of that process, and continue from the last checkpoint with resume=",
             )
         if isinstance(error, torch.AcceleratorError):
             return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")
         if any(type(cause).__name__ == "InvalidCxxCompiler" for cause in _causes(error)):
             return UnsupportedError(
-                "compile= needs a C++ compiler and none was found", fix="install g++ or clang, or use compile=eager"
+                "compile= needs a C++ compiler, but none was found", fix="install g++ or clang, or use compile=eager"
             )
         return None
 

@@ -64,7 +64,7 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
                 torch.cuda.set_device(_devices_before.pop())
             where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
             said = str(error).strip().splitlines()[0]
-            raise RunError(f"cannot meet the other processes at {where}: {said}") from error
+            raise RunError(f"cannot connect to the other processes at {where}: {said}") from error
     kind = next(iter(plan.spread()), "dp")
     return (FullySharded if kind == "fsdp" else DataParallel)(backend, device)
 

@@ -32,7 +32,7 @@ class SharedOps(TorchOps):
     ) -> tuple[Tensor, Tensor, Tensor]:
         if not training:
             return super()._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
-        y, batch_mean, batch_variance = _normalised(x, scale, offset, epsilon)
+        y, batch_mean, batch_variance = _normalized(x, scale, offset, epsilon)
         count = x.numel() // x.shape[-1] * dist.get_world_size()
         unbiased = batch_variance * (count / max(count - 1, 1))
         return (
@@ -43,7 +43,7 @@ class SharedOps(TorchOps):
 
 
 @eagerly
-def _normalised(x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
+def _normalized(x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> tuple[Tensor, Tensor, Tensor]:
     found: tuple[Tensor, Tensor, Tensor] = _Normalise.apply(x, scale, offset, epsilon)  # type: ignore[no-untyped-call]
     return found
 

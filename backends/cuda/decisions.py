@@ -16,7 +16,7 @@ __all__ = ["architecture", "availability", "describe", "mig_profile", "serves"]
 VENDOR = "NVIDIA"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _INSTALL = "install a CUDA build of torch: see pytorch.org, Get Started, platform CUDA"
-_INSTALL_THERE = f"on a machine with an NVIDIA card, {_INSTALL}"
+_INSTALL_THERE = f"on a machine with an NVIDIA GPU, {_INSTALL}"
 
 
 def availability(build: Build | None, host: Host, environ: Mapping[str, str]) -> Available | Unavailable:
@@ -98,7 +98,7 @@ def _device(build: Build, host: Host, index: int, found: Properties) -> Device:
 
 
 def _nothing_visible(build: Build, host: Host, environ: Mapping[str, str]) -> Unavailable:
-    said = f" (it says: {build.failure})" if build.failure else ""
+    said = f" (its message: {build.failure})" if build.failure else ""
     have = f"{build.detail} for CUDA {build.cuda} is installed"
     if not host.has_driver:
         return Unavailable(
@@ -108,12 +108,12 @@ def _nothing_visible(build: Build, host: Host, environ: Mapping[str, str]) -> Un
     if host.cuda is not None and host.cuda[0] < int(build.cuda.split(".")[0] if build.cuda else 0):
         served = ".".join(map(str, host.cuda))
         return Unavailable(
-            f"{have}, but the NVIDIA driver {host.driver} serves CUDA {served} at most{said}",
-            f"update the NVIDIA driver to one for CUDA {build.cuda}",
+            f"{have}, but the NVIDIA driver {host.driver} supports CUDA {served} at most{said}",
+            f"update the NVIDIA driver to one that supports CUDA {build.cuda}",
         )
     if _VISIBLE in environ:
         return Unavailable(
-            f"{have}, but {_VISIBLE}='{environ[_VISIBLE]}' leaves no card visible; {_seen(host)}", f"unset {_VISIBLE}"
+            f"{have}, but {_VISIBLE}='{environ[_VISIBLE]}' leaves no GPU visible; {_seen(host)}", f"unset {_VISIBLE}"
         )
     return Unavailable(f"{have}, but its runtime sees no device; {_seen(host)}{said}", "run: nvidia-smi")
 
@@ -133,11 +133,11 @@ def _other_build(found: Properties) -> str:
 
 def _seen(host: Host) -> str:
     if not host.cards:
-        return "no NVIDIA card was found"
+        return "no NVIDIA GPU was found"
     names = sorted(set(host.cards))
-    first = names[0] if names[0].startswith(VENDOR) else f"{VENDOR} {names[0]}"
+    first = names[0] if names[0].startswith(VENDOR) else f"{VENDOR} {'GPU' if names[0] == 'card' else names[0]}"
     more = f" (and {len(host.cards) - 1} more)" if len(host.cards) > 1 else ""
-    return f"an {first} is here{more}"
+    return f"an {first} was found{more}"
 
 
 def _alike(build: Build, found: Properties) -> int:

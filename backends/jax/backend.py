@@ -268,13 +268,13 @@ class TpuBackend(JaxBackend):
         if isinstance(state, Available) and "tpu" not in start().platforms:
             return Unavailable(
                 f"{state.detail} finds no TPU on this machine",
-                "run it on a TPU machine with: pip install 'jax[tpu]'. "
-                "To build for a TPU that is not here: hal compile model=cnn target=tpu-v5e:2x2",
+                "on a machine with a TPU, run: pip install 'jax[tpu]'. "
+                "To compile for a TPU that is not in this machine, run: hal compile model=cnn target=tpu-v5e:2x2",
             )
         return state
 
 
-_LESS = "use a smaller batch=, or split it with accumulate="
+_LESS = "use a smaller batch=, or split the batch with accumulate="
 
 
 def _with_algorithms(fn: Callable[..., Any], plan: Plan) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""Compiling for hardware that is not here: XLA's compilers for TPU and NVIDIA run on any machine.
+"""Compiling for hardware that is not present: XLA's compilers for TPU and NVIDIA run on any machine.
 
 A TPU's compiler refuses a program that does not fit; the one for GPUs does not, so hal compares. One process can
 compile for any number of targets, one after the other.
@@ -45,7 +45,7 @@ def topology(target: TargetSpec) -> Sequence[Any]:
     if not target.compiles:
         raise UnsupportedError(
             f"target={target.name}: XLA has no compiler for {target.product} that runs without the hardware",
-            fix="programs are lowered to StableHLO for it, no more",
+            fix="use a target that has one; for this target, programs are only lowered to StableHLO",
         )
     if not _installed(_MODULES[target.platform]):
         version = f"=={jax.__version__}"
@@ -74,7 +74,7 @@ def build(
     out_shardings: Any = None,
     donate: tuple[int, ...] = (),
 ) -> Built:
-    """Compile a function for hardware that is not here.
+    """Compile a function for hardware that is not present.
 
     Args:
         function: a pure function of trees of arrays.
@@ -108,15 +108,15 @@ def build(
     memory = None if compiled is None else _memory(compiled.memory_analysis())
     wide = bool(jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
-    def unoptimised() -> Any:
+    def unoptimized() -> Any:
         with _quiet(target), jax.enable_x64(wide):
             return jax.jit(function).trace(*arguments).lower(lowering_platforms=(target.platform,))
 
-    built = Built(target, precision, memory, time.monotonic() - began, traced, unoptimised, lowered, compiled)
+    built = Built(target, precision, memory, time.monotonic() - began, traced, unoptimized, lowered, compiled)
     if memory is not None and target.platform != "tpu" and built.fits is False:
         raise DoesNotFitError(
-            f"the program needs {memory.total / _GIB:.2f} GiB of each device; {target.name} has "
-            f"{(target.memory_bytes or 0) / _GIB:.2f} GiB, of which JAX takes {(target.usable_bytes or 0) / _GIB:.2f}",
+            f"the program needs {memory.total / _GIB:.2f} GiB on each device; {target.name} has "
+            f"{(target.memory_bytes or 0) / _GIB:.2f} GiB, of which JAX uses {(target.usable_bytes or 0) / _GIB:.2f}",
             memory.total,
             target.usable_bytes,
             built,
@@ -166,7 +166,7 @@ def _devices(target: TargetSpec) -> tuple[Any, ...]:
             found = topologies.get_topology_desc(target.topology, platform=target.platform, **target.options)
         except jax.errors.JaxRuntimeError as error:
             raise UnsupportedError(
-                f"target={target.name}: the compiler that is installed does not know it: {_first_line(error)}"
+                f"target={target.name}: the installed compiler does not support it: {_first_line(error)}"
             ) from error
     return tuple(found.devices)
 

@@ -18,7 +18,7 @@ _ALGORITHMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "gpu": {"conv": ("direct", "patches"), "pool": ("window", "reshape")},
     "tpu": {"conv": ("direct", "patches"), "pool": ("window", "reshape")},
 }
-_NO_TF32 = Precision(False, note="a format of NVIDIA's GPUs since Ampere")
+_NO_TF32 = Precision(False, note="only NVIDIA GPUs since Ampere support it")
 
 
 def capabilities(platform: str, compute_capability: str = "") -> Capabilities:
@@ -40,7 +40,9 @@ def capabilities(platform: str, compute_capability: str = "") -> Capabilities:
 def _precisions(platform: str, compute_capability: str) -> dict[PrecisionName, Precision]:
     fast = Precision(True, accelerated=True)
     if platform == "cpu":
-        slow = Precision(True, note="XLA's CPU compiler has no units for it: converted from and to fp32")
+        slow = Precision(
+            True, note="XLA's CPU compiler does not use hardware units for it and converts from and to fp32"
+        )
         return {"fp32": fast, "tf32": _NO_TF32, "bf16": slow, "fp16": slow}
     if platform == "tpu":
         return {

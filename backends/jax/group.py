@@ -31,12 +31,12 @@ def mesh_of(devices: list[Any], count: int, device: Device) -> Mesh:
     """
     if len(devices) < count:
         more = (
-            f"start it with JAX_NUM_CPU_DEVICES={count}"
+            f"start hal with JAX_NUM_CPU_DEVICES={count}"
             if devices and devices[0].platform == "cpu" and jax.process_count() == 1
             else f"use parallel={_AXIS}={len(devices)}, or start more processes"
         )
         raise UnavailableError(
-            f"parallel={_AXIS}={count} wants {count} devices like {device}; there are {len(devices)}", fix=more
+            f"parallel={_AXIS}={count} needs {count} devices like {device}, but there are only {len(devices)}", fix=more
         )
     return Mesh(np.array(devices[:count]), (_AXIS,), axis_types=(AxisType.Auto,))
 

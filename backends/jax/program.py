@@ -1,4 +1,4 @@
-"""A program built for hardware that is not here, and what it needs and costs.
+"""A program built for hardware that is not present, and what it needs and costs.
 
 All figures are of one device, also in a program for several. What compilers leave out, with jax 0.10.2 and libtpu
 0.0.52:
@@ -6,7 +6,7 @@ All figures are of one device, also in a program for several. What compilers lea
 - Bodies of loops are counted once in FLOPs, bytes and time; where there are loops, FLOPs come from the jaxpr.
 - ``optimal_seconds`` of a TPU is a sum in which an operation without an estimate counts as -1 s. A sum below half of
   what memory bandwidth and peak compute allow is left out.
-- The compiler for GPUs gives no costs; those of the program before optimisation stand in.
+- The compiler for GPUs gives no costs; those of the program before optimization stand in.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Built(Program):
     memory: ProgramMemory | None
     seconds: float
     _traced: Any = field(repr=False, compare=False)
-    _unoptimised: Callable[[], Any] = field(repr=False, compare=False)
+    _unoptimized: Callable[[], Any] = field(repr=False, compare=False)
     _lowered: Any = field(repr=False, compare=False)
     _compiled: Any = field(repr=False, compare=False)
 
@@ -96,8 +96,8 @@ def _cost(built: Built) -> ProgramCost:
     counted = "the compiler"
     flops, moved = _figures(said, 1)
     if flops is None:
-        flops, moved = _figures(built._unoptimised().cost_analysis(), target.devices)
-        counted = "the program before optimisation, where fusion saves bytes"
+        flops, moved = _figures(built._unoptimized().cost_analysis(), target.devices)
+        counted = "the program before optimization, where fusion saves bytes"
     if work.loops:
         flops, moved, counted = _looped(work, flops, moved, target.devices)
     lower_s = _roofline(target, max(target.flops.values(), default=None), flops, moved)
@@ -106,7 +106,9 @@ def _cost(built: Built) -> ProgramCost:
     peak = target.peak(built.precision)
     estimate = _roofline(target, peak[1] if peak else None, flops, moved)
     if peak is None or target.bandwidth is None or estimate is None:
-        return ProgramCost(flops, moved, None, f"no estimate: hal keeps no figures of {target.product}", counted)
+        return ProgramCost(
+            flops, moved, None, f"no estimate, because hal has no performance figures for {target.product}", counted
+        )
     source = f"roofline of {peak[1] / 1e12:g} TFLOP/s ({peak[0]}) and {target.bandwidth / 1e9:g} GB/s"
     return ProgramCost(flops, moved, estimate, source, counted)
 

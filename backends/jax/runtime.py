@@ -67,7 +67,7 @@ def start() -> Started:
                         found["cpu"] = tuple(jax.local_devices(backend="cpu"))
     except Exception as error:  # noqa: BLE001 - whatever somebody's installation raises is the reason
         said = (str(error).strip() or type(error).__name__).splitlines()[0]
-        return Started({}, problem=f"jax is installed but does not start: {said}", fix=f"reinstall it: {_INSTALL}")
+        return Started({}, problem=f"jax is installed but cannot be started: {said}", fix=f"reinstall JAX: {_INSTALL}")
     return Started(found, version=f"jax {jax.__version__}")
 
 

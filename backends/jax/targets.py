@@ -108,7 +108,9 @@ def parse(text: str) -> TargetSpec:
         return _cuda(base, rest, data["cuda"][base], data["gpu"])
     if base == "rocm" or base in data["rocm"]["architectures"]:
         return _rocm(base, rest, data["rocm"]["architectures"])
-    raise ConfigError(f"target={text} is not known{_meant(base, names())}", fix=f"targets: {', '.join(names())}")
+    raise ConfigError(
+        f"target={text} is not known{_meant(base, names())}", fix=f"use one of these targets: {', '.join(names())}"
+    )
 
 
 @functools.cache
@@ -120,11 +122,11 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> TargetSpec:
     base = _tpu_name(key)
     if topology not in row["topologies"]:
         said = (
-            f"target={base}:{topology}: {base} has no such topology" if topology else f"target={base} has no topology"
+            f"target={base}:{topology}: {base} has no such topology" if topology else f"target={base} needs a topology"
         )
         raise ConfigError(
             f"{said}{_meant(topology, row['topologies'])}",
-            fix=f"topologies of {base}: {', '.join(f'{base}:{one}' for one in row['topologies'])}",
+            fix=f"use one of: {', '.join(f'{base}:{one}' for one in row['topologies'])}",
         )
     chips = math.prod(int(part) for part in topology.split("x"))
     return TargetSpec(
@@ -145,7 +147,7 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> TargetSpec:
 def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, Any]) -> TargetSpec:
     if count and not re.fullmatch(r"[1-9]\d{0,3}", count):
         raise ConfigError(
-            f"target={base}:{count}: {count} is not a number of devices", fix=f"for example target={base}:8"
+            f"target={base}:{count}: {count} is not a number of devices", fix=f"write for example target={base}:8"
         )
     devices = int(count or 1)
     return TargetSpec(
@@ -169,7 +171,7 @@ def _rocm(base: str, rest: str, architectures: list[str]) -> TargetSpec:
         wrong = f"{base}:{rest}" if rest else base
         raise ConfigError(
             f"target={wrong} is not known{_meant(rest, architectures)}",
-            fix=f"architectures: {', '.join(f'rocm:{one}' for one in architectures)}",
+            fix=f"use one of: {', '.join(f'rocm:{one}' for one in architectures)}",
         )
     name = f"rocm:{arch}" if arch else "rocm"
     product = f"AMD {arch}" if arch else "any AMD GPU"

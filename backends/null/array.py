@@ -85,14 +85,14 @@ class NullArray:
     def T(self) -> NullArray:
         """The transpose of a matrix."""
         if self.ndim != 2:
-            raise ShapeError(f".T of shape {self.shape}: it should have two axes; use permute_dims or .mT")
+            raise ShapeError(f".T of shape {self.shape}: the array must have two axes; use permute_dims or .mT")
         return self.mT
 
     @property
     def mT(self) -> NullArray:
         """The last two axes swapped."""
         if self.ndim < 2:
-            raise ShapeError(f".mT of shape {self.shape}: it should have at least two axes")
+            raise ShapeError(f".mT of shape {self.shape}: the array must have at least two axes")
         return view("matrix_transpose", self, (*self.shape[:-2], self.shape[-1], self.shape[-2]))
 
     def detached(self) -> NullArray:
@@ -102,7 +102,7 @@ class NullArray:
     def to_device(self, device: Any, /, *, stream: Any = None) -> NullArray:
         """This array; there is one device."""
         if device != DEVICE:
-            raise UnsupportedError(f"device={device} is not one of the null backend", fix=f"it has: {DEVICE}")
+            raise UnsupportedError(f"device={device} is not a device of the null backend", fix=f"use device={DEVICE}")
         return self
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
@@ -113,7 +113,7 @@ class NullArray:
 
     def __len__(self) -> int:
         if not self.shape:
-            raise TypeError("an array without axes has no length")
+            raise TypeError("an array without axes has no len()")
         return self.shape[0]
 
     def __iter__(self) -> Iterator[NullArray]:
@@ -130,8 +130,8 @@ class NullArray:
 
     def _no_value(self, *_: Any, **__: Any) -> NoReturn:
         raise UnsupportedError(
-            f"a value of {self!r} was asked for, and the null backend computes shapes without values",
-            fix="take decisions from shapes, or use where; run on another backend for numbers",
+            f"a value of {self!r} was asked for, but the null backend computes only shapes",
+            fix="base decisions on shapes, use where(), or run on another backend",
         )
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = __array__ = __dlpack__ = item = tolist = _no_value

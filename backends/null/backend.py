@@ -37,7 +37,7 @@ class NullBackend(CountsCosts):
 
     def probe(self) -> Available:
         """Always here."""
-        return Available("shapes only, no numbers")
+        return Available("computes only shapes and costs, no values")
 
     def devices(self) -> list[Device]:
         """One device that takes every plan of one process."""
@@ -58,8 +58,8 @@ class NullBackend(CountsCosts):
             UnsupportedError: always.
         """
         raise UnsupportedError(
-            f"the values of {array!r} were asked for, and the null backend computes shapes without values",
-            fix="run on another backend for numbers; backend=null is for shapes and costs",
+            f"the values of {array!r} were asked for, but the null backend computes only shapes",
+            fix="use another backend to compute values; backend=null computes shapes and costs",
         )
 
     def value_and_grad(
@@ -104,7 +104,8 @@ class NullBackend(CountsCosts):
 def _leaf(param: Any) -> NullArray:
     if not isinstance(param, NullArray) or param.dtype.kind not in "fc":
         raise UnsupportedError(
-            f"cannot differentiate with respect to {param!r}", fix="parameters are floating arrays of this backend"
+            f"cannot differentiate with respect to {param!r}",
+            fix="make every parameter a floating-point array of this backend",
         )
     see(param.storage)
     return NullArray(param.spec, param.storage, Node())
@@ -112,7 +113,7 @@ def _leaf(param: Any) -> NullArray:
 
 def _gradients(loss: Any, traced: list[NullArray]) -> list[NullArray]:
     if not isinstance(loss, NullArray) or loss.shape != () or loss.dtype.kind != "f":
-        raise ShapeError(f"the loss is {loss!r}; it should be a floating scalar, such as a mean over the batch")
+        raise ShapeError(f"the loss is {loss!r}, but it must be a floating-point scalar, such as a mean over the batch")
     found: list[Storage | None] = [None] * len(traced)
     if loss.node is not None and traced:
         found = unwind(loss.node, loss.slot, loss.spec, [p.node for p in traced if p.node is not None])

@@ -13,7 +13,7 @@ DEVICE = Device(
     memory_bytes=None,
     compute_units=None,
     capabilities=Capabilities(
-        precisions={name: Precision(supported=True, note="no numbers are computed") for name in PRECISIONS},
+        precisions={name: Precision(supported=True, note="only shapes and costs are computed") for name in PRECISIONS},
         layouts=("nhwc", "nchw"),
         compile=("eager", "default", "max"),
         algorithms={"conv": ("direct", "patches"), "pool": ("window", "reshape")},

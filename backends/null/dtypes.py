@@ -100,7 +100,7 @@ def as_dtype(dtype: Any) -> DType:
         return ALL[np.dtype(dtype).name]
     except (KeyError, TypeError):
         raise UnsupportedError(
-            f"dtype={dtype!r} has no place in the neutral API", fix=f"known: {', '.join(ALL)}"
+            f"dtype={dtype!r} is not part of the neutral API", fix=f"use one of: {', '.join(ALL)}"
         ) from None
 
 
@@ -152,7 +152,7 @@ def promote(*operands: Any) -> DType:
     for kind in kinds:
         common = _with_scalar(common, kind)
     if common is None:
-        raise UnsupportedError("result_type was given nothing", fix="pass arrays, data types or scalars")
+        raise UnsupportedError("result_type was called without arguments", fix="pass arrays, data types or scalars")
     return common
 
 
@@ -175,7 +175,7 @@ def isdtype(dtype: Any, kind: Any) -> bool:
         return any(isdtype(dtype, k) for k in kind)
     if isinstance(kind, str):
         if kind not in _KINDS:
-            raise UnsupportedError(f"kind={kind!r} is not known", fix=f"known: {', '.join(_KINDS)}")
+            raise UnsupportedError(f"kind={kind!r} is not known", fix=f"use one of: {', '.join(_KINDS)}")
         return as_dtype(dtype).kind in _KINDS[kind]
     return as_dtype(dtype) == as_dtype(kind)
 

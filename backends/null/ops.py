@@ -90,14 +90,14 @@ class NullOps(Ops):
 
     def _softmax(self, x: NullArray, axis: int) -> NullArray:
         """exp(x) over its sum; 5n operations: maximum, difference, exp, sum, quotient."""
-        return self._normalised("softmax", x, axis)
+        return self._normalized("softmax", x, axis)
 
     def _log_softmax(self, x: NullArray, axis: int) -> NullArray:
         """The logarithm of softmax; 5n operations: maximum, difference, exp, sum, difference."""
-        return self._normalised("log_softmax", x, axis)
+        return self._normalized("log_softmax", x, axis)
 
     @staticmethod
-    def _normalised(name: str, x: NullArray, axis: int) -> NullArray:
+    def _normalized(name: str, x: NullArray, axis: int) -> NullArray:
         axis_of(axis, x.ndim)
         return operate(name, (x,), x.shape, floating(x.dtype), flops=5 * x.size, saves="output")
 

@@ -17,7 +17,7 @@ VENDOR = "AMD"
 _OVERRIDE = "HSA_OVERRIDE_GFX_VERSION"
 _VISIBLE = ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "GPU_DEVICE_ORDINAL")
 _INSTALL = "install a ROCm build of torch: see pytorch.org, Get Started, platform ROCm"
-_INSTALL_THERE = f"on a machine with an AMD card, {_INSTALL}"
+_INSTALL_THERE = f"on a machine with an AMD GPU, {_INSTALL}"
 
 
 def availability(build: Build | None, host: Host, environ: Mapping[str, str]) -> Available | Unavailable:
@@ -34,7 +34,7 @@ def availability(build: Build | None, host: Host, environ: Mapping[str, str]) ->
             f"use backend=cuda, or {install}",
         )
     if build.hip is None:
-        return Unavailable(f"{seen}, {but} {build.detail} is no ROCm build", install)
+        return Unavailable(f"{seen}, {but} {build.detail} is not a ROCm build", install)
     if not build.devices:
         return _nothing_visible(build, host, environ)
     if not any(serves(build.archs, device) for device in build.devices):
@@ -75,7 +75,9 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         "features": found.arch_name.partition(":")[2],
         "fp8": row.fp8,
         "memory": "shared with the host" if found.integrated else "",
-        "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the card may be another" if _OVERRIDE in environ else "",
+        "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the GPU may be a different one"
+        if _OVERRIDE in environ
+        else "",
     }
     facts.update({key: value for key, value in optional.items() if value})
     if not serves(build.archs, found):
@@ -94,7 +96,7 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
 
 
 def _nothing_visible(build: Build, host: Host, environ: Mapping[str, str]) -> Unavailable:
-    said = f" (it says: {build.failure})" if build.failure else ""
+    said = f" (its message: {build.failure})" if build.failure else ""
     have = f"{build.detail} for HIP {build.hip} is installed, but"
     if host.kfd == "absent":
         return Unavailable(
@@ -103,20 +105,21 @@ def _nothing_visible(build: Build, host: Host, environ: Mapping[str, str]) -> Un
         )
     if host.kfd == "denied":
         return Unavailable(
-            f"{have} this user may not open /dev/kfd; {_seen(host)}",
-            "join the groups that may: sudo usermod -aG render,video $USER, then log in again",
+            f"{have} this user is not allowed to open /dev/kfd; {_seen(host)}",
+            "join the groups that are allowed to: sudo usermod -aG render,video $USER, then log in again",
         )
     hiding = [name for name in _VISIBLE if name in environ]
     values = " and ".join(f"{name}='{environ[name]}'" for name in hiding)
     if {"HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"} <= set(hiding):
         return Unavailable(
-            f"{have} {values} together leave no card visible: the former counts among those that the latter leaves; "
+            f"{have} {values} together leave no GPU visible, because the former selects among those that the "
+            f"latter leaves; "
             f"{_seen(host)}",
             "unset ROCR_VISIBLE_DEVICES",
         )
     if hiding:
         leaves = "leaves" if len(hiding) == 1 else "leave"
-        return Unavailable(f"{have} {values} {leaves} no card visible; {_seen(host)}", f"unset {' '.join(hiding)}")
+        return Unavailable(f"{have} {values} {leaves} no GPU visible; {_seen(host)}", f"unset {' '.join(hiding)}")
     return Unavailable(f"{have} its runtime sees no device; {_seen(host)}{said}", "run: rocminfo")
 
 
@@ -127,14 +130,14 @@ def _no_kernels(build: Build, found: Properties) -> str:
 def _other_build(found: Properties, environ: Mapping[str, str]) -> str:
     row = architecture(found)
     if _OVERRIDE in environ:
-        return f"unset {_OVERRIDE}, which is {environ[_OVERRIDE]}: it changes what the card says it is"
+        return f"unset {_OVERRIDE}, which is {environ[_OVERRIDE]}: it changes which architecture the GPU reports"
     official = "see pytorch.org, Get Started, platform ROCm"
-    community = "the wheels that the PyTorch project publishes leave it out"
+    community = "the official wheels of PyTorch do not include it"
     step = f"install a build of torch that has {gfx(found)}: {official if row.extra['official_wheels'] else community}"
     if "override" in row.extra:
-        return f"{step}; unofficially, {_OVERRIDE}={row.extra['override']} runs a sibling's kernels on this card"
+        return f"{step}; unofficially, {_OVERRIDE}={row.extra['override']} runs a related GPU's kernels on this one"
     if _order(gfx(found)) >= (11,):
-        return f"{step}; do not set {_OVERRIDE}, which hurts on this card"
+        return f"{step}; do not set {_OVERRIDE}, which does harm on this GPU"
     return step
 
 
@@ -145,10 +148,10 @@ def _alike(build: Build, found: Properties) -> int:
 
 def _seen(host: Host) -> str:
     if not host.cards:
-        return f"no {VENDOR} card was found"
+        return f"no {VENDOR} GPU was found"
     more = f" (and {len(host.cards) - 1} more)" if len(host.cards) > 1 else ""
     first = next(iter(host.cards))
-    return f"an {VENDOR} {first}{'' if first == 'card' else ' card'} is here{more}"
+    return f"an {VENDOR}{' GPU' if first == 'card' else f' {first} GPU'} was found{more}"
 
 
 def _order(name: str) -> tuple[int, ...]:

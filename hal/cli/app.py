@@ -39,8 +39,8 @@ app = typer.Typer(
         (
             "Start with:  hal run model=cnn",
             "hal COMMAND --help lists every key of a command with its default and its meaning.",
-            "Exit status: 0 success, 1 the command failed, 2 the request is wrong, 3 the backend or device is not "
-            "available, 4 out of memory, 130 interrupted.",
+            "Exit status: 0 success, 1 the command failed, 2 the request is invalid, 3 the backend or device is not "
+            "available, 4 out of memory, 130 stopped by Ctrl-C.",
         )
     ),
     pretty_exceptions_enable=False,

@@ -1,4 +1,4 @@
-"""The keys that commands share, as pydantic models; each command's own stand beside the command."""
+"""The keys that commands share, as pydantic models. The keys of a single command are defined beside that command."""
 
 from __future__ import annotations
 
@@ -72,11 +72,12 @@ class DataSection(NamedSection):
         default=0.2,
         gt=0,
         lt=1,
-        description="Share of the samples held back for validation, where the data have no part of their own for it.",
+        description="Fraction of the samples to hold out for validation, if the data has no validation set of its own.",
     )
     augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
         default=None,
-        description="Random changes to training images: flip,crop,brightness or none. Default: the model's own.",
+        description="Random changes to the training images: flip, crop and brightness, separated by commas, or none. "
+        "Default: the model's own.",
     )
 
     @model_validator(mode="before")
@@ -92,25 +93,30 @@ class OptimizerSection(NamedSection):
     """Which optimizer, and its constants."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop"] | None = Field(
-        default=None, description="The optimizer: sgd, adam, adamw or rmsprop."
+        default=None, description="The optimizer: sgd, adam, adamw or rmsprop. Default: the model's own."
     )
-    momentum: float | None = Field(default=None, ge=0, lt=1, description="Momentum of sgd.")
+    momentum: float | None = Field(default=None, ge=0, lt=1, description="Momentum, for sgd.")
     beta1: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay of the mean of the gradients, in adam and adamw."
+        default=None, ge=0, lt=1, description="Decay rate of the running mean of the gradients, for adam and adamw."
     )
     beta2: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay of the mean of the squared gradients, in adam and adamw."
+        default=None,
+        ge=0,
+        lt=1,
+        description="Decay rate of the running mean of the squared gradients, for adam and adamw.",
     )
     decay: float | None = Field(
-        default=None, ge=0, lt=1, description="Decay of the mean of the squared gradients, in rmsprop."
+        default=None, ge=0, lt=1, description="Decay rate of the running mean of the squared gradients, for rmsprop."
     )
     epsilon: float | None = Field(
         default=None,
         gt=0,
-        description="Number added to the root of the mean square before dividing by it, in adam, adamw and rmsprop.",
+        description="Small number added to the denominator of the update to avoid a division by zero, for adam, "
+        "adamw and "
+        "rmsprop.",
     )
     weight_decay: float | None = Field(
-        default=None, ge=0, description="Weight decay: decoupled in adamw, added to the gradients in the others."
+        default=None, ge=0, description="Weight decay: decoupled for adamw, added to the gradients for the others."
     )
 
     def hyper(self) -> dict[str, float]:
@@ -149,7 +155,7 @@ def _optional(name: str, field: FieldInfo) -> tuple[Any, str | None]:
 
 @keys_like(Plan, _optional)
 class PlanKeys(Keys):
-    """Keys of a plan; what is left out comes from ``plan``."""
+    """Keys of a plan. Keys that are left out come from ``plan``."""
 
     def given(self) -> dict[str, Any]:
         """The keys of the plan that were given, with their values."""
@@ -159,7 +165,7 @@ class PlanKeys(Keys):
         """A plan with these keys instead of its own.
 
         Raises:
-            ConfigError: a value has no meaning.
+            ConfigError: a value is not valid.
         """
         return build(Plan, {**base.model_dump(), **self.given()})
 
@@ -172,17 +178,23 @@ class JobConfig(PlanKeys):
     )
     backend: str = Field(
         default="auto",
-        description="The backend: cpu, cuda, rocm, ..., or auto for the best one that is available here.",
+        description="The backend: cpu, cuda, rocm, ..., or auto (the best one that is available).",
     )
     device: int | str | None = Field(
-        default=None, description="Which of the backend's devices: 0, 1, ..., or with its backend, as in cuda:1."
+        default=None,
+        description="The device: its index in the backend (0, 1, ...), or its full name, such as cuda:1. "
+        "Default: the backend's first device.",
     )
     data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="The data to run on.")
     plan: str = Field(
-        default="default", description="Where plan keys that are not given come from: default, tuned or a YAML file."
+        default="default",
+        description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) "
+        "or FILE.yaml.",
     )
     seed: int = Field(
-        default=0, ge=0, description="Seed of the initial values, the order of the samples and all random draws."
+        default=0,
+        ge=0,
+        description="Seed of the initial parameters, the order of the samples and all other random numbers.",
     )
 
     @field_validator("backend", mode="before")
@@ -205,7 +217,7 @@ class JobConfig(PlanKeys):
         if self.plan == "tuned" and base is None:
             raise UnavailableError(
                 "no tuned plan is stored for this device and workload",
-                fix="use plan=default, or give the plan's keys in a file: plan=FILE.yaml",
+                fix="use plan=default, or write the keys of the plan to a file and use plan=FILE.yaml",
             )
         if self.plan != "tuned" or base is None:
             base = Plan(batch=batch)

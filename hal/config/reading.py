@@ -35,12 +35,17 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
             loaded: Any = OmegaConf.load(file)
         except OSError as error:
             if error.errno is None:  # OmegaConf's word for a file that holds a single value
-                raise ConfigError(f"{file} should hold keys and values, one a line: key: value") from error
+                raise ConfigError(
+                    f"{file} does not contain keys and values",
+                    fix="write one pair on each line, for example model: cnn",
+                ) from error
             raise NotFoundError(f"cannot read {file}: {error.strerror}", fix="check the path") from error
         except (YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not YAML: {error}") from error
+            raise ConfigError(f"{file} is not valid YAML: {error}") from error
         if not OmegaConf.is_dict(loaded):
-            raise ConfigError(f"{file} should hold keys and values, one a line: key: value")
+            raise ConfigError(
+                f"{file} does not contain keys and values", fix="write one pair on each line, for example model: cnn"
+            )
         for section in _SECTIONS:
             if isinstance(loaded.get(section), str):
                 loaded[section] = {"name": loaded[section]}
@@ -52,7 +57,9 @@ def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             said = without_password(pair)
-            raise ConfigError(f"{said!r} is not key=value", fix="write for example: model=cnn, without spaces around =")
+            raise ConfigError(
+                f"{said!r} is not of the form key=value", fix="write for example model=cnn, without spaces around ="
+            )
         dotted.append(f"{key}.name={value}" if key in _SECTIONS else pair)
     try:
         merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(dotted))
@@ -87,7 +94,11 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
             near = difflib.get_close_matches(place, known, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; keys: {', '.join(prefix + k for k in known)}"
+            hint = (
+                f"; did you mean {prefix}{near[0]}?"
+                if near
+                else f"; the keys are: {', '.join(prefix + k for k in known)}"
+            )
             lines.append(f"unknown key {prefix}{place}{hint}")
         elif item["type"] == "missing":
             lines.append(f"{prefix}{place.removesuffix('.name')} is missing")
@@ -102,10 +113,12 @@ def plan_keys(plan: str) -> dict[str, Any]:
     file = Path(plan).expanduser()
     near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
     if near and not file.exists():
-        raise ConfigError(f"plan={plan} is no file; did you mean {near[0]}?", fix=f"plan={near[0]}")
+        raise ConfigError(f"plan={plan} is not a file; did you mean {near[0]}?", fix=f"write plan={near[0]}")
     keys = read([], file)
     if "model" in keys or "backend" in keys:
-        raise ConfigError(f"plan={plan} holds more than a plan", fix=f"use all of it: --config {plan}")
+        raise ConfigError(
+            f"plan={plan} contains other keys than those of a plan", fix=f"read all of its keys with --config {plan}"
+        )
     return keys
 
 

@@ -1,8 +1,8 @@
 """What a backend must fulfil: :class:`Backend`, and the abstract part of :class:`hal.tensor.Ops`.
 
-What only some runtimes can do stands beside it, as classes that a backend derives from too:
+What only some runtimes can do is defined in further classes that a backend may derive from:
 :class:`~hal.contract.group.SpreadsOver` (several devices or processes), :class:`~hal.contract.target.BuildsTargets`
-(hardware that is not here) and :class:`~hal.contract.costs.CountsCosts` (what a computation costs). Callers ask with
+(hardware that is not present) and :class:`~hal.contract.costs.CountsCosts` (what a computation costs). Callers ask with
 ``isinstance``. ``docs/contract.md`` is the table of all methods; ``docs/generate.py`` writes it from these docstrings.
 """
 
@@ -57,10 +57,10 @@ class Backend(abc.ABC):
     """
 
     name: ClassVar[str]
-    """The name it is registered under, and the value of the key ``backend``."""
+    """The name under which the backend is registered, and the value of the key ``backend``."""
 
     priority: ClassVar[int] = 0
-    """``backend=auto`` takes the available backend with the highest; a negative one is taken only by name."""
+    """``backend=auto`` uses the available backend of the highest priority. A negative one is used only by name."""
 
     compiles_gradients: ClassVar[bool] = False
     """Where this runtime compiles a training step. False: :meth:`compile` takes the whole step, differentiation
@@ -69,9 +69,9 @@ class Backend(abc.ABC):
 
     copies_ahead: ClassVar[bool] = False
     """Whether :meth:`prefetch` overlaps copies to the device with compute. If not, batches that are in memory already
-    are not read ahead, since a thread would hide nothing."""
+    are not read ahead, because a thread would save no time."""
 
-    # What must be written
+    # What must be implemented
 
     @abc.abstractmethod
     def probe(self) -> Available | Unavailable:
@@ -82,7 +82,7 @@ class Backend(abc.ABC):
         Example:
             >>> from hal import registry
             >>> registry.backend("null").probe()
-            Available(detail='shapes only, no numbers')
+            Available(detail='computes only shapes and costs, no values')
         """
 
     @abc.abstractmethod
@@ -96,8 +96,8 @@ class Backend(abc.ABC):
     def ops(self, device: Device) -> Ops:
         """The neutral tensor API bound to a device. Equal devices give the same object.
 
-        From then on ``hal.ops`` serves the arrays of this backend: the module of the ops says so for each of its types
-        of arrays with :func:`hal.tensor.register`.
+        From then on ``hal.ops`` handles the arrays of this backend: the module of the ops registers each of its array
+        types with :func:`hal.tensor.register`.
 
         Called by the registry for each device that it gives out, before anything is computed there.
         """
@@ -110,7 +110,7 @@ class Backend(abc.ABC):
 
         Args:
             array: any dtype of the Array API standard.
-            device: where to.
+            device: the device to copy to.
             axes: what the axes mean, so that the backend may store them in the order that its kernels want:
                 ``NHWC`` images, ``HWIO`` convolution kernels, ``HWIO_transpose`` kernels of transposed convolutions,
                 ``IO`` matrices; empty: as they stand. The logical shape never changes.
@@ -135,7 +135,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def classify(self, error: BaseException) -> HalError | None:
-        """The hal error that an exception of the framework stands for, from types and codes; None: not known.
+        """The hal error for an exception of the framework, judged by its type and code; None if there is none.
 
         Called with each exception that is not hal's own and ends a run, a benchmark or a trial.
 
@@ -147,19 +147,19 @@ class Backend(abc.ABC):
             True
         """
 
-    # What runs may use
+    # What runs use
 
     def value_and_grad(
         self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Differentiate a function with respect to its first argument.
 
-        A backend that only infers leaves it, and says ``trains=False`` in its devices' capabilities, so that a request
-        to train is refused before anything runs.
+        A backend that only runs inference does not implement it and sets ``trains=False`` in the capabilities of its
+        devices, so that a request to train is refused before anything runs.
 
         Called once for each objective of a model, when a training step is built.
 
-        By default this raises UnsupportedError; a backend that trains must write it.
+        By default this raises UnsupportedError; a backend that trains must implement it.
 
         Args:
             fn: ``fn(params, *args) -> (loss, aux)``; loss is a scalar array, params a tree of floating arrays.
@@ -170,7 +170,7 @@ class Backend(abc.ABC):
             the loss does not depend on; loss and aux are detached.
 
         Raises:
-            UnsupportedError: this backend only infers.
+            UnsupportedError: this backend only runs inference.
 
         Example:
             >>> import hal
@@ -187,7 +187,7 @@ class Backend(abc.ABC):
             ([1.0, 2.0], [0.0, 0.0])
         """
         raise UnsupportedError(
-            f"backend {self.name} runs trained models and cannot differentiate, so it cannot train one",
+            f"backend {self.name} cannot compute gradients, so it can run trained models but not train them",
             fix="train on another backend; see: hal devices",
         )
 
@@ -216,7 +216,7 @@ class Backend(abc.ABC):
             [2.0, 2.0]
         """
         if plan.compile != "eager":
-            raise UnsupportedError(f"backend {self.name} does not compile", fix="use compile=eager")
+            raise UnsupportedError(f"backend {self.name} cannot compile", fix="use compile=eager")
         return fn
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
@@ -251,14 +251,14 @@ class Backend(abc.ABC):
 
         Whoever iterates closes the generator; that ends whatever reads ahead.
 
-        Called for each epoch whose batches wait for a disk, and for every epoch if :attr:`copies_ahead`.
+        Called for each epoch whose batches are read from a disk, and for every epoch if :attr:`copies_ahead`.
 
         By default a thread reads the next batches and puts them on the device.
 
         Args:
             batches: host batches.
             put: takes one to the device.
-            device: where to.
+            device: the device to copy to.
         """
         with contextlib.closing(read_ahead(batches, put)) as ready:
             yield from ready
@@ -294,7 +294,7 @@ class Backend(abc.ABC):
         yield
 
     def synchronize(self, device: Device) -> None:  # noqa: B027 - a synchronous runtime has nothing to wait for
-        """Wait until the device has finished all that was given to it.
+        """Wait until the device has finished all its work.
 
         Called at the end of every region that is timed.
 
@@ -302,9 +302,9 @@ class Backend(abc.ABC):
         """
 
     def clear_caches(self, device: Device) -> None:  # noqa: B027 - a runtime that keeps nothing has nothing to forget
-        """Give back what earlier programs left in this process: compiled code and memory kept for later.
+        """Release what earlier programs left in this process: compiled code and cached memory.
 
-        Called between programs that shall not influence one another's speed or memory, such as two trials of the tuner.
+        Called between programs that must not influence each other's speed or memory, such as two trials of the tuner.
 
         By default this does nothing.
         """
@@ -314,9 +314,9 @@ class Backend(abc.ABC):
     def versions(self) -> dict[str, str]:
         """Names and versions of what this backend runs on.
 
-        Called for records, and for the fingerprints that decide whether a tuned plan still holds.
+        Called for records, and for the fingerprints that decide whether a tuned plan is still valid.
 
-        By default there are none.
+        By default this is empty.
         """
         return {}
 
@@ -325,7 +325,7 @@ class Backend(abc.ABC):
 
         Called at the end of a run, a benchmark or a trial, by :meth:`hal.contract.Group.peak_memory`.
 
-        By default nothing is known.
+        By default all values are unknown.
         """
         return MemoryUse()
 
@@ -338,11 +338,11 @@ class Backend(abc.ABC):
         """
 
     def telemetry(self, device: Device) -> Telemetry:
-        """The hardware's counters now; what cannot be read is None.
+        """The current values of the hardware's counters; None for those that cannot be read.
 
         Called from a thread of its own several times a second while something is measured.
 
-        By default nothing is known.
+        By default all values are unknown.
         """
         return Telemetry()
 
@@ -351,7 +351,7 @@ class Backend(abc.ABC):
 
         Called for the report of a tuning, with the best plan.
 
-        By default this is empty, and the report shows none.
+        By default this is empty, and the report shows no code.
 
         Example:
             >>> import hal

@@ -20,15 +20,15 @@ __all__ = ["Group", "SpreadsOver", "group_of", "process_count"]
 
 
 class Group:
-    """The devices that a run spreads over, as one process sees them; this one: a single device.
+    """The devices that a run spreads over, as one process sees them. This class represents a single device.
 
     Every process holds the same host data and goes through the same steps. Either arrays span all devices of all
     processes, or each process computes on arrays of its own, with its rows of each batch (:meth:`rows`). Methods that
     take part in an exchange are called by all processes, in the same order.
 
     Attributes:
-        rank: this process's number; the one of number 0 writes files and speaks to people.
-        size: how many processes there are.
+        rank: the number of this process; process 0 writes files and prints.
+        size: the number of processes.
     """
 
     rank: int = 0
@@ -39,59 +39,59 @@ class Group:
         self.device = device
 
     def put(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
-        """A host array, whole on every device; see :meth:`Backend.from_host`."""
+        """Copy a host array to every device; see :meth:`Backend.from_host`."""
         return self.backend.from_host(array, self.device, axes=axes, layout=layout)
 
     def put_batch(self, array: np.ndarray, *, axes: str = "", layout: str = "nhwc") -> Array:
-        """A host array of samples (rows, ...), this process's of each batch, spread over the devices."""
+        """Copy this process's samples of a batch (rows, ...) to the devices, divided among them."""
         return self.put(array, axes=axes, layout=layout)
 
     def spreads(self, samples: int) -> bool:
-        """Whether the rows of so many samples are divided between processes that compute on arrays of their own."""
+        """Whether the rows of that many samples are divided among processes that compute on arrays of their own."""
         return False
 
     def rows(self, samples: np.ndarray, parts: int = 1) -> np.ndarray:
-        """This process's rows of a batch (samples, ...); all of them where the processes do not divide it.
+        """This process's rows of a batch (samples, ...); all rows if the batch is not divided among processes.
 
         Args:
-            samples: of the whole batch, or their indices.
-            parts: the step takes the batch in so many parts, each of which is divided.
+            samples: the samples of the whole batch, or their indices.
+            parts: the number of parts in which the step processes the batch. Each part is divided.
         """
         return samples
 
     def shard_key(self, key: Any, rows: int, parts: int = 1) -> Any:
-        """A random key that draws this process's rows of what one process would draw for the whole batch.
+        """A random key that draws this process's rows of what a single process would draw for the whole batch.
 
         Args:
-            key: a key of the backend's.
-            rows: that this process holds.
-            parts: as of :meth:`rows`.
+            key: a key of the backend.
+            rows: the number of rows that this process holds.
+            parts: see :meth:`rows`.
         """
         return key
 
     def value_and_grad(
         self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
-        """As :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
+        """Like :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
 
         Loss, floating results and gradients are means over the processes, so they are those of the whole batch.
         """
         return self.backend.value_and_grad(fn, plan)
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
-        """An optimizer that takes what :meth:`shard_params` gives."""
+        """An optimizer that works on what :meth:`shard_params` returns."""
         return optimizer
 
     def sum(self, tree: Tree) -> Tree:
-        """Floating arrays of one shape in every process, summed over the processes."""
+        """Sum floating-point arrays, which have the same shapes in every process, over the processes."""
         return tree
 
     def gather(self, array: Array) -> Array:
-        """Rows (rows, ...) of every process one after the other, (rows * size, ...), in every process."""
+        """Concatenate the rows (rows, ...) of all processes to (rows * size, ...), in every process."""
         return array
 
     def shard_params(self, tree: Tree) -> Tree:
-        """Parameters or an optimizer's slots, whole in every process, as training keeps them; consumes them."""
+        """Shard complete parameters or optimizer state as training keeps them. The argument is consumed."""
         return tree
 
     def gather_params(self, tree: Tree) -> Tree:
@@ -99,18 +99,18 @@ class Group:
         return tree
 
     def peak_memory(self) -> int | None:
-        """Peak bytes since :meth:`Backend.reset_peak_memory`, of the fullest device; None: nothing counts them.
+        """Peak bytes on the fullest device since :meth:`Backend.reset_peak_memory`; None if they are not counted.
 
-        Where the processes share one memory, the bytes of all of them.
+        If the processes share one memory, this is the sum over all of them.
         """
         return self.backend.memory(self.device).peak_bytes
 
     def broadcast_int(self, number: int) -> int:
-        """The number that the process of rank 0 gives; waits for it, and not for devices."""
+        """The number that the process of rank 0 passes. Waits for that process, but not for devices."""
         return number
 
     def abort(self) -> None:
-        """Let exchanges under way fail, since a process is gone; called from another thread."""
+        """Let running exchanges fail because a process has ended. Called from another thread."""
 
     def close(self) -> None:
         """Leave the group."""
@@ -119,23 +119,23 @@ class Group:
 class SpreadsOver(Backend):
     """A backend whose runtime drives several devices or processes at once.
 
-    Its devices offer the kinds of parallelism in ``Capabilities.parallel``, over at most ``Capabilities.spread``. There
-    are two ways to do it: one process for each device (override :meth:`processes` and :meth:`local_device`), or one
-    process that drives many (leave them).
+    Its devices list the kinds of parallelism in ``Capabilities.parallel``, and the largest number of devices in
+    ``Capabilities.spread``. There are two ways to implement it: one process for each device (override :meth:`processes`
+    and :meth:`local_device`), or one process that drives all devices (do not override them).
     """
 
     @abc.abstractmethod
     def group(self, device: Device, plan: Plan) -> Group:
-        """The devices that a plan spreads over, ``device`` among them; a plain Group where it spreads over one.
+        """The devices that a plan spreads over, including ``device``; a plain Group for a single device.
 
-        Where :meth:`processes` is above one this joins the others, as the environment variables RANK, WORLD_SIZE,
-        MASTER_ADDR and MASTER_PORT say, and waits for them.
+        If :meth:`processes` is above one, this joins the other processes, as the environment variables RANK,
+        WORLD_SIZE, MASTER_ADDR and MASTER_PORT say, and waits for them.
 
         Called once for each plan that runs, by :mod:`hal.job.prepare` or, for several processes, by
         :mod:`hal.processes.launch`.
 
         Raises:
-            UnavailableError: there are not so many devices.
+            UnavailableError: there are not enough devices.
             RunError: the other processes cannot be reached.
 
         Example:
@@ -152,7 +152,7 @@ class SpreadsOver(Backend):
 
         Called before processes are started, for each plan that will run.
 
-        By default it is one, which drives all devices.
+        By default this is one process, which drives all devices.
 
         Example:
             >>> import hal
@@ -168,24 +168,24 @@ class SpreadsOver(Backend):
         Called in each process before it joins the others, and once before they are started, to see that there are
         enough devices.
 
-        By default it is the first device.
+        By default this is the first device.
 
         Args:
-            device: the first of them.
-            plan: what spreads.
+            device: the first of the devices.
+            plan: the plan that spreads over them.
             local_rank: number of the process on this machine.
 
         Raises:
-            UnavailableError: there are not so many.
+            UnavailableError: there are not enough devices.
         """
         return device
 
     def prepare_devices(self, devices: int) -> None:
-        """Make so many devices available, where the runtime can: some can divide the processor into several.
+        """Make that many devices available, if the runtime can: some can divide the CPU into several devices.
 
-        Called before devices are first asked for, with how many a plan spreads over.
+        Called before devices are first asked for, with the number of devices that a plan spreads over.
 
-        By default this does nothing, since most runtimes find the devices that are there.
+        By default this does nothing, because most runtimes only find the devices that exist.
         """
 
 
@@ -198,7 +198,7 @@ def group_of(backend: Backend, device: Device, plan: Plan) -> Group:
     """The devices that a plan spreads over; the device alone on a backend that does not spread.
 
     Raises:
-        UnavailableError: there are not so many devices.
+        UnavailableError: there are not enough devices.
         RunError: the other processes cannot be reached.
     """
     return backend.group(device, plan) if isinstance(backend, SpreadsOver) else Group(backend, device)

@@ -52,39 +52,42 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: Annotated[int, KeyTraits(always=True)] = Field(
-        default=128, ge=1, description="Samples per optimizer step; if left out, the model's own default."
+        default=128, ge=1, description="Samples per optimizer step, on all devices together. Default: the model's own."
     )
     precision: Annotated[PrecisionName, KeyTraits(named=False, always=True)] = Field(
         default="fp32",
-        description="Number format that layers compute in: fp32, tf32, bf16 or fp16. Parameters are kept in fp32.",
+        description="Number format that layers compute in: fp32, tf32, bf16 or fp16. Parameters stay in fp32.",
     )
     layout: Annotated[Layout, KeyTraits(named=False, always=True, images=True)] = Field(
-        default="auto", description="Order of an image's axes in memory: nhwc, nchw, or auto for the device's default."
+        default="auto", description="Order of an image's axes in memory: nhwc, nchw, or auto (the device's default)."
     )
     compile: Annotated[Compile, KeyTraits(clear=("auto", "eager"), always=True)] = Field(
         default="auto",
-        description="How much the framework compiles: eager, default, max, or auto for the device's default.",
+        description="How much the framework compiles: eager (nothing), default, max, or auto (the device's default).",
     )
     conv: Annotated[Conv, KeyTraits(usual=("direct",), images=True)] = Field(
         default="auto",
-        description="Convolution algorithm: direct (the library's own), patches (slices of the image times a matrix), "
-        "or auto for the device's default.",
+        description="Convolution algorithm: direct (the library's own), patches (patches of the image, multiplied by "
+        "the kernel as one matrix), or auto (the device's default).",
     )
     pool: Annotated[Pool, KeyTraits(usual=("window",), images=True)] = Field(
         default="auto",
         description="Max-pooling algorithm: window (the library's own), reshape (the maximum of strided slices), "
-        "or auto for the device's default.",
+        "or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
-        default=None, ge=1, description="CPU threads that the framework uses; if left out, the framework chooses."
+        default=None, ge=1, description="CPU threads per process. Default: the framework's own choice."
     )
     parallel: Annotated[str, KeyTraits(named=False)] = Field(
         default="none",
-        description="How to spread over devices: none, dp=N to split each batch over N devices, or fsdp=N to split "
-        "the parameters too.",
+        description="How to spread over devices: none, dp=N (each batch is split over N devices), or fsdp=N (the "
+        "parameters are split too).",
     )
     accumulate: int = Field(
-        default=1, ge=1, description="Number of parts that each batch is split into; their gradients are averaged."
+        default=1,
+        ge=1,
+        description="Number of parts that each batch is processed in, one after the other. Their gradients are "
+        "averaged.",
     )
 
     @classmethod
@@ -106,7 +109,7 @@ class Plan(BaseModel):
     @classmethod
     def _parallel_form(cls, value: str) -> str:
         if value != "none" and not re.fullmatch(r"[a-z]+=[1-9][0-9]*(,[a-z]+=[1-9][0-9]*)*", value):
-            raise ValueError("write none, or kinds with a count, for example dp=2")
+            raise ValueError("write none, dp=N or fsdp=N, for example dp=2")
         return value
 
     def resolve(self, device: Device) -> Plan:
@@ -118,7 +121,7 @@ class Plan(BaseModel):
         """
         if self.batch % self.accumulate:
             raise PlanError(
-                f"accumulate={self.accumulate} does not divide batch={self.batch}",
+                f"batch={self.batch} cannot be split into accumulate={self.accumulate} equal parts",
                 fix=f"choose a batch that is a multiple of {self.accumulate}",
             )
         can = device.capabilities
@@ -127,29 +130,33 @@ class Plan(BaseModel):
             raise UnsupportedError(
                 f"precision={self.precision} is not supported on {device} ({device.name}, {device.arch})"
                 + (f": {entry.note}" if entry and entry.note else ""),
-                fix=f"it supports: {', '.join(can.supported_precisions()) or 'nothing'}",
+                fix=f"use one of: {', '.join(can.supported_precisions())}",
             )
         chosen = {"layout": self._chosen(device, "layout", can.layouts)}
         chosen["compile"] = self._chosen(device, "compile", can.compile)
         for key in self.algorithms():
             chosen[key] = self._chosen(device, key, can.algorithms.get(key, ()))
         if len(self.spread()) > 1:
-            raise PlanError(f"parallel={self.parallel} names two kinds", fix="choose one of them")
+            raise PlanError(
+                f"parallel={self.parallel} combines two kinds of parallelism, which is not possible",
+                fix="use one of them",
+            )
         for kind, count in self.spread().items():
             if kind not in can.parallel:
                 raise UnsupportedError(
                     f"parallel={self.parallel} is not supported on {device} ({device.name})",
-                    fix=f"it supports: {', '.join(['none', *(f'{kind}=N' for kind in can.parallel)])}",
+                    fix=f"use one of: {', '.join(['none', *(f'{kind}=N' for kind in can.parallel)])}",
                 )
             if self.batch % (count * self.accumulate):
                 parts = f" in {self.accumulate} parts" if self.accumulate > 1 else ""
                 raise PlanError(
-                    f"parallel={self.parallel} does not divide batch={self.batch}{parts}",
+                    f"batch={self.batch}{parts} cannot be divided evenly among the devices of parallel={self.parallel}",
                     fix=f"choose a batch that is a multiple of {count * self.accumulate}",
                 )
         if self.threads is not None and not can.threads:
             raise UnsupportedError(
-                f"threads={self.threads} has no meaning on {device}", fix="leave the key threads out"
+                f"threads={self.threads} was given, but {device} does not support the key threads",
+                fix="leave threads= out",
             )
         return self.model_copy(update=chosen)
 
@@ -163,10 +170,12 @@ class Plan(BaseModel):
         """The value of a key on a device that offers some; the key stays ``auto`` where it offers none."""
         value: str = getattr(self, key)
         if not offered and value != "auto":
-            raise UnsupportedError(f"{key}={value} has no meaning on {device}", fix=f"leave the key {key} out")
+            raise UnsupportedError(
+                f"{key}={value} was given, but {device} does not support the key {key}", fix=f"leave {key}= out"
+            )
         if value != "auto" and value not in offered:
             raise UnsupportedError(
-                f"{key}={value} is not supported on {device} ({device.name})", fix=f"it supports: {', '.join(offered)}"
+                f"{key}={value} is not supported on {device} ({device.name})", fix=f"use one of: {', '.join(offered)}"
             )
         return offered[0] if offered and value == "auto" else value
 

@@ -1,4 +1,4 @@
-"""Programs built for hardware that is not here: what for, what goes in, and what the compiler says of them.
+"""Programs built for hardware that is not present: what for, what goes in, and what the compiler says of them.
 
 All figures are of one device, also in a program for several.
 """

@@ -1,4 +1,4 @@
-"""What a backend does that can compile for hardware that is not here."""
+"""What a backend implements if it can compile for hardware that is not present."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["BuildsTargets"]
 
 
 class BuildsTargets(Backend):
-    """A backend that can compile for hardware that is not here; ``hal compile`` and ``hal tune target=`` ask for it."""
+    """A backend that can compile for hardware that is not present, as ``hal compile`` and ``hal tune target=`` do."""
 
     @abc.abstractmethod
     def targets(self) -> tuple[str, ...]:
-        """Names of the hardware that this backend can build for; loads no framework.
+        """Names of the hardware that this backend can compile for; loads no framework.
 
-        Called when a target is named that no backend knows, to list what there is.
+        Called when no backend knows the target that was asked for, to list all targets.
 
         Example:
             >>> from hal import registry
@@ -33,12 +33,12 @@ class BuildsTargets(Backend):
 
     @abc.abstractmethod
     def target(self, name: str) -> Target | None:
-        """Hardware that is not here; None: the name is none of this backend's.
+        """The hardware of that name; None if this backend does not know the name.
 
-        Called on each backend in turn, with the value of the key ``target``, until one knows it.
+        Called on each backend in turn, with the value of the key ``target``, until a backend knows it.
 
         Raises:
-            ConfigError: it is one of this backend's, but malformed.
+            ConfigError: the name belongs to this backend but is malformed.
 
         Example:
             >>> from hal import registry
@@ -58,21 +58,21 @@ class BuildsTargets(Backend):
         *,
         donate: tuple[int, ...] = (),
     ) -> Program:
-        """Compile a pure function for hardware that is not here, over as many devices as the plan spreads over.
+        """Compile a pure function for hardware that is not present, for as many devices as the plan spreads over.
 
         Called by ``hal compile`` for each batch size that it tries, and by ``hal tune target=`` for each plan.
 
         Args:
-            fn: as of :meth:`Backend.compile`.
+            fn: see :meth:`Backend.compile`.
             arguments: trees whose leaves are :class:`hal.contract.program.ArrayShape`,
-                or values of which the type alone counts.
-            target: the device of what :meth:`target` gave.
-            plan: how.
+                or values of which only the type matters.
+            target: the device of what :meth:`target` returned.
+            plan: how to compile.
             donate: positions of arguments whose memory the result may take over.
 
         Raises:
             DoesNotFitError: it needs more memory than a device has.
             UnavailableError: the target's compiler is not installed; says how to install it.
-            UnsupportedError: the target cannot do what the function asks, with the compiler's words.
-            RunError: the compiler failed, with its words.
+            UnsupportedError: the target cannot do what the function asks; quotes the compiler.
+            RunError: the compiler failed; quotes the compiler.
         """

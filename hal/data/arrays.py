@@ -113,8 +113,8 @@ def check_labels(where: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(f"{where} has the label {int(labels.min())}", fix="number the classes from 0")
     if count and int(labels.max()) >= max(_MOST_CLASSES, count):
         raise DataError(
-            f"{where} has the label {int(labels.max())}, so that a model would need as many classes; at most "
-            f"{max(_MOST_CLASSES, count):,} are taken",
+            f"{where} has the label {int(labels.max())}, so a model would need at least as many classes; at most "
+            f"{max(_MOST_CLASSES, count):,} are allowed",
             fix="number the classes from 0 without gaps",
         )
     return labels.astype(np.int64)
@@ -132,7 +132,7 @@ def check_classes(split: Split) -> None:
     names = split.train.class_names
     only = int(np.argmax(counts))
     raise DataError(
-        f"data={split.train.name} has samples of one class alone, {names[only] if names else only}; a classifier needs "
+        f"data={split.train.name} has samples of only one class, {names[only] if names else only}; a classifier needs "
         "at least two",
         fix=split.hint or "add samples of other classes, or use a model that needs no classes: model=gan",
     )
@@ -178,8 +178,9 @@ def check_parts(source: str, train: int, validation: int) -> None:
     """
     if not train or not validation:
         raise DataError(
-            f"data={source} gives {train} samples for training and {validation} for validation; each needs at least 1",
-            fix="use more data: at least 2 samples of some class",
+            f"data={source} gives {train} samples for training and {validation} for validation; each needs at "
+            f"least one",
+            fix="use more data, with at least two samples of one class",
         )
 
 

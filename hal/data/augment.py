@@ -54,8 +54,8 @@ def check_augmentations(kinds: Sequence[str]) -> None:
         if kind not in AUGMENTATIONS:
             near = difflib.get_close_matches(kind, AUGMENTATIONS, n=1)
             raise ConfigError(
-                f"augment={kind} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-                fix=f"known: {', '.join(AUGMENTATIONS)}",
+                f"data.augment={kind} is not known" + (f"; did you mean {near[0]}?" if near else ""),
+                fix=f"use one of: {', '.join(AUGMENTATIONS)}",
             )
 
 

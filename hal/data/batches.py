@@ -55,14 +55,14 @@ def batches(
         raise ConfigError(f"batch={batch} is smaller than 1", fix=f"use a batch from 1 to {samples}")
     if drop_last and batch > samples:
         raise ConfigError(
-            f"batch={batch} is larger than data={dataset.name}, which has {samples} samples",
+            f"batch={batch} is larger than the {samples} samples of data={dataset.name}",
             fix=f"use batch={samples} or less, or use more data",
         )
     count = count_batches(samples, batch, drop_last=drop_last)
     if not 0 <= start <= count:
         raise ConfigError(
             f"start={start} is out of range: an epoch of {samples} samples has {count} batches of {batch}",
-            fix="resume with the batch size and the data that the run began with",
+            fix="resume with the batch size and the data that the run started with",
         )
     random = generator(seed, epoch)
     order = random.permutation(samples) if shuffle else np.arange(samples)

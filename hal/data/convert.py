@@ -20,7 +20,7 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
 
     Args:
         values: what NumPy can take for an array: arrays of any framework in host memory, nested lists. Images are
-            (batch, height, width, channels), grey ones also (batch, height, width); sequences (batch, time, features);
+            (batch, height, width, channels), gray ones also (batch, height, width); sequences (batch, time, features);
             text (batch, length), ids of characters.
         wanted: the kind and shape of data that the model takes.
         vocabulary: of text.
@@ -36,15 +36,15 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the inputs are no array: {str(error).splitlines()[0]}",
-            fix="give a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
+            f"the inputs cannot be converted to an array: {str(error).splitlines()[0]}",
+            fix="pass a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
         ) from error
     if wanted.kind == "image" and wanted.shape[2] == 1 and array.shape[1:] == wanted.shape[:2]:
         array = array[..., None]
     if array.ndim == 0 or array.shape[1:] != wanted.shape:
         raise InputError(
-            f"inputs have shape {array.shape}; the model takes (batch, *{wanted.shape})",
-            fix="resize them to what the model was trained on, and keep the axis of the batch",
+            f"the inputs have shape {array.shape}, but the model takes (batch, {', '.join(map(str, wanted.shape))})",
+            fix="resize the inputs to this shape, and keep the batch axis",
         )
     return _text(array, vocabulary) if wanted.kind == "text" else _numbers(array, wanted.kind)
 
@@ -56,14 +56,14 @@ def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
     if array.dtype.kind in "iu":
         if low < 0 or high > 255:
             raise InputError(
-                f"integer inputs go from {low:g} to {high:g}; integers are taken as pixels from 0 to 255",
-                fix="scale them to 0..255, or give floats in [0, 1]",
+                f"integer inputs range from {low:g} to {high:g}, but integers must be pixels from 0 to 255",
+                fix="scale them to 0..255, or pass floats in [0, 1]",
             )
         return array.astype(np.float32) / 255
     if kind == "image" and not -_HAIR <= low <= high <= 1 + _HAIR:
         raise InputError(
-            f"inputs go from {low:g} to {high:g}; images were trained on in [0, 1]",
-            fix="divide pixels from 0 to 255 by 255, or give them as integers: x.astype('uint8')",
+            f"the inputs range from {low:g} to {high:g}, but the model was trained on images in [0, 1]",
+            fix="divide pixels from 0 to 255 by 255, or pass them as integers: x.astype('uint8')",
         )
     found = np.asarray(array, np.float32)
     return np.clip(found, 0, 1) if kind == "image" and (low < 0 or high > 1) else found
@@ -72,14 +72,14 @@ def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
 def _text(array: np.ndarray, vocabulary: str) -> np.ndarray:
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"inputs of text have the type {array.dtype}; ids of characters are integers", fix="give integers"
+            f"inputs of text have the type {array.dtype}, but ids of characters must be integers", fix="pass integers"
         )
     low, high = _range(array)
     if low < 0 or high >= len(vocabulary):
         raise InputError(
-            f"ids of characters go from {low:g} to {high:g}; this model knows {len(vocabulary)}, from 0 to "
+            f"ids of characters range from {low:g} to {high:g}, but the ids of this model range from 0 to "
             f"{len(vocabulary) - 1}",
-            fix="take the ids from the vocabulary of the run",
+            fix="use the ids of the run's vocabulary",
         )
     return array.astype(np.int64)
 
@@ -91,11 +91,11 @@ def _range(array: np.ndarray) -> tuple[float, float]:
             array = array.astype(np.float64 if array.dtype.itemsize > 4 else np.float32, casting="same_kind")
     except TypeError as error:
         raise InputError(
-            f"inputs have the type {array.dtype}, which no model takes", fix="give integers or floats"
+            f"the inputs have the type {array.dtype}, which no model takes", fix="pass integers or floats"
         ) from (error)
     if array.size == 0:
         return 0.0, 0.0
     low, high = float(array.min()), float(array.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("inputs have values that are not finite", fix="remove those samples")
+        raise InputError("the inputs contain values that are not finite", fix="remove those samples")
     return low, high

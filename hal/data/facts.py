@@ -21,14 +21,14 @@ class DataFacts(BaseModel):
 
     source: str = Field(description="Where the samples came from, as the user wrote it.")
     input_shape: tuple[int, ...] = Field(description="Shape of one input, without the batch.")
-    input_dtype: str = Field(description="float32 or int64.")
-    classes: int | None = Field(description="Number of classes, or of characters; None without labels.")
-    class_names: tuple[str, ...] = Field(description="A name for each class; empty where there are none.")
-    vocabulary: str = Field(description="Of text: the character of each id.")
+    input_dtype: str = Field(description="Data type of the inputs: float32 or int64.")
+    classes: int | None = Field(description="Number of classes or of characters; None if there are no labels.")
+    class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
+    vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
     train_samples: int
     validation_samples: int
-    train_digest: str = Field(description="Of the samples to train on, in their order.")
-    validation_digest: str = Field(description="Of the samples that are held back, in their order.")
+    train_digest: str = Field(description="Digest of the training samples in their order.")
+    validation_digest: str = Field(description="Digest of the validation samples in their order.")
 
     @classmethod
     def of(cls, split: Split) -> DataFacts:
@@ -54,38 +54,38 @@ class DataFacts(BaseModel):
         """
         found = []
         if self.input_shape != now.input_shape:
-            found.append(f"inputs had the shape {self.input_shape} and have {now.input_shape}")
+            found.append(f"the inputs had the shape {self.input_shape} and now have {now.input_shape}")
         if self.class_names != now.class_names:
             found.append(_names_differ(self.class_names, now.class_names))
         elif self.classes != now.classes:
-            found.append(f"there were {self.classes} classes and there are {now.classes}")
+            found.append(f"there were {self.classes} classes and there are now {now.classes}")
         if self.vocabulary != now.vocabulary:
             found.append(
-                f"the text had {len(self.vocabulary)} different characters and has {len(now.vocabulary)}"
+                f"the text had {len(self.vocabulary)} different characters and now has {len(now.vocabulary)}"
                 if len(self.vocabulary) != len(now.vocabulary)
-                else "the text has other characters"
+                else "the text consists of other characters"
             )
         for what, before, after in (
-            ("to train on", (self.train_samples, self.train_digest), (now.train_samples, now.train_digest)),
+            ("training", (self.train_samples, self.train_digest), (now.train_samples, now.train_digest)),
             (
-                "that are held back",
+                "validation",
                 (self.validation_samples, self.validation_digest),
                 (now.validation_samples, now.validation_digest),
             ),
         ):
             if before[0] != after[0]:
-                found.append(f"there were {before[0]:,} samples {what} and there are {after[0]:,}")
+                found.append(f"there were {before[0]:,} {what} samples and there are now {after[0]:,}")
             elif before[1] != after[1]:
-                found.append(f"the {after[0]:,} samples {what} are not the same")
+                found.append(f"the {after[0]:,} {what} samples are different ones")
         return found
 
 
 def _names_differ(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     gone, new = [n for n in before if n not in now], [n for n in now if n not in before]
     if gone and new:
-        return f"the classes {', '.join(gone[:5])} are gone, and {', '.join(new[:5])} are new"
+        return f"the classes {', '.join(gone[:5])} are missing, and {', '.join(new[:5])} are new"
     if gone:
-        return f"the classes {', '.join(gone[:5])} are gone"
+        return f"the classes {', '.join(gone[:5])} are missing"
     if new:
         return f"the classes {', '.join(new[:5])} are new"
     return "the classes are in another order"
@@ -109,4 +109,7 @@ class RememberedData(Dataset):
 
     def take(self, indices: np.ndarray) -> NoReturn:
         """There are no samples."""
-        raise ConfigError(f"the samples of data={self.name} are not at hand here", fix="name the data again: data=...")
+        raise ConfigError(
+            f"the samples of data={self.name} are not stored with the trained model",
+            fix="give the data again with data=...",
+        )

@@ -15,7 +15,7 @@ def user_path(text: str) -> Path:
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise NotFoundError(f"{text}: {error}", fix="write the whole path, without ~") from error
+        raise NotFoundError(f"{text}: {error}", fix="write the full path, without ~") from error
 
 
 def unreadable(path: Path, error: OSError) -> NotFoundError:
@@ -24,12 +24,14 @@ def unreadable(path: Path, error: OSError) -> NotFoundError:
         return NotFoundError(f"{path} does not exist", fix="check the path that follows the colon in data=")
     if isinstance(error, PermissionError):
         return NotFoundError(
-            f"{path} cannot be read: permission denied", fix="change the permissions of the file, or name another one"
+            f"{path} cannot be read: permission denied", fix="change the permissions of the file, or use another one"
         )
     if isinstance(error, IsADirectoryError):
-        return NotFoundError(f"{path} is a folder; a file was expected", fix="name a file inside it")
+        return NotFoundError(f"{path} is a folder, but a file was expected", fix="give the path of a file inside it")
     if isinstance(error, NotADirectoryError):
-        return NotFoundError(f"{path} is a file; a folder was expected", fix="name the folder that holds the data")
+        return NotFoundError(
+            f"{path} is a file, but a folder was expected", fix="give the path of the folder that contains the data"
+        )
     return NotFoundError(f"{path} cannot be read: {error.strerror or error}", fix="check the path and the disk")
 
 
@@ -82,6 +84,6 @@ def check_memory(what: str, needed_bytes: int) -> None:
     free = available_bytes()
     if needed_bytes > free:
         raise DataError(
-            f"{what} needs {bytes_in_words(needed_bytes)} of memory, and this machine has {bytes_in_words(free)} free",
+            f"{what} needs {bytes_in_words(needed_bytes)} of memory, but only {bytes_in_words(free)} are free",
             fix="use fewer or smaller samples",
         )

@@ -85,7 +85,7 @@ class FolderDataset(Dataset):
         more = len(problems) - _NAMED
         raise DataError(
             "; ".join(problem.message for problem in problems[:_NAMED])
-            + (f"; and {more:,} more pictures" if more > 0 else ""),
+            + (f"; and {more:,} more images" if more > 0 else ""),
             fix=problems[0].fix,
         )
 
@@ -173,14 +173,14 @@ class _Search:
         found = {path.name: self.pictures(path) for path in inside if is_folder(path) and self.new(path)}
         if not found:
             raise DataError(
-                f"{folder} has no folders; one is needed for each class",
-                fix="put the pictures of each class into a folder",
+                f"{folder} contains no folders, but needs one for each class",
+                fix="put the images of each class into a folder of its own",
             )
         for name, paths in found.items():
             if not paths:
                 raise DataError(
-                    f"{folder / name} has no pictures ({', '.join(sorted(SUFFIXES))})",
-                    fix="add pictures to it, or remove the folder",
+                    f"{folder / name} contains no images ({', '.join(sorted(SUFFIXES))})",
+                    fix="add images to the folder, or remove it",
                 )
         self.other.update(path.suffix.lower() or path.name for path in inside if not is_folder(path))
         return found
@@ -189,10 +189,10 @@ class _Search:
         """What was left out, in sentences."""
         if self.other:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.other.most_common(5))
-            yield f"left out: {self.other.total():,} files that are not pictures inside a class folder ({kinds})"
+            yield f"left out: {self.other.total():,} files that are not images in a class folder ({kinds})"
         if self.linked:
             yield (
-                f"left out: {len(self.linked):,} links to pictures or folders that are counted already, such as "
+                f"left out: {len(self.linked):,} links to images or folders that are included already, such as "
                 f"{self.linked[0]}"
             )
 
@@ -226,8 +226,8 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
     """
     if image_shape(wanted)[2] not in (1, 3):
         raise ConfigError(
-            f"data={source} gives images of 1 or 3 channels, but the model takes {wanted.shape[2]}",
-            fix="give the model 1 (grey) or 3 (RGB) channels",
+            f"data={source} gives images of 1 or 3 channels, but the model takes images of {wanted.shape[2]}",
+            fix="set the channels of the model to 1 (gray) or 3 (RGB)",
         )
     root = user_path(argument)
     train_folder, held_folder, unused = _layout(root)
@@ -241,7 +241,7 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
         if unknown := sorted(set(held) - set(names)):
             raise DataError(
                 f"{held_folder} has the class {unknown[0]}, which {train_folder} does not have",
-                fix=f"the classes to train on are {', '.join(names)}",
+                fix=f"use only the classes of the training set: {', '.join(names)}",
             )
         held_paths, held_labels = _flat(held, names)
         check_parts(source, len(paths), len(held_paths))
@@ -251,7 +251,7 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
         parts = [([paths[row] for row in rows], labels[rows]) for rows in split]
     notes = tuple(search.notes())
     if unused:
-        notes += (f"left out: the folders {', '.join(path.name for path in unused)} beside {train_folder.name}",)
+        notes += (f"left out: the folders {', '.join(path.name for path in unused)} next to {train_folder.name}",)
     train, validation = (FolderDataset(source, *part, wanted, names) for part in parts)
     return Split(train, validation, notes, _hint(train_folder, names))
 
@@ -261,7 +261,7 @@ def _hint(folder: Path, names: Sequence[str]) -> str:
     inner = [path.name for path in entries(folder / names[0]) if is_folder(path)] if len(names) == 1 else []
     if not inner:
         return ""
-    return f"{folder / names[0]} holds the folders {', '.join(inner[:5])}: use data=images:{folder / names[0]}"
+    return f"use data=images:{folder / names[0]}, which contains the folders {', '.join(inner[:5])}"
 
 
 def _flat(classes: dict[str, list[Path]], names: list[str]) -> tuple[list[Path], np.ndarray]:

@@ -38,7 +38,7 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
         with open_regular(path) as raw, gzip.open(raw) if path.suffix == ".gz" else raw as file:
             return _parse(cast("BinaryIO", file), path, axes)
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path} is not a whole gzip file: {error}", fix=_FIX) from error
+        raise DataError(f"{path} is not a complete gzip file: {error}", fix=_FIX) from error
     except OSError as error:
         raise unreadable(path, error) from error
 
@@ -48,8 +48,8 @@ def _parse(file: BinaryIO, path: Path, axes: int) -> np.ndarray:
     expected = struct.pack(">HBB", 0, 8, axes)
     if header[:4] != expected:
         raise DataError(
-            f"{path} begins with the bytes {header[:4].hex() or 'none'}; an IDX file of uint8 with {axes} axes begins "
-            f"with {expected.hex()}",
+            f"{path} begins with the bytes {header[:4].hex() or 'none'}, but an IDX file of uint8 with {axes} axes "
+            f"begins with {expected.hex()}",
             fix=_FIX,
         )
     if len(header) < 4 + 4 * axes:
@@ -62,12 +62,14 @@ def _parse(file: BinaryIO, path: Path, axes: int) -> np.ndarray:
     while len(content) <= min(size, room) and (chunk := file.read(min(_CHUNK_BYTES, size + 1 - len(content)))):
         content += chunk
     if len(content) > room:
-        check_memory(f"{path}, whose header promises {shape},", size)
+        check_memory(f"{path}, whose header says {shape},", size)
     if len(content) != size:
         found = f"more than {size}" if len(content) > size else str(len(content))
-        raise DataError(f"{path} has {found} bytes after a header that promises {shape}, {size} bytes", fix=_FIX)
+        raise DataError(
+            f"{path} has {found} bytes after its header, but the header says {shape}, which is {size} bytes", fix=_FIX
+        )
     if size == 0:
-        raise DataError(f"{path} holds no samples: its header says {shape}", fix=_FIX)
+        raise DataError(f"{path} contains no samples: its header says {shape}", fix=_FIX)
     return np.frombuffer(content, np.uint8).reshape(shape)
 
 
@@ -86,7 +88,7 @@ def _part(folder: Path, names: list[str], part: str) -> tuple[np.ndarray, np.nda
     if paths[0] is None or paths[1] is None:
         missing = f"{part}-images-idx3-ubyte" if paths[0] is None else f"{part}-labels-idx1-ubyte"
         raise NotFoundError(
-            f"{folder} has no {missing}, nor the same with .gz", fix="put all four files of MNIST into that folder"
+            f"{folder} contains neither {missing} nor {missing}.gz", fix="put all four MNIST files into that folder"
         )
     images = read_idx(paths[0], 3)[..., None]
     return images, check_labels(f"{paths[1]}, beside {paths[0].name},", read_idx(paths[1], 1), len(images))
@@ -99,8 +101,8 @@ def open_mnist(source: str, argument: str, wanted: Wanted, share: float, seed: i
     train = _part(folder, names, "train")
     if train is None:
         raise NotFoundError(
-            f"{folder} has no train-images-idx3-ubyte, nor the same with .gz",
-            fix="name the folder that holds the files of MNIST: data=mnist:DIR",
+            f"{folder} contains neither train-images-idx3-ubyte nor train-images-idx3-ubyte.gz",
+            fix="give the folder that contains the MNIST files: data=mnist:DIR",
         )
     test = _part(folder, names, "t10k")
     labels = train[1] if test is None else np.concatenate([train[1], test[1]])

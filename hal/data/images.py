@@ -16,7 +16,7 @@ LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 
 
 def image_shape(wanted: Wanted) -> tuple[int, int, int]:
-    """The image (height, width, channels) behind what a model wants; a sequence is a grey image, one row a step."""
+    """The image (height, width, channels) behind what a model wants; a sequence is a gray image, one row a step."""
     if wanted.kind == "sequence":
         return wanted.shape[0], wanted.shape[1], 1
     return wanted.shape[0], wanted.shape[1], wanted.shape[2]
@@ -26,13 +26,14 @@ def check_channels(source: str, channels: int, wanted: Wanted) -> None:
     """Refuse images whose channels cannot become the wanted ones.
 
     Raises:
-        ConfigError: neither equal, nor grey to any number, nor red, green and blue to grey.
+        ConfigError: neither equal, nor gray to any number, nor red, green and blue to gray.
     """
     asked = image_shape(wanted)[2]
     if channels not in (asked, 1) and (channels, asked) != (3, 1):
         raise ConfigError(
-            f"data={source} has images of {channels} channels, but the model takes {asked}",
-            fix="use grey images, or RGB ones for 3 or 1 channels; axes are (count, height, width, channels)",
+            f"data={source} has images of {channels} channels, but the model takes images of {asked}",
+            fix="use gray images, or RGB images for a model of 3 or 1 channels; the axes are (count, height, "
+            "width, channels)",
         )
 
 
@@ -44,8 +45,8 @@ def _weights(size: int, new_size: int) -> np.ndarray:
     """
     scale = size / new_size
     support = max(scale, 1.0)
-    centres = (np.arange(new_size) + 0.5) * scale
-    distance = np.abs(np.arange(size) + 0.5 - centres[:, None]) / support
+    centers = (np.arange(new_size) + 0.5) * scale
+    distance = np.abs(np.arange(size) + 0.5 - centers[:, None]) / support
     weights = np.maximum(1 - distance, 0)
     matrix: np.ndarray = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
     matrix.setflags(write=False)

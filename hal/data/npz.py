@@ -53,8 +53,8 @@ def _named(names: Iterable[str], kinds: tuple[str, ...], parts: tuple[str, ...])
 def _names(path: Path, found: list[str]) -> _Names:
     inputs = _named(found, _INPUTS, ("train", "training", ""))
     if not inputs:
-        listed = f"; it has {', '.join(sorted(found)[:8])}" if found else ""
-        raise DataError(f"{path} has none of the arrays x, inputs and x_train{listed}", fix=_FIX)
+        listed = f"; it contains {', '.join(sorted(found)[:8])}" if found else ""
+        raise DataError(f"{path} contains none of the arrays x, inputs and x_train{listed}", fix=_FIX)
     names = _Names(
         inputs,
         _named(found, _LABELS, ("train", "training", "")),
@@ -62,7 +62,7 @@ def _names(path: Path, found: list[str]) -> _Names:
         _named(found, _LABELS, _HELD),
     )
     if names.held_labels and not names.held_inputs:
-        raise DataError(f"{path} has {names.held_labels}, and no inputs of that part", fix=_FIX)
+        raise DataError(f"{path} has {names.held_labels}, but no inputs for these labels", fix=_FIX)
     return names
 
 
@@ -75,7 +75,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
             file.seek(0)
             archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} holds one array, not an archive of arrays", fix=_FIX)
+                raise DataError(f"{path} contains a single array, not an archive of arrays", fix=_FIX)
             with archive:
                 names = _names(path, archive.files)
                 assert archive.zip is not None
@@ -92,7 +92,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
         raise DataError(f"{path} is not an archive of plain arrays: {said}", fix=_FIX) from error
     for name, value in found.items():
         if not isinstance(value, np.ndarray):  # a member of the archive that is no array comes as bytes
-            raise DataError(f"{path} has a member {name} that is not an array", fix=_FIX)
+            raise DataError(f"{path} contains {name}, which is not an array", fix=_FIX)
     return found, names, rest
 
 
@@ -102,27 +102,28 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
     axes = len(wanted.shape) + 1
     if values.ndim != axes or 0 in values.shape:
         raise DataError(
-            f"{name} in {path} has shape {values.shape}; the model wants {wanted.kind} data of (count, "
+            f"{name} in {path} has shape {values.shape}, but the model takes {wanted.kind} data of (count, "
             f"{', '.join('any' if wanted.kind == 'image' else str(size) for size in wanted.shape)}), with no axis of 0",
             fix="store images as (count, height, width, channels), sequences as (count, time, features)",
         )
     if wanted.kind == "sequence" and values.shape[1:] != wanted.shape:
         raise ConfigError(
-            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}; the model takes {wanted.shape}",
-            fix="give the model these numbers of steps and features, or store other sequences",
+            f"{name} in {path} has sequences of (time, features) {values.shape[1:]}, but the model takes "
+            f"{wanted.shape}",
+            fix="set the model's steps and features to these numbers, or store other sequences",
         )
     if values.dtype == np.uint8:
         return values
     if values.dtype.kind != "f":
         raise DataError(
-            f"{name} in {path} has dtype {values.dtype}; expected uint8 or floating", fix="convert the array"
+            f"{name} in {path} has dtype {values.dtype}, but must be uint8 or floating-point", fix="convert the array"
         )
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(f"{name} in {path} has values that are not finite", fix="remove those samples")
+        raise DataError(f"{name} in {path} contains values that are not finite", fix="remove those samples")
     if wanted.kind == "image" and not 0 <= low <= high <= 1:
         raise DataError(
-            f"{name} in {path} has images with values from {low:g} to {high:g}; expected 0 to 1",
+            f"{name} in {path} contains images with values from {low:g} to {high:g}, but they must be from 0 to 1",
             fix="scale them to [0, 1], or store them as uint8 from 0 to 255",
         )
     return values.astype(np.float32, copy=False)
@@ -146,7 +147,7 @@ def open_npz(source: str, argument: str, wanted: Wanted, share: float, seed: int
     if held is not None and (held[1] is None) != (train[1] is None):
         raise DataError(
             f"{path} has only one of {names.labels or 'y_train'} and {names.held_labels or 'y_test'}",
-            fix="store both or neither",
+            fix="store both arrays or neither",
         )
     labels = [found for _, found in (train, held or train) if found is not None]
     classes = max(int(found.max()) for found in labels) + 1 if labels else None

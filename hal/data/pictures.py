@@ -41,7 +41,7 @@ def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
 
     Args:
         path: the file.
-        shape: (height, width, channels), 1 channel for grey or 3 for RGB.
+        shape: (height, width, channels), 1 channel for gray or 3 for RGB.
 
     Returns:
         float32 of that shape, in [0, 1].
@@ -86,16 +86,17 @@ def _opened(path: Path) -> Iterator[Image]:
     except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
         # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
         said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
-        found = f"{len(content)} bytes that begin with {content[:8].hex() or 'nothing'}"
+        found = f"{len(content)} bytes, which begin with {content[:8].hex() or 'nothing'}"
         raise DataError(
-            f"{path} is not a picture that can be decoded: {said}; found {found}", fix="replace or remove the file"
+            f"{path} is not an image that can be decoded: {said}; the file has {found}",
+            fix="replace or remove the file",
         ) from error
 
 
 def _check_size(image: Image) -> None:
     if image.width * image.height > _MOST_PIXELS:
         raise ValueError(
-            f"it has {image.width} x {image.height} pixels, and at most {_MOST_PIXELS // 1_000_000} million are decoded"
+            f"it has {image.width} x {image.height} pixels, but at most {_MOST_PIXELS // 1_000_000} million are allowed"
         )
 
 
@@ -104,7 +105,7 @@ def _eight_bits(image: Image, mode: str) -> Image:
     from PIL import Image as Pillow
 
     if image.mode == "F":
-        raise ValueError("floating pixels have no known range; store 8 or 16 bits")
+        raise ValueError("floating-point pixels have no known range; store 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 instead of scale
         pixels = np.asarray(image)
         if pixels.min() < 0 or pixels.max() > 65535:

@@ -39,7 +39,7 @@ SOURCES: dict[str, Source] = {
     "digits": Source(
         "digits", ("image", "sequence"), "1797 handwritten digits of 8 by 8 pixels, from scikit-learn", open_digits
     ),
-    "images": Source("images:DIR", ("image", "sequence"), "pictures in a folder for each class", open_images),
+    "images": Source("images:DIR", ("image", "sequence"), "images in one folder for each class", open_images),
     "mnist": Source(
         "mnist:DIR", ("image", "sequence"), "MNIST or another data set in IDX files, compressed or not", open_mnist
     ),
@@ -74,7 +74,7 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     (1438, 359, 10)
     """
     name, colon, argument = source.partition(":")
-    listed = f"sources: {', '.join(entry.usage for entry in SOURCES.values())}"
+    listed = f"use one of: {', '.join(entry.usage for entry in SOURCES.values())}"
     if name not in SOURCES:
         near = difflib.get_close_matches(name, SOURCES, n=1)
         raise ConfigError(
@@ -83,18 +83,19 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     entry = SOURCES[name]
     takes, needs = ":" in entry.usage, entry.usage.endswith((":DIR", ":FILE"))
     if (colon and not takes) or (needs and not argument):
-        problem = "needs a path after a colon" if needs else "takes nothing after a colon"
+        problem = "needs a path after a colon" if needs else "takes no argument after a colon"
         raise ConfigError(f"data={source}: {name} {problem}", fix=f"write data={entry.usage}")
     if wanted.kind not in entry.kinds:
         able = ", ".join(other.usage for other in SOURCES.values() if wanted.kind in other.kinds)
         raise ConfigError(
             f"data={source} gives {' or '.join(entry.kinds)} data, but the model takes {wanted.kind} data",
-            fix=f"the sources of {wanted.kind} data are {able}",
+            fix=f"use {wanted.kind} data: {able}",
         )
     if not 0 < validation < 1:
         raise ConfigError(
-            f"validation={validation} is out of range: the share of samples for validation is above 0 and below 1",
-            fix="give for example validation=0.2",
+            f"data.validation={validation} is out of range: the fraction of samples for validation must be above 0 and "
+            "below 1",
+            fix="write for example data.validation=0.2",
         )
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative", fix="use 0 or more")

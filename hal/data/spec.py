@@ -40,7 +40,7 @@ class Wanted:
         if self.kind not in get_args(Kind):
             raise ConfigError(
                 f"the model asks for data of the unknown kind {self.kind!r}",
-                fix=f"the kinds are {', '.join(get_args(Kind))}",
+                fix=f"use one of: {', '.join(get_args(Kind))}",
             )
         axes = _AXES[self.kind]
         if len(self.shape) != axes.count(",") + (self.kind != "text") or min(self.shape) < 1:

@@ -84,7 +84,7 @@ def _step(length: int) -> int:
 def encode(text: str) -> tuple[np.ndarray, str]:
     """A text as ids, with the vocabulary that it has.
 
-    Characters with fewer than 5 occurrences become one replacement character, since nothing can be learnt of them.
+    Characters with fewer than 5 occurrences become one replacement character, since nothing can be learned of them.
 
     Returns:
         The ids (characters,) in the narrowest unsigned dtype, and the vocabulary in the order of the code points.
@@ -113,13 +113,13 @@ def _split(source: str, where: str, text: str, length: int, share: float) -> Spl
     )
     if not len(parts[0]) or not len(parts[1]):
         raise DataError(
-            f"{where} is too short: {len(ids)} characters give {cut} for training, where {2 * length} are needed, and "
-            f"{len(ids) - cut} for validation, where {length + 1} are needed, for windows of {length}",
-            fix="use a longer text, a shorter window, or another data.validation=",
+            f"{where} is too short: {len(ids)} characters give {cut} for training and {len(ids) - cut} for "
+            f"validation, but windows of {length} characters need {2 * length} and {length + 1}",
+            fix="use a longer text, a shorter window (model.length), or another data.validation=",
         )
     if len(vocabulary) < 2:
         raise DataError(
-            f"{where} has {len(vocabulary)} character with {_RARE} occurrences or more; expected at least 2",
+            f"{where} has {len(vocabulary)} character that occurs {_RARE} times or more, but at least 2 are needed",
             fix="use a longer text",
         )
     return Split(parts[0], parts[1])
@@ -150,7 +150,7 @@ def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: 
     except ImportError as error:
         raise NotFoundError(
             "data=topics: this Python has no pydoc_data.topics, which is part of its standard library",
-            fix="install all of Python's standard library, or use data=text:FILE",
+            fix="install the complete standard library of Python, or use data=text:FILE",
         ) from error
     whole = "\n".join(topics.topics[name] for name in sorted(topics.topics))
     paragraphs: dict[str, str] = {}

@@ -11,7 +11,7 @@ Whatever runs a model starts here. From a model and a seed: :func:`initial_carry
 (devices), :func:`start_optimizers`. From values that come from elsewhere, such as a checkpoint, a user's own module or
 an exported file: :func:`make_carry`, then :func:`differences` says whether they fit the model, then
 :func:`place_carry`. What only computes outputs needs no optimizers and takes :func:`place_for_inference`. A compiler
-for hardware that is not here takes :func:`carry_shapes`. The way back to the host is :func:`fetch_carry`.
+for hardware that is not present takes :func:`carry_shapes`. The way back to the host is :func:`fetch_carry`.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ def classified(backend: Backend) -> Iterator[None]:
             where = f" {error.filename}" if error.filename else ""
             named = RunError(
                 f"cannot read or write{where}: {error.strerror}",
-                fix="check the free space of the disk and the permissions",
+                fix="check the free disk space and the permissions",
             )
         if named is None:
             raise

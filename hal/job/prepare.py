@@ -102,9 +102,10 @@ def require_training(device: Device) -> None:
     """
     if not device.capabilities.trains:
         raise UnsupportedError(
-            f"{device} runs trained models and cannot train them: backend {device.backend} does not differentiate",
-            fix="train on another backend (see: hal devices); use this one to run what others trained (hal.predict), "
-            "and measure that with hal bench mode=infer",
+            f"{device} can run trained models but not train them, because backend {device.backend} cannot compute "
+            "gradients",
+            fix="train on another backend (see: hal devices), and use this one with hal.predict and hal bench "
+            "mode=infer",
         )
 
 
@@ -130,7 +131,7 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     if not device.capabilities.values:
         raise UnsupportedError(
             f"{device} computes only shapes and costs; it cannot train a model or be measured",
-            fix="choose another backend; hal devices lists them",
+            fix="use another backend (see: hal devices)",
         )
     if mode == "train":
         require_training(device)
@@ -169,7 +170,9 @@ def with_plan(job: Job, plan: Plan) -> Job:
     """
     plan = plan.resolve(job.device)
     if job.workload.mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits an optimizer step, but inference takes none", fix="leave accumulate= out")
+        raise ConfigError(
+            "accumulate= splits an optimizer step, but inference has no optimizer steps", fix="leave accumulate= out"
+        )
     if job.workload.mode == "train" and plan.batch > len(job.split.train):
         raise ConfigError(
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
@@ -187,15 +190,22 @@ def _tuned(fingerprint: Fingerprint, device: Device) -> tuple[Plan, str]:
     """The plan that a tuning stored for exactly this, and a sentence about it."""
     found = find(fingerprint)
     if found is not None:
-        gain = "" if found.over_default is None else f", at {found.over_default.median:.2f}x the default plan's speed"
-        return found.plan, f"plan=tuned: hal tune found this plan on {found.when[:10]} for {found.objective}{gain}"
+        gain = (
+            ""
+            if found.over_default is None
+            else f"; it is {found.over_default.median:.2f} times as fast as the default plan"
+        )
+        return found.plan, f"plan=tuned: hal tune found this plan on {found.when[:10]} for {found.objective}{gain}."
     again = f"hal tune model={fingerprint.model} backend={device.backend}"
     again += " mode=infer" if fingerprint.mode == "infer" else ""
     near = nearest(fingerprint)
     changed = ""
     if near:
         keys = ", ".join(near[0].fingerprint.differences(fingerprint))
-        changed = f"; the one found on {near[0].when[:10]} is for another {keys}, and a new tuning will start from it"
+        changed = (
+            f"; the plan that was found on {near[0].when[:10]} was found with another {keys}, and a new "
+            f"tuning will try it early"
+        )
     raise UnavailableError(
         f"no tuned plan is stored for this device and workload{changed}", fix=f"run {again}, or use plan=default"
     )

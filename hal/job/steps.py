@@ -88,8 +88,8 @@ def host_batches(job: Job, seed: int) -> Iterator[dict[str, np.ndarray]]:
     data = job.split.train
     if count_batches(len(data), job.plan.batch) == 0:
         raise ConfigError(
-            f"batch={job.plan.batch} is larger than the data of {len(data)} samples",
-            fix=f"use more, for example data=synthetic:{2 * job.plan.batch}",
+            f"batch={job.plan.batch} is larger than the {len(data)} samples of the data",
+            fix=f"use a smaller batch= or more data, for example data=synthetic:{2 * job.plan.batch}",
         )
     epoch = 0
     train, group = job.workload.mode == "train", job.group

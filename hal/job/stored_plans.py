@@ -96,13 +96,15 @@ class StoredPlan(BaseModel):
 
     schema_version: Literal[1] = 1
     fingerprint: Fingerprint
-    objective: str = Field(description="what it is the best for, for example throughput")
+    objective: str = Field(description="Objective for which the plan is the best, for example throughput.")
     plan: Plan
     throughput: Estimate
     over_default: Estimate | None = None
     when: str
     hal_version: str
-    folder: str = Field(default="", description="of the tuning that found it, on the machine where it ran")
+    folder: str = Field(
+        default="", description="Folder of the tuning that found the plan, on the machine where it ran."
+    )
 
 
 def cache_folder() -> Path:
@@ -173,7 +175,8 @@ def import_plans(path: Path) -> tuple[StoredPlan, ...]:
         raise NotFoundError(f"cannot read {path}: {error.strerror}", fix="check the path") from error
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(
-            f"{path} holds no plans: {str(error).splitlines()[0]}", fix="give a file that hal plans --export FILE wrote"
+            f"{path} contains no plans: {str(error).splitlines()[0]}",
+            fix="give a file that hal plans --export FILE wrote",
         ) from error
     for plan in plans:
         remember(plan)

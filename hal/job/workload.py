@@ -1,4 +1,4 @@
-"""From keys to a model on its data: what a job here and a job for hardware that is not here have in common."""
+"""From keys to a model on its data: what a job here and a job for hardware that is not present have in common."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def choose_model(section: ModelSection | None) -> ModelChoice:
         NotFoundError: there is no such file.
     """
     if section is None:
-        raise ConfigError("no model was named", fix="name one, for example model=cnn")
+        raise ConfigError("no model was given", fix="add a model, for example model=cnn")
     cls = model_class(section.name)
     keys = configure(cls, section.keys())
     return ModelChoice(section.name, cls, keys, cls.defaults_for(keys))
@@ -81,7 +81,7 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
     if choice.cls.supervised and split.train.labels is None:
         raise ConfigError(
             f"data={source} has no labels, but model={choice.name} learns from labels",
-            fix="store the labels beside the inputs, or use a model that needs none, for example model=gan",
+            fix="store the labels with the inputs, or use a model that needs no labels, for example model=gan",
         )
     if choice.cls.supervised and not split.train.vocabulary:
         check_classes(split)

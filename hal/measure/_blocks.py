@@ -21,7 +21,7 @@ _MOST_STEPS = 2**26
 
 
 class BlockTimer:
-    """Times whole steps between synchronisations.
+    """Times whole steps between synchronizations.
 
     Args:
         step: starts one step; its result is dropped.

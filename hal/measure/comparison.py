@@ -39,9 +39,9 @@ class Comparison(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    baseline: str = Field(description="name of the candidate that the others are divided by")
-    measurements: dict[str, Measurement] = Field(description="one for each candidate, in the order given")
-    ratios: dict[str, Estimate] = Field(description="throughput over the baseline's; the baseline itself is 1")
+    baseline: str = Field(description="Name of the candidate that the others are divided by.")
+    measurements: dict[str, Measurement] = Field(description="One for each candidate, in the order given.")
+    ratios: dict[str, Estimate] = Field(description="Throughput over the baseline's; the baseline itself is 1.")
 
     def verdict(self, name: str) -> Literal["faster", "slower", "no difference shown"]:
         """What the ratio's interval says; "no difference shown" is not "equal"."""
@@ -94,7 +94,7 @@ def compare(
     ``max_seconds`` for each candidate's share of the rounds.
 
     Args:
-        candidates: a step, its synchronisation and its samples per step, by name.
+        candidates: a step, its synchronization and its samples per step, by name.
         baseline: the name that ratios refer to.
         settings: as for :func:`hal.measure.measure`; ``target_relative_width`` applies to the ratios.
         versions: of what the candidates run on, for the environment.
@@ -112,7 +112,7 @@ def compare(
     settings = settings or Settings()
     named = {name: Candidate(*candidate) for name, candidate in candidates.items()}
     if len(named) < 2:
-        raise ValueError("a comparison needs two or more candidates; use measure for one")
+        raise ValueError("a comparison needs two or more candidates; for a single one, use measure")
     if baseline not in named:
         raise ValueError(f"baseline={baseline} is not a candidate; choose one of {', '.join(named)}")
     for name, candidate in named.items():

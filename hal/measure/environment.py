@@ -32,24 +32,24 @@ class Environment(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    cpu_model: str = Field(description="processor, as it names itself")
-    cpu_cores: int | None = Field(description="physical cores of the host")
-    cpu_threads: int = Field(ge=1, description="hardware threads that this process may use")
-    memory_bytes: int = Field(description="main memory of the host")
-    operating_system: str = Field(description="kernel and distribution")
-    python: str = Field(description="implementation and version")
-    hal_version: str = Field(description="version of hal")
-    versions: dict[str, str] = Field(description="versions of what the backend runs on")
-    timestamp: AwareDatetime = Field(description="when the measurement began, UTC")
-    load_1min_start: float | None = Field(default=None, description="load average of the last minute, at the start")
-    load_1min_end: float | None = Field(default=None, description="load average of the last minute, at the end")
-    cpu_clock_start_mhz: float | None = Field(default=None, description="mean processor clock at the start")
-    cpu_clock_end_mhz: float | None = Field(default=None, description="mean processor clock at the end")
+    cpu_model: str = Field(description="Processor, as it names itself.")
+    cpu_cores: int | None = Field(description="Physical cores of the host.")
+    cpu_threads: int = Field(ge=1, description="Hardware threads that this process may use.")
+    memory_bytes: int = Field(description="Main memory of the host.")
+    operating_system: str = Field(description="Kernel and distribution.")
+    python: str = Field(description="Implementation and version.")
+    hal_version: str = Field(description="Version of hal.")
+    versions: dict[str, str] = Field(description="Versions of what the backend runs on.")
+    timestamp: AwareDatetime = Field(description="When the measurement began, UTC.")
+    load_1min_start: float | None = Field(default=None, description="Load average of the last minute, at the start.")
+    load_1min_end: float | None = Field(default=None, description="Load average of the last minute, at the end.")
+    cpu_clock_start_mhz: float | None = Field(default=None, description="Mean processor clock at the start.")
+    cpu_clock_end_mhz: float | None = Field(default=None, description="Mean processor clock at the end.")
     others_cores: float | None = Field(
-        default=None, description="cores that processes other than this one and its children kept busy, in the mean"
+        default=None, description="Mean number of cores that processes other than this one and its children kept busy."
     )
     stolen_cores: float | None = Field(
-        default=None, description="cores that the hypervisor gave to others, in the mean"
+        default=None, description="Mean number of cores that the hypervisor gave to other guests."
     )
 
     @classmethod

@@ -27,10 +27,10 @@ class _Interval(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    low: float = Field(description="lower end of the 95% confidence interval")
-    high: float = Field(description="upper end of the 95% confidence interval")
-    n: int = Field(ge=1, description="values it was computed from")
-    unit: str = Field(description="unit of the numbers, for example samples/s")
+    low: float = Field(description="Lower end of the 95% confidence interval.")
+    high: float = Field(description="Upper end of the 95% confidence interval.")
+    n: int = Field(ge=1, description="Values it was computed from.")
+    unit: str = Field(description="Unit of the numbers, for example samples/s.")
 
     @property
     def _value(self) -> float:
@@ -84,7 +84,7 @@ class Estimate(_Interval):
     4 559 samples/s [4 410, 4 700] (n=24)
     """
 
-    median: float = Field(description="the median")
+    median: float = Field(description="The median.")
 
     @property
     def _value(self) -> float:
@@ -105,7 +105,7 @@ class Estimate(_Interval):
         Args:
             values: one or more finite numbers, shape (n,).
             unit: their unit.
-            in_time_order: they follow each other in time, and what neighbours have in common shall widen the
+            in_time_order: they follow each other in time, and what neighbors have in common shall widen the
                 interval as :func:`effective_size` says; otherwise they are taken to be independent.
             resamples: see :func:`bootstrap`.
             seed: see :func:`bootstrap`.
@@ -146,8 +146,8 @@ class Estimate(_Interval):
 class Percentile(_Interval):
     """A percentile other than the median with its 95% bootstrap confidence interval."""
 
-    percent: float = Field(gt=0, lt=100, description="which one, for example 99")
-    value: float = Field(description="the percentile")
+    percent: float = Field(gt=0, lt=100, description="Which one, for example 99.")
+    value: float = Field(description="The percentile.")
 
     @property
     def _value(self) -> float:
@@ -204,7 +204,7 @@ def bootstrap(
 
     Args:
         values: one or more finite numbers, shape (n,).
-        statistic: which one; percentiles interpolate linearly between neighbours, as numpy.quantile does.
+        statistic: which one; percentiles interpolate linearly between neighbors, as numpy.quantile does.
         confidence: probability that the interval shall cover, between 0 and 1.
         resamples: how many.
         resample_size: values in each; n if None.
@@ -240,7 +240,7 @@ def effective_size(
 ) -> int:
     """How many independent values a series is worth for one of its quantiles.
 
-    Machines slow down and recover over stretches longer than a block, so that neighbours resemble each other. The
+    Machines slow down and recover over stretches longer than a block, so that neighbors resemble each other. The
     variance of a quantile then grows by the autocorrelation time of the series "is above the quantile", here estimated
     by the initial positive sequence of Geyer, Practical Markov Chain Monte Carlo (Statistical Science 7, 1992).
 
@@ -270,7 +270,7 @@ def _checked(values: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float6
     if data.ndim != 1 or data.size == 0:
         raise ValueError(f"a statistic needs a flat list of at least one value, not shape {data.shape}")
     if not np.isfinite(data).all():
-        raise ValueError("a statistic needs finite values; leave out or look into those that are not")
+        raise ValueError("a statistic needs finite values; remove or investigate the others")
     return data
 
 

@@ -30,29 +30,29 @@ class Settings(BaseModel):
     ``target_relative_width``; or at ``max_seconds`` or ``max_blocks``, whatever the interval then is.
 
     Stopping at a narrow interval costs some coverage: simulated with independent noise of 2% to 30%, the defaults cover
-    92% to 95%, and as much with noise that neighbouring blocks share (correlation 0.5 to 0.8).
+    92% to 95%, and as much with noise that neighboring blocks share (correlation 0.5 to 0.8).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    min_seconds: float = Field(default=1.0, ge=0, description="least length of the steady state")
+    min_seconds: float = Field(default=1.0, ge=0, description="Least length of the steady state.")
     max_seconds: float = Field(
-        default=10.0, gt=0, description="longest steady state; the block that is running then is finished"
+        default=10.0, gt=0, description="Longest steady state; the block that is running then is finished."
     )
-    min_block_ms: float = Field(default=10.0, gt=0, description="least time between two synchronisations")
-    min_blocks: int = Field(default=8, ge=1, description="least number of blocks; below 6 no 95% interval exists")
-    max_blocks: int = Field(default=10_000, ge=1, description="most blocks, which bounds the size of a record")
+    min_block_ms: float = Field(default=10.0, gt=0, description="Least time between two synchronizations.")
+    min_blocks: int = Field(default=8, ge=1, description="Least number of blocks; below 6 no 95% interval exists.")
+    max_blocks: int = Field(default=10_000, ge=1, description="Most blocks, which bounds the size of a record.")
     target_relative_width: float = Field(
-        default=0.02, gt=0, description="half the confidence interval over the median, at which to stop"
+        default=0.02, gt=0, description="Half the confidence interval over the median, at which to stop."
     )
     warmup_tolerance: float = Field(
-        default=0.05, gt=0, description="relative difference of two successive blocks that ends the warm-up"
+        default=0.05, gt=0, description="Relative difference of two successive blocks that ends the warm-up."
     )
     warmup_max_seconds: float = Field(
-        default=5.0, ge=0, description="longest warm-up; the block that is running is finished"
+        default=5.0, ge=0, description="Longest warm-up; the block that is running is finished."
     )
-    resamples: int = Field(default=2000, ge=100, description="resamples of the bootstrap")
-    seed: int = Field(default=0, ge=0, description="of the bootstrap and of the order of comparisons")
+    resamples: int = Field(default=2000, ge=100, description="Number of resamples of the bootstrap.")
+    seed: int = Field(default=0, ge=0, description="Seed of the bootstrap and of the order of comparisons.")
 
     @model_validator(mode="after")
     def _limits_in_order(self) -> Self:
@@ -78,26 +78,26 @@ class Measurement(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    throughput: Estimate = Field(description="samples/s in the steady state")
-    step_ms: Estimate = Field(description="time of one step in the steady state")
+    throughput: Estimate = Field(description="Throughput in samples/s in the steady state.")
+    step_ms: Estimate = Field(description="Time of one step in the steady state.")
     latency: Latency | None = Field(
-        default=None, description="time of single steps, where they were waited for one by one"
+        default=None, description="Time of single steps, where they were waited for one by one."
     )
     samples_per_step: int = Field(ge=1)
-    first_call_s: float = Field(description="the first step, which includes compilation")
-    warmup_s: float = Field(description="from the first step to the steady state")
-    warmup_settled: bool = Field(description="whether two successive blocks agreed before the warm-up's limit")
-    steady_s: float = Field(description="length of the steady state: the sum of its blocks")
-    blocks: int = Field(ge=1, description="blocks in the steady state")
+    first_call_s: float = Field(description="The first step, which includes compilation.")
+    warmup_s: float = Field(description="From the first step to the steady state.")
+    warmup_settled: bool = Field(description="Whether two successive blocks agreed before the warm-up's limit.")
+    steady_s: float = Field(description="Length of the steady state: the sum of its blocks.")
+    blocks: int = Field(ge=1, description="Blocks in the steady state.")
     steps_per_block: int = Field(ge=1)
-    stopped: Stopped = Field(description="why the steady state ended")
-    block_ms: tuple[float, ...] = Field(description="time of every block, in the order in which they ran")
+    stopped: Stopped = Field(description="Why the steady state ended.")
+    block_ms: tuple[float, ...] = Field(description="Time of every block, in the order in which they ran.")
     peak_memory_bytes: int | None = None
-    power_w: float | None = Field(default=None, description="mean power of the device in the steady state")
+    power_w: float | None = Field(default=None, description="Mean power of the device in the steady state.")
     energy_j_per_sample: float | None = Field(
-        default=None, description="energy of the device in the steady state, per sample"
+        default=None, description="Energy of the device in the steady state, per sample."
     )
-    hardware: HardwareUse | None = Field(default=None, description="the device's counters in the steady state")
+    hardware: HardwareUse | None = Field(default=None, description="The device's counters in the steady state.")
     environment: Environment
 
     @property

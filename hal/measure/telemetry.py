@@ -23,13 +23,13 @@ class HardwareUse(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    seconds: float = Field(ge=0, description="length of the stretch")
-    readings: int = Field(ge=1, description="how often the counters were read")
-    mean_power_w: float | None = Field(default=None, description="mean power")
-    energy_j: float | None = Field(default=None, description="energy: the device's own counter, else power over time")
-    max_temperature_c: float | None = Field(default=None, description="highest temperature")
-    min_clock_mhz: float | None = Field(default=None, description="lowest clock")
-    mean_clock_mhz: float | None = Field(default=None, description="mean clock")
+    seconds: float = Field(ge=0, description="Length of the stretch.")
+    readings: int = Field(ge=1, description="How often the counters were read.")
+    mean_power_w: float | None = Field(default=None, description="Mean power.")
+    energy_j: float | None = Field(default=None, description="Energy: the device's own counter, else power over time.")
+    max_temperature_c: float | None = Field(default=None, description="Highest temperature.")
+    min_clock_mhz: float | None = Field(default=None, description="Lowest clock.")
+    mean_clock_mhz: float | None = Field(default=None, description="Mean clock.")
 
     def notes(self) -> tuple[str, ...]:
         """What makes a measurement over this stretch doubtful, one sentence each."""

@@ -37,7 +37,7 @@ def measure(
     """Time a step function.
 
     The first call, which includes compilation, and the warm-up are timed apart. The steady state is timed in blocks
-    of whole steps with a synchronisation before and after each; its median and interval are those of the blocks.
+    of whole steps with a synchronization before and after each; its median and interval are those of the blocks.
 
     Args:
         step: starts one step, its data path included; it may return before the device has finished.

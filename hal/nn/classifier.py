@@ -1,4 +1,4 @@
-"""A model that puts inputs into classes: its loss, its metrics and its parameters are given."""
+"""Base class of models that classify their inputs, with the loss, the metrics and the parameters already defined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Classifier"]
 
 
 class Classifier(Model):
-    """Trained on the mean cross-entropy, judged by its accuracy.
+    """A classifier that is trained on the mean cross-entropy and evaluated by its accuracy.
 
     A subclass says which data it wants and sets :attr:`net`, a layer from inputs (batch, ...) to logits
     (batch, classes). One that is more than a layer overrides :meth:`params`, :meth:`state` and :meth:`logits` instead.
@@ -24,21 +24,21 @@ class Classifier(Model):
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("accuracy", "max")
 
     net: Layer
-    """From inputs to logits."""
+    """The layer that maps inputs to logits."""
 
     def params(self) -> dict[str, Any]:
-        """Those of the net."""
+        """The parameters of the net."""
         return {"net": self.net.params(self.input_shape)}
 
     def state(self) -> dict[str, Any]:
-        """That of the net, if it has any."""
+        """The state of the net, if it has any."""
         found = self.net.state(self.input_shape)
         return {"net": found} if found else {}
 
     def logits(
         self, params: Tree, state: Tree, inputs: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
-        """Logits and the state from now on.
+        """The logits and the new state.
 
         Args:
             params: values for :meth:`params`.
@@ -54,7 +54,7 @@ class Classifier(Model):
         return found, ({"net": after} if after else state)
 
     def objectives(self) -> tuple[Objective, ...]:
-        """The cross-entropy, over all parameters."""
+        """A single objective: the cross-entropy, which trains all parameters."""
         return (Objective("classify", self.loss),)
 
     def loss(self, params: Tree, state: Tree, batch: Mapping[str, Array], key: Any) -> tuple[Array, LossOutput]:
@@ -67,7 +67,7 @@ class Classifier(Model):
         return self.logits(params, state, inputs)[0]
 
     def evaluate(self, params: Tree, state: Tree, batch: Mapping[str, Array]) -> Mapping[str, Array]:
-        """Loss and accuracy of each sample; where a sample has several labels, their means."""
+        """Loss and accuracy of each sample; their means over the labels if a sample has several labels."""
         found = self.predict(params, state, batch["inputs"])
         loss = ops.cross_entropy(found, batch["labels"])
         right = ops.cast(ops.argmax(found, axis=-1) == batch["labels"], loss.dtype)

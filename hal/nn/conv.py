@@ -59,7 +59,7 @@ class Conv2d(Layer):
         return activate(self.activation, y), state
 
     def without_activation(self) -> tuple[Layer, str | None]:
-        """The convolution alone."""
+        """The convolution without its activation."""
         return replace(self, activation=None), self.activation
 
 
@@ -90,7 +90,7 @@ class Conv2dTranspose(Layer):
 
 @dataclass(frozen=True)
 class MaxPool2d(Layer):
-    """The largest value of each window after an activation, or the activation of that: see :class:`Sequential`."""
+    """Max-pooling. :class:`Sequential` may move an activation before it to after it, where fewer values remain."""
 
     window: Size = 2
     strides: Size | None = None
@@ -108,13 +108,13 @@ class MaxPool2d(Layer):
         return (activate(self.activation, y) if first else y), state
 
     def taking_activation(self, name: str) -> Layer | None:
-        """The largest of the activations is the activation of the largest."""
+        """This layer followed by the activation, which gives the same values for a nondecreasing activation."""
         return replace(self, activation=name) if self.activation is None else None
 
 
 @dataclass(frozen=True)
 class AvgPool2d(Layer):
-    """The mean of each window, over the values inside the image."""
+    """Average pooling: the mean of each window, over the values inside the image."""
 
     window: Size = 2
     strides: Size | None = None
@@ -129,7 +129,7 @@ class AvgPool2d(Layer):
 
 @dataclass(frozen=True)
 class GlobalAvgPool(Layer):
-    """The mean over height and width: (batch, channels)."""
+    """Global average pooling: the mean over height and width, (batch, channels)."""
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None

@@ -16,7 +16,7 @@ __all__ = ["Activation", "Dense", "Dropout", "Embedding", "Flatten", "Reshape"]
 
 @dataclass(frozen=True)
 class Dense(Layer):
-    """X @ kernel + bias over the last axis: (batch, ..., in) to (batch, ..., units)."""
+    """A dense layer: ``x @ kernel + bias`` over the last axis, (batch, ..., in) to (batch, ..., units)."""
 
     units: int
     activation: str | None = None
@@ -27,7 +27,8 @@ class Dense(Layer):
         """Kernel (in, units) and bias (units,)."""
         if not shape:
             raise ShapeError(
-                "a dense layer was given a single number for each sample, but it takes inputs of shape (..., features)"
+                "a dense layer was given inputs of one number for each sample, but it takes inputs of shape "
+                "(..., features)"
             )
         kernel = Param((shape[-1], self.units), self.init, axes="IO")
         return {"kernel": kernel, "bias": Param((self.units,), "zeros")} if self.bias else {"kernel": kernel}
@@ -41,7 +42,7 @@ class Dense(Layer):
 
 @dataclass(frozen=True)
 class Embedding(Layer):
-    """Rows of a table: integers (batch, ...) to (batch, ..., features)."""
+    """An embedding: looks up rows of a table, integers (batch, ...) to (batch, ..., features)."""
 
     entries: int
     features: int
@@ -64,13 +65,13 @@ class Embedding(Layer):
 
 @dataclass(frozen=True)
 class Dropout(Layer):
-    """Zeroes a share of the values when training (Srivastava et al., JMLR 2014)."""
+    """Sets a fraction of the values to zero during training (Srivastava et al., JMLR 2014)."""
 
     rate: float
 
     @property
     def draws(self) -> bool:
-        """It draws which values to drop."""
+        """True: dropout draws which values to drop."""
         return True
 
     def apply(
@@ -90,7 +91,7 @@ class Dropout(Layer):
 
 @dataclass(frozen=True)
 class Activation(Layer):
-    """A function of each value, by name; ``leaky_relu`` takes a slope."""
+    """Applies an activation function, given by name, to each value. ``leaky_relu`` takes a slope."""
 
     name: str
     slope: float = 0.01
@@ -104,7 +105,7 @@ class Activation(Layer):
 
 @dataclass(frozen=True)
 class Flatten(Layer):
-    """(batch, ...) to (batch, features), in the logical order of the axes."""
+    """Reshapes (batch, ...) to (batch, features), in the logical order of the axes."""
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
@@ -115,7 +116,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True)
 class Reshape(Layer):
-    """(batch, ...) to (batch, *shape)."""
+    """Reshapes (batch, ...) to (batch, *shape)."""
 
     shape: Shape
 

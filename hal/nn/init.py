@@ -96,8 +96,7 @@ def _initialize(specs: Mapping[str, Any], seed: int, path: str) -> dict[str, Any
             continue
         if spec.init not in INITIALIZERS:
             raise ConfigError(
-                f"{here} asks for the initializer {spec.init!r}, which does not exist; use one of "
-                f"{', '.join(INITIALIZERS)}"
+                f"{here} uses the initializer {spec.init!r}, which does not exist; use one of {', '.join(INITIALIZERS)}"
             )
         rng = np.random.default_rng([seed, zlib.crc32(here.encode())])
         values[name] = INITIALIZERS[spec.init](rng, spec.shape).astype(np.float32)

@@ -47,12 +47,12 @@ class Layer(abc.ABC):
 
     @property
     def takes_ids(self) -> bool:
-        """Whether the input is integers."""
+        """Whether the layer takes integers."""
         return False
 
     @property
     def draws(self) -> bool:
-        """Whether it draws random numbers when training."""
+        """Whether the layer draws random numbers during training."""
         return False
 
     def params(self, shape: Shape) -> Specs:
@@ -127,7 +127,7 @@ _NONDECREASING = ("elu", "relu", "sigmoid", "softplus", "tanh")
 
 
 def activate(name: str | None, x: Array) -> Array:
-    """Apply an activation by name; None: none.
+    """Apply an activation by name; None leaves the values as they are.
 
     Raises:
         ShapeError: there is none of that name.
@@ -197,7 +197,7 @@ class Sequential(Layer):
 
     @property
     def takes_ids(self) -> bool:
-        """Whether the first layer wants integers."""
+        """Whether the first layer takes integers."""
         return bool(self.layers) and self.layers[0][1].takes_ids
 
     @property
@@ -218,28 +218,28 @@ def _pooled_first(layers: Sequence[Layer]) -> list[Layer]:
 
 @dataclass(frozen=True)
 class Residual(Layer):
-    """activation(body(x) + shortcut(x)); shortcut None: x itself (He et al., arXiv 1512.03385)."""
+    """activation(body(x) + shortcut(x)); without a shortcut layer, x itself is added (He et al., arXiv 1512.03385)."""
 
     body: Layer
     shortcut: Layer | None = None
     activation: str | None = None
 
     def children(self) -> Mapping[str, Layer]:
-        """Body and, where there is one, shortcut."""
+        """The body and the shortcut, if there is one."""
         return {"body": self.body} if self.shortcut is None else {"body": self.body, "shortcut": self.shortcut}
 
     def params(self, shape: Shape) -> Specs:
-        """The parameters of both ways."""
+        """The parameters of the body and the shortcut."""
         return {name: found for name, part in self.children().items() if (found := part.params(shape))}
 
     def state(self, shape: Shape) -> Specs:
-        """The state of both ways."""
+        """The state of the body and the shortcut."""
         return {name: found for name, part in self.children().items() if (found := part.state(shape))}
 
     def apply(
         self, params: Tree, state: Tree, x: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
-        """The sum of both ways.
+        """The sum of the body and the shortcut.
 
         Raises:
             ShapeError: they give different shapes.
@@ -255,11 +255,11 @@ class Residual(Layer):
         if tuple(results[0].shape) != tuple(other.shape):
             raise ShapeError(
                 f"the residual body gives {tuple(results[0].shape)} and its shortcut {tuple(other.shape)}, but they "
-                "must have the same shape; give shortcut= a layer that makes them alike"
+                "must have the same shape; pass shortcut= a layer that gives this shape"
             )
         return activate(self.activation, results[0] + other), new_state
 
     @property
     def draws(self) -> bool:
-        """Whether any way draws random numbers."""
+        """Whether the body or the shortcut draws random numbers."""
         return any(part.draws for part in self.children().values())

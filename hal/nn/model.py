@@ -40,7 +40,7 @@ class ModelConfig(BaseModel):
 
 
 class LossOutput(NamedTuple):
-    """What a loss gives besides itself: the state from now on, and scalars to report."""
+    """What a loss function returns besides the loss: the new state, and scalars to report."""
 
     state: Tree
     metrics: Mapping[str, Array]
@@ -52,7 +52,7 @@ Loss = Callable[[Tree, Tree, Batch, Any], tuple[Array, LossOutput]]
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss and the parameters that one optimizer moves to lower it.
+    """A loss and the parameters that one optimizer updates to minimize it.
 
     Attributes:
         name: for reports and checkpoints.
@@ -67,7 +67,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own objectives.
+    """A phase of training with its own objectives.
 
     Attributes:
         name: for reports and checkpoints.
@@ -102,7 +102,7 @@ class Defaults:
 
 @dataclass(frozen=True)
 class Auxiliary:
-    """Another model that is trained first, on the same data, because this one is judged by it."""
+    """Another model that is trained first, on the same data, because it is used to evaluate this model."""
 
     model: type[Model]
     epochs: int
@@ -110,7 +110,7 @@ class Auxiliary:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A model with values."""
+    """A model with the values of its parameters and state."""
 
     model: Model
     params: Tree
@@ -145,7 +145,7 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class Report:
-    """What a model has to say between epochs or at the end: numbers, text for the terminal, files written."""
+    """What a model reports between epochs or at the end: metrics, text for the terminal, and files that it wrote."""
 
     metrics: Mapping[str, float] = field(default_factory=dict)
     text: str = ""
@@ -166,12 +166,12 @@ class Model(abc.ABC):
     Config: ClassVar[type[ModelConfig]] = ModelConfig
     defaults: ClassVar[Defaults]
     metric: ClassVar[tuple[str, Literal["max", "min"]]]
-    """The number that says how good a run was, and which way is better."""
+    """The metric that says how good a run was, and whether ``max`` or ``min`` is better."""
 
     auxiliaries: ClassVar[Mapping[str, Auxiliary]] = {}
 
     supervised: ClassVar[bool] = True
-    """Whether it learns from labels."""
+    """Whether the model learns from labels."""
 
     def __init__(self, config: Any, data: Dataset) -> None:
         self.config = config
@@ -184,12 +184,12 @@ class Model(abc.ABC):
 
     @classmethod
     def defaults_for(cls, config: Any) -> Defaults:
-        """Training defaults, where they depend on the config."""
+        """The training defaults, which may depend on the config."""
         return cls.defaults
 
     @classmethod
     def metric_for(cls, config: Any) -> tuple[str, Literal["max", "min"]]:
-        """The metric, where it depends on the config."""
+        """The metric, which may depend on the config."""
         return cls.metric
 
     @abc.abstractmethod
@@ -206,10 +206,10 @@ class Model(abc.ABC):
 
     @abc.abstractmethod
     def objectives(self) -> tuple[Objective, ...]:
-        """What one training step lowers, in turn."""
+        """The objectives that a training step minimizes, one after the other."""
 
     def phases(self, epochs: int) -> tuple[Phase, ...]:
-        """Stretches of training; one with all objectives unless a model has more."""
+        """The phases of training; by default a single one with all objectives."""
         return (Phase("train", epochs, self.objectives()),)
 
     @abc.abstractmethod
@@ -217,17 +217,17 @@ class Model(abc.ABC):
         """Inference: outputs (batch, ...) for inputs (batch, ...)."""
 
     def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
-        """What :meth:`predict` takes where it is measured: the data's inputs, unless a model starts from others."""
+        """The inputs with which :meth:`predict` is measured; by default the inputs of the data."""
         return inputs
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
-        """Numbers for each sample of a validation batch, (batch,) each; their means are reported."""
+        """Metrics for each sample of a validation batch, (batch,) each; their means are reported."""
         return {}
 
     def epoch_end(self, view: TrainingView) -> Report:
-        """More numbers and files after an epoch."""
+        """Further metrics and files after an epoch."""
         return Report()
 
     def run_end(self, view: TrainingView) -> Report:
-        """More numbers, files and text after the last epoch."""
+        """Further metrics, files and text after the last epoch."""
         return Report()

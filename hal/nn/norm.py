@@ -1,4 +1,4 @@
-"""Layers that normalise; their parameters and statistics stay fp32 in every precision."""
+"""Layers that normalize; their parameters and statistics stay fp32 in every precision."""
 
 from __future__ import annotations
 

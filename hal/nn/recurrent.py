@@ -16,7 +16,7 @@ __all__ = ["GRU", "LSTM", "Recurrent", "SimpleRNN"]
 
 @dataclass(frozen=True)
 class Recurrent(Layer, abc.ABC):
-    """What the recurrent layers share.
+    """Base class of the recurrent layers.
 
     Attributes:
         units: features of the output.
@@ -51,7 +51,7 @@ class Recurrent(Layer, abc.ABC):
 
     @abc.abstractmethod
     def run(self, params: Tree, x: Array, carry: Any) -> tuple[Array, Any]:
-        """Every step's output, and the carry with which the next piece of the same sequence goes on."""
+        """The output of every step, and the carry with which the next part of the same sequence continues."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class GRU(Recurrent):
     gates: ClassVar[int] = 3
 
     def params(self, shape: Shape) -> Specs:
-        """Those of every recurrent layer, and recurrent_bias (3 * units,)."""
+        """The parameters of every recurrent layer, and recurrent_bias (3 * units,)."""
         return {**super().params(shape), "recurrent_bias": Param((3 * self.units,), "zeros")}
 
     def run(self, params: Tree, x: Array, carry: Any) -> tuple[Array, Any]:

@@ -41,17 +41,19 @@ class OpFinding(BaseModel):
 
     index: int
     part: str = Field(description="The objective that the op belongs to, or features.")
-    layer: str = Field(description="Path of the layer; empty outside of layers.")
+    layer: str = Field(description="Path of the layer; empty outside layers.")
     op: str
     shape: tuple[int, ...]
     dtype: str
     forward: Deviation
-    gradient: Deviation | None = Field(description="Deviation of the gradient that differs most; unset: there is none.")
+    gradient: Deviation | None = Field(
+        description="Deviation of the gradient that differs most; None if there is none."
+    )
     gradient_of: str = ""
-    drift: Deviation = Field(description="Deviation of the result where the ops before it ran on the same device.")
-    limit: Limit = Field(description="How far forward and gradient may be off.")
+    drift: Deviation = Field(description="Deviation of the result if the ops before it ran on the same device.")
+    limit: Limit = Field(description="Limits of the forward and gradient deviations.")
     exceeds: tuple[str, ...] = Field(
-        default=(), description="Which of forward and gradient is further off than the limit."
+        default=(), description="Which of the forward and gradient deviations exceed the limit."
     )
 
     @property
@@ -67,12 +69,12 @@ class LossFinding(BaseModel):
 
     step: int
     name: str
-    expected: float | None = Field(description="Loss of the reference; unset: it is not finite.")
+    expected: float | None = Field(description="Loss of the reference; None if it is not finite.")
     found: float | None
-    off: float | None = Field(description="Relative deviation; unset: one of the two is not finite.")
+    off: float | None = Field(description="Relative deviation; None if one of the two is not finite.")
     allowed: float
     amplified: float = Field(
-        description="How far off the reference itself is after a change of its initial values by one rounding."
+        description="Relative deviation of the reference itself after its initial values were moved by one rounding."
     )
     exceeds: bool
 
@@ -194,8 +196,8 @@ def _follow(trace: Trace) -> Callable[[str, Call], OpTrace]:
         if expected is None or (expected.part, expected.op) != (part, call.op):
             there = f"{expected.op} in {expected.layer or expected.part}" if expected else "no op"
             raise RunError(
-                f"the model calls {call.op} in {call.layer or part} where the reference has {there}: "
-                "the two are not the same model",
+                f"the model calls {call.op} in {call.layer or part} where the reference has {there}, "
+                "so the two models are not the same",
                 fix="use the same versions of hal and of the model on both sides, or record a new trace",
             )
         return expected
@@ -221,7 +223,7 @@ def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit,
     forward = _worst(zip(evaluated.outputs, expected.found.outputs, strict=True), limit)
     for mine, its in zip(evaluated.dtypes, expected.found.dtypes, strict=True):
         if mine != its and is_floating(its):
-            forward = Deviation(problem=f"dtype {mine}, should be {its}")
+            forward = Deviation(problem=f"dtype {mine} instead of {its}")
     gradients = {
         name: deviation(evaluated.gradients[name], gradient) for name, gradient in expected.found.gradients.items()
     }

@@ -23,13 +23,13 @@ class VerifyConfig(JobConfig):
     )
     record: str | None = Field(
         default=None,
-        description="Folder to write a trace of one device to. Compare another device with it by against=.",
+        description="New folder to write a trace of one device to. To compare another device with it, use against=.",
     )
     against: str | None = Field(
         default=None,
-        description="Folder with a trace that one device is compared with. The model and keys of the trace are used.",
+        description="Folder of a trace to compare one device with. The model and the keys come from the trace.",
     )
-    steps: int = Field(default=20, ge=1, description="How many optimizer steps to compare the loss over.")
+    steps: int = Field(default=20, ge=1, description="Number of optimizer steps after which the losses are compared.")
     out: str | None = Field(default=None, description="File to write all deviations to, as JSON.")
 
     @field_validator("backends", mode="before")
@@ -41,14 +41,14 @@ class VerifyConfig(JobConfig):
     @classmethod
     def _eagerly(cls, value: Compile | None) -> Compile | None:
         if value not in (None, "eager"):
-            raise ValueError("only compile=eager can be compared op by op; leave compile= out")
+            raise ValueError("hal verify compares op by op, which needs compile=eager; leave compile= out")
         return value
 
     @field_validator("parallel")
     @classmethod
     def _alone(cls, value: str | None) -> str | None:
         if value not in (None, "none"):
-            raise ValueError("each side of a comparison uses one device; leave parallel= out")
+            raise ValueError("hal verify uses a single device on each side of the comparison; leave parallel= out")
         return value
 
     def base_plan(self, batch: int, base: Plan | None = None) -> Plan:

@@ -35,7 +35,7 @@ class Deviation(BaseModel):
         default=0.0, description="Root of the mean squared error, divided by the root of the mean square of the values."
     )
     problem: str | None = Field(
-        default=None, description="Why the two cannot be compared, in which case the numbers mean nothing."
+        default=None, description="Why the two cannot be compared; the numbers are then meaningless."
     )
 
 
@@ -108,7 +108,7 @@ TOLERANCES: Mapping[PrecisionName, PrecisionLimits] = {
 def deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
     """How far an array is from what it should be; of integers and booleans, the share that differs."""
     if actual.shape != expected.shape:
-        return Deviation(problem=f"shape {actual.shape}, should be {expected.shape}")
+        return Deviation(problem=f"shape {actual.shape} instead of {expected.shape}")
     if expected.dtype.kind in "biu":
         differ = float(np.mean(actual != expected)) if expected.size else 0.0
         return Deviation(largest=float(differ > 0), typical=differ)

@@ -109,7 +109,7 @@ def load(folder: Path) -> Trace:
     if not (folder / _META).is_file():
         raise NotFoundError(
             f"there is no trace in {folder}",
-            fix="record one on the machine where the model computes right: hal verify model=... record=DIR",
+            fix="record one on the machine whose results are correct: hal verify model=... record=DIR",
         )
     try:
         meta = _Meta.model_validate_json((folder / _META).read_bytes())
@@ -124,9 +124,9 @@ def load(folder: Path) -> Trace:
                 f"the trace in {folder} has schema version {version}, but this version of hal reads only 1",
                 fix="use the version of hal that wrote it, or record a new trace",
             ) from error
-        raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
+        raise _damaged(folder, f"{_META} does not contain a trace in JSON") from error
     except (SafetensorError, KeyError) as error:
-        raise _damaged(folder, f"{_ARRAYS} does not hold what {_META} lists") from error
+        raise _damaged(folder, f"{_ARRAYS} does not contain what {_META} lists") from error
     except OSError as error:
         raise _damaged(folder, str(error)) from error
 
@@ -140,7 +140,9 @@ def _version(path: Path) -> Any:
 
 
 def _damaged(folder: Path, why: str) -> NotFoundError:
-    return NotFoundError(f"the trace in {folder} cannot be read: {why}", fix="copy it again, or record a new trace")
+    return NotFoundError(
+        f"the trace in {folder} cannot be read: {why}", fix="copy the folder again, or record a new trace"
+    )
 
 
 def _arrays(trace: Trace) -> Iterable[tuple[str, np.ndarray]]:

@@ -29,16 +29,24 @@ def advice(found: DeviceComparison) -> str:
     first, backend = found.first, found.side.device.backend
     if first is not None:
         others = len([op for op in found.ops if op.exceeds]) - 1
-        alone = "it alone differs" if not others else f"{others} more op{'s differ' if others > 1 else ' differs'} too"
+        alone = (
+            "it is the only op that differs"
+            if not others
+            else f"{others} more op{'s differ' if others > 1 else ' differs'} too"
+        )
         return (
-            f"mend {first.op} of backend {backend}, or plain operators just before it: each op got the reference's "
-            f"inputs, so the fault is no earlier one's, and {alone}; then run the conformance suite, -k {first.op}"
+            f"fix {first.op} of backend {backend}, or the plain operators just before it: each op received the "
+            f"reference's inputs, so no earlier op is at fault, and {alone}; then run the conformance suite with "
+            f"-k {first.op}"
         )
     if any(each.exceeds for each in found.updates):
-        return f"compare the optimizer of backend {backend}: it got the reference's gradients"
+        return (
+            f"check the optimizer of backend {backend}: it received the reference's gradients and moved the "
+            f"parameters differently"
+        )
     if any(each.exceeds for each in found.gradients):
-        return f"look at value_and_grad of backend {backend}: each op differentiates well by itself"
-    return "each op agrees by itself: try precision=fp32, and fewer steps="
+        return f"check value_and_grad of backend {backend}: the gradients of each single op agree"
+    return "try precision=fp32 and fewer steps=, because each single op agrees"
 
 
 def _first(found: DeviceComparison) -> str:
@@ -51,12 +59,14 @@ def _first(found: DeviceComparison) -> str:
     update, gradient = _wrong(found.updates), _wrong(found.gradients)
     if update is not None:
         said = _said(update.found, found.tolerance.update)
-        return f"though each op does: the optimizer moves {update.name} otherwise, it {said}"
+        return f"although each op does: the optimizer moves {update.name} differently; its change {said}"
     if gradient is not None:
-        return f"though each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
+        return (
+            f"although each op does: the gradient of {gradient.name} {_said(gradient.found, found.tolerance.gradient)}"
+        )
     loss = next(each for each in (*found.loss_after, *found.losses) if each.exceeds)
     off = "not finite on one side" if loss.off is None else f"off by {loss.off:.1e} (allowed {loss.allowed:.1e})"
-    return f"though each op does: {loss.name} at step {loss.step} is {off}"
+    return f"although each op does: {loss.name} at step {loss.step} is {off}"
 
 
 def _wrong(findings: Iterable[Finding]) -> Finding | None:
@@ -68,4 +78,4 @@ def _said(each: Deviation, limit: Limit) -> str:
         return f"has {each.problem}" if each.problem.startswith(("shape", "dtype")) else each.problem
     if each.largest > limit.largest:
         return f"is off by up to {each.largest:.1e} of its scale (allowed {limit.largest:.1e})"
-    return f"is off by {each.typical:.1e} of its scale throughout (allowed {limit.typical:.1e})"
+    return f"is off by {each.typical:.1e} of its scale on average (allowed {limit.typical:.1e})"

@@ -36,7 +36,7 @@ class Verification(BaseModel):
     subject: Subject
     reference: Side
     comparisons: tuple[DeviceComparison, ...] = ()
-    recorded: str | None = Field(default=None, description="Folder of the trace that was written; unset: none was.")
+    recorded: str | None = Field(default=None, description="Folder of the trace that was written; None if none was.")
     agrees: bool = Field(description="Whether every device agrees with the reference.")
 
 
@@ -75,12 +75,12 @@ def _one_task(config: VerifyConfig) -> None:
             f"{' and '.join(f'{key}=' for key in tasks)} were given together"
             if tasks
             else "there is nothing to compare with",
-            fix="give one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
+            fix="use one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
             "device) and against=DIR (compare one device with a trace)",
         )
     if config.data.augment:
         raise ConfigError(
-            "data.augment changes images at random, so that devices cannot be compared", fix="leave data.augment out"
+            "data.augment changes images at random, so devices cannot be compared", fix="leave data.augment out"
         )
     if config.backends is None:
         return
@@ -91,7 +91,7 @@ def _one_task(config: VerifyConfig) -> None:
     if len(config.backends) < 2:
         raise ConfigError(
             f"backends={','.join(config.backends)} names one device, but a comparison needs two",
-            fix="name another one after a comma, or use record=DIR here and against=DIR on the other machine",
+            fix="add another device after a comma, or use record=DIR here and against=DIR on the other machine",
         )
 
 
@@ -99,7 +99,7 @@ def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
     jobs = [prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
     names = [str(job.device) for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
-        raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="name two different devices")
+        raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="use two different devices")
     reference, *others = jobs
     trace = _traced(reference, config, note)
     return _found(trace, tuple(_checked(job, trace, note) for job in others))
@@ -171,7 +171,7 @@ def _traced(job: Job, config: VerifyConfig, note: Note) -> Trace:
 
 
 def _checked(job: Job, trace: Trace, note: Note) -> DeviceComparison:
-    note(f"{job.device}: running the same and comparing it with the reference")
+    note(f"{job.device}: running the same steps and comparing the results with the reference")
     with _running(job):
         return check(job, trace)
 

@@ -54,7 +54,7 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
     count, world = max(wanted), from_environment()
     if wanted - {1, count}:
         raise PlanError(
-            f"plans for {' and '.join(map(str, sorted(wanted - {1})))} processes cannot be measured in turn in one run",
+            f"plans of {' and '.join(map(str, sorted(wanted - {1})))} processes cannot be measured in turn in one run",
             fix="compare each of them with parallel=none instead",
         )
     if world is not None and count == 1 and job.group.size == 1:

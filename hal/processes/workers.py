@@ -133,7 +133,7 @@ class WorkerGroup:
                 if not found:
                     raise RunError(
                         f"rank {each.rank} did not start within {_START_S:.0f} s",
-                        fix="use fewer processes, or see what else keeps the machine busy",
+                        fix="use fewer processes, or check what else keeps the machine busy",
                     )
                 if not each.listen():
                     raise each.failure()

@@ -36,7 +36,8 @@ def train_auxiliaries(
     for name, auxiliary in type(job.model).auxiliaries.items():
         if job.split.train.labels is None:
             observer.note(
-                f"the auxiliary model {name} is not trained and its numbers are left out: the data has no labels"
+                f"the auxiliary model {name} is not trained, and its metrics are left out, because the data has "
+                f"no labels"
             )
             continue
         found[name] = _train(job, name, auxiliary, seed, folder / f"auxiliary-{name}", observer, interrupt)
@@ -64,7 +65,7 @@ def _train(
     resume = load(latest(folder)) if (folder / "checkpoints").is_dir() else None
     if resume is None:
         observer.note(
-            f"training the auxiliary model {name}, a {cls.__name__}, for {auxiliary.epochs} epochs: "
-            "this run's model is judged by it"
+            f"training the auxiliary model {name} ({cls.__name__}) for {auxiliary.epochs} epochs; it is used to "
+            "evaluate the model of this run"
         )
     return Trainer(inner, config, folder, RunObserver(), resume).run(interrupt).trained

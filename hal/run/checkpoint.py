@@ -96,7 +96,7 @@ def latest(path: Path) -> Path:
     found = _all(path / "checkpoints")
     if not found:
         raise NotFoundError(
-            f"there is no checkpoint in {path}", fix="give resume= the folder of a run, for example runs/..."
+            f"there is no checkpoint in {path}", fix="set resume= to the folder of a run, for example runs/..."
         )
     return found[-1]
 
@@ -157,11 +157,11 @@ def _damaged(path: Path, why: str) -> CheckpointError:
             continue
         return CheckpointError(
             f"the checkpoint {path} is damaged: {why}",
-            fix=f"resume from an earlier one that is whole: resume={earlier}",
+            fix=f"resume from an earlier checkpoint that is intact: resume={earlier}",
         )
     return CheckpointError(
         f"the checkpoint {path} is damaged: {why}",
-        fix="no earlier one is whole either: start a new run without resume=",
+        fix="start a new run without resume=, because no earlier checkpoint is intact either",
     )
 
 

@@ -15,29 +15,35 @@ class RunConfig(JobConfig):
     """The keys of ``hal run``."""
 
     epochs: int | None = Field(
-        default=None, ge=1, description="How often to go over the training data. Default: the model's own."
+        default=None, ge=1, description="Number of passes over the training set. Default: the model's own."
     )
-    steps: int | None = Field(default=None, ge=1, description="Stop after this many optimizer steps.")
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Number of optimizer steps after which the run stops, even within an epoch. Default: no limit.",
+    )
     lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
     schedule: Literal["constant", "cosine"] | None = Field(
         default=None,
-        description="How the learning rate changes: constant, or cosine (it falls to zero). Default: the model's own.",
+        description="How the learning rate changes: constant, or cosine (decays to zero along a cosine). "
+        "Default: the model's own.",
     )
     optimizer: OptimizerSection = Field(
         default_factory=lambda: OptimizerSection.model_validate({}),
-        description="Which optimizer. Default: the model's own.",
+        description="The optimizer and its constants. Default: the model's own.",
     )
     clip: float | None = Field(
         default=None,
         gt=0,
-        description="Largest norm of all gradients together; larger ones are scaled down. Default: no limit.",
+        description="Largest allowed norm of all gradients together. Larger gradients are scaled down. Default: "
+        "no limit.",
     )
     out: str | None = Field(
         default=None,
         description="Folder for the record, the checkpoints and the model's files. Default: a new folder in runs/.",
     )
     resume: str | None = Field(
-        default=None, description="Folder of a run to continue. Its keys apply unless they are given again."
+        default=None, description="Folder of a run to resume. The keys of that run apply unless they are given again."
     )
     accept: tuple[Literal["data"], ...] = Field(
         default=(),
@@ -46,7 +52,7 @@ class RunConfig(JobConfig):
     checkpoint: int | None = Field(
         default=None,
         ge=1,
-        description="Save a checkpoint after every so many optimizer steps too. Default: after every epoch alone.",
+        description="Number of optimizer steps between additional checkpoints. Default: only after every epoch.",
     )
 
     @field_validator("accept", mode="before")
@@ -59,14 +65,18 @@ class BenchConfig(JobConfig):
     """The keys of ``hal bench``."""
 
     data: DataSection = Field(
-        default_factory=lambda: DataSection.model_validate("synthetic"), description="Which data to measure with."
+        default_factory=lambda: DataSection.model_validate("synthetic"), description="The data to measure with."
     )
     mode: Literal["train", "infer"] = Field(
         default="train", description="What to measure: train (whole optimizer steps) or infer (the forward pass)."
     )
-    seconds: float = Field(default=10.0, gt=0, description="Longest time to measure each plan after its warm-up (s).")
+    seconds: float = Field(
+        default=10.0, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+    )
     versus: PlanKeys | None = Field(
-        default=None, description="A second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
+        default=None,
+        description="A second plan, measured in turn with the first (A B A B): versus.<key>=VALUE for keys of "
+        "the plan.",
     )
     out: str | None = Field(default=None, description="File to write the measurements to, as JSON.")
 

@@ -91,5 +91,5 @@ def check_finite(numbers: Mapping[str, float], step: int) -> None:
         if not math.isfinite(value):
             raise NumericsError(
                 f"{name} is {value} by step {step}",
-                fix="lower lr=, set clip=1, or use precision=fp32; the last checkpoint is as it was",
+                fix="lower lr=, set clip=1, or use precision=fp32; the last checkpoint was not overwritten",
             )

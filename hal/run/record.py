@@ -26,9 +26,9 @@ class Epoch(BaseModel):
     phase: str
     step: int = Field(description="Optimizer steps since the start of the run, at the end of the epoch.")
     train: dict[str, float] = Field(description="Means over the steps of the epoch.")
-    validation: dict[str, float] = Field(description="Means over the validation samples, and the model's own numbers.")
-    seconds: float = Field(description="Time in the training steps (s), the data path included.")
-    samples_per_s: float = Field(description="Training throughput (samples/s).")
+    validation: dict[str, float] = Field(description="Means over the validation samples, and the model's own metrics.")
+    seconds: float = Field(description="Time in the training steps in seconds, including the data path.")
+    samples_per_s: float = Field(description="Training throughput in samples/s.")
 
 
 class Record(BaseModel):
@@ -45,12 +45,12 @@ class Record(BaseModel):
     plan: Plan
     device: DeviceFacts
     environment: Environment
-    parameters: int = Field(description="How many parameters the model has, frozen ones included.")
+    parameters: int = Field(description="Number of parameters of the model, including frozen ones.")
     epochs: tuple[Epoch, ...] = ()
     metric: str = ""
     best: float | None = None
     results: dict[str, float] = Field(
-        default_factory=dict, description="Validation numbers of the last epoch, and what the model reports at the end."
+        default_factory=dict, description="Validation metrics of the last epoch, and what the model reports at the end."
     )
     text: str = ""
     peak_memory_bytes: int | None = None

@@ -82,7 +82,7 @@ def restore_training(
         others = f", and {len(differ) - 1} more arrays differ" if len(differ) > 1 else ""
         raise CheckpointError(
             f"the checkpoint is of another model: {differ[0].describe('the checkpoint', job.workload.model)}{others}",
-            fix="resume with the model and the model.<key>s that the run began with",
+            fix="resume with the model and the model.<key> values that the run started with",
         )
     if saved.setup is None:
         tell("this checkpoint does not say which data it learned from, so that was not checked")

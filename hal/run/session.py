@@ -140,7 +140,7 @@ class _Session:
                 self.observer.note(job.origin)
             if trainer.state.progress.epoch >= trainer.epochs:
                 self.observer.note(
-                    f"this run has already finished its {trainer.epochs} epochs; to train on, give more of them, "
+                    f"this run has already finished its {trainer.epochs} epochs; to train further, set more epochs, "
                     f"for example epochs={2 * trainer.epochs}"
                 )
             trainer.auxiliary = train_auxiliaries(job, self.config.seed, self.folder, self.observer, interrupt)

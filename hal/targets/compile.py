@@ -1,4 +1,4 @@
-"""Builds the real step of a model for hardware that is not here, and asks its compiler: what ``hal compile`` does."""
+"""Builds the real step of a model for hardware that is not present, and asks its compiler: what ``hal compile`` does."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
     job = prepare_target(config)
     folder = None if config.out is None else Path(config.out).expanduser()
     if folder is not None and folder.exists():
-        raise ConfigError(f"out={folder} exists already and stays as it is", fix="choose another out=")
+        raise ConfigError(f"out={folder} already exists and is not overwritten", fix="choose another out=")
     about: dict[str, Any] = {
         "workload": job.workload,
         "target": job.device.kind,
@@ -82,7 +82,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
         "devices": job.devices,
         "plan": job.plan,
     }
-    tell(f"building batch {job.plan.batch:,} for {job.device.kind}")
+    tell(f"compiling batch {job.plan.batch:,} for {job.device.kind}")
     first = _answered(job, job.plan.batch)
     program = first.program
     about |= {"needed_bytes": first.attempt.needed_bytes, "reason": first.attempt.reason}
@@ -125,7 +125,7 @@ def _largest(
     job: TargetJob, first: Attempt, capacity: int | None, until: float, tell: Callable[[str], None]
 ) -> LargestBatch:
     def attempt(batch: int) -> Attempt:
-        tell(f"looking for the largest batch: building {batch:,}")
+        tell(f"looking for the largest batch: compiling batch {batch:,}")
         return _answered(job, batch, until).attempt
 
     return largest_batch(

@@ -27,17 +27,21 @@ class CompileConfig(PlanKeys):
     )
     data: DataSection = Field(
         default_factory=lambda: DataSection.model_validate({}),
-        description="The data that decide the shapes of the inputs and the number of classes.",
+        description="The data, from which the shapes of the inputs and the number of classes follow.",
     )
     plan: str = Field(
-        default="default", description="Where plan keys that are not given come from: default or a YAML file."
+        default="default", description="Source of the plan keys that are not given: default or FILE.yaml."
     )
     largest: bool = Field(default=True, description="Whether to search for the largest batch that fits.")
     seconds: float = Field(
-        default=55.0, gt=0, description="Time limit of that search (s), counted from the start of the command."
+        default=55.0,
+        gt=0,
+        description="Time limit of the search for the largest batch, in seconds from the start of the command.",
     )
     out: str | None = Field(
-        default=None, description="New folder to write StableHLO, optimised HLO, memory and cost to."
+        default=None,
+        description="New folder for the StableHLO, the optimized HLO, the memory use and the cost. Default: "
+        "nothing is written.",
     )
 
     def base_plan(self, batch: int) -> Plan:

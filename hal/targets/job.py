@@ -1,4 +1,4 @@
-"""A workload on hardware that is not here: the real step, built by the target's own compiler."""
+"""A workload on hardware that is not present: the real step, built by the target's own compiler."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
     """
     choice = choose_model(config.model)
     if config.target is None:
-        raise ConfigError("no target was named", fix="name one, for example target=tpu-v5e:2x2")
+        raise ConfigError("no target was given", fix="add a target, for example target=tpu-v5e:2x2")
     backend, target = _target(config.target)
     state = backend.probe()
     if isinstance(state, Unavailable):
@@ -137,10 +137,12 @@ def _resolved(plan: Plan, target: Target, mode: str) -> Plan:
         )
     if plan.batch > _MOST:
         raise ConfigError(
-            f"batch={plan.batch} is larger than the {_MOST} that compilers accept", fix="give a smaller batch="
+            f"batch={plan.batch} is larger than {_MOST}, the largest that compilers accept", fix="use a smaller batch="
         )
     if mode == "infer" and plan.accumulate != 1:
-        raise ConfigError("accumulate= splits an optimizer step, but inference takes none", fix="leave accumulate= out")
+        raise ConfigError(
+            "accumulate= splits an optimizer step, but inference has no optimizer steps", fix="leave accumulate= out"
+        )
     return plan
 
 
@@ -161,5 +163,7 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
     near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
     raise ConfigError(
         f"target={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"the targets are {', '.join(dict.fromkeys(known))}" if known else "no installed backend offers a target",
+        fix=f"use one of: {', '.join(dict.fromkeys(known))}"
+        if known
+        else "install a backend that supports targets: none of the installed ones does",
     )

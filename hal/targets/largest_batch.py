@@ -128,12 +128,12 @@ def _narrowed(search: _Search, first: int, top: int, capacity: int | None, budge
         return ""
     while search.high is None:
         if search.low >= top:
-            return f"a batch of {search.low * search.unit:,} is as far as the search goes"
+            return f"a batch of {search.low * search.unit:,} is the largest that the search tries"
         search.probe(min(top, _OVERSHOOT * max(search.low, search.predicted(capacity) or 0)))
     while search.high - search.low > _grain(search.low):
         left_s, predicted = budget_s - (search.clock() - began), search.predicted(capacity)
         if left_s <= 0:
-            return "the time is up"
+            return "the time limit was reached"
         safe = int(_DOUBT * (predicted or 0))
         if not search.cheap and left_s < _RESERVE * search.longest_s and search.low < safe < search.high:
             # Batches that surely fit, each in a little more time, before it is spent on one that may take all of it.

@@ -78,4 +78,7 @@ def _inherited(array_type: type) -> Ops:
             _OPS[array_type] = _OPS[base]
             return _OPS[base]  # type: ignore[no-any-return]
     served = ", ".join(sorted(t.__name__ for t in _OPS)) or "none, since no backend is loaded yet"
-    raise TypeError(f"hal.ops was given a {array_type.__name__}, which no loaded backend serves; served: {served}")
+    raise TypeError(
+        f"hal.ops was given a {array_type.__name__}, but no loaded backend uses this type; the types of the "
+        f"loaded backends: {served}"
+    )

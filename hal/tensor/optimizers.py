@@ -39,10 +39,12 @@ def hyper_of(name: str, given: Mapping[str, float]) -> dict[str, float]:
         UnsupportedError: no optimizer of that name, or it has no such constant.
     """
     if name not in HYPER:
-        raise UnsupportedError(f"optimizer={name} is not known", fix=f"known: {', '.join(HYPER)}")
+        raise UnsupportedError(f"optimizer={name} is not known", fix=f"use one of: {', '.join(HYPER)}")
     unknown = sorted(set(given) - set(HYPER[name]))
     if unknown:
-        raise UnsupportedError(f"optimizer {name} has no {', '.join(unknown)}", fix=f"it has: {', '.join(HYPER[name])}")
+        raise UnsupportedError(
+            f"optimizer {name} has no {', '.join(unknown)}", fix=f"use only: {', '.join(HYPER[name])}"
+        )
     return {**HYPER[name], **given}
 
 

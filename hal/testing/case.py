@@ -25,7 +25,7 @@ class Drawn:
 
     Attributes:
         shape: of the array.
-        near: the centre of the values.
+        near: the center of the values.
         spread: their scale.
         positive: whether their magnitudes are taken.
         distinct: whether no two are alike.
@@ -49,7 +49,7 @@ class Drawn:
 
 
 def floats(*shape: int, near: float = 0.0, spread: float = 1.0, positive: bool = False) -> Any:
-    """Numbers around a centre, exact in every precision, never zero when the centre is.
+    """Numbers around a center, exact in every precision, never zero when the center is.
 
     They are odd multiples of spread / 16 between -4 and 4 spreads, so that no kink of a piecewise function is near.
     """

@@ -23,7 +23,7 @@ def make_folder(path: Path) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise NotFoundError(f"cannot make the folder {path}: {error.strerror}", fix="choose another out=") from error
+        raise NotFoundError(f"cannot create the folder {path}: {error.strerror}", fix="choose another out=") from error
     return path
 
 
@@ -41,7 +41,7 @@ def new_folder(*parts: str) -> Path:
         folder = Path("runs") / (stem if count == 1 else f"{stem}-{count}")
         if not folder.exists():
             return folder
-    raise RunError(f"runs/ holds a thousand folders named {stem}", fix="name a folder with out=")
+    raise RunError(f"runs/ already contains a thousand folders named {stem}", fix="choose a folder with out=")
 
 
 def sync_folder(path: Path) -> None:

@@ -72,5 +72,5 @@ def bytes_in_words(count: float) -> str:
 
 def _too_large(path: Path, size: int, limit: int) -> OSError:
     return OSError(
-        errno.EFBIG, f"it is too large: {bytes_in_words(size)}, and at most {bytes_in_words(limit)} are read", str(path)
+        errno.EFBIG, f"it is too large: {bytes_in_words(size)}, but at most {bytes_in_words(limit)} are read", str(path)
     )

@@ -59,14 +59,14 @@ def load_weights(
         if array is None:
             problems.append(f"{name} is missing")
         elif array.shape != shape:
-            problems.append(f"{name} is {array.shape} and should be {shape}")
+            problems.append(f"{name} has shape {array.shape} instead of {shape}")
         else:
             array = array.transpose(2, 3, 1, 0) if leaf[-1] == "kernel" else array
             found[leaf] = np.ascontiguousarray(array, dtype=np.float32)
     if problems:
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"{path} does not hold {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {len(names)} tensors",
+            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {len(names)} tensors",
             fix=f"use the state dict of {backbone.published_by}'s {backbone.name}, with its names and shapes",
         )
     return _nested(found, params), _nested(found, state)
@@ -126,7 +126,8 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     """All floating tensors of a file by name, as fp32."""
     if not path.is_file():
         raise NotFoundError(
-            f"model.weights={path} is not a file", fix="give the path of a file with weights, or model.weights=random"
+            f"model.weights={path} is not a file",
+            fix="give the path of a file with weights, or use model.weights=random",
         )
     try:
         with path.open("rb"):
@@ -144,10 +145,12 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         # Where a package has taught NumPy bfloat16, such arrays come as they are.
         return {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in load_file(path).items()}
     except SafetensorError as error:
-        problem = f"{path} is no safetensors file or is damaged: {error}"
-        raise DataError(problem, fix="fetch or save it again") from error
+        problem = f"{path} is not a safetensors file or is damaged: {error}"
+        raise DataError(problem, fix="download or save the file again") from error
     except TypeError as error:
-        raise DataError(f"{path} holds a type that NumPy lacks: {error}", fix="save it in float32") from error
+        raise DataError(
+            f"{path} contains a data type that NumPy does not have: {error}", fix="save the weights in float32"
+        ) from error
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -162,15 +165,17 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DataError(
-            f"{path} is damaged, or holds Python objects besides tensors, which hal does not load",
-            fix="save the weights alone: torch.save(model.state_dict(), path)",
+            f"{path} is damaged, or contains Python objects besides tensors, which hal does not load",
+            fix="save only the weights: torch.save(model.state_dict(), path)",
         ) from error
     except Exception as error:  # damaged bytes make the reader fail in any way there is
-        raise DataError(f"{path} is no torch file or is damaged: {error}", fix="fetch or save it again") from error
+        raise DataError(
+            f"{path} is not a file of torch.save or is damaged: {error}", fix="download or save the file again"
+        ) from error
     if not isinstance(held, Mapping):
         raise DataError(
-            f"{path} holds a {type(held).__name__}, not tensors by name",
-            fix="save the weights alone: torch.save(model.state_dict(), path)",
+            f"{path} contains a {type(held).__name__}, not a dictionary of tensors",
+            fix="save only the weights: torch.save(model.state_dict(), path)",
         )
     return {
         str(name): tensor.float().numpy()

@@ -136,7 +136,7 @@ def test_a_file_that_is_there_stays_as_it_is(tmp_path):
 def test_a_folder_that_cannot_be_made_is_found_before_anything_is_measured(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setattr(sys.modules["hal.run.bench"], "measure", None)
-    with pytest.raises(NotFoundError, match="cannot make the folder"):
+    with pytest.raises(NotFoundError, match="cannot create the folder"):
         hal.bench(**QUICK, out=str(tmp_path / "file" / "bench.json"))
 
 

@@ -123,7 +123,7 @@ def test_damage_is_noticed(tmp_path, name, damage):
     damage(path / name)
     with pytest.raises(CheckpointError, match=re.escape(f"the checkpoint {path} is damaged: ")) as caught:
         load(path)
-    assert caught.value.fix == "no earlier one is whole either: start a new run without resume="
+    assert caught.value.fix == "start a new run without resume=, because no earlier checkpoint is intact either"
     assert caught.value.exit_status == 1
 
 
@@ -173,7 +173,7 @@ def test_damage_points_to_the_one_before(tmp_path):
     _truncated(later / "arrays.safetensors")
     with pytest.raises(CheckpointError) as caught:
         load(later)
-    assert caught.value.fix == f"resume from an earlier one that is whole: resume={earlier}"
+    assert caught.value.fix == f"resume from an earlier checkpoint that is intact: resume={earlier}"
 
 
 # Saves that are killed
@@ -353,7 +353,7 @@ def test_going_on_from_the_one_before_supersedes_the_damaged_one(run):
         (
             ["model.dense=9"],
             r"body/dense/bias has shape \(8,\) in the checkpoint and \(9,\) in cnn",
-            "began with",
+            "started with",
         ),
         (
             ["model.filters=[4,4]"],
@@ -363,7 +363,7 @@ def test_going_on_from_the_one_before_supersedes_the_damaged_one(run):
         (
             ["model.channels=3"],
             r"body/conv2d/kernel has shape \(3, 3, 1, 4\) in the checkpoint",
-            "began with",
+            "started with",
         ),
     ],
 )
@@ -392,4 +392,4 @@ def test_damaged_checkpoints_do_not_point_at_each_other(tmp_path):
     for path in (first, second):
         with pytest.raises(CheckpointError) as caught:
             load(path)
-        assert caught.value.fix == "no earlier one is whole either: start a new run without resume="
+        assert caught.value.fix == "start a new run without resume=, because no earlier checkpoint is intact either"

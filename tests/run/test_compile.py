@@ -172,7 +172,7 @@ class TestRequests:
         ("words", "status", "said"),
         [
             (["target=t2000"], 2, "target=t2000 is not known; did you mean t1000?"),
-            ([], 2, "no target was named"),
+            ([], 2, "no target was given"),
             (["target=t1000", "precision=fp16"], 2, "precision=fp16 is not supported"),
             (["target=t1000", "parallel=dp=2"], 2, "which has 4 devices"),
             (["target=t1000", "parallel=dp=3", "batch=9"], 2, "which has 4 devices"),

@@ -42,7 +42,7 @@ def fails(*words, status, said, fix="", verb="run"):
 # Requests that are wrong
 
 REQUESTS = [
-    ([], "no model was named", "model=cnn"),
+    ([], "no model was given", "model=cnn"),
     (["model.size=20"], "model is missing", ""),
     (["modle=cnn"], r"unknown key modle; did you mean model\?", ""),
     (["model=cnn", "model.fitlers=3"], r"unknown key model\.fitlers; did you mean model\.filters\?", ""),
@@ -50,15 +50,15 @@ REQUESTS = [
     (["model=cnn", "optimizer.betaa1=0"], r"did you mean optimizer\.beta1\?", ""),
     (["model=cnn", "batch=0"], "batch=0: input should be greater than or equal to 1", ""),
     (["model=cnn", "batch=many"], "batch=many: input should be a valid integer", ""),
-    (["cnn"], "'cnn' is not key=value", "model=cnn"),
+    (["cnn"], "'cnn' is not of the form key=value", "model=cnn"),
     (["model=cn"], r"model=cn is not known; did you mean cnn\?", "path/to/file.py:ClassName"),
-    (["model=cnn", "backend=cpuu"], r"backend=cpuu is not registered; did you mean cpu\?", "registered: .*cpu"),
-    (["model=cnn", "backend=cpu", "precision=tf32"], "precision=tf32 is not supported on cpu:0", "it supports: fp32"),
+    (["model=cnn", "backend=cpuu"], r"backend=cpuu is not known; did you mean cpu\?", "use one of: .*cpu"),
+    (["model=cnn", "backend=cpu", "precision=tf32"], "precision=tf32 is not supported on cpu:0", "use one of: fp32"),
     (["model=cnn", "backend=cpu", "parallel=tp=64"], "parallel=tp=64 is not supported on cpu:0", "none, dp=N, fsdp=N"),
     (["model=cnn", "parallel=two"], "parallel=two: write none", ""),
-    (["model=cnn", "batch=16", "accumulate=3"], "accumulate=3 does not divide batch=16", "multiple of 3"),
+    (["model=cnn", "batch=16", "accumulate=3"], "batch=16 cannot be split into accumulate=3", "multiple of 3"),
     (["model=cnn", "data=synthetic:40", "batch=33"], "batch=33 is larger than the training set of 32", "batch=32"),
-    (["model=cnn", "data=digitz"], r"data=digitz is not a known source; did you mean digits\?", "sources: "),
+    (["model=cnn", "data=digitz"], r"data=digitz is not a known source; did you mean digits\?", "use one of: "),
     (["model=cnn", "data=topics"], "gives text data, but the model takes image data", "digits"),
     (["model=rnn", "data=digits"], "takes text data", "topics"),
     (["model=cnn", "data=images:/nowhere/at/all"], "/nowhere/at/all", "path"),
@@ -68,7 +68,7 @@ REQUESTS = [
     (["model=cnn", "model.size=10"], r"layer conv2d_2 does not fit an input of \(1, 1, 64\)", ""),
     (["model=gan", "model.size=30"], r"model\.size=30: should be a multiple of 4", ""),
     (["model=cnn", "device=cuda:0", "backend=cpu"], "device=cuda:0|cuda", ""),
-    (["model=cnn", "optimizer=sgd", "optimizer.beta1=0.5"], "optimizer sgd has no beta1", "it has: momentum"),
+    (["model=cnn", "optimizer=sgd", "optimizer.beta1=0.5"], "optimizer sgd has no beta1", "use only: momentum"),
 ]
 
 
@@ -108,7 +108,7 @@ def test_bench_of_more_than_there_is():
     words = [*pairs(CNN), "batch=65", "seconds=0.1"]
     fails(*words, verb="bench", status=2, said="batch=65 is larger than the training set of 64", fix="more data")
     words = [*words, "mode=infer"]
-    fails(*words, verb="bench", status=2, said="batch=65 is larger than the data of 64", fix="synthetic:130")
+    fails(*words, verb="bench", status=2, said="batch=65 is larger than the 64 samples", fix="synthetic:130")
 
 
 def _has(name):
@@ -137,7 +137,7 @@ def test_plans_are_not_tuned_yet():
 FILES = [
     ("def broken(:\n", "failed while it was imported: SyntaxError"),
     ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-    ("x = 3\n", "defines no Mine"),
+    ("x = 3\n", "does not define Mine"),
     ("class Mine:\n    pass\n", "not a subclass of hal.nn.Model"),
 ]
 
@@ -149,7 +149,7 @@ def test_files_that_hold_no_model(text, said, here):
 
 
 def test_a_file_that_is_not_there():
-    fails("model=mine.py:Mine", status=2, said=r"there is no file .*mine\.py", fix="path to a Python file")
+    fails("model=mine.py:Mine", status=2, said=r"there is no file .*mine\.py", fix="path of a Python file")
 
 
 # Data
@@ -179,7 +179,7 @@ def test_a_corrupt_picture_ends_the_run(here):
         f"data=images:{folder}",
         "out=run",
         status=1,
-        said=r"pictures/cat/\d+\.png is not a picture that can be decoded",
+        said=r"pictures/cat/\d+\.png is not an image that can be decoded",
         fix="replace or remove the file",
     )
     assert not Path("run").exists(), "it was found before the run began"
@@ -202,7 +202,7 @@ def test_a_folder_that_holds_a_run_stays_as_it_is(here):
 
 def test_a_folder_that_cannot_be_made(here):
     (here / "file").write_text("mine")
-    fails(*WORDS, "out=file/run", status=2, said="cannot make the folder file/run: Not a directory", fix="out=")
+    fails(*WORDS, "out=file/run", status=2, said="cannot create the folder file/run: Not a directory", fix="out=")
     assert content(here) == {"file": b"mine"}
 
 
@@ -246,7 +246,7 @@ def test_a_loss_that_is_not_finite_leaves_the_checkpoint_before(here):
     before = content(here / "run" / "checkpoints")
     result = command("run", "resume=run", "lr=1e9", "steps=40")
     assert result.exit_code == 1
-    assert "the last checkpoint is as it was" in result.stderr
+    assert "the last checkpoint was not overwritten" in result.stderr
     record = failed()
     assert record["checkpoint"] == "run/checkpoints/step-000000006"
     assert content(here / "run" / "checkpoints") == before
@@ -294,7 +294,13 @@ def mine(here, raising):
 )
 def test_out_of_memory(raising, here):
     words = [*mine(here, raising), "steps=9", "out=run"]
-    fails(*words, status=4, said="cpu ran out of memory", fix=r"use a smaller batch=, or split it with accumulate=")
+    fails(
+        *words,
+        status=4,
+        said="cpu ran out of memory",
+        fix=r"use a smaller batch=, or split the batch with "
+        "accumulate=",
+    )
     record = failed()
     assert "cpu ran out of memory" in record["error"]
     assert record["checkpoint"] == "run/checkpoints/step-000000004"

@@ -188,11 +188,11 @@ def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):
 def test_refused(tmp_path, monkeypatch):
     with pytest.raises(PlanError, match="parallel=dp=3 does not divide batch=16"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=3")
-    with pytest.raises(UnavailableError, match="parallel=dp=1024 wants as many cores"):
+    with pytest.raises(UnavailableError, match="parallel=dp=1024 needs one core per process"):
         train(
             tmp_path / "run", base={**NORMALISED, "data": {"name": "synthetic:2000"}, "batch": 1024}, parallel="dp=1024"
         )
-    with pytest.raises(PlanError, match="names two kinds"):
+    with pytest.raises(PlanError, match="combines two kinds"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=2,fsdp=2")
     with pytest.raises(PlanError, match="2 and 4 processes cannot be measured in turn"):
         hal.bench(**{**NORMALISED_BENCH, "parallel": "dp=2", "versus": {"parallel": "dp=4"}})

@@ -142,7 +142,7 @@ def test_no_estimate_of_time(tmp_path, monkeypatch):
     [
         ({"objective": "energy"}, UnsupportedError, "objective=energy can be measured alone"),
         ({"objective": "throughput,time_to_loss"}, UnsupportedError, "objective=time_to_loss"),
-        ({"backend": "cpu"}, ConfigError, "backend= has no meaning with target=t1000"),
+        ({"backend": "cpu"}, ConfigError, "backend= cannot be combined with target=t1000"),
         ({"seconds": 3}, ConfigError, "seconds= has no meaning"),
         ({"plan": "tuned"}, ConfigError, "plan=tuned is a plan that was measured"),
         ({"compile": "eager"}, ConfigError, "always compiled"),
@@ -165,7 +165,7 @@ def test_what_people_see(tmp_path, capsys, monkeypatch):
     live.console = Console(width=300, highlight=False)
     found = tuned(tmp_path, live, **ONE, space={"batch": [16, 32, 64]})
     shown = capsys.readouterr().out
-    assert "This hardware is not here: plans are compiled, and their numbers are estimates." in shown
+    assert "This hardware is not in this machine, so plans are only compiled, and all numbers are estimates." in shown
     assert shown.count("estimated, not measured") == 2 == len(found.trials) - 1
     assert f"estimated by {SOURCE}: not measured" in shown
     assert "est. samples/s" in shown

@@ -109,7 +109,7 @@ def test_what_is_no_export(tmp_path):
     with pytest.raises(NotFoundError):
         import_plans(tmp_path / "nothing.json")
     (tmp_path / "x.json").write_text('{"plans": [1]}')
-    with pytest.raises(ConfigError, match="holds no plans"):
+    with pytest.raises(ConfigError, match="contains no plans"):
         import_plans(tmp_path / "x.json")
 
 

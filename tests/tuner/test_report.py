@@ -102,8 +102,8 @@ class TestWritten:
     @pytest.mark.parametrize(
         ("files", "status", "said"),
         [
-            ({}, 2, "holds no tuning"),
-            ({"config.json": "{}"}, 2, "holds no tuning that has ended"),
+            ({}, 2, "contains no tuning"),
+            ({"config.json": "{}"}, 2, "contains no tuning that has ended"),
             ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or was written by another version"),
         ],
     )

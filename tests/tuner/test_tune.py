@@ -203,9 +203,9 @@ def test_resumed(monkeypatch, tmp_path):
 
 def test_a_folder_is_not_overwritten(monkeypatch, tmp_path):
     fake_tune(monkeypatch, tmp_path, trials=1)
-    with pytest.raises(ConfigError, match="holds a tuning already"):
+    with pytest.raises(ConfigError, match="already contains a tuning"):
         fake_tune(monkeypatch, tmp_path, trials=1)
-    with pytest.raises(NotFoundError, match="holds no tuning"):
+    with pytest.raises(NotFoundError, match="contains no tuning"):
         resumed({"resume": str(tmp_path)})
 
 
@@ -248,14 +248,14 @@ def test_a_worker_that_cannot_start(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ([], 2, "no model was named"),
-        (["model=cnn", "backend=null"], 2, "no numbers"),
-        (["model=cnn", "backend=nothing"], 2, "not registered"),
+        ([], 2, "no model was given"),
+        (["model=cnn", "backend=null"], 2, "only shapes"),
+        (["model=cnn", "backend=nothing"], 2, "not known"),
         (["model=cnn", "backend=cpu", "space.bach=[1]"], 2, "did you mean space.batch"),
         (["model=cnn", "backend=cpu", "device=7"], 3, "does not exist"),
         (["model=cnn", "backend=cpu", "space.precision=[tf32]"], 2, "no plan is possible"),
         (["model=cnn", "backend=cpu", "storage=nosuchdb://x"], 2, "storage="),
-        (["resume=nowhere"], 2, "holds no tuning"),
+        (["resume=nowhere"], 2, "contains no tuning"),
     ],
 )
 def test_wrong_requests(monkeypatch, tmp_path, words, status, said):

@@ -309,7 +309,7 @@ class Code:
     ("held", "words"),
     [
         ({"a": Code()}, "Python objects besides tensors"),
-        ([torch.ones(1)], "holds a list"),
+        ([torch.ones(1)], "contains a list"),
         ({"state_dict": {}}, "_conv_stem.weight is missing"),
     ],
 )
@@ -347,13 +347,13 @@ def test_a_type_that_numpy_lacks(tmp_path, monkeypatch):
         raise TypeError("data type 'bfloat16' not understood")
 
     monkeypatch.setattr("safetensors.numpy.load_file", lacking)
-    with pytest.raises(DataError, match=r"bfloat16.*\nsave it in float32"):
+    with pytest.raises(DataError, match=r"bfloat16.*\nsave the weights in float32"):
         transfer(weights=str(path)).initial(0)
 
 
 def test_weights_of_another_network(made):
     _, path = made("vgg16")
-    with pytest.raises(DataError, match=r"does not hold resnet50: conv1.weight is missing; .* and \d+ more"):
+    with pytest.raises(DataError, match=r"does not contain resnet50: conv1.weight is missing; .* and \d+ more"):
         transfer(backbone="resnet50", weights=str(path)).initial(0)
 
 
@@ -367,8 +367,8 @@ def test_tensors_that_are_missing_or_of_another_shape(made, tmp_path):
     torch.save(changed, path)
     with pytest.raises(DataError) as caught:
         transfer(backbone="vgg16", weights=str(path)).initial(0)
-    assert "features.0.weight is (64, 1, 3, 3) and should be (64, 3, 3, 3)" in caught.value.message
-    assert "features.2.bias is (63,) and should be (64,)" in caught.value.message
+    assert "features.0.weight has shape (64, 1, 3, 3) instead of (64, 3, 3, 3)" in caught.value.message
+    assert "features.2.bias has shape (63,) instead of (64,)" in caught.value.message
     assert "features.5.weight is missing" in caught.value.message
     assert "of 26 tensors" in caught.value.message
     assert "torchvision's vgg16" in str(caught.value.fix)

@@ -135,7 +135,7 @@ class TestWorkload:
         assert (len(found.split.train), found.augment) == (25, ())
 
     def test_no_model(self):
-        with pytest.raises(ConfigError, match="no model was named"):
+        with pytest.raises(ConfigError, match="no model was given"):
             choose_model(None)
 
     def test_data_without_labels(self, tmp_path):

@@ -82,10 +82,10 @@ class TestRecordedCards:
         else:
             with pytest.raises(UnsupportedError, match=f"precision={precision} is not supported on cuda:0") as raised:
                 plan.resolve(device)
-            assert "it supports: fp32" in str(raised.value)
+            assert "use one of: fp32" in str(raised.value)
 
     def test_threads_have_no_meaning(self, name):
-        with pytest.raises(UnsupportedError, match="threads=2 has no meaning"):
+        with pytest.raises(UnsupportedError, match="does not support the key threads"):
             Plan(threads=2).resolve(described(name))
 
     def test_available_with_its_build(self, name):
@@ -121,7 +121,7 @@ class TestUnavailable:
 
     def test_no_torch(self):
         state = self.state(None)
-        assert state.reason == "torch is not installed; an NVIDIA H100 80GB HBM3 is here"
+        assert state.reason == "torch is not installed; an NVIDIA H100 80GB HBM3 was found"
         assert state.fix.startswith("install a CUDA build of torch")
 
     def test_broken_torch(self):
@@ -131,30 +131,30 @@ class TestUnavailable:
 
     def test_cpu_build_with_a_card(self):
         state = self.state(build("cpu"))
-        assert state.reason == "torch 2.13.0+cpu is built without CUDA; an NVIDIA H100 80GB HBM3 is here"
+        assert state.reason == "torch 2.13.0+cpu is built without CUDA; an NVIDIA H100 80GB HBM3 was found"
         assert state.fix == "install a CUDA build of torch: see pytorch.org, Get Started, platform CUDA"
 
     def test_cpu_build_without_a_card(self):
         state = self.state(build("cpu"), Host())
-        assert state.reason.endswith("no NVIDIA card was found")
-        assert state.fix.startswith("on a machine with an NVIDIA card, install a CUDA build")
+        assert state.reason.endswith("no NVIDIA GPU was found")
+        assert state.fix.startswith("on a machine with an NVIDIA GPU, install a CUDA build")
 
     def test_several_cards(self):
-        assert "an NVIDIA card is here (and 7 more)" in self.state(build("cpu"), Host(cards=("card",) * 8)).reason
+        assert "an NVIDIA GPU was found (and 7 more)" in self.state(build("cpu"), Host(cards=("card",) * 8)).reason
 
     def test_no_driver(self):
         state = self.state(
             Build("2.13.0+cu130", cuda="13.0", failure="Found no NVIDIA driver on your system."), Host(cards=("card",))
         )
         assert "torch 2.13.0+cu130 for CUDA 13.0 is installed, but no NVIDIA driver is loaded" in state.reason
-        assert "an NVIDIA card is here" in state.reason
+        assert "an NVIDIA GPU was found" in state.reason
         assert "Found no NVIDIA driver" in state.reason
         assert state.fix.startswith("install the NVIDIA driver")
 
     def test_old_driver(self):
         state = self.state(build("cu130"), Host(driver="550.54.15", cuda=(12, 4), cards=("NVIDIA L4",)))
-        assert "driver 550.54.15 serves CUDA 12.4 at most" in state.reason
-        assert state.fix == "update the NVIDIA driver to one for CUDA 13.0"
+        assert "driver 550.54.15 supports CUDA 12.4 at most" in state.reason
+        assert state.fix == "update the NVIDIA driver to one that supports CUDA 13.0"
 
     def test_minor_versions_of_the_driver_are_compatible(self):
         state = self.state(Build("2.8.0+cu128", cuda="12.8"), Host(driver="550.54.15", cuda=(12, 4)))
@@ -163,7 +163,7 @@ class TestUnavailable:
     @pytest.mark.parametrize("value", ["", "-1", "7"])
     def test_hidden_by_the_environment(self, value):
         state = self.state(build("cu130"), environ={"CUDA_VISIBLE_DEVICES": value})
-        assert f"CUDA_VISIBLE_DEVICES='{value}' leaves no card visible" in state.reason
+        assert f"CUDA_VISIBLE_DEVICES='{value}' leaves no GPU visible" in state.reason
         assert state.fix == "unset CUDA_VISIBLE_DEVICES"
 
     def test_nothing_explains_it(self):
@@ -235,7 +235,7 @@ def test_an_unknown_newer_card_is_taken_for_the_nearest_and_says_so():
     assert device.arch == "sm_134"
     for entry in device.capabilities.precisions.values():
         assert entry.supported
-        assert entry.note == "13.4 is not in hal's table; taken to be like 12.1"
+        assert entry.note == "13.4 is not in hal's table and is treated like 12.1"
 
 
 @pytest.mark.parametrize("card", [(5, 0), (5, 2), (6, 0), (6, 1)])
@@ -253,7 +253,7 @@ def test_a_card_older_than_the_table_is_taken_for_its_oldest_row():
     state = availability(build("cu126", any_card(3, 5)), DRIVEN, {})
     assert isinstance(state, Unavailable)
     device = describe(Build("1.0", cuda="10.2", devices=(any_card(3, 5),)), DRIVEN)[0]
-    assert device.capabilities.precisions["fp32"].note.endswith("3.5 is not in hal's table; taken to be like 5.0")
+    assert device.capabilities.precisions["fp32"].note.endswith("3.5 is not in hal's table and is treated like 5.0")
 
 
 def test_the_table_is_in_order_and_complete():

@@ -160,7 +160,7 @@ def test_unknown_kinds_and_shapes(xp):
     images = xp.asarray(pictures(2))
     with pytest.raises(ConfigError, match=r"augment=filp is not known; did you mean flip\?") as caught:
         augment(images, Key(0), ["crop", "filp"])
-    assert caught.value.fix == "known: brightness, crop, flip"
+    assert caught.value.fix == "use one of: brightness, crop, flip"
     with pytest.raises(ConfigError, match="augment=mixup is not known"):
         check_augmentations(["mixup"])
     check_augmentations(list(AUGMENTATIONS))

@@ -21,10 +21,10 @@ from hal.errors import ConfigError, DataError, NotFoundError
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("digit", ["data=digit", r"did you mean digits\?", "sources: digits, images:DIR"]),
+        ("digit", ["data=digit", r"did you mean digits\?", "use one of: digits, images:DIR"]),
         ("mnits:/x", [r"did you mean mnist\?"]),
-        ("", ["sources"]),
-        ("digits:5", ["takes nothing after a colon", "data=digits"]),
+        ("", ["use one of"]),
+        ("digits:5", ["takes no argument after a colon", "data=digits"]),
         ("mnist", ["needs a path", "data=mnist:DIR"]),
         ("npz:", ["needs a path", "data=npz:FILE"]),
         ("synthetic:many", ["'many'", "data=synthetic:4096"]),
@@ -108,10 +108,10 @@ def test_paths_of_the_wrong_kind(source, tmp_path):
     file = tmp_path / "file"
     file.write_text("text")
     if source in ("mnist", "images"):
-        fails(NotFoundError, f"{file} is a file; a folder was expected", source=f"{source}:{file}")
+        fails(NotFoundError, f"{file} is a file, but a folder was expected", source=f"{source}:{file}")
     else:
         wanted = TEXT if source == "text" else IMAGE
-        fails(NotFoundError, f"{tmp_path} is a folder; a file", source=f"{source}:{tmp_path}", wanted=wanted)
+        fails(NotFoundError, f"{tmp_path} is a folder, but a file", source=f"{source}:{tmp_path}", wanted=wanted)
 
 
 @pytest.mark.parametrize("source", ["mnist", "images", "npz", "text"])
@@ -147,7 +147,7 @@ def test_other_failures_of_the_disk(tmp_path, monkeypatch):
 
 
 def test_home_folder_of_nobody():
-    fails(NotFoundError, "home", "whole path", source="text:~nobody-of-this-name/x", wanted=TEXT)
+    fails(NotFoundError, "home", "full path", source="text:~nobody-of-this-name/x", wanted=TEXT)
 
 
 # IDX
@@ -175,7 +175,7 @@ def mnist(folder, images=GOOD_IMAGES, labels=GOOD_LABELS, end=""):
         (b"\x89PNG\r\n", ["89504e47", "00000803"]),
         (GOOD_LABELS, ["00000801", "3 axes begins with 00000803"]),
         (GOOD_IMAGES[:9], ["inside its header", "9 of 16"]),
-        (GOOD_IMAGES[:-1], ["has 95 bytes", r"\(6, 4, 4\), 96 bytes"]),
+        (GOOD_IMAGES[:-1], ["has 95 bytes", r"\(6, 4, 4\), which is 96 bytes"]),
         (GOOD_IMAGES + b"x", ["more than 96"]),
         (struct.pack(">HBB3I", 0, 8, 3, 2**32 - 1, 2**32 - 1, 2**32 - 1) + b"12", ["has 2 bytes", "4294967295"]),
         (idx(np.zeros((0, 4, 4))), ["no samples"]),
@@ -189,7 +189,7 @@ def test_damaged_idx(tmp_path, images, parts):
 def test_damaged_gzip(tmp_path, damage):
     images = damage(gzip.compress(GOOD_IMAGES))
     source = mnist(tmp_path, images, gzip.compress(GOOD_LABELS), ".gz")
-    fails(DataError, "train-images-idx3-ubyte.gz is not a whole gzip file", source=source)
+    fails(DataError, "train-images-idx3-ubyte.gz is not a complete gzip file", source=source)
 
 
 def test_idx_of_other_length(tmp_path):
@@ -198,12 +198,12 @@ def test_idx_of_other_length(tmp_path):
 
 
 def test_mnist_with_missing_files(tmp_path):
-    fails(NotFoundError, "has no train-images-idx3-ubyte", source=f"mnist:{tmp_path}")
+    fails(NotFoundError, "contains neither train-images-idx3-ubyte", source=f"mnist:{tmp_path}")
     source = mnist(tmp_path)
     (tmp_path / "t10k-images-idx3-ubyte").write_bytes(GOOD_IMAGES)
-    fails(NotFoundError, "has no t10k-labels-idx1-ubyte", source=source)
+    fails(NotFoundError, "contains neither t10k-labels-idx1-ubyte", source=source)
     (tmp_path / "train-images-idx3-ubyte").unlink()
-    fails(NotFoundError, "has no train-images-idx3-ubyte", source=source)
+    fails(NotFoundError, "contains neither train-images-idx3-ubyte", source=source)
 
 
 def test_mnist_file_that_may_not_be_read(tmp_path, monkeypatch):
@@ -244,7 +244,7 @@ def test_corrupt_picture(tmp_path, kind):
     victim.write_bytes({"text": b"hello", "truncated": whole[:900], "empty": b"", "bitflip": bytes(flipped)}[kind])
     with pytest.raises(DataError) as caught:
         take_all(source)
-    says(caught.value, re.escape(str(victim)), "is not a picture", "bytes that begin with", "replace or remove")
+    says(caught.value, re.escape(str(victim)), "is not an image", "bytes, which begin with", "replace or remove")
 
 
 def test_picture_of_floats(tmp_path):
@@ -273,19 +273,19 @@ def test_picture_that_has_gone(tmp_path):
 
 
 def test_folders_without_pictures(tmp_path):
-    fails(DataError, f"{tmp_path} has no folders", source=f"images:{tmp_path}")
+    fails(DataError, f"{tmp_path} contains no folders", source=f"images:{tmp_path}")
     source = pictures(tmp_path)
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "readme.txt").write_text("none")
-    fails(DataError, f"{tmp_path / 'c'} has no pictures", ".png", source=source)
+    fails(DataError, f"{tmp_path / 'c'} contains no images", ".png", source=source)
 
 
 def test_parts_without_pictures(tmp_path):
     source = pictures(tmp_path / "train").replace("/train", "")
     (tmp_path / "val").mkdir()
-    fails(DataError, f"{tmp_path / 'val'} has no folders", source=source)
+    fails(DataError, f"{tmp_path / 'val'} contains no folders", source=source)
     (tmp_path / "val" / "a").mkdir()
-    fails(DataError, "has no pictures", source=source)
+    fails(DataError, "contains no images", source=source)
 
 
 def test_parts_of_other_classes(tmp_path):
@@ -299,7 +299,13 @@ def test_too_few_pictures(tmp_path):
 
 
 def test_pictures_of_other_channels(tmp_path):
-    fails(ConfigError, "1 or 3 channels", "takes 2", source=f"images:{tmp_path}", wanted=Wanted("image", (8, 8, 2)))
+    fails(
+        ConfigError,
+        "1 or 3 channels",
+        "takes images of 2",
+        source=f"images:{tmp_path}",
+        wanted=Wanted("image", (8, 8, 2)),
+    )
 
 
 # NumPy archives
@@ -335,7 +341,7 @@ def test_damaged_archives(tmp_path):
 
 def test_one_array(tmp_path):
     np.save(tmp_path / "one.npy", X)
-    fails(DataError, "holds one array", source=f"npz:{tmp_path / 'one.npy'}")
+    fails(DataError, "contains a single array", source=f"npz:{tmp_path / 'one.npy'}")
 
 
 def test_pickled_objects_are_never_loaded(tmp_path):
@@ -347,7 +353,7 @@ def test_members_that_are_no_arrays(tmp_path):
     path = tmp_path / "data.npz"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("x", "hello")
-    fails(DataError, "member x", "not an array", source=f"npz:{path}")
+    fails(DataError, "contains x", "not an array", source=f"npz:{path}")
 
 
 @pytest.mark.parametrize(
@@ -379,4 +385,4 @@ def test_sequences_of_another_shape(tmp_path):
 
 def test_images_of_other_channels(tmp_path):
     source = archive(tmp_path, x=np.zeros((10, 3, 8, 8), np.uint8), y=Y)
-    fails(ConfigError, "8 channels", "takes 3", source=source, wanted=Wanted("image", (8, 8, 3)))
+    fails(ConfigError, "8 channels", "takes images of 3", source=source, wanted=Wanted("image", (8, 8, 3)))

@@ -65,14 +65,14 @@ class TestParts:
 class TestOneClass:
     def test_a_folder_too_far_up(self, tmp_path):
         classes(tmp_path / "data")
-        with pytest.raises(DataError, match="one class alone, data") as caught:
+        with pytest.raises(DataError, match="only one class, data") as caught:
             check_classes(found(tmp_path))
         assert f"data=images:{tmp_path / 'data'}" in caught.value.fix
 
     @pytest.mark.parametrize("labels", [np.zeros(6, np.int64), np.full(6, 3)])
     def test_labels_that_are_all_alike(self, tmp_path, labels):
         np.savez(tmp_path / "x.npz", x=np.zeros((6, 4, 4, 1), np.uint8), y=labels)
-        with pytest.raises(DataError, match="one class alone"):
+        with pytest.raises(DataError, match="only one class"):
             check_classes(load(f"npz:{tmp_path}/x.npz", SHAPE))
 
     def test_two_classes_pass(self, tmp_path):
@@ -115,7 +115,7 @@ class TestLinks:
         try:
             split = found(root)
         except DataError as error:  # a link as a class of its own, all of whose pictures are found already
-            if "no pictures" not in str(error):
+            if "no images" not in str(error):
                 raise
             return
         assert len(split.train) + len(split.validation) == 8
@@ -247,7 +247,7 @@ class TestPixels:
         classes(tmp_path)
         (tmp_path / "cat" / "0.png").write_bytes(content)
         split = found(tmp_path)
-        with pytest.raises(DataError, match=r"0\.png is not a picture"):
+        with pytest.raises(DataError, match=r"0\.png is not an image"):
             check_all(split, whole=False)
 
     def test_what_is_damaged_is_found_before_it_is_met(self, tmp_path):

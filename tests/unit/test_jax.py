@@ -120,7 +120,7 @@ class TestAvailability:
         monkeypatch.setattr(jax, "devices", lambda: (_ for _ in ()).throw(RuntimeError("no platform\nmore")))
         state = JaxBackend().probe()
         assert isinstance(state, Unavailable)
-        assert state.reason == "jax is installed but does not start: no platform"
+        assert state.reason == "jax is installed but cannot be started: no platform"
 
     def test_no_tpu(self):
         state = TpuBackend().probe()
@@ -167,7 +167,7 @@ class TestHere:
 
     def test_more_devices_than_there_are(self):
         with pytest.raises(
-            UnavailableError, match=r"parallel=dp=64 wants 64 devices like jax:cpu:0; there are \d+"
+            UnavailableError, match=r"parallel=dp=64 needs 64 devices like jax:cpu:0, but there are only \d+"
         ) as e:
             self.backend.group(self.device, Plan(parallel="dp=64"))
         assert e.value.fix == "start it with JAX_NUM_CPU_DEVICES=64"

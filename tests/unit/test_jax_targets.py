@@ -1,4 +1,4 @@
-"""Compiling for hardware that is not here: names, figures, and real compiles."""
+"""Compiling for hardware that is not present: names, figures, and real compiles."""
 
 import contextlib
 import importlib.util
@@ -67,7 +67,7 @@ class TestNames:
             ("tpu-v5", "did you mean tpu-v5"),
             ("tpu-v9:2x2", "target=tpu-v9:2x2 is not known"),
             ("", "is not known"),
-            ("tpu-v5e", "tpu-v5e has no topology\ntopologies of tpu-v5e: tpu-v5e:1x1, tpu-v5e:2x2"),
+            ("tpu-v5e", "tpu-v5e needs a topology\nuse one of: tpu-v5e:1x1, tpu-v5e:2x2"),
             ("tpu-v5e:2x2x1", "did you mean 2x2?"),
             ("tpu-v5e:3x3", "no such topology"),
             ("tpu-v4:2x2", "did you mean 2x2x"),

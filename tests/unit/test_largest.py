@@ -60,7 +60,7 @@ class TestLargest:
             assert not any(answer.fits for answer in compiler.asked.values())
         if found.refused is None:
             assert found.batch == 10**7 // unit * unit
-            assert "as far as the search goes" in found.stopped
+            assert "the largest that the search tries" in found.stopped
         else:
             assert not compiler.asked[found.refused].fits
             assert found.reason == compiler.asked[found.refused].reason
@@ -135,7 +135,7 @@ class TestLargest:
             fits = batch <= 10**5
             now[0] += 100.0 if fits and batch > 64 else 0.1
             if fits and batch > 64:
-                raise TimeoutError("the time is up")
+                raise TimeoutError("the time limit was reached")
             return Attempt(fits, 10 * batch, "too big", 5.0 if fits else 0.1)
 
         found = largest_batch(build, start=64, capacity_bytes=10**6, budget_s=50, clock=lambda: now[0])

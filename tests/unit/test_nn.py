@@ -176,7 +176,7 @@ def test_pooling_before_a_nondecreasing_activation_changes_nothing(activation):
 
 
 def test_residual_ways_have_to_agree():
-    with pytest.raises(ShapeError, match=r"body gives \(2, 3\) and its shortcut \(2, 4\), but .*; give shortcut="):
+    with pytest.raises(ShapeError, match=r"body gives \(2, 3\) and its shortcut \(2, 4\), but .*; pass shortcut="):
         nn.Residual(nn.Dense(3)).output_shape((4,))
     assert nn.Residual(nn.Dense(3), nn.Dense(3)).output_shape((4,)) == (3,)
 
@@ -312,7 +312,7 @@ def test_every_initializer(name):
 
 def test_an_initializer_that_does_not_exist():
     with pytest.raises(
-        ConfigError, match=r"/a/b asks for the initializer 'glorot', which does not exist; use one of glorot_uniform"
+        ConfigError, match=r"/a/b uses the initializer 'glorot', which does not exist; use one of glorot_uniform"
     ):
         nn.initialize({"a": {"b": nn.Param((3,), "glorot")}}, 0)
 

@@ -352,7 +352,7 @@ def test_shapes_that_do_not_fit(call):
 def test_values_are_refused():
     x = put(f32(1))
     for ask in (float, bool, int, complex, operator.index, np.asarray, lambda a: a.item(), BACKEND.to_host):
-        with pytest.raises(UnsupportedError, match="without values"):
+        with pytest.raises(UnsupportedError, match="computes only shapes"):
             ask(x)
     with pytest.raises(TypeError):
         x[0] = 1

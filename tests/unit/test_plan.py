@@ -74,36 +74,36 @@ def test_resolving_twice_changes_nothing():
 def test_refusals_say_what_was_asked_and_what_is_allowed(keys, asked, allowed):
     error = refused(Plan(**keys), device())
     assert re.search(asked, error.message)
-    assert error.fix == f"it supports: {allowed}"
+    assert error.fix == f"use one of: {allowed}"
     assert error.exit_status == 2
 
 
 def test_a_layout_that_the_device_lacks():
     error = refused(Plan(layout="nchw"), device(layouts=("nhwc",)))
     assert "layout=nchw" in error.message
-    assert error.fix == "it supports: nhwc"
+    assert error.fix == "use one of: nhwc"
 
 
 def test_threads_where_they_mean_nothing():
     error = refused(Plan(threads=2), device(threads=False))
-    assert "threads=2 has no meaning on fake:1" in error.message
-    assert "leave the key threads out" in error.fix
+    assert "threads=2 was given, but fake:1 does not support the key threads" in error.message
+    assert "leave threads= out" in error.fix
     assert Plan().resolve(device(threads=False)).threads is None
 
 
 @pytest.mark.parametrize(("batch", "accumulate"), [(8, 3), (4, 8), (1, 2)])
 def test_accumulate_has_to_divide_the_batch(batch, accumulate):
     error = refused(Plan(batch=batch, accumulate=accumulate), device(), PlanError)
-    assert f"accumulate={accumulate} does not divide batch={batch}" in error.message
+    assert f"batch={batch} cannot be split into accumulate={accumulate} equal parts" in error.message
     assert f"multiple of {accumulate}" in error.fix
 
 
 def test_devices_have_to_divide_the_batch():
     error = refused(Plan(batch=9, parallel="dp=2"), device(), PlanError)
-    assert "parallel=dp=2 does not divide batch=9" in error.message
+    assert "batch=9 cannot be divided evenly among the devices of parallel=dp=2" in error.message
     assert "multiple of 2" in error.fix
     error = refused(Plan(batch=6, parallel="dp=2", accumulate=2), device(), PlanError)
-    assert "parallel=dp=2 does not divide batch=6 in 2 parts" in error.message
+    assert "batch=6 in 2 parts cannot be divided evenly among the devices of parallel=dp=2" in error.message
     assert "multiple of 4" in error.fix
 
 

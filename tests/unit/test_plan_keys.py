@@ -70,8 +70,8 @@ refused(lambda: Plan(tile="small").resolve(other))
 """
     ) == [
         "large small auto",
-        "tile=small has no meaning on null:0 -> leave the key tile out",
-        "tile=small is not supported on null:0 (shapes only) -> it supports: large",
+        "tile=small was given, but null:0 does not support the key tile -> leave tile= out",
+        "tile=small is not supported on null:0 (shapes only) -> use one of: large",
     ]
 
 

@@ -80,7 +80,7 @@ class TestRecordedCards:
         else:
             with pytest.raises(UnsupportedError, match=f"precision={precision} is not supported on rocm:0") as raised:
                 plan.resolve(device)
-            assert "it supports: fp32, bf16, fp16" in str(raised.value)
+            assert "use one of: fp32, bf16, fp16" in str(raised.value)
 
     def test_compile(self, name):
         device = described(name)
@@ -106,7 +106,7 @@ class TestRecordedCards:
         arch = RECORDED[name]["expected"]["arch"]
         state = availability(build("cu130"), Host("open", (arch,)), {})
         assert isinstance(state, Unavailable)
-        assert f"an AMD {arch} card is here" in state.reason
+        assert f"an AMD {arch} GPU was found" in state.reason
         assert "your torch is built for NVIDIA (torch 2.13.0+cu130, CUDA 13.0)" in state.reason
         assert "use backend=cuda" in state.fix
         assert "ROCm build of torch" in state.fix
@@ -121,8 +121,8 @@ class TestUnavailable:
         return state
 
     def test_no_torch(self):
-        assert self.state(None).reason == "an AMD gfx1100 card is here, but torch is not installed"
-        assert self.state(None, Host()).reason == "no AMD card was found, and torch is not installed"
+        assert self.state(None).reason == "an AMD gfx1100 GPU was found, but torch is not installed"
+        assert self.state(None, Host()).reason == "no AMD GPU was found, and torch is not installed"
 
     def test_broken_torch(self):
         state = self.state(Build("2.13.0", broken="libamdhip64.so.7: cannot open shared object file"))
@@ -131,38 +131,38 @@ class TestUnavailable:
 
     def test_cpu_build_with_a_card(self):
         state = self.state(build("cpu"))
-        assert state.reason == "an AMD gfx1100 card is here, but torch 2.13.0+cpu is no ROCm build"
+        assert state.reason == "an AMD gfx1100 GPU was found, but torch 2.13.0+cpu is not a ROCm build"
         assert state.fix == "install a ROCm build of torch: see pytorch.org, Get Started, platform ROCm"
 
     def test_cpu_build_without_a_card(self):
         state = self.state(build("cpu"), Host())
-        assert state.reason == "no AMD card was found, and torch 2.13.0+cpu is no ROCm build"
-        assert state.fix.startswith("on a machine with an AMD card, install a ROCm build")
+        assert state.reason == "no AMD GPU was found, and torch 2.13.0+cpu is not a ROCm build"
+        assert state.fix.startswith("on a machine with an AMD GPU, install a ROCm build")
 
     def test_a_card_without_a_driver(self):
-        assert "an AMD card is here, but torch" in self.state(build("cpu"), Host(cards=("card",))).reason
+        assert "an AMD GPU was found, but torch" in self.state(build("cpu"), Host(cards=("card",))).reason
 
     def test_no_driver(self):
         state = self.state(build("rocm7.0"), Host("absent", ("card", "card")))
         assert "torch 2.13.0+rocm7.0 for HIP 7.0.51831 is installed, but /dev/kfd is absent" in state.reason
-        assert "an AMD card is here (and 1 more)" in state.reason
+        assert "an AMD GPU was found (and 1 more)" in state.reason
         assert "--device=/dev/kfd" in state.fix
 
     def test_no_permission(self):
         state = self.state(build("rocm7.0"), Host("denied", ("gfx1030",)))
-        assert "may not open /dev/kfd; an AMD gfx1030 card is here" in state.reason
+        assert "not allowed to open /dev/kfd; an AMD gfx1030 GPU was found" in state.reason
         assert "usermod -aG render,video" in state.fix
 
     @pytest.mark.parametrize("name", ["HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES"])
     @pytest.mark.parametrize("value", ["", "-1", "3"])
     def test_hidden_by_one_variable(self, name, value):
         state = self.state(build("rocm7.0"), environ={name: value})
-        assert f"{name}='{value}' leaves no card visible" in state.reason
+        assert f"{name}='{value}' leaves no GPU visible" in state.reason
         assert state.fix == f"unset {name}"
 
     def test_hidden_by_two_variables_that_do_not_fit(self):
         state = self.state(build("rocm7.0"), environ={"HIP_VISIBLE_DEVICES": "1", "ROCR_VISIBLE_DEVICES": "1"})
-        assert "HIP_VISIBLE_DEVICES='1' and ROCR_VISIBLE_DEVICES='1' together leave no card visible" in state.reason
+        assert "HIP_VISIBLE_DEVICES='1' and ROCR_VISIBLE_DEVICES='1' together leave no GPU visible" in state.reason
         assert state.fix == "unset ROCR_VISIBLE_DEVICES"
 
     def test_nothing_explains_it(self):
@@ -184,7 +184,7 @@ class TestUnavailable:
     def test_override_is_left_out_elsewhere(self):
         fix = self.state(build("rocm7.0", any_card("gfx906"))).fix
         assert "HSA_OVERRIDE" not in fix
-        assert "the PyTorch project publishes leave it out" in fix
+        assert "PyTorch do not include it" in fix
 
     def test_an_override_that_is_set_comes_first(self):
         state = self.state(build("rocm7.0", any_card("gfx1010")), environ={"HSA_OVERRIDE_GFX_VERSION": "10.1.0"})
@@ -225,7 +225,7 @@ def test_serves(archs, arch_name, expected):
 
 def test_a_set_override_is_recorded():
     device = describe(build("rocm7.0", any_card("gfx1030")), {"HSA_OVERRIDE_GFX_VERSION": "10.3.0"})[0]
-    assert device.facts["overridden"] == "HSA_OVERRIDE_GFX_VERSION=10.3.0: the card may be another"
+    assert device.facts["overridden"] == "HSA_OVERRIDE_GFX_VERSION=10.3.0: the GPU may be a different one"
 
 
 def test_a_card_without_kernels_keeps_its_place_and_supports_nothing():
@@ -242,7 +242,7 @@ def test_an_unknown_card_is_taken_for_the_nearest_and_says_so(arch, like):
     device = describe(Build("3.0", hip="9.0", devices=(any_card(arch),)), {})[0]
     assert device.arch == arch
     for entry in device.capabilities.precisions.values():
-        assert entry.note.endswith(f"{arch} is not in hal's table; taken to be like {like}")
+        assert entry.note.endswith(f"{arch} is not in hal's table and is treated like {like}")
 
 
 def test_instinct_and_radeon_differ_in_layout_and_wavefront():

@@ -106,7 +106,7 @@ def test_cards_like_each_other_take_part(monkeypatch):
     monkeypatch.setattr(CudaBackend, "devices", lambda self: devices)
     assert [backend.local_device(devices[0], plan, rank).index for rank in range(3)] == [0, 2, 3]
     assert [backend.local_device(devices[2], plan, rank).index for rank in range(3)] == [2, 0, 3]
-    with pytest.raises(UnavailableError, match=r"there are 3 like cuda:0 \(NVIDIA H200\)"):
+    with pytest.raises(UnavailableError, match=r"only 3 of the kind of cuda:0 \(NVIDIA H200\)"):
         backend.local_device(devices[0], plan, 3)
 
 
@@ -130,7 +130,7 @@ def test_the_processor_takes_part_as_often_as_it_has_cores():
     assert device.capabilities.spread == cores
     backend = registry.backend("cpu")
     assert backend.local_device(device, Plan(parallel=f"dp={cores}"), cores - 1) == device
-    with pytest.raises(UnavailableError, match="wants as many cores"):
+    with pytest.raises(UnavailableError, match="needs one core per process"):
         backend.local_device(device, Plan(parallel=f"dp={cores + 1}"), cores)
 
 

@@ -150,22 +150,22 @@ def test_inputs_that_are_neither_images_nor_features():
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50"])
 def test_nothing_is_downloaded(name):
-    with pytest.raises(ConfigError, match=rf"downloads nothing\n.*path of {name}'s weights"):
+    with pytest.raises(ConfigError, match=rf"downloads nothing\n.*weights of {name}"):
         TransferConfig(backbone=name)
 
 
 @pytest.mark.parametrize("value", ["pretraned", "weights.h5", ""])
 def test_a_word_that_is_neither_known_nor_a_file(value):
-    with pytest.raises(ConfigError, match=r"neither a file.*\n.*pretrained, random, .*\.safetensors"):
+    with pytest.raises(ConfigError, match=r"neither pretrained.*\n.*pretrained, random, .*\.safetensors"):
         TransferConfig(weights=value)
 
 
 def test_more_blocks_than_there_are():
-    with pytest.raises(ConfigError, match=r"unfreeze=14 .*\n13 of 18 are; use 0 to 13"):
+    with pytest.raises(ConfigError, match=r"unfreeze=14 .* 13 blocks .*\nuse 0 to 13, .* 18 blocks"):
         TransferConfig(unfreeze=14)
-    with pytest.raises(ConfigError, match=r"unfreeze=6 .*\n5 of 5 are"):
+    with pytest.raises(ConfigError, match=r"unfreeze=6 .* 5 blocks"):
         TransferConfig(backbone="vgg16", weights="random", unfreeze=6)
-    with pytest.raises(ConfigError, match=r"blocks=19 .*\nit has 18 blocks"):
+    with pytest.raises(ConfigError, match=r"blocks=19 .* 18 blocks"):
         TransferConfig(blocks=19)
     assert TransferConfig(unfreeze=18, blocks=18).used == 18
 

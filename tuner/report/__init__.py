@@ -64,13 +64,13 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
     except OSError as error:
         begun = (folder / "config.json").exists()
         raise NotFoundError(
-            f"{folder} holds no tuning" + (" that has ended" if begun else ""),
-            fix=f"continue it: hal tune resume={folder}" if begun else "name the folder that hal tune wrote to",
+            f"{folder} contains no tuning" + (" that has ended" if begun else ""),
+            fix=f"continue with: hal tune resume={folder}" if begun else "give the folder that hal tune wrote",
         ) from error
     except ValidationError as error:
         raise DataError(
             f"{source} is damaged, or was written by another version of hal: {error.error_count()} fields are wrong",
-            fix=f"its trials are stored separately; continue from them: hal tune resume={folder}",
+            fix=f"its trials are stored separately; continue from them with: hal tune resume={folder}",
         ) from error
     journal = folder / "trials.jsonl"
     later = journal.read_bytes().count(b"\n") - len(tuning.trials) if journal.is_file() else 0

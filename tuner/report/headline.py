@@ -45,13 +45,13 @@ def headline_of(tuning: Tuning) -> tuple[str, str]:
     if tuning.nearest_miss is not None:
         key, over = tuning.nearest_miss
         return (
-            f"No plan keeps constraint.{key}",
+            f"No plan meets constraint.{key}",
             f"The closest of the plans that were tried needs {number(over)} times the limit.",
         )
     if winner is None and not tuning.searched.tried:
         return (
             "No plan of the search space was tried",
-            "There was time only for the plans to compare with; raise budget=.",
+            "There was only time for the plans that it is compared with; raise budget=.",
         )
     if winner is None:
         return "No plan worked", f"Plans tried: {len(tuning.trials):,}. The section on failures says what went wrong."
@@ -118,7 +118,7 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
 
 
 def _guesses(tuning: Tuning, winner: Plan) -> Iterator[Number]:
-    """The winner's numbers on hardware that is not here, beside the default's."""
+    """The winner's numbers on hardware that is not present, beside the default's."""
     of = {plan: next((t for t in tuning.trials if t.plan == plan), None) for plan in (winner, tuning.default)}
     say = {"throughput": lambda value: f"{number(value)} samples/s", "memory": lambda value: bytes_text(value * 2**20)}
     labels: dict[Objective, str] = {"throughput": "Throughput", "memory": "Memory per device"}

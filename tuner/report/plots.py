@@ -1,4 +1,4 @@
-"""The figures, as Plotly reads them. Colours are names that the page looks up in its style sheet: ``@accent``."""
+"""The figures, as Plotly reads them. Colors are names that the page looks up in its style sheet: ``@accent``."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _trade_off(tuning: Tuning) -> Section | None:
         return None
     if not several:
         text = (
-            "Throughput and peak memory of each plan. Memory was not an objective, so the search did not minimise it."
+            "Throughput and peak memory of each plan. Memory was not an objective, so the search did not minimize it."
         )
         return Section("trade-off", "Speed against memory", (text,), figures)
     front = sorted((tuning.trial(n) for n in tuning.pareto), key=lambda t: -(value_of(t, up) or 0.0))

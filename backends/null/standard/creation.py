@@ -38,7 +38,7 @@ Size = int | Sequence[int]
 
 def _make(name: str, shape: tuple[int, ...], dtype: DType, device: Any, write: int | None = None) -> NullArray:
     if device is not None and device != DEVICE:
-        raise UnsupportedError(f"device={device} is not one of the null backend", fix=f"it has: {DEVICE}")
+        raise UnsupportedError(f"device={device} is not a device of the null backend", fix=f"use device={DEVICE}")
     return operate(name, (), shape, dtype, write=write)
 
 
@@ -52,7 +52,7 @@ def arange(
     """Evenly spaced numbers from start up to stop, which is not among them."""
     first, last = (0, start) if stop is None else (start, stop)
     if step == 0:
-        raise ShapeError("arange with step=0 has no end; use another step, or full")
+        raise ShapeError("arange was given step=0, which never reaches the end; use another step, or full")
     default = int64 if all(isinstance(n, int) for n in (first, last, step)) else float32
     return _make("arange", (max(math.ceil((last - first) / step), 0),), _chosen(dtype, default), device)
 
@@ -137,7 +137,7 @@ def zeros_like(x: NullArray, /, *, dtype: Any = None, device: Any = None) -> Nul
 def meshgrid(*arrays: NullArray, indexing: str = "xy") -> tuple[NullArray, ...]:
     """Coordinates of a grid from those along its axes."""
     if any(x.ndim > 1 for x in arrays):
-        raise ShapeError("meshgrid takes arrays of one axis")
+        raise ShapeError("meshgrid takes only arrays of one axis")
     sizes = [x.size for x in arrays]
     if indexing == "xy" and len(sizes) > 1:
         sizes[0], sizes[1] = sizes[1], sizes[0]

@@ -46,7 +46,7 @@ def astype(x: NullArray, dtype: Any, /, *, copy: bool = True, device: Any = None
     """The same values in another type."""
     target = as_dtype(dtype)
     if device is not None and device != DEVICE:
-        raise UnsupportedError(f"device={device} is not one of the null backend", fix=f"it has: {DEVICE}")
+        raise UnsupportedError(f"device={device} is not a device of the null backend", fix=f"use device={DEVICE}")
     if not copy and target == x.dtype:
         return x
     return operate("astype", (x,), x.shape, target, saves="nothing", passes=1)
@@ -139,7 +139,7 @@ def moveaxis(x: NullArray, source: Axes, destination: Axes, /) -> NullArray:
     """A view with some axes in other places."""
     sources, targets = shapes.axes_of(source, x.ndim), shapes.axes_of(destination, x.ndim)
     if len(sources) != len(targets):
-        raise ShapeError(f"source={source} and destination={destination} should be as many axes")
+        raise ShapeError(f"source={source} and destination={destination} must name the same number of axes")
     order = [axis for axis in range(x.ndim) if axis not in sources]
     for target, origin in sorted(zip(targets, sources, strict=True)):
         order.insert(target, origin)
@@ -147,7 +147,7 @@ def moveaxis(x: NullArray, source: Axes, destination: Axes, /) -> NullArray:
 
 
 def reshape(x: NullArray, /, shape: Sequence[int], *, copy: bool | None = None) -> NullArray:
-    """A view in another shape. A framework copies where the order in memory asks for it; that is not modelled."""
+    """A view in another shape. A framework copies where the order in memory asks for it; that is not modeled."""
     wanted = shapes.reshaped(x.shape, shape)
     if copy:
         return operate("reshape", (x,), wanted, x.dtype, saves="nothing", passes=1)
@@ -158,7 +158,8 @@ def repeat(x: NullArray, repeats: int | NullArray, /, *, axis: int | None = None
     """Each element several times in a row."""
     if isinstance(repeats, NullArray):
         raise UnsupportedError(
-            "repeat with an array of counts gives a shape that depends on values, and the null backend has none",
+            "repeat with an array of counts gives a shape that depends on values, but the null backend computes no "
+            "values",
             fix="pass one number",
         )
     source = reshape(x, (-1,)) if axis is None else x
@@ -181,7 +182,7 @@ def roll(x: NullArray, /, shift: Axes, *, axis: Axes | None = None) -> NullArray
     """Values moved along axes, those that leave coming in at the other end."""
     axes = shapes.axes_of(axis, x.ndim)
     if isinstance(shift, Sequence) and (axis is None or len(shift) != len(axes)):
-        raise ShapeError(f"shift={shift} and axis={axis} should be as many")
+        raise ShapeError(f"shift={shift} and axis={axis} must have the same number of entries")
     return operate("roll", (x,), x.shape, x.dtype, saves="nothing")
 
 
@@ -212,14 +213,14 @@ def take_along_axis(x: NullArray, indices: NullArray, /, *, axis: int = -1) -> N
     """Elements along an axis by positions that may differ everywhere else."""
     at = shapes.axis_of(axis, x.ndim)
     if x.ndim != indices.ndim:
-        raise ShapeError(f"x {x.shape} and indices {indices.shape} should have as many axes")
+        raise ShapeError(f"x {x.shape} and indices {indices.shape} must have the same number of axes")
     outer = shapes.broadcast(shapes.reduced(x.shape, (at,), True), shapes.reduced(indices.shape, (at,), True))
     return _gather("take_along_axis", x, indices, (*outer[:at], indices.shape[at], *outer[at + 1 :]))
 
 
 def _depends_on_values(name: str) -> NoReturn:
     raise UnsupportedError(
-        f"{name} gives a shape that depends on values, and the null backend has none",
+        f"{name} gives a shape that depends on values, but the null backend computes no values",
         fix="use a function whose result has a known shape, such as where or sort",
     )
 

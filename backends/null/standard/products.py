@@ -34,7 +34,7 @@ def tensordot(x1: NullArray, x2: NullArray, /, *, axes: int | tuple[Sequence[int
     """A sum of products over some axes of both: 2 operations for each element of the result and of what is summed."""
     if isinstance(axes, int):
         if not 0 <= axes <= min(x1.ndim, x2.ndim):
-            raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes} axes: there are not so many")
+            raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes} axes: the arrays have fewer axes")
         first, second = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
     else:
         first, second = shapes.axes_of(tuple(axes[0]), x1.ndim), shapes.axes_of(tuple(axes[1]), x2.ndim)
@@ -51,7 +51,9 @@ def tensordot(x1: NullArray, x2: NullArray, /, *, axes: int | tuple[Sequence[int
 def vecdot(x1: NullArray, x2: NullArray, /, *, axis: int = -1) -> NullArray:
     """A sum of products along one axis, with the others broadcast: 2 operations for each product."""
     if not -min(x1.ndim, x2.ndim) <= axis < 0:
-        raise ShapeError(f"axis={axis} of vecdot of {x1.shape} and {x2.shape} should be negative and in both")
+        raise ShapeError(
+            f"axis={axis} of vecdot of {x1.shape} and {x2.shape} must be negative and exist in both arrays"
+        )
     if x1.shape[axis] != x2.shape[axis]:
         raise ShapeError(f"vecdot of {x1.shape} and {x2.shape}: axis {axis} should be equal")
     a, b = (moveaxis(x, axis, -1) if axis != -1 else x for x in (x1, x2))

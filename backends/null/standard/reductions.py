@@ -78,7 +78,7 @@ def prod(x: NullArray, /, *, axis: Axes = None, dtype: Any = None, keepdims: boo
 def _extreme(name: str, x: NullArray, axis: Axes, keepdims: bool) -> NullArray:
     axes = shapes.axes_of(axis, x.ndim)
     if any(x.shape[a] == 0 for a in axes):
-        raise ShapeError(f"{name} of shape {x.shape} over axis {axis}: nothing has no {name}")
+        raise ShapeError(f"{name} of shape {x.shape} over axis {axis}: an axis of size 0 has no {name}")
     return _reduce(name, x, axis, keepdims, x.spec.dtype, saves="inputs")
 
 
@@ -124,7 +124,7 @@ def count_nonzero(x: NullArray, /, *, axis: Axes = None, keepdims: bool = False)
 
 def _position(name: str, x: NullArray, axis: int | None, keepdims: bool) -> NullArray:
     if (x.size if axis is None else x.shape[shapes.axis_of(axis, x.ndim)]) == 0:
-        raise ShapeError(f"{name} of shape {x.shape} over axis {axis}: nothing has no {name}")
+        raise ShapeError(f"{name} of shape {x.shape} over axis {axis}: an axis of size 0 has no {name}")
     return _reduce(name, x, axis, keepdims, int64)
 
 
@@ -165,7 +165,7 @@ def cumulative_prod(
 def diff(
     x: NullArray, /, *, axis: int = -1, n: int = 1, prepend: NullArray | None = None, append: NullArray | None = None
 ) -> NullArray:
-    """Differences of neighbours along an axis, n times over."""
+    """Differences of neighbors along an axis, n times over."""
     at = shapes.axis_of(axis, x.ndim)
     parts = [part for part in (prepend, x, append) if part is not None]
     y = concat(parts, axis=at) if len(parts) > 1 else x

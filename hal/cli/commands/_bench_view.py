@@ -62,7 +62,7 @@ def _lines(found: Bench, m: Measurement) -> Iterable[str]:
         yield f"Power: {number(m.power_w)} W"
     yield (
         "[dim]Values are medians with 95% bootstrap intervals over blocks of steps. Each block ends in a "
-        "synchronisation, and loading data is part of it.[/]"
+        "synchronization, and loading data is part of it.[/]"
     )
     if found.origin:
         yield f"[dim]{escape(found.origin)}[/]"

@@ -69,7 +69,8 @@ def _rows(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
     if found.stage == "lowered":
         yield (
             "compiles",
-            f"lowered to StableHLO{took}; no compiler for this target runs here, so its memory use is unknown",
+            f"lowered to StableHLO{took}; no compiler for this target runs without the device, so the memory "
+            f"use is unknown",
         )
     elif found.stage == "refused" and found.fits is not False:
         yield "compiles", "[bold red]no[/]"
@@ -149,4 +150,4 @@ def _next(found: Compilation) -> Iterable[str]:
             "bf16 compiles faster than fp32."
         )
     elif not found.artifacts and found.stage != "refused":
-        yield "[dim]To keep what the compiler wrote, its memory and its cost, use --out DIR.[/]"
+        yield "[dim]To keep the compiled program, its memory use and its cost, use --out DIR.[/]"

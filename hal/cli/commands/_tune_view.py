@@ -47,7 +47,7 @@ class TuneView(Observer):
             many = counted(described.devices, "device")
             where = (
                 f"for [bold]{escape(described.target)}[/]: {escape(device.name)}, {many}. "
-                "This hardware is not here: plans are compiled, and their numbers are estimates."
+                "This hardware is not in this machine, so plans are only compiled, and all numbers are estimates."
             )
         self.console.print(f"[bold]{escape(work.model)}[/] ({work.mode}) {where}", soft_wrap=True)
         varied = [f"{name} {len(values)}" for name, values in space.dimensions.items() if len(values) > 1]
@@ -81,12 +81,12 @@ class TuneView(Observer):
         new = progress.best is not None and progress.best.number == trial.number and self._best != trial.number
         if new:
             self._best = trial.number
-        colour = "green" if new else "default" if trial.outcome is Outcome.OK else "yellow"
+        color = "green" if new else "default" if trial.outcome is Outcome.OK else "yellow"
         result = _result(trial)
         if self._space is not None:
             said = " ".join(f"{k}={v}" for k, v in trial.plan.changes(self._space.default).items())
             self.console.print(
-                f"{progress.done:>3}  [{colour}]{escape(result)}[/]  {escape(said or 'the default plan')}",
+                f"{progress.done:>3}  [{color}]{escape(result)}[/]  {escape(said or 'the default plan')}",
                 soft_wrap=True,
             )
         self._move("", progress)
@@ -94,12 +94,12 @@ class TuneView(Observer):
     def control(self, control: ControlMeasurement) -> None:
         """Say so if the machine has changed."""
         if abs(control.drift - 1) > 0.1:
-            self.note(f"The default plan now runs at {control.drift:.2f} times its first speed.")
+            self.note(f"The default plan now runs at {control.drift:.2f} times its initial speed.")
 
     def finals(self, trials: Sequence[Trial]) -> None:
         """Say what is measured again."""
         plans = f"the best {len(trials)} plans" if len(trials) > 1 else "the best plan"
-        self.note(f"Measuring {plans} again, in turn, each in a fresh process")
+        self.note(f"Measuring {plans} again, in turn, each in a fresh process.")
 
     def ended(self, tuning: Tuning, folder: Path) -> None:
         """The table, and what to do next."""
@@ -153,8 +153,8 @@ def _closing(tuning: Tuning) -> Iterable[str]:
     why = {
         "done": "all plans were tried",
         "settled": "none of the remaining plans is expected to be better",
-        "budget": "the time budget is used up",
-        "trials": "the number of trials that was asked for is reached",
+        "budget": "the time budget was used up",
+        "trials": "the requested number of trials was reached",
         "interrupted": "it was interrupted",
     }[tuning.status]
     spent = f"{counted(len(tuning.trials), 'trial')} in {seconds_text(tuning.seconds)}"
@@ -254,10 +254,13 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
 def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
     if tuning.nearest_miss is not None:
         key, ratio = tuning.nearest_miss
-        yield f"[bold red]No plan keeps constraint.{key}.[/] The closest one needs {number(ratio)} times the limit."
+        yield f"[bold red]No plan meets constraint.{key}.[/] The closest one needs {number(ratio)} times the limit."
         yield "[green]→[/] Raise the limit, or try more plans with budget= or space.batch=[...]."
     elif not tuning.searched.tried:
-        yield "[bold red]No plan of the search space was tried.[/] There was time only for the plans to compare with."
+        yield (
+            "[bold red]No plan of the search space was tried.[/] There was only time for the plans that it is "
+            "compared with."
+        )
         yield f"[green]→[/] Continue with a larger budget: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
     else:
         yield f"[bold red]No plan worked[/] in {counted(len(tuning.trials), 'trial')}."

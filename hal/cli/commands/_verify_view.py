@@ -47,10 +47,10 @@ def _show(out: Console, found: DeviceComparison, verification: Verification) -> 
     limit = found.tolerance.op
     out.print(
         f"[dim]{left_out if len(rows) < len(found.ops) else ''}"
-        "forward, gradient: deviation of one op that was given the reference's inputs, as a share of the tensor's "
-        f"scale. The tolerance is {limit.largest:.0e} for the largest element and ~{limit.typical:.0e} for a typical "
-        "one.\n"
-        "drift: deviation that has built up when each op continues from this device's own results.[/]"
+        "forward and gradient: deviation of one op that received the reference's inputs, relative to the scale of "
+        f"the tensor. The tolerance is {limit.largest:.0e} for the largest element and ~{limit.typical:.0e} for a "
+        "typical one.\n"
+        "drift: deviation that accumulates if each op continues from this device's own results.[/]"
     )
     lines = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     lines.add_column(style="dim", no_wrap=True)

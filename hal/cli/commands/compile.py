@@ -1,4 +1,4 @@
-"""``hal compile``: compile for hardware that is not here."""
+"""``hal compile``: compile for hardware that is not present."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def compile_(
     out: Annotated[
         str | None,
         typer.Option(
-            "--out", metavar="DIR", help="Write StableHLO, optimised HLO, memory and cost to this new folder."
+            "--out", metavar="DIR", help="Write StableHLO, optimized HLO, memory and cost to this new folder."
         ),
     ] = None,
     json_output: Json = False,

@@ -15,7 +15,7 @@ class Namespace:
     """The functions of the standard; those that create arrays do so on the device."""
 
     fuses: ClassVar[bool] = False
-    """Whether the runtime fuses elementwise ops with their neighbours, so that they cost no pass over memory."""
+    """Whether the runtime fuses elementwise ops with their neighbors, so that they cost no pass over memory."""
 
     CREATION: ClassVar[tuple[str, ...]] = ("arange", "asarray", "empty", "eye", "full", "linspace", "ones", "zeros")
 

@@ -32,7 +32,7 @@ class Normalization(Arrays):
             offset: (channels,).
             mean: running mean (channels,).
             variance: running variance (channels,), the unbiased estimate.
-            training: normalise by this batch's statistics and update the running ones.
+            training: normalize by this batch's statistics and update the running ones.
             momentum: the share of the running statistics that an update keeps.
             epsilon: added to the variance.
 
@@ -95,9 +95,9 @@ class Normalization(Arrays):
     def _layer_norm(self, x: Array, scale: Array, offset: Array, epsilon: float) -> Array:
         xp = self.standard
         wide = self.cast(x, scale.dtype)
-        centred = wide - xp.mean(wide, axis=-1, keepdims=True)
-        variance = xp.mean(centred * centred, axis=-1, keepdims=True)
-        return self.cast(centred / xp.sqrt(variance + epsilon) * scale + offset, x.dtype)
+        centered = wide - xp.mean(wide, axis=-1, keepdims=True)
+        variance = xp.mean(centered * centered, axis=-1, keepdims=True)
+        return self.cast(centered / xp.sqrt(variance + epsilon) * scale + offset, x.dtype)
 
 
 def _check_channels(op: str, x: Array, given: tuple[tuple[str, Array], ...]) -> None:
