@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hal.errors import ConfigError, NotFoundError, RequestError
 from hal.util.links import links_explained
+from hal.util.paths import user_path
 
 if TYPE_CHECKING:
     from hal.nn import Model, ModelConfig
@@ -61,7 +62,7 @@ def model_class(name: str) -> type[Model]:
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"models: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
         )
-    module = _module(str(Path(path).expanduser().resolve()))
+    module = _module(str(user_path(path).resolve()))
     if not hasattr(module, attribute):
         raise ConfigError(f"{path} defines no {attribute}", fix="write the name of the model's class after the colon")
     return _checked(getattr(module, attribute), name)

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 
-from hal.config import JobConfig, Keys, PlanKeys, constrained, keys_like
-from hal.contract.plan import Plan
+from hal.config import LONGEST_S, JobConfig, Keys, PlanKeys, constrained, keys_like
+from hal.contract.plan import LARGEST_COUNT, Plan
 from hal.errors import ConfigError, UnsupportedError
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
@@ -21,7 +21,7 @@ _SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 def _bytes(value: Any) -> Any:
     """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
     found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)(i?b)?", str(value).strip().lower())
-    return int(float(found[1]) * _UNITS[found[2]]) if found else value
+    return min(int(min(float(found[1]), 2.0**63) * _UNITS[found[2]]), 2**63) if found else value
 
 
 def _seconds(value: Any) -> Any:
@@ -72,7 +72,7 @@ class SpaceSection(Keys):
 class ConstraintSection(Keys):
     """Limits that the best plan must stay within."""
 
-    memory: int | None = Field(default=None, gt=0, description="largest peak memory, in bytes or as 8GB")
+    memory: int | None = Field(default=None, gt=0, lt=2**63, description="largest peak memory, in bytes or as 8GB")
     latency_ms: float | None = Field(default=None, gt=0, description="largest median time of a step, in milliseconds")
 
     _memory = field_validator("memory", mode="before")(_bytes)
@@ -98,24 +98,37 @@ class TuneConfig(JobConfig):
     constraint: ConstraintSection = Field(default_factory=ConstraintSection, description="limits on the plan")
     space: SpaceSection = Field(default_factory=SpaceSection, description="values of plan keys to try")
     trials: int | None = Field(
-        default=None, ge=1, description="largest number of plans to try; unset: as many as the budget allows"
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="largest number of plans to try; unset: as many as the budget allows",
     )
     budget: float = Field(
         default=240.0,
         gt=0,
+        le=LONGEST_S,
         description="time for the whole tuning, in seconds or as 90s, 8m, 1h; a trial that has begun is finished",
     )
-    seconds: float = Field(default=1.5, gt=0, description="longest time that each plan is measured for, after warm-up")
+    seconds: float = Field(
+        default=1.5, gt=0, le=LONGEST_S, description="longest time that each plan is measured for, after warm-up"
+    )
     limit: float | None = Field(
         default=None,
         gt=0,
+        le=LONGEST_S,
         description="time after which a trial is killed, in seconds or as 90s, 5m; unset: 90, or 45 with target=",
     )
     memory_limit: int | None = Field(
-        default=None, gt=0, description="limit of a worker's address space, in bytes or as 8GB; unset: no limit"
+        default=None,
+        gt=0,
+        lt=2**63,
+        description="limit of a worker's address space, in bytes or as 8GB; unset: no limit",
     )
     finalists: int = Field(
-        default=3, ge=1, description="number of best plans to measure again at the end, in turn with the default plan"
+        default=3,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="number of best plans to measure again at the end, in turn with the default plan",
     )
     python: str | None = Field(
         default=None, description="Python interpreter that runs the trials, for a backend in another environment"

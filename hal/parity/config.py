@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from hal.config import JobConfig
-from hal.contract.plan import Compile, Plan
+from hal.contract.plan import LARGEST_COUNT, Compile, Plan
 
 __all__ = ["VerifyConfig"]
 
@@ -29,7 +29,9 @@ class VerifyConfig(JobConfig):
         default=None,
         description="Folder with a trace that one device is compared with. The model and keys of the trace are used.",
     )
-    steps: int = Field(default=20, ge=1, description="How many optimizer steps to compare the loss over.")
+    steps: int = Field(
+        default=20, ge=1, le=LARGEST_COUNT, description="How many optimizer steps to compare the loss over."
+    )
     out: str | None = Field(default=None, description="File to write all deviations to, as JSON.")
 
     @field_validator("backends", mode="before")

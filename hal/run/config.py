@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from hal.config import DataSection, JobConfig, OptimizerSection, PlanKeys
+from hal.config import LONGEST_S, DataSection, JobConfig, OptimizerSection, PlanKeys
+from hal.contract.plan import LARGEST_COUNT
 
 __all__ = ["BenchConfig", "RunConfig"]
 
@@ -15,9 +16,12 @@ class RunConfig(JobConfig):
     """The keys of ``hal run``."""
 
     epochs: int | None = Field(
-        default=None, ge=1, description="How often to go over the training data. Default: the model's own."
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="How often to go over the training data. Default: the model's own.",
     )
-    steps: int | None = Field(default=None, ge=1, description="Stop after this many optimizer steps.")
+    steps: int | None = Field(default=None, ge=1, le=LARGEST_COUNT, description="Stop after this many optimizer steps.")
     lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
     schedule: Literal["constant", "cosine"] | None = Field(
         default=None,
@@ -42,6 +46,7 @@ class RunConfig(JobConfig):
     checkpoint: int | None = Field(
         default=None,
         ge=1,
+        le=LARGEST_COUNT,
         description="Save a checkpoint after every so many optimizer steps too. Default: after every epoch alone.",
     )
 
@@ -55,7 +60,9 @@ class BenchConfig(JobConfig):
     mode: Literal["train", "infer"] = Field(
         default="train", description="What to measure: train (whole optimizer steps) or infer (the forward pass)."
     )
-    seconds: float = Field(default=10.0, gt=0, description="Longest time to measure each plan after its warm-up (s).")
+    seconds: float = Field(
+        default=10.0, gt=0, le=LONGEST_S, description="Longest time to measure each plan after its warm-up (s)."
+    )
     versus: PlanKeys | None = Field(
         default=None, description="A second plan, measured in turn with the first (A B A B): versus.<plan key>=..."
     )

@@ -11,6 +11,7 @@ from hal.config import build
 from hal.errors import CheckpointError
 from hal.run.checkpoint import Checkpoint, latest, load
 from hal.run.config import RunConfig
+from hal.util.paths import user_path
 
 __all__ = ["ResumePoint", "find_resume_point", "resumed"]
 
@@ -38,7 +39,7 @@ def find_resume_point(resume: str) -> ResumePoint:
         NotFoundError: there is no checkpoint.
         CheckpointError: it is damaged.
     """
-    at = latest(Path(resume).expanduser())
+    at = latest(user_path(resume))
     return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hal.config import DataSection, ModelSection, PlanKeys, build, plan_keys
+from hal.config import LONGEST_S, DataSection, ModelSection, PlanKeys, build, plan_keys
 from hal.contract.plan import Plan
 
 __all__ = ["CompileConfig"]
@@ -34,7 +34,10 @@ class CompileConfig(PlanKeys):
     )
     largest: bool = Field(default=True, description="Whether to search for the largest batch that fits.")
     seconds: float = Field(
-        default=55.0, gt=0, description="Time limit of that search (s), counted from the start of the command."
+        default=55.0,
+        gt=0,
+        le=LONGEST_S,
+        description="Time limit of that search (s), counted from the start of the command.",
     )
     out: str | None = Field(
         default=None, description="New folder to write StableHLO, optimised HLO, memory and cost to."
