@@ -6,8 +6,8 @@ import re
 
 __all__ = ["without_password"]
 
-_BEFORE_AT = re.compile(r"(\w://[^\s/:]*):.*@", re.DOTALL)
-_WITHOUT_AT = re.compile(r"(\w://[^\s/:@]*):(?!\d*(?:[/?#\s,;)'\"]|$))[^\s/]*")
+_BEFORE_AT = re.compile(r"(\w://[^\s/:\[]*):.*@", re.DOTALL)
+_WITHOUT_AT = re.compile(r"(\w://[^\s/:@\[]*):(?!\d*(?:[/?#\s,;)'\"]|$))[^\s/]*")
 _IN_QUERY = re.compile(r"(?<=[?&])(?:ssl)?(?:password|passwd|pwd)=[^&]*&?", re.IGNORECASE)
 
 
@@ -23,6 +23,7 @@ def without_password(text: str) -> str:
     >>> without_password("postgresql://host:5432/name?user=me&password=sec ret")
     'postgresql://host:5432/name?user=me'
     """
+    if _IN_QUERY.search(text):
+        text = re.sub(r"[?&]$", "", _IN_QUERY.sub("", text))
     text = _BEFORE_AT.sub(r"\1@", text)
-    text = _WITHOUT_AT.sub(r"\1", text)  # of a URL that was cut off before its host
-    return re.sub(r"[?&]$", "", _IN_QUERY.sub("", text)) if _IN_QUERY.search(text) else text
+    return _WITHOUT_AT.sub(r"\1", text)  # of a URL that was cut off before its host
