@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
-from hal.cli.terminal import guard
+from hal.cli.terminal import guard, prepare_streams, write
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -73,14 +73,15 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        sys.stdout.write(f"hal {__version__}\n")
+        write(f"hal {__version__}\n")
         raise typer.Exit
 
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
     try:
-        app(prog_name="hal")
+        with prepare_streams():
+            app(prog_name="hal")
     except SystemExit as ended:
         from hal.targets.waiting import still_compiling
 
