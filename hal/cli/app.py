@@ -9,12 +9,12 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
 from hal.cli.terminal import guard, prepare_streams, write
+from hal.cli.typed import HintingCommand, HintingGroup
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -31,6 +31,7 @@ COMMANDS = _found()
 
 app = typer.Typer(
     name="hal",
+    cls=HintingGroup,
     help="Run one model definition on any vendor's accelerator, and find the fastest correct way to run it there.",
     no_args_is_help=True,
     add_completion=False,
@@ -48,8 +49,13 @@ app = typer.Typer(
 )
 
 
-class _CommandWithKeys(TyperCommand):
+class _CommandWithKeys(HintingCommand):
     """A command whose help goes on with its keys and examples."""
+
+    @property
+    def config(self) -> Any:
+        """The config of its keys."""
+        return COMMANDS[self.name or ""].config
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         def work() -> int:

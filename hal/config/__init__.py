@@ -13,7 +13,7 @@ from hal.config.keys import (
     constrained,
     keys_like,
 )
-from hal.config.reading import build, explain, plan_keys, read, section_of
+from hal.config.reading import build, explain, known_keys, plan_keys, read, section_of
 from hal.util.passwords import without_password
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "constrained",
     "explain",
     "keys_like",
+    "known_keys",
     "plan_keys",
     "read",
     "section_of",

@@ -15,7 +15,7 @@ from hal.errors import ConfigError
 from hal.util.passwords import without_password
 from hal.util.paths import user_path
 
-__all__ = ["build", "explain", "plan_keys", "read", "section_of"]
+__all__ = ["build", "explain", "known_keys", "plan_keys", "read", "section_of"]
 
 C = TypeVar("C", bound=BaseModel)
 _LONGEST_SHOWN = 200
@@ -101,7 +101,7 @@ def build(cls: type[C], keys: Mapping[str, Any]) -> C:
 
 def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> str:
     """What is wrong with a configuration, one line a mistake."""
-    known = list(_dotted(cls, ""))
+    known = known_keys(cls)
     lines = []
     items = error.errors(include_url=False)
     wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
@@ -133,6 +133,11 @@ def plan_keys(plan: str) -> dict[str, Any]:
     if "model" in keys or "backend" in keys:
         raise ConfigError(f"plan={plan} holds more than a plan", fix=f"use all of it: --config {plan}")
     return keys
+
+
+def known_keys(cls: type[BaseModel]) -> list[str]:
+    """The keys of a config as they are written, those of its sections with a dot; ``model.<key>`` is not listed."""
+    return list(_dotted(cls, ""))
 
 
 def _dotted(cls: type[BaseModel], prefix: str) -> Iterable[str]:

@@ -21,7 +21,8 @@ def show_plans(plans: Sequence[StoredPlan]) -> None:
         at = each.fingerprint
         device = f"{escaped(at.backend)} {escaped(at.name)} ({escaped(at.arch)})"
         out.print(
-            f"[bold]{escaped(at.model)}[/] ({at.mode}), best {escaped(each.objective)} on {device}, ""
+            f"[bold]{escaped(at.model)}[/] ({at.mode}), best {escaped(each.objective)} on {device}, "
+            f"found {escaped(each.when[:10])}"
         )
         out.print(f"  [green]{escaped(plan_line(each.plan))}[/]")
         over = f", {escaped(ratio_text(each.over_default))} the default plan" if each.over_default else ""
