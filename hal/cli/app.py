@@ -34,7 +34,6 @@ app = typer.Typer(
     cls=HintingGroup,
     help="Run one model definition on any vendor's accelerator, and find the fastest correct way to run it there.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     epilog="\n\n".join(
         (

@@ -30,6 +30,10 @@ _COMMANDS = {
 """Commands of hal, each with words for the same thing elsewhere."""
 
 
+_WITH_VALUE = ("--config", "--out", "--export", "--import")
+"""Options of all commands that a value follows."""
+
+
 def _refuse(args: Sequence[str], message: str, fix: str) -> NoReturn:
     """End with an error about what was typed."""
 
@@ -77,20 +81,30 @@ class HintingCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Refuse options that should be keys; all other words are parsed as usual."""
+        if not ctx.resilient_parsing:
+            self._check(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _check(self, ctx: Any, args: list[str]) -> None:
         known = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
         known |= set(ctx.help_option_names)
         words = args[: args.index("--")] if "--" in args else args
-        takes_value = False
+        is_value = False
         for word, following in zip(words, [*words[1:], ""], strict=True):
             name, equals, value = word.partition("=")
-            if takes_value or not name.startswith("--") or name == "--" or name in known or ctx.resilient_parsing:
-                takes_value = not takes_value and name in ("--config", "--out", "--export", "--import") and not equals
-                continue
-            if self.config is not None and (key := _key(self.config(), name.removeprefix("--"))) is not None:
-                given = value if equals else following
-                given = "VALUE" if given.startswith("-") or not given or (not equals and "=" in given) else given
-                _refuse(args, f"hal {self.name} has no option {name}, because {key} is a key", f"write {key}={given}")
-        return super().parse_args(ctx, args)
+            if is_value:
+                is_value = False
+            elif word in _WITH_VALUE:
+                is_value = True
+            elif not name.startswith("--"):
+                if equals and not any(each.param_type_name == "argument" for each in self.params):
+                    _refuse(
+                        args, f"hal {self.name} takes no keys, but {word} was given", f"see: hal {self.name} --help"
+                    )
+            elif name not in known and self.config is not None and (key := _key(self.config(), name[2:])) is not None:
+                given = value if equals else "" if "=" in following else following
+                given = "VALUE" if not given or given.startswith("-") else given
+                _refuse(args, f"hal {self.name} has no option {name}: {key} is a key", f"write {key}={given}")
 
 
 def _key(config: type[BaseModel], word: str) -> str | None:

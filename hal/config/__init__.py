@@ -13,7 +13,7 @@ from hal.config.keys import (
     constrained,
     keys_like,
 )
-from hal.config.reading import build, explain, known_keys, plan_keys, read, section_of
+from hal.config.reading import annotation_of, build, explain, known_keys, plan_keys, read, section_of
 from hal.util.passwords import without_password
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "NamedSection",
     "OptimizerSection",
     "PlanKeys",
+    "annotation_of",
     "build",
     "constrained",
     "explain",

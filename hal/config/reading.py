@@ -15,7 +15,7 @@ from hal.errors import ConfigError
 from hal.util.passwords import without_password
 from hal.util.paths import user_path
 
-__all__ = ["build", "explain", "known_keys", "plan_keys", "read", "section_of"]
+__all__ = ["annotation_of", "build", "explain", "known_keys", "plan_keys", "read", "section_of"]
 
 C = TypeVar("C", bound=BaseModel)
 _LONGEST_SHOWN = 200
@@ -133,6 +133,11 @@ def plan_keys(plan: str) -> dict[str, Any]:
     if "model" in keys or "backend" in keys:
         raise ConfigError(f"plan={plan} holds more than a plan", fix=f"use all of it: --config {plan}")
     return keys
+
+
+def annotation_of(cls: type[BaseModel], key: str) -> Any:
+    """The type of a key as it is written, where ``model`` is the name of the model; None: the class has no such key."""
+    return _annotation(cls, [*key.split("."), "name"] if _named(cls, key) else key.split("."))
 
 
 def known_keys(cls: type[BaseModel]) -> list[str]:
