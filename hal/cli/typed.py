@@ -98,9 +98,7 @@ class HintingCommand(TyperCommand):
                 is_value = True
             elif not name.startswith("--"):
                 if equals and not any(each.param_type_name == "argument" for each in self.params):
-                    _refuse(
-                        args, f"hal {self.name} takes no keys, but {word} was given", f"see: hal {self.name} --help"
-                    )
+                    _refuse(args, f"hal {self.name} takes no keys: {word}", f"see: hal {self.name} --help")
             elif name not in known and self.config is not None and (key := _key(self.config(), name[2:])) is not None:
                 given = value if equals else "" if "=" in following else following
                 given = "VALUE" if not given or given.startswith("-") else given

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from typer.testing import CliRunner
+
+from hal.cli.app import app
 
 # A backend or a model that loads a framework would make every press of the key take seconds.
 CODE = """
@@ -16,24 +19,23 @@ main()
 """
 
 
-def complete(shell, line, tmp_path):
+def asked(shell, line):
+    """What a shell tells hal when it asks for completions of a line."""
     if shell == "bash":  # bash makes words of its own from key=value
         words = line.replace("=", " = ").split(" ")
         words = [word for word in words[:-1] if word] + ([] if line.endswith("=") else words[-1:])
         given = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
     else:
         given = {"_TYPER_COMPLETE_ARGS": line, "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
-    done = subprocess.run(
-        [sys.executable, "-c", CODE],
-        env={**os.environ, "_HAL_COMPLETE": f"complete_{shell}", **given},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=tmp_path,
-    )
-    assert done.stderr == "[]", done.stderr
-    return done.stdout.split()
+    return {"_HAL_COMPLETE": f"complete_{shell}", **given}
+
+
+def offers(output):
+    return {line.partition("\t")[0] for line in output.splitlines()}
+
+
+def complete(shell, line):
+    return offers(CliRunner().invoke(app, [], prog_name="hal", env=asked(shell, line)).stdout)
 
 
 @pytest.mark.parametrize("shell", ["bash", "fish"])
@@ -59,14 +61,29 @@ def complete(shell, line, tmp_path):
         ("hal devices x", "", set()),
     ],
 )
-def test_words(shell, line, key, offered, tmp_path):
+def test_words(shell, line, key, offered):
     prefix = "" if shell == "bash" else key
-    assert set(complete(shell, line, tmp_path)) == {f"{prefix}{each}" for each in offered}
+    assert complete(shell, line) == {f"{prefix}{each}" for each in offered}
 
 
-def test_a_file_that_is_named_is_not_run(tmp_path):
+def test_a_file_that_is_named_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text("raise SystemExit('it ran')")
-    assert complete("fish", "hal run model=mine.py:Net model.", tmp_path) == []
+    assert complete("fish", "hal run model=mine.py:Net model.") == set()
+
+
+@pytest.mark.parametrize("line", ["hal ru", "hal run model=cnn model.s", "hal run backend="])
+def test_no_framework_is_loaded(line):
+    done = subprocess.run(
+        [sys.executable, "-c", CODE],
+        env={**os.environ, **asked("fish", line)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert offers(done.stdout)
+    assert done.stderr == "[]"
 
 
 def test_the_script_for_a_shell():
