@@ -18,6 +18,9 @@ __all__ = ["GROUP", "backend", "device", "names", "require", "select"]
 
 GROUP = "hal.backends"
 
+_ANY_DEVICE = ("gpu", "gpus", "accelerator", "npu", "best", "any", "default")
+"""Words for a device that are no name of a backend, and that the spelling of a name should not be guessed from."""
+
 
 def names() -> tuple[str, ...]:
     """Names of all registered backends, in alphabetical order; loads none of them.
@@ -45,6 +48,8 @@ def backend(name: str) -> Backend:
     """
     points = _points()
     if name not in points:
+        if name.lower() in _ANY_DEVICE:
+            raise _no_name(name)
         near = difflib.get_close_matches(name, points, n=1)
         raise ConfigError(
             f"backend={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
@@ -65,6 +70,13 @@ def backend(name: str) -> Backend:
     loaded = cls()
     register_backend(name, loaded.ops)
     return loaded
+
+
+def _no_name(word: str) -> ConfigError:
+    return ConfigError(
+        f"{word} is not the name of a backend or device",
+        fix=f"write backend=auto for the best device here, or one of {', '.join(names())}; see: hal devices",
+    )
 
 
 def require(name: str) -> Backend:
@@ -134,4 +146,6 @@ def device(name: str = "auto") -> Device:
             f"{name!r} does not name a device", fix="write for example cpu, cuda:1 or auto (see: hal devices)"
         )
     head, kind, index = form.groups()
+    if head == "auto" and kind in _ANY_DEVICE:
+        raise _no_name(kind)
     return select(head, None if index is None else int(index), kind)

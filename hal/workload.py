@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from hal.errors import ConfigError, NotFoundError, RequestError
 from hal.util.links import links_explained
+from hal.util.model_files import files_with, models_in
+from hal.util.paths import user_path
 
 if TYPE_CHECKING:
     from hal.nn import Model, ModelConfig
@@ -56,17 +59,40 @@ def model_class(name: str) -> type[Model]:
         return _checked(getattr(module, attribute), name)
     path, colon, attribute = name.rpartition(":")
     if not colon or not path.endswith(".py"):
+        if (meant := _meant(name)) is not None:
+            raise ConfigError(f"model={name} does not name a class in a file", fix=f"write {meant}")
         near = difflib.get_close_matches(name, BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
         )
-    module = _module(str(Path(path).expanduser().resolve()))
+    module = _module(str(user_path(path).resolve()))
     if not hasattr(module, attribute):
+        there = models_in(user_path(path))
+        near = difflib.get_close_matches(attribute.lower(), [each.lower() for each in there], n=1)
+        meant = next((each for each in there if [each.lower()] == near), None)
         raise ConfigError(
-            f"{path} does not define {attribute}", fix="write the name of the model's class after the colon"
+            f"{path} defines no {attribute}" + (f"; did you mean {meant}?" if meant else ""),
+            fix=f"write {_choices(path, [meant] if meant else there)}"
+            if there
+            else "write the name of the model's class after the colon",
         )
     return _checked(getattr(module, attribute), name)
+
+
+def _meant(name: str) -> str | None:
+    """What to write instead of the name of a file or class alone; None: no such file or class is near."""
+    if name.endswith(".py"):
+        there = models_in(user_path(name))
+        return _choices(name, there) if there else None
+    for file in files_with(name):
+        there = models_in(file)
+        return _choices(str(file), [name] if name in there else there)
+    return None
+
+
+def _choices(path: str, names: Sequence[str]) -> str:
+    return " or ".join(f"model={path}:{each}" for each in names)
 
 
 @functools.cache

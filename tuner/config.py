@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import Field, field_validator
 from pydantic.fields import FieldInfo
 
-from hal.config import JobConfig, Keys, PlanKeys, constrained, keys_like
-from hal.contract.plan import Plan
+from hal.config import LONGEST_S, JobConfig, Keys, PlanKeys, constrained, keys_like
+from hal.contract.plan import LARGEST_COUNT, Plan
 from hal.errors import ConfigError, UnsupportedError
 
 __all__ = ["ConstraintSection", "SpaceSection", "TuneConfig"]
@@ -21,7 +21,7 @@ _SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 def _bytes(value: Any) -> Any:
     """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
     found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)(i?b)?", str(value).strip().lower())
-    return int(float(found[1]) * _UNITS[found[2]]) if found else value
+    return min(int(min(float(found[1]), 2.0**63) * _UNITS[found[2]]), 2**63) if found else value
 
 
 def _seconds(value: Any) -> Any:
@@ -73,7 +73,10 @@ class ConstraintSection(Keys):
     """Limits that the best plan must stay within."""
 
     memory: int | None = Field(
-        default=None, gt=0, description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB."
+        default=None,
+        gt=0,
+        lt=None,
+        description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB.",
     )
     latency_ms: float | None = Field(default=None, gt=0, description="Largest median time of a step, in milliseconds.")
 
@@ -102,33 +105,40 @@ class TuneConfig(JobConfig):
     )
     space: SpaceSection = Field(default_factory=SpaceSection, description="Values of plan keys to try.")
     trials: int | None = Field(
-        default=None, ge=1, description="Largest number of plans to try. Default: as many as the budget allows."
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="Largest number of plans to try. Default: as many as the budget allows.",
     )
     budget: float = Field(
         default=240.0,
         gt=0,
+        le=LONGEST_S,
         description="Time for the whole tuning, in seconds or with a unit, such as 90s, 8m or 1h. A trial that "
         "has begun "
         "is finished.",
     )
     seconds: float = Field(
-        default=1.5, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+        default=1.5, gt=0, lt=1, description="Longest time to measure each plan after its warm-up, in seconds."
     )
     limit: float | None = Field(
         default=None,
         gt=0,
+        lt=None,
         description="Time after which a trial is killed, in seconds or with a unit, such as 90s or 5m. "
         "Default: 90, or 45 with target=.",
     )
     memory_limit: int | None = Field(
         default=None,
         gt=0,
+        lt=2**63,
         description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. "
         "Default: no limit.",
     )
     finalists: int = Field(
         default=3,
         ge=1,
+        le=LARGEST_COUNT,
         description="Number of the best plans to measure again at the end, in turn with the default plan.",
     )
     python: str | None = Field(

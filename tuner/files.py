@@ -17,6 +17,7 @@ from hal.errors import ConfigError, NotFoundError
 from hal.tuner.config import TuneConfig
 from hal.tuner.result import Trial, Tuning
 from hal.util.files import make_folder, new_folder, sync_folder, write_whole
+from hal.util.paths import user_path
 from hal.workload import short_name
 
 __all__ = ["Journal", "read_config", "remove_if_unused", "results_folder", "resumed", "write_best", "write_config"]
@@ -36,11 +37,11 @@ def results_folder(config: TuneConfig) -> Path:
         NotFoundError: the folder cannot be created.
     """
     if config.resume is not None:
-        return Path(config.resume).expanduser()
+        return user_path(config.resume)
     if config.out is None:
         name = config.model.name if config.model else ""
         return make_folder(new_folder("tune", short_name(name), config.target or config.backend))
-    folder = Path(config.out).expanduser()
+    folder = user_path(config.out)
     if (folder / "config.json").exists():
         raise ConfigError(
             f"out={folder} already contains a tuning",
@@ -127,7 +128,7 @@ def resumed(keys: Mapping[str, Any]) -> TuneConfig:
     """
     if keys.get("resume") is None:
         return build(TuneConfig, keys)
-    folder = Path(str(keys["resume"])).expanduser()
+    folder = user_path(str(keys["resume"]))
     saved = read_config(folder)
     before = build(TuneConfig, saved)
     for name, value in keys.items():

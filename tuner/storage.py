@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from hal.config import without_password
 from hal.errors import ConfigError, HalError, RunError, UnavailableError
+from hal.util.paths import user_path
 
 if TYPE_CHECKING:
     import optuna
@@ -89,7 +90,7 @@ def _opened(storage: str) -> tuple[Any, Callable[[], None]]:
     from optuna import storages
 
     if storage.startswith("journal:"):
-        file = Path(storage.partition(":")[2]).expanduser()
+        file = user_path(storage.partition(":")[2])
         file.parent.mkdir(parents=True, exist_ok=True)
         return storages.JournalStorage(_journal(file)), _nothing
     options: dict[str, Any] = {}

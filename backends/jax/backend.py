@@ -149,6 +149,7 @@ class JaxBackend(SpreadsOver, BuildsTargets):
     def target(self, name: str) -> Target | None:
         """A target of this backend, described by hal's own data."""
         base = name.strip().lower().partition(":")[0].replace("-", "")
+        targets.refuse_product(name)
         known = {each.replace("-", "") for each in targets.names()}
         return describe_target(self.name, targets.parse(name)) if base in known else None
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from hal.errors import ConfigError
 
-__all__ = ["TargetSpec", "names", "parse"]
+__all__ = ["TargetSpec", "names", "parse", "refuse_product"]
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,18 @@ def parse(text: str) -> TargetSpec:
     raise ConfigError(
         f"target={text} is not known{_meant(base, names())}", fix=f"use one of these targets: {', '.join(names())}"
     )
+
+
+def refuse_product(text: str) -> None:
+    """Say which architecture a product has, because AMD's GPUs are targets by their architecture.
+
+    Raises:
+        ConfigError: the text is the name of such a product.
+    """
+    base = text.strip().lower().partition(":")[0]
+    for arch, products in _data()["rocm"]["products"].items():
+        if base in products:
+            raise ConfigError(f"target={text} is named by its architecture, {arch}", fix=f"write target=rocm:{arch}")
 
 
 @functools.cache

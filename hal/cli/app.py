@@ -9,12 +9,12 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
-from hal.cli.terminal import guard
+from hal.cli.terminal import guard, prepare_streams, write
+from hal.cli.typed import HintingCommand, HintingGroup
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -31,9 +31,9 @@ COMMANDS = _found()
 
 app = typer.Typer(
     name="hal",
+    cls=HintingGroup,
     help="Run one model definition on any vendor's accelerator, and find the fastest correct way to run it there.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     epilog="\n\n".join(
         (
@@ -48,8 +48,13 @@ app = typer.Typer(
 )
 
 
-class _CommandWithKeys(TyperCommand):
+class _CommandWithKeys(HintingCommand):
     """A command whose help goes on with its keys and examples."""
+
+    @property
+    def config(self) -> Any:
+        """The config of its keys."""
+        return COMMANDS[self.name or ""].config
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         def work() -> int:
@@ -73,14 +78,15 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
-        sys.stdout.write(f"hal {__version__}\n")
+        write(f"hal {__version__}\n")
         raise typer.Exit
 
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
     try:
-        app(prog_name="hal")
+        with prepare_streams():
+            app(prog_name="hal")
     except SystemExit as ended:
         from hal.targets.waiting import still_compiling
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hal.cli.completion import complete_keys
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -17,7 +19,9 @@ __all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel"]
 
 Keys = Annotated[
     list[str] | None,
-    typer.Argument(metavar="KEY=VALUE", help="Keys of this command, such as model=cnn backend=cpu."),
+    typer.Argument(
+        metavar="KEY=VALUE", autocompletion=complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
+    ),
 ]
 ConfigFile = Annotated[
     Path | None,

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from hal.cli.command import Command
-from hal.cli.terminal import console
+from hal.cli.terminal import console, escaped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -28,10 +27,10 @@ def print_keys(command: Command) -> None:
             out.print()
             out.print(_table(title, rows))
     if command.keys_note:
-        out.print(f"\n{escape(command.keys_note)}")
+        out.print(f"\n{escaped(command.keys_note)}")
     out.print(f"\n[bold]Example{'s' * (len(command.examples) > 1)}[/]")
     for example in command.examples:
-        out.print(f"  {escape(example)}", soft_wrap=True)
+        out.print(f"  {escaped(example)}", soft_wrap=True)
 
 
 def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
@@ -53,7 +52,7 @@ def _table(title: str, rows: Sequence[tuple[str, str, str]]) -> Table:
         table.add_column("default", style="green", overflow="fold", max_width=_DEFAULT_WIDTH)
     table.add_column("meaning", overflow="fold")
     for key, default, meaning in rows:
-        table.add_row(*map(escape, (key, default, meaning) if defaults else (key, meaning)))
+        table.add_row(*map(escaped, (key, default, meaning) if defaults else (key, meaning)))
     return table
 
 

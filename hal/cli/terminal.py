@@ -1,45 +1,153 @@
-"""What all commands share in the terminal: text for people, JSON on stdout, errors and exit statuses."""
+"""What all commands share in the terminal: text for people, JSON on stdout, errors and exit statuses.
+
+Text that hal did not write itself, such as the name of a file, the message of an error or a plan that was imported,
+goes through :func:`escaped` before it is printed.
+"""
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.progress import Task, TextColumn
+from rich.text import Text
 
 from hal.errors import HalError
 from hal.util.links import links_explained
 
-__all__ = ["INTERRUPTED", "console", "escaped", "guard", "note", "print_json"]
+__all__ = [
+    "INTERRUPTED",
+    "PlainColumn",
+    "console",
+    "escaped",
+    "guard",
+    "note",
+    "prepare_streams",
+    "print_json",
+    "visible",
+    "write",
+]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 plus the signal's number."""
 
 
+_PLAIN = {"→": "->", "×": "x", "·": "-", "✗": "x", "≥": ">=", "≤": "<=", "–": "-", "—": "-", "…": "..."}
+"""What stands for hal's own signs where the terminal's encoding lacks them; another character is shown as its code."""
+
+_BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+"""Characters that change the order in which the characters after them are shown."""
+
+
+class PlainColumn(TextColumn):
+    """A column of text beside a bar, in which ``:dog:`` stays as it is."""
+
+    def render(self, task: Task) -> Text:
+        """The text for a task."""
+        return Text.from_markup(self.text_format.format(task=task), style=self.style, emoji=False)
+
+
+class _Console(Console):
+    """A console that goes on without output when nobody reads it any more, as in ``hal run ... | head -1``."""
+
+    def on_broken_pipe(self) -> None:
+        """Send what is printed from now on nowhere; the command does its work to the end."""
+        _discard(self.file)
+
+
 def console(to_stderr: bool = False) -> Console:
     """Where text for people goes: stdout, or stderr where stdout belongs to JSON."""
-    return Console(stderr=to_stderr, highlight=False)
+    return _Console(stderr=to_stderr, highlight=False, emoji=False)
 
 
-def escaped(value: object) -> str:
-    """The text of a value, with brackets that rich does not take for markup."""
-    return escape(str(value))
+def visible(value: object, *, lines: bool = False) -> str:
+    r"""The text of a value with characters that would act on a terminal shown as their codes.
+
+    Args:
+        value: any value.
+        lines: whether the text may have several lines; otherwise a line break is shown as its code too.
+
+    >>> visible("a\x1b[31mb\nc")
+    'a\\x1b[31mb\\nc'
+    """
+    kept = "\n" if lines else ""
+    return "".join(_code(each) if _acts(each) and each not in kept else each for each in str(value))
+
+
+def escaped(value: object, *, lines: bool = False) -> str:
+    """The text of a value, made :func:`visible`, with brackets that rich does not take for markup."""
+    return escape(visible(value, lines=lines))
+
+
+def _acts(character: str) -> bool:
+    return character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+
+
+def _code(character: str) -> str:
+    return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
 
 
 def note(text: str) -> None:
     """Print one dim line to stderr about what is being done."""
-    console(to_stderr=True).print(f"[dim]{escape(text)}[/]")
+    console(to_stderr=True).print(f"[dim]{escaped(text, lines=True)}[/]")
+
+
+def write(text: str, *, to_stderr: bool = False) -> None:
+    """Print a text as it is."""
+    stream = sys.stderr if to_stderr else sys.stdout
+    try:
+        stream.write(text)
+        stream.flush()
+    except BrokenPipeError:
+        _discard(stream)
 
 
 def print_json(value: Any) -> None:
     """Print a value to stdout as JSON."""
-    sys.stdout.write(json.dumps(value, indent=1) + "\n")
+    write(json.dumps(value, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def prepare_streams() -> Iterator[None]:
+    """Around a command: stdout and stderr take every character, and stay quiet if nobody reads them any more."""
+    codecs.register_error("hal.plain", _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="hal.plain")
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            try:
+                stream.flush()
+            except BrokenPipeError:
+                _discard(stream)
+            except ValueError:  # it is closed
+                pass
+
+
+def _plainly(error: UnicodeError) -> tuple[str, int]:
+    """Replace characters that an encoding lacks, as an error handler of :mod:`codecs`."""
+    assert isinstance(error, UnicodeEncodeError)
+    wrong = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(each, each.encode("ascii", "backslashreplace").decode()) for each in wrong), error.end
+
+
+def _discard(stream: TextIO | Any) -> None:
+    """Send what is written to a stream from now on nowhere, and what it still holds too."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Stopped.") -> None:
@@ -63,7 +171,7 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
         _show_error(error)
         status = error.exit_status
     except KeyboardInterrupt:
-        sys.stderr.write(f"{interrupted}\n")
+        write(f"{interrupted}\n", to_stderr=True)
         status = INTERRUPTED
     except Exception as error:
         if json_output:  # whoever reads the JSON gets some; the author of a model gets the traceback too
@@ -76,9 +184,9 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
 def _show_error(error: HalError) -> None:
     """One message on stderr: what is wrong, then what to do."""
     err = console(to_stderr=True)
-    err.print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+    err.print(f"[bold red]error:[/] {escaped(error.message, lines=True)}", soft_wrap=True)
     if error.fix is not None:
-        err.print(f"[green]→[/] {escape(error.fix)}", soft_wrap=True)
+        err.print(f"[green]→[/] {escaped(error.fix, lines=True)}", soft_wrap=True)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,8 @@
 """Configuration: the keys that commands share, and how they are read; see :mod:`hal.errors` for what can be wrong."""
 
 from hal.config.keys import (
+    LARGEST_SEED,
+    LONGEST_S,
     DataSection,
     JobConfig,
     Keys,
@@ -11,9 +13,12 @@ from hal.config.keys import (
     constrained,
     keys_like,
 )
-from hal.config.reading import build, explain, plan_keys, read, section_of, without_password
+from hal.config.reading import annotation_of, build, explain, known_keys, plan_keys, read, section_of
+from hal.util.passwords import without_password
 
 __all__ = [
+    "LARGEST_SEED",
+    "LONGEST_S",
     "DataSection",
     "JobConfig",
     "Keys",
@@ -21,10 +26,12 @@ __all__ = [
     "NamedSection",
     "OptimizerSection",
     "PlanKeys",
+    "annotation_of",
     "build",
     "constrained",
     "explain",
     "keys_like",
+    "known_keys",
     "plan_keys",
     "read",
     "section_of",

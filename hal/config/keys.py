@@ -13,6 +13,8 @@ from hal.contract.plan import Plan
 from hal.errors import UnavailableError
 
 __all__ = [
+    "LARGEST_SEED",
+    "LONGEST_S",
     "DataSection",
     "JobConfig",
     "Keys",
@@ -24,11 +26,17 @@ __all__ = [
     "keys_like",
 ]
 
+LONGEST_S = 1e8
+"""The largest number of seconds that a key may be: three years, which every clock and timer can count."""
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that the random number generators of all frameworks take."""
+
 M = TypeVar("M", bound=BaseModel)
 
 
 # A folder may be called 2026, which YAML reads as a number.
-_STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+_STRICT = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
 
 class Keys(BaseModel):
@@ -194,6 +202,7 @@ class JobConfig(PlanKeys):
     seed: int = Field(
         default=0,
         ge=0,
+        le=LARGEST_SEED,
         description="Seed of the initial parameters, the order of the samples and all other random numbers.",
     )
 

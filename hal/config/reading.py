@@ -3,71 +3,90 @@
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from hal.errors import ConfigError, NotFoundError
+from hal.config.synonyms import nearest_key
+from hal.config.yaml_text import Verbatim, parse, parse_file, resolve
+from hal.errors import ConfigError
+from hal.util.passwords import without_password
+from hal.util.paths import user_path
 
-__all__ = ["build", "explain", "plan_keys", "read", "section_of", "without_password"]
+__all__ = ["annotation_of", "build", "explain", "known_keys", "plan_keys", "read", "section_of"]
 
 C = TypeVar("C", bound=BaseModel)
-_SECTIONS = ("model", "data", "optimizer")
+_LONGEST_SHOWN = 200
+"""Characters of a wrong value that an error repeats."""
 
 
-def read(pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
-    """Nested keys from ``key=value`` pairs over a YAML file; values are parsed as YAML.
+def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -> dict[str, Any]:
+    """Nested keys from ``key=value`` pairs over a YAML file.
+
+    On the command line, a value of a key whose type is text, such as a path or a name, is taken as it stands; other
+    values are parsed as YAML.
+
+    Args:
+        cls: the config that the keys are for.
+        pairs: ``key=value``, as they were typed.
+        file: of keys and values.
 
     Raises:
         ConfigError: a pair without ``=``, or something that is no YAML.
         NotFoundError: the file is not there or cannot be read.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-    from yaml import YAMLError
-
-    layers = []
-    if file is not None:
-        try:
-            loaded: Any = OmegaConf.load(file)
-        except OSError as error:
-            if error.errno is None:  # OmegaConf's word for a file that holds a single value
-                raise ConfigError(
-                    f"{file} does not contain keys and values",
-                    fix="write one pair on each line, for example model: cnn",
-                ) from error
-            raise NotFoundError(f"cannot read {file}: {error.strerror}", fix="check the path") from error
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not valid YAML: {error}") from error
-        if not OmegaConf.is_dict(loaded):
-            raise ConfigError(
-                f"{file} does not contain keys and values", fix="write one pair on each line, for example model: cnn"
-            )
-        for section in _SECTIONS:
-            if isinstance(loaded.get(section), str):
-                loaded[section] = {"name": loaded[section]}
-        for key in [key for key in loaded if isinstance(key, str) and "." in key]:
-            OmegaConf.update(loaded, key, loaded.pop(key), force_add=True)
-        layers.append(loaded)
-    dotted = []
+    tree: dict[str, Any] = {}
+    for key, value in ({} if file is None else parse_file(user_path(file))).items():
+        place = f"{key}.name" if isinstance(value, str) and _named(cls, key) else key
+        _put(tree, place.split("."), value)
     for pair in pairs:
-        key, equals, value = pair.partition("=")
+        key, equals, text = pair.partition("=")
         if not equals or not key:
             said = without_password(pair)
             raise ConfigError(
                 f"{said!r} is not of the form key=value", fix="write for example model=cnn, without spaces around ="
             )
-        dotted.append(f"{key}.name={value}" if key in _SECTIONS else pair)
-    try:
-        merged = OmegaConf.merge(*layers, OmegaConf.from_dotlist(dotted))
-        found = OmegaConf.to_container(merged, resolve=True)
-    except (OmegaConfBaseException, YAMLError, ValueError) as error:
-        said = f"cannot understand {' '.join(pairs)}: {str(error).splitlines()[0]}"
-        raise ConfigError(without_password(said)) from error
-    return dict(found)  # type: ignore[arg-type]
+        path = [*key.split("."), "name"] if _named(cls, key) else key.split(".")
+        _put(tree, path, _value(_annotation(cls, path), text, without_password(pair)))
+    return resolve(tree)
+
+
+def _value(annotation: Any, text: str, about: str) -> Any:
+    kinds = set(getattr(annotation, "__args__", (annotation,)))
+    if kinds - {type(None)} != {str}:
+        return parse(text, about)
+    return None if not text and type(None) in kinds else Verbatim(text)
+
+
+def _annotation(cls: type[BaseModel], path: Sequence[str]) -> Any:
+    """The type of a key; None where the class does not know the key."""
+    field = cls.model_fields.get(path[0])
+    if field is None or len(path) == 1:
+        return None if field is None else field.annotation
+    section = section_of(field.annotation)
+    return None if section is None else _annotation(section, path[1:])
+
+
+def _named(cls: type[BaseModel], key: str) -> bool:
+    """Whether a key is a section that its name stands for, as in ``model=cnn``."""
+    section = section_of(_annotation(cls, [key]))
+    return section is not None and "name" in section.model_fields
+
+
+def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Put a value into nested keys; a mapping is merged with the one that is there."""
+    for part in path[:-1]:
+        if not isinstance(tree.get(part), dict):
+            tree[part] = {}
+        tree = tree[part]
+    name = path[-1]
+    if isinstance(value, dict) and isinstance(tree.get(name), dict):
+        for key, inner in value.items():
+            _put(tree[name], [key], inner)
+    else:
+        tree[name] = value
 
 
 def build(cls: type[C], keys: Mapping[str, Any]) -> C:
@@ -84,7 +103,7 @@ def build(cls: type[C], keys: Mapping[str, Any]) -> C:
 
 def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> str:
     """What is wrong with a configuration, one line a mistake."""
-    known = list(_dotted(cls, ""))
+    known = known_keys(cls)
     lines = []
     items = error.errors(include_url=False)
     wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
@@ -93,28 +112,28 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
         if item["loc"] in wrong_inside:
             continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(place, known, n=1)
+            near = nearest_key(place, known)
             hint = (
-                f"; did you mean {prefix}{near[0]}?"
-                if near
-                else f"; the keys are: {', '.join(prefix + k for k in known)}"
+                f"; did you mean {prefix}{near}?" if near else f"; the keys are: {', '.join(prefix + k for k in known)}"
             )
-            lines.append(f"unknown key {prefix}{place}{hint}")
+            lines.append(f"unknown key {prefix}{without_password(place)}{hint}")
         elif item["type"] == "missing":
             lines.append(f"{prefix}{place.removesuffix('.name')} is missing")
         else:
             said = item["msg"].removeprefix("Value error, ")
-            lines.append(f"{prefix}{place}={item['input']}: {said[:1].lower()}{said[1:]}")
-    return without_password("\n".join(lines))
+            given = without_password(str(item["input"]))
+            given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
+            lines.append(f"{prefix}{place}={given}: {said[:1].lower()}{said[1:]}")
+    return "\n".join(lines)
 
 
 def plan_keys(plan: str) -> dict[str, Any]:
     """The keys of a plan in a file."""
-    file = Path(plan).expanduser()
+    file = user_path(plan)
     near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
     if near and not file.exists():
         raise ConfigError(f"plan={plan} is not a file; did you mean {near[0]}?", fix=f"write plan={near[0]}")
-    keys = read([], file)
+    keys = resolve(parse_file(file))
     if "model" in keys or "backend" in keys:
         raise ConfigError(
             f"plan={plan} contains other keys than those of a plan", fix=f"read all of its keys with --config {plan}"
@@ -122,17 +141,14 @@ def plan_keys(plan: str) -> dict[str, Any]:
     return keys
 
 
-def without_password(text: str) -> str:
-    """A text without the passwords of the URLs in it.
+def annotation_of(cls: type[BaseModel], key: str) -> Any:
+    """The type of a key as it is written, where ``model`` is the name of the model; None: the class has no such key."""
+    return _annotation(cls, [*key.split("."), "name"] if _named(cls, key) else key.split("."))
 
-    >>> without_password("storage=postgresql://user:secret@host/name")
-    'storage=postgresql://user@host/name'
-    >>> without_password("postgresql://host/name?user=me&password=secret")
-    'postgresql://host/name?user=me'
-    """
-    text = re.sub(r"(\w+://[^\s/@:]*):[^\n'\"]*@", r"\1@", text)  # rather too much than too little
-    text = re.sub(r"(?<=[?&])(?:ssl)?password=[^&\s'\"]*&", "", text)  # one that others follow
-    return re.sub(r"[?&](?:ssl)?password=[^&\s'\"]*", "", text)
+
+def known_keys(cls: type[BaseModel]) -> list[str]:
+    """The keys of a config as they are written, those of its sections with a dot; ``model.<key>`` is not listed."""
+    return list(_dotted(cls, ""))
 
 
 def _dotted(cls: type[BaseModel], prefix: str) -> Iterable[str]:

@@ -11,12 +11,18 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from hal.contract.device import Device, PrecisionName
 from hal.errors import PlanError, UnsupportedError
 
-__all__ = ["KeyTraits", "Plan"]
+__all__ = ["LARGEST_COUNT", "KeyTraits", "Plan"]
 
 Layout = Literal["auto", "nhwc", "nchw"]
 Compile = Literal["auto", "eager", "default", "max"]
 Conv = Literal["auto", "direct", "patches"]
 Pool = Literal["auto", "window", "reshape"]
+
+LARGEST_COUNT = 2**31 - 1
+"""The largest count that a key may be: that of a C int, which frameworks pass counts in."""
+
+_MOST_THREADS = 1024
+"""More threads than the cores of any machine; a framework starts each of them, and fails where it cannot."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,10 @@ class Plan(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch: Annotated[int, KeyTraits(always=True)] = Field(
-        default=128, ge=1, description="Samples per optimizer step, on all devices together. Default: the model's own."
+        default=128,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="Samples per optimizer step, on all devices together. Default: the model's own.",
     )
     precision: Annotated[PrecisionName, KeyTraits(named=False, always=True)] = Field(
         default="fp32",
@@ -76,7 +85,10 @@ class Plan(BaseModel):
         "or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
-        default=None, ge=1, description="CPU threads per process. Default: the framework's own choice."
+        default=None,
+        ge=1,
+        le=_MOST_THREADS,
+        description="CPU threads per process. Default: the framework's own choice.",
     )
     parallel: Annotated[str, KeyTraits(named=False)] = Field(
         default="none",
@@ -86,6 +98,7 @@ class Plan(BaseModel):
     accumulate: int = Field(
         default=1,
         ge=1,
+        le=LARGEST_COUNT,
         description="Number of parts that each batch is processed in, one after the other. Their gradients are "
         "averaged.",
     )

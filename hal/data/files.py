@@ -5,17 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hal.errors import DataError, NotFoundError
+from hal.util.paths import user_path
 from hal.util.reading import available_bytes, bytes_in_words, read_regular
 
 __all__ = ["check_memory", "entries", "is_folder", "read_bytes", "unreadable", "user_path"]
-
-
-def user_path(text: str) -> Path:
-    """A path as a user writes it; ``~`` is the home folder."""
-    try:
-        return Path(text).expanduser()
-    except RuntimeError as error:
-        raise NotFoundError(f"{text}: {error}", fix="write the full path, without ~") from error
 
 
 def unreadable(path: Path, error: OSError) -> NotFoundError:

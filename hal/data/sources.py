@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from hal.data.digits import open_digits
 from hal.data.folder import open_images
+from hal.data.hints import source_for
 from hal.data.idx import open_mnist
 from hal.data.npz import open_npz
 from hal.data.spec import Kind, Split, Wanted
@@ -76,6 +77,8 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     name, colon, argument = source.partition(":")
     listed = f"use one of: {', '.join(entry.usage for entry in SOURCES.values())}"
     if name not in SOURCES:
+        if (meant := source_for(source)) is not None:
+            raise ConfigError(f"data={source} names a path, but not how to read it", fix=f"write data={meant}")
         near = difflib.get_close_matches(name, SOURCES, n=1)
         raise ConfigError(
             f"data={source} is not a known source" + (f"; did you mean {near[0]}?" if near else ""), fix=listed

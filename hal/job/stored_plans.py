@@ -26,6 +26,7 @@ from hal.errors import ConfigError, NotFoundError
 from hal.measure import Estimate
 from hal.nn import Model
 from hal.util.files import make_folder, write_whole
+from hal.util.paths import user_path
 from hal.workload import Workload
 
 __all__ = [
@@ -112,7 +113,7 @@ def cache_folder() -> Path:
     import platformdirs
 
     chosen = os.environ.get("HAL_CACHE")
-    return (Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("hal"))) / "plans"
+    return (user_path(chosen) if chosen else Path(platformdirs.user_cache_dir("hal"))) / "plans"
 
 
 def remember(plan: StoredPlan) -> Path:

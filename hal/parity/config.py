@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from hal.config import JobConfig
-from hal.contract.plan import Compile, Plan
+from hal.contract.plan import LARGEST_COUNT, Compile, Plan
 
 __all__ = ["VerifyConfig"]
 
@@ -29,7 +29,9 @@ class VerifyConfig(JobConfig):
         default=None,
         description="Folder of a trace to compare one device with. The model and the keys come from the trace.",
     )
-    steps: int = Field(default=20, ge=1, description="Number of optimizer steps after which the losses are compared.")
+    steps: int = Field(
+        default=20, ge=1, le=LARGEST_COUNT, description="Number of optimizer steps after which the losses are compared."
+    )
     out: str | None = Field(default=None, description="File to write all deviations to, as JSON.")
 
     @field_validator("backends", mode="before")

@@ -20,6 +20,7 @@ from hal.parity.check import DeviceComparison, check
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
 from hal.util.files import make_folder, write_whole
+from hal.util.paths import user_path
 from hal.workload import configure, model_class
 
 __all__ = ["Verification", "verify"]
@@ -52,14 +53,14 @@ def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification
         UnavailableError: a backend or device is not available.
         HalError: the model failed while it ran.
     """
-    out = None if config.out is None else Path(config.out).expanduser()
+    out = None if config.out is None else user_path(config.out)
     if out is not None and out.exists():
         raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
     _one_task(config)
     if config.record is not None:
-        found = _record(config, Path(config.record).expanduser(), note)
+        found = _record(config, user_path(config.record), note)
     elif config.against is not None:
-        found = _against(config, Path(config.against).expanduser(), note)
+        found = _against(config, user_path(config.against), note)
     else:
         found = _side_by_side(config, note)
     if out is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -22,6 +21,7 @@ from hal.measure import Candidate, Comparison, Measurement, Settings, compare, m
 from hal.processes.launch import AHEAD, StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
 from hal.run.config import BenchConfig
 from hal.util.files import make_folder, write_whole
+from hal.util.paths import user_path
 from hal.workload import Workload
 
 __all__ = ["Bench", "bench"]
@@ -76,7 +76,7 @@ def bench(config: BenchConfig) -> Bench | None:
                 "versus.* gives the same plan as the first one", fix="change a key, for example versus.precision=bf16"
             )
         with_plan(job, versus)  # finds what is wrong with it before anything is started
-    out = None if config.out is None else Path(config.out).expanduser()
+    out = None if config.out is None else user_path(config.out)
     if out is not None and out.exists():
         raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)

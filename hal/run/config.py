@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from hal.config import DataSection, JobConfig, OptimizerSection, PlanKeys
+from hal.config import LONGEST_S, DataSection, JobConfig, OptimizerSection, PlanKeys
+from hal.contract.plan import LARGEST_COUNT
 
 __all__ = ["BenchConfig", "RunConfig"]
 
@@ -15,11 +16,15 @@ class RunConfig(JobConfig):
     """The keys of ``hal run``."""
 
     epochs: int | None = Field(
-        default=None, ge=1, description="Number of passes over the training set. Default: the model's own."
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="Number of passes over the training set. Default: the model's own.",
     )
     steps: int | None = Field(
         default=None,
         ge=1,
+        le=LARGEST_COUNT,
         description="Number of optimizer steps after which the run stops, even within an epoch. Default: no limit.",
     )
     lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
@@ -52,6 +57,7 @@ class RunConfig(JobConfig):
     checkpoint: int | None = Field(
         default=None,
         ge=1,
+        le=LARGEST_COUNT,
         description="Number of optimizer steps between additional checkpoints. Default: only after every epoch.",
     )
 
@@ -71,7 +77,7 @@ class BenchConfig(JobConfig):
         default="train", description="What to measure: train (whole optimizer steps) or infer (the forward pass)."
     )
     seconds: float = Field(
-        default=10.0, gt=0, description="Longest time to measure each plan after its warm-up, in seconds."
+        default=10.0, gt=0, le=LONGEST_S, description="Longest time to measure each plan after its warm-up, in seconds."
     )
     versus: PlanKeys | None = Field(
         default=None,

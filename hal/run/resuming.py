@@ -12,6 +12,7 @@ from hal.errors import CheckpointError
 from hal.run.checkpoint import Checkpoint, latest, load
 from hal.run.config import RunConfig
 from hal.run.saved import SavedSetup, read_saved, require_trusted_model
+from hal.util.paths import user_path
 
 __all__ = ["ResumePoint", "find_resume_point", "resumed"]
 
@@ -39,7 +40,7 @@ def find_resume_point(resume: str) -> ResumePoint:
         NotFoundError: there is no checkpoint.
         CheckpointError: it is damaged.
     """
-    at = latest(Path(resume).expanduser())
+    at = latest(user_path(resume))
     return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
 
 

@@ -29,6 +29,7 @@ from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder
 from hal.util.lock import locked
+from hal.util.paths import user_path
 from hal.workload import short_name
 
 __all__ = ["run", "run_worker"]
@@ -54,7 +55,7 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     job = prepare(config)
     first = leads() and job.group.rank == 0
     watch = observer or RunObserver() if first else RunObserver()
-    asked = Path(config.out).expanduser() if config.out else own
+    asked = user_path(config.out) if config.out else own
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)

@@ -1,4 +1,4 @@
-"""Builds the real step of a model for hardware that is not present, and asks its compiler: what ``hal compile`` does."""
+"""Builds the real step of a model for absent hardware and asks its compiler: what ``hal compile`` does."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from hal.targets.job import TargetJob, prepare_target
 from hal.targets.largest_batch import Attempt, LargestBatch, largest_batch
 from hal.targets.waiting import wait_for
 from hal.util.files import make_folder, write_whole
+from hal.util.paths import user_path
 from hal.workload import Workload
 
 __all__ = ["Compilation", "compile_for_target"]
@@ -72,7 +73,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
     """
     until = time.monotonic() + config.seconds
     job = prepare_target(config)
-    folder = None if config.out is None else Path(config.out).expanduser()
+    folder = None if config.out is None else user_path(config.out)
     if folder is not None and folder.exists():
         raise ConfigError(f"out={folder} already exists and is not overwritten", fix="choose another out=")
     about: dict[str, Any] = {

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hal.config import DataSection, ModelSection, PlanKeys, build, plan_keys
+from hal.config import LONGEST_S, DataSection, ModelSection, PlanKeys, build, plan_keys
 from hal.contract.plan import Plan
 
 __all__ = ["CompileConfig"]
@@ -36,6 +36,7 @@ class CompileConfig(PlanKeys):
     seconds: float = Field(
         default=55.0,
         gt=0,
+        le=LONGEST_S,
         description="Time limit of the search for the largest batch, in seconds from the start of the command.",
     )
     out: str | None = Field(

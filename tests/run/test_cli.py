@@ -94,7 +94,7 @@ def test_examples_are_valid(name):
         program, command_name, *words = shlex.split(example)
         assert (program, command_name) == ("hal", name)
         if COMMANDS[name].config is not None:
-            build(COMMANDS[name].config(), read([word for word in words if "=" in word]))
+            build(cls := COMMANDS[name].config(), read(cls, [word for word in words if "=" in word]))
 
 
 @pytest.mark.parametrize("words", [("rum",), ("run", "--jsn"), ("run", "--config"), ("devices", "cpu")])

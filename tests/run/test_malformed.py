@@ -131,7 +131,7 @@ def trace(tmp_path_factory):
 
 
 def yaml_config(path):
-    return build(RunConfig, read([], path))
+    return build(RunConfig, read(RunConfig, [], path))
 
 
 def of_data(source, wanted=IMAGE):

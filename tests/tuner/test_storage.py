@@ -110,7 +110,7 @@ def test_the_driver_is_missing():
 @pytest.mark.parametrize("pairs", [["storage=x://u:hush@h/d", "space=[1"], ["storage:x://u:hush@h/d"]])
 def test_wrong_keys_beside_a_password(pairs):
     with pytest.raises(ConfigError) as raised:
-        read(pairs)
+        read(TuneConfig, pairs)
     assert "hush" not in str(raised.value)
 
 

@@ -1,24 +1,28 @@
 """Keys from the command line and from files: what is understood, what is refused, and in which words."""
 
+import os
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import model_validator
 from typer.testing import CliRunner
 
+import hal
 from hal.cli.app import app
-from hal.config import PlanKeys, build, read, section_of
+from hal.config import PlanKeys, build, plan_keys, read, section_of
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
 from hal.nn import ModelConfig
 from hal.parity.config import VerifyConfig
 from hal.run.config import BenchConfig, RunConfig
 from hal.tuner.config import TuneConfig
+from hal.util.paths import user_path
 from hal.workload import BUILT_IN, configure, model_class
 
 
 def config(*pairs, cls=RunConfig, file=None):
-    return build(cls, read(pairs, file))
+    return build(cls, read(cls, pairs, file))
 
 
 def fails(*pairs, cls=RunConfig, file=None, kind=ConfigError):
@@ -50,10 +54,23 @@ def test_sections_take_a_name_and_keys():
         ("out=runs/a=b", "out", "runs/a=b"),
         ("out=2026", "out", "2026"),
         ("out=", "out", None),
+        ("out=007", "out", "007"),
+        ("out=1e3", "out", "1e3"),
+        ("out=a #b", "out", "a #b"),
+        ("out=null", "out", "null"),
+        ("out=[1", "out", "[1"),
+        ("out={a", "out", "{a"),
+        ("out=${seed}", "out", "${seed}"),
+        ("out='q'", "out", "'q'"),
+        ("resume=010", "resume", "010"),
+        ("plan=2026-11-22", "plan", "2026-11-22"),
+        ("backend=null", "backend", "null"),
+        ("parallel=none", "parallel", "none"),
+        ("seed=0x10", "seed", 16),
         ("batch=null", "batch", None),
     ],
 )
-def test_values_are_yaml(pair, key, value):
+def test_text_stands_as_it_was_typed_and_other_values_are_yaml(pair, key, value):
     found = getattr(config(pair), key)
     assert found == value
     assert type(found) is type(value)
@@ -160,7 +177,7 @@ def test_wrong_values_of_models_are_named():
         ("data.validation=1", "data.validation=1: input should be less than 1"),
         ("data.augment=flop", "flop: input should be 'flip', 'crop' or 'brightness'"),
         ("model.size=20", "model is missing"),
-        ("out=[a]", "out=['a']: input should be a valid string"),
+        ("lr=[1]", "lr=[1]: input should be a valid number"),
     ],
 )
 def test_wrong_values_are_named(pair, said):
@@ -182,11 +199,159 @@ def test_a_pair_needs_an_equals_sign(pair):
     assert f"{pair!r} is not of the form key=value" in fails(pair)
 
 
-@pytest.mark.parametrize("pair", ["out=[1", "out=${nothing}", "out={a"])
-def test_values_that_are_no_yaml(pair):
-    said = fails(pair)
-    assert said.startswith(f"cannot understand {pair}")
-    assert len(said.splitlines()) == 1
+NESTED = "[" * 1000 + "]" * 1000
+BOMB = "a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n" + "".join(
+    f"{chr(98 + n)}: &{chr(98 + n)} [{', '.join([f'*{chr(97 + n)}'] * 10)}]\n" for n in range(20)
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("[1", "did not find expected"),
+        ("{a", "did not find expected"),
+        (NESTED, "nested more than 32 levels deep (line 1)"),
+        ("!!int foo", "the tag !!int, and keys need none (line 1)"),
+        ("!!python/object/apply:os.system [ls]", "the tag"),
+        ("!mine 3", "the tag !mine"),
+        ("9" * 5000, "integer"),
+        ("1" + "0" * 30, "does not fit in 64 bits"),
+        ("a\0b", "not allowed"),
+        ("\x1b[31m", "not allowed"),
+        ("{a: 1, a: 2}", "the key a stands twice"),
+        ("{1: 2}", "keys should be strings"),
+        ("{[a]: 2}", "keys should be strings"),
+        ("&a [*a]", "an alias repeats what it is part of"),
+        ("*nothing", "undefined alias"),
+        ("\udcff", "surrogates not allowed"),
+        ("1\n---\n2", "more than one document"),
+    ],
+)
+def test_values_that_are_no_yaml(value, said):
+    for found in (fails(f"lr={value}"), fails(f"model.anything={value}")):
+        assert "is not YAML that hal reads: " in found
+        assert said in found.replace("control characters are not allowed", "not allowed")
+        assert len(found.splitlines()[0]) < len(value) + 300
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("seed: ${nope}", "seed contains ${nope}, and there is no key nope"),
+        ("model: ${nope}", "contains ${nope}, and there is no key nope"),
+        ("model: ${oc.env:HOME}", "hal reads no environment variables or other sources into keys"),
+        ("out: a/${oc.env:TOKEN,x}", "out contains ${oc.env:TOKEN,x}"),
+        ("out: ${plan}\nplan: ${out}", "lead in a circle"),
+        ("out: ${out}", "lead in a circle"),
+        ("out: ${seed", "begins a reference that does not end"),
+        ("out: ${${seed}}\nseed: 1", "begins a reference that does not end"),
+        ("out: ${data}\ndata: {name: digits}", "data is not a single value"),
+        ("".join(f"k{n}: ${{k{n + 1}}}${{k{n + 1}}}\n" for n in range(30)) + "k30: xxxxxxxx", "too long"),
+        (f"data: {NESTED}", "nested more than 32 levels deep"),
+        (BOMB, "more than 10,000 values"),
+        ("seed: !!int foo", "the tag !!int"),
+        ("seed: 1\nseed: 2", "the key seed stands twice (line 2)"),
+        ("data:\n  name: a\n  name: b", "the key name stands twice (line 3)"),
+        ("null: 3", "keys should be strings"),
+        ("x: 1\n---\nx: 2", "more than one document"),
+    ],
+)
+def test_files_with_a_value_that_is_refused(tmp_path, content, said):
+    file = tmp_path / "keys.yaml"
+    file.write_text(content)
+    assert said in fails(file=file)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        plan_keys(str(file))
+
+
+def test_references_to_other_keys(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("model: {name: cnn, size: '${batch}'}\nbatch: 32\nout: runs/${model.name}-${seed}\n")
+    found = config("seed=5", "plan=${seed}", file=file)
+    assert (found.model.keys(), found.out, found.plan) == ({"size": 32}, "runs/cnn-5", "${seed}")
+
+
+def test_aliases_and_numbers_in_files(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text(
+        "a: &usual {batch: 32, precision: bf16}\nversus: {<<: *usual, batch: 8}\nx: [1e-3, 2026-11-22, 1_0]\n"
+    )
+    found = read(BenchConfig, [], file)
+    assert found["versus"] == {"batch": 8, "precision": "bf16"}
+    assert found["x"] == [0.001, "2026-11-22", 10]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_a_file_of_another_encoding(tmp_path, encoding):
+    file = tmp_path / "keys.yaml"
+    file.write_text("out: größe\n", encoding=encoding)
+    assert "is not text in UTF-8" in fails(file=file)
+    file.write_text("out: größe\n", encoding="utf-8-sig")
+    assert config(file=file).out == "größe"
+
+
+def test_what_is_no_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.yaml").write_text("#" * (1 << 20) + "\nseed: 1")
+    for path, kind in (
+        (tmp_path / "pipe", NotFoundError),
+        (Path("/dev/zero"), NotFoundError),
+        (tmp_path, NotFoundError),
+        (tmp_path / "large.yaml", ConfigError),
+    ):
+        assert str(path) in fails(file=path, kind=kind)
+        with pytest.raises(kind):
+            config(f"plan={path}").base_plan(8)
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/x", "a\0b"])
+def test_paths_that_nothing_can_have(path, tmp_path):
+    """In every key that is a path; each ends before anything runs."""
+    with pytest.raises(NotFoundError):
+        user_path(path)
+    tiny = {"model": {"name": "cnn", "size": 20}, "data": {"name": "synthetic:80"}, "backend": "cpu", "batch": 16}
+    calls = [
+        lambda: config(file=path),
+        lambda: config(f"plan={path}").base_plan(8),
+        *(lambda key=key: hal.train(**tiny, steps=1, **{key: path}) for key in ("out", "resume", "plan")),
+        lambda: hal.train(**{**tiny, "data": {"name": f"images:{path}"}}),
+        lambda: hal.train(**{**tiny, "model": {"name": f"{path}.py:Net"}}),
+        lambda: hal.bench(**tiny, out=path),
+        *(lambda key=key: hal.verify(**tiny, **{key: path}) for key in ("record", "against")),
+        lambda: hal.verify(**tiny, backends=["cpu", "null"], out=path),
+        *(lambda key=key: hal.tune(**tiny, **{key: path}) for key in ("out", "resume")),
+    ]
+    for call in calls:
+        with pytest.raises(NotFoundError):
+            call()
+
+
+def test_expanduser_is_called_in_one_place():
+    root = Path(hal.__file__).parent
+    callers = {path.name for path in root.rglob("*.py") if ".expanduser()" in path.read_text()}
+    assert callers == {"paths.py"}
+
+
+@pytest.mark.parametrize(
+    ("pair", "cls"),
+    [
+        *((f"{key}={value}", RunConfig) for key in ("batch", "threads", "accumulate", "epochs", "steps", "seed",
+          "checkpoint") for value in (2**63, 10**30, -(10**30), -1)),
+        *((f"{key}={value}", RunConfig) for key in ("lr", "clip") for value in (".inf", ".nan", "-1", "-.inf")),
+        *((f"{key}={value}", TuneConfig) for key in ("trials", "finalists", "budget", "limit", "seconds",
+          "memory_limit", "space.threads", "space.batch") for value in (2**70, "9" * 400, -1)),
+        *((f"seconds={value}", BenchConfig) for value in ("1e300", ".inf", ".nan")),
+        ("threads=1025", RunConfig),
+        ("batch=2147483648", RunConfig),
+        ("seed=4294967296", RunConfig),
+        ("steps=9999999999", VerifyConfig),
+        ("constraint.memory=9e400", TuneConfig),
+    ],
+)  # fmt: skip
+def test_numbers_out_of_range(pair, cls):
+    said = fails(pair, cls=cls)
+    assert len(said.splitlines()) <= 2
+    assert pair.split("=")[0] in said
 
 
 def test_a_plan_that_has_no_form():
@@ -210,11 +375,11 @@ def test_a_folder_is_no_file(tmp_path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"model: [cnn", "is not valid YAML"),
-        (b"\xff\xfe\x00", "is not valid YAML"),
-        (b"- model\n- cnn\n", "does not contain keys and values"),
-        (b"just words\n", "unknown key just words"),
-        (b"3\n", "does not contain keys and values"),
+        (b"model: [cnn", "is not YAML"),
+        (b"\xff\xfe\x00", "is not YAML"),
+        (b"- model\n- cnn\n", "should hold keys and values"),
+        (b"just words\n", "should hold keys and values"),
+        (b"3\n", "should hold keys and values"),
         (b"modle: cnn\n", "did you mean model?"),
         (b"1: 2\n", "keys should be strings"),
     ],

@@ -63,7 +63,7 @@ class TestImports:
     def test_help(self):
         loaded = loaded_after("import sys; sys.argv = ['hal', '--help']; from hal.cli import main; main()")
         assert "typer" in loaded
-        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "omegaconf", "plotly", "jinja2"})
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "yaml", "plotly", "jinja2"})
 
     def test_all_modules_outside_backends(self):
         names = [name for name in OUTSIDE_BACKENDS if name != "hal.__main__" and not name.startswith("hal.testing")]

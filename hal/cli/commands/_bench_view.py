@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rich.markup import escape
 from rich.table import Table
 
 from hal.cli.terminal import console, escaped
@@ -20,8 +19,8 @@ def show_bench(found: Bench) -> None:
     out = console()
     device = found.device
     out.print(
-        f"[bold]{escape(found.workload.model)}[/] ({found.workload.mode}) on [bold]{device}[/] "
-        f"{escape(device.name)} ({escape(device.arch)})"
+        f"[bold]{escaped(found.workload.model)}[/] ({found.workload.mode}) on [bold]{escaped(device)}[/] "
+        f"{escaped(device.name)} ({escaped(device.arch)})"
     )
     plans = {"plan": found.plan} if found.versus is None else {"plan": found.plan, "versus": found.versus}
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -35,7 +34,7 @@ def show_bench(found: Bench) -> None:
             escaped(estimate_text(m.step_ms)),
             seconds_text(m.first_call_s),
             str(m.blocks),
-            plan_line(plan),
+            escaped(plan_line(plan)),
         )
     out.print(table)
     for line in _lines(found, found.measurement):
@@ -48,7 +47,7 @@ def _lines(found: Bench, m: Measurement) -> Iterable[str]:
         yield f"Throughput, versus / plan: [bold]{escaped(ratio_text(ratio))}[/], {verdict}"
         if verdict == "faster" and found.versus is not None:
             changed = " ".join(f"{key}={value}" for key, value in found.versus.changes(found.plan).items())
-            yield f"To use it:  [bold]hal run model={escape(found.workload.model)} {changed}[/]"
+            yield f"To use it:  [bold]hal run model={escaped(found.workload.model)} {escaped(changed)}[/]"
     if m.latency is not None:
         tails = (("p95", m.latency.p95_ms), ("p99", m.latency.p99_ms))
         yield f"Latency: p50 {escaped(estimate_text(m.latency.p50_ms))}" + "".join(
@@ -65,6 +64,6 @@ def _lines(found: Bench, m: Measurement) -> Iterable[str]:
         "synchronization, and loading data is part of it.[/]"
     )
     if found.origin:
-        yield f"[dim]{escape(found.origin)}[/]"
+        yield f"[dim]{escaped(found.origin)}[/]"
     for note in found.notes():
-        yield f"[yellow]Note:[/] {escape(note)}"
+        yield f"[yellow]Note:[/] {escaped(note)}"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Iterator
 
-from rich.markup import escape
 from rich.status import Status
 from rich.table import Table
+from rich.text import Text
 
-from hal.cli.terminal import console, note
+from hal.cli.terminal import console, escaped, note, visible
 from hal.contract.text import bytes_text, counted, number, plan_line, prefixed, seconds_text
 from hal.targets.compile import Compilation
 
@@ -36,9 +36,9 @@ class Compiling(contextlib.AbstractContextManager["Compiling"]):
             self._said = True
             return
         if self._status is None:
-            self._status = self.console.status(escape(text))
+            self._status = self.console.status(Text(visible(text)))
             self._status.start()
-        self._status.update(escape(text))
+        self._status.update(Text(visible(text)))
 
     def __exit__(self, *error: object) -> None:
         if self._status is not None:
@@ -50,10 +50,10 @@ def show_compilation(found: Compilation) -> None:
     out = console()
     spread = found.devices if found.plan.parallel != "none" else 1
     out.print(
-        f"[bold]{escape(found.workload.model)}[/] ({found.workload.mode}) for [bold]{escape(found.target)}[/]: "
-        f"{escape(found.device.name)}, {spread} of {counted(found.devices, 'device')}"
+        f"[bold]{escaped(found.workload.model)}[/] ({found.workload.mode}) for [bold]{escaped(found.target)}[/]: "
+        f"{escaped(found.device.name)}, {spread} of {counted(found.devices, 'device')}"
     )
-    out.print(f"[dim]{plan_line(found.plan)}[/]")
+    out.print(f"[dim]{escaped(plan_line(found.plan))}[/]")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
@@ -74,12 +74,12 @@ def _rows(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
         )
     elif found.stage == "refused" and found.fits is not False:
         yield "compiles", "[bold red]no[/]"
-        yield "reason", escape(found.reason)
+        yield "reason", escaped(found.reason, lines=True)
     else:
         yield "compiles", f"yes{took}" if found.compile_s is not None else "no, because it does not fit in memory"
         yield "fits in memory", _fits(found)
         if found.fits is False:
-            yield "reason", escape(found.reason)
+            yield "reason", escaped(found.reason, lines=True)
     if found.memory is not None:
         each = " on each device" if spread > 1 else ""
         yield "memory", f"{bytes_text(found.memory.total)}{each}{_share(found)}"
@@ -94,7 +94,7 @@ def _rows(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
     if found.cost is not None:
         yield from _cost(found, spread)
     for path in found.artifacts:
-        yield "written", escape(path)
+        yield "written", escaped(path)
 
 
 def _fits(found: Compilation) -> str:
@@ -117,7 +117,7 @@ def _largest(found: Compilation) -> str:
     if not limit.batch:
         return f"no batch fits ({builds})"
     refused = "" if limit.refused is None else f", and {limit.refused:,} does not"
-    stopped = f"; {escape(limit.stopped)}" if limit.stopped else ""
+    stopped = f"; {escaped(limit.stopped)}" if limit.stopped else ""
     if limit.likely is not None:
         stopped += "; it probably fits, because batches that do not fit are refused much sooner"
     return f"[bold]{limit.batch:,}[/] fits{refused}{stopped} ({builds})"
@@ -129,11 +129,11 @@ def _cost(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
     each = " on each device" if spread > 1 else ""
     if cost.flops is not None and cost.bytes is not None:
         work = f"{prefixed(cost.flops, 'FLOP')} and {prefixed(cost.bytes, 'B')} of memory traffic per step{each}"
-        yield "work", f"{work}, counted by {escape(cost.counted)}"
+        yield "work", f"{work}, counted by {escaped(cost.counted)}"
     if cost.estimate_s is None:
-        yield "step time", escape(cost.source)
+        yield "step time", escaped(cost.source)
         return
-    yield "step time", f"about {number(cost.estimate_s * 1e3)} ms (estimate: {escape(cost.source)})"
+    yield "step time", f"about {number(cost.estimate_s * 1e3)} ms (estimate: {escaped(cost.source)})"
     if found.samples_per_s is not None:
         yield "throughput", f"about {number(found.samples_per_s)} samples/s by that estimate, without loading data"
 

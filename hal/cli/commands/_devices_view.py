@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from hal.api import BackendStatus
-from hal.cli.terminal import console
+from hal.cli.terminal import console, escaped
 from hal.contract import Unavailable
 from hal.contract.device import PRECISIONS, Device
 from hal.contract.text import bytes_text
@@ -25,19 +24,19 @@ def show_devices(seen: tuple[BackendStatus, ...]) -> None:
     for entry in seen:
         for device in entry.devices:
             table.add_row(
-                f"[bold]{device}[/]",
-                escape(device.name),
-                escape(device.arch),
+                f"[bold]{escaped(device)}[/]",
+                escaped(device.name),
+                escaped(device.arch),
                 "unknown" if device.memory_bytes is None else bytes_text(device.memory_bytes),
                 _precisions(device),
-                escape(getattr(entry.state, "detail", "")),
+                escaped(getattr(entry.state, "detail", "")),
             )
     out.print(table)
     out.print("[dim]* The hardware accelerates this precision.[/]")
     for entry in seen:
         if isinstance(entry.state, Unavailable):
-            out.print(f"\n[bold]{escape(entry.backend)}[/] finds no device: {escape(entry.state.reason)}")
-            out.print(f"  [green]→[/] {escape(entry.state.fix)}")
+            out.print(f"\n[bold]{escaped(entry.backend)}[/] finds no device: {escaped(entry.state.reason, lines=True)}")
+            out.print(f"  [green]→[/] {escaped(entry.state.fix, lines=True)}")
 
 
 def _precisions(device: Device) -> str:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rich.markup import escape
-
 from hal.cli.terminal import console, escaped
 from hal.contract.text import estimate_text, plan_line, ratio_text
 from hal.job.stored_plans import StoredPlan
@@ -21,9 +19,12 @@ def show_plans(plans: Sequence[StoredPlan]) -> None:
         return
     for each in plans:
         at = each.fingerprint
-        device = f"{escape(at.backend)} {escape(at.name)} ({escape(at.arch)})"
-        out.print(f"[bold]{escape(at.model)}[/] ({at.mode}), best {each.objective} on {device}, found {each.when[:10]}")
-        out.print(f"  [green]{escape(plan_line(each.plan))}[/]")
+        device = f"{escaped(at.backend)} {escaped(at.name)} ({escaped(at.arch)})"
+        out.print(
+            f"[bold]{escaped(at.model)}[/] ({at.mode}), best {escaped(each.objective)} on {device}, "
+            f"found {escaped(each.when[:10])}"
+        )
+        out.print(f"  [green]{escaped(plan_line(each.plan))}[/]")
         over = f", {escaped(ratio_text(each.over_default))} the default plan" if each.over_default else ""
         out.print(f"  {escaped(estimate_text(each.throughput))}{over}")
     out.print("\nTo use a stored plan: [bold]hal run ... plan=tuned[/]")

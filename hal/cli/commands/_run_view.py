@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from rich.live import Live
-from rich.markup import escape
 from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from hal.cli.terminal import console
+from hal.cli.terminal import PlainColumn, console, escaped, visible
 from hal.contract.plan import Plan
 from hal.contract.text import bytes_text, number, plan_line, seconds_text
 from hal.data import summary
@@ -46,20 +45,18 @@ class RunView(RunObserver):
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Say what runs where."""
         device, data = job.device, job.split
-        line = (
-            f"[bold]{escape(job.workload.model)}[/] on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
-        )
-        self.console.print(line)
+        where = f"[bold]{escaped(device)}[/] {escaped(device.name)} ({escaped(device.arch)})"
+        self.console.print(f"[bold]{escaped(job.workload.model)}[/] on {where}")
         count = sum(_size(spec) for spec in _leaves(job.params))
         self.console.print(
-            f"[dim]{count:,} parameters · data {escape(job.workload.data)}: "
+            f"[dim]{count:,} parameters · data {escaped(job.workload.data)}: "
             f"{len(data.train):,} training samples, {len(data.validation):,} validation samples · "
-            f"{plan_line(job.plan)}[/]"
+            f"{escaped(plan_line(job.plan))}[/]"
         )
         for line in summary(data):
-            self.console.print(f"[dim]{escape(line)}[/]")
+            self.console.print(f"[dim]{escaped(line)}[/]")
         resuming = "" if resumed_step is None else f", resuming from step {resumed_step}"
-        self.console.print(f"[dim]Writing to {escape(str(folder))}{resuming}[/]")
+        self.console.print(f"[dim]Writing to {escaped(str(folder))}{resuming}[/]")
         self._epochs = epochs
         self._better = type(job.model).metric_for(job.model.config)
         faster = [n for n, p in device.capabilities.precisions.items() if p.accelerated and n != job.plan.precision]
@@ -67,10 +64,10 @@ class RunView(RunObserver):
         if not self.console.is_terminal:
             return
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            PlainColumn("{task.description}"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[numbers]}"),
+            PlainColumn("{task.fields[numbers]}"),
             TimeRemainingColumn(),
             console=self.console,
         )
@@ -80,7 +77,7 @@ class RunView(RunObserver):
 
     def note(self, text: str) -> None:
         """One dim line."""
-        self.console.print(f"[dim]{escape(text)}[/]")
+        self.console.print(f"[dim]{escaped(text, lines=True)}[/]")
 
     def step(self, epoch: int, step: int, steps: int, samples: int, loss: Callable[[], dict[str, float]]) -> None:
         """Move the bar; fetch the loss now and then, since that waits for the device."""
@@ -93,7 +90,7 @@ class RunView(RunObserver):
             return
         self._shown = now
         rate = (step - self._first_step) * samples / (now - self._began) if now > self._began else 0.0
-        numbers = "  ".join(f"{name} {number(value)}" for name, value in loss().items())
+        numbers = "  ".join(f"{escaped(name)} {number(value)}" for name, value in loss().items())
         self._progress.update(
             self._task,
             description=f"epoch {epoch}/{self._epochs}",
@@ -112,9 +109,11 @@ class RunView(RunObserver):
             self._best, style = value, "green"
         else:
             style = ""
-        trained = "  ".join(f"{k} {number(v):<7}" for k, v in epoch.train.items())
+        trained = "  ".join(f"{escaped(k)} {number(v):<7}" for k, v in epoch.train.items())
         held = "  ".join(
-            f"[{style or 'default'}]val {k} {number(v):<7}[/]" if k == name else f"val {k} {number(v):<7}"
+            f"[{style or 'default'}]val {escaped(k)} {number(v):<7}[/]"
+            if k == name
+            else f"val {escaped(k)} {number(v):<7}"
             for k, v in epoch.validation.items()
         )
         self.console.print(
@@ -126,7 +125,11 @@ class RunView(RunObserver):
         """The summary, and what to do next."""
         self.close()
         if record.text:
-            self.console.print(Panel(Text(record.text), title="sampled text", title_align="left", border_style="dim"))
+            self.console.print(
+                Panel(
+                    Text(visible(record.text, lines=True)), title="sampled text", title_align="left", border_style="dim"
+                )
+            )
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
         table.add_column(style="dim")
         table.add_column(overflow="fold")
@@ -135,10 +138,10 @@ class RunView(RunObserver):
         title = {"done": "Done", "interrupted": "Stopped and saved"}[record.status]
         self.console.print(Panel(table, title=title, title_align="left", border_style="green"))
         if record.status == "interrupted":
-            self.console.print(f"Continue with: [bold]hal run resume={escape(str(folder))}[/]", soft_wrap=True)
+            self.console.print(f"Continue with: [bold]hal run resume={escaped(str(folder))}[/]", soft_wrap=True)
         elif self._other:
             again = " ".join(["hal bench", *_said(record.config), f"versus.precision={self._other}"])
-            self.console.print(f"To compare with another plan:  [bold]{escape(again)}[/]", soft_wrap=True)
+            self.console.print(f"To compare with another plan:  [bold]{escaped(again)}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -148,17 +151,17 @@ class RunView(RunObserver):
 
 
 def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
-    yield "model", f"{escape(record.workload.model)}, {record.parameters:,} parameters"
+    yield "model", f"{escaped(record.workload.model)}, {record.parameters:,} parameters"
     device = record.device
-    yield "device", escape(f"{device} {device.name} ({device.arch})")
-    yield "plan", plan_line(record.plan)
+    yield "device", escaped(f"{device} {device.name} ({device.arch})")
+    yield "plan", escaped(plan_line(record.plan))
     if record.best is not None:
         last = record.results.get(record.metric)
         said = f"[bold green]{number(record.best)}[/] at best ({'higher' if better == 'max' else 'lower'} is better)"
-        yield record.metric, said + (f", {number(last)} at the end" if last is not None else "")
+        yield escaped(record.metric), said + (f", {number(last)} at the end" if last is not None else "")
     for name, value in record.results.items():
         if name != record.metric:
-            yield name, number(value)
+            yield escaped(name), number(value)
     if record.epochs:
         rates = sorted(e.samples_per_s for e in record.epochs)
         middle = rates[len(rates) // 2]
@@ -168,12 +171,12 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
     if record.peak_memory_bytes is not None:
         yield "peak memory", bytes_text(record.peak_memory_bytes)
     for note in record.environment.notes():
-        yield "note", escape(note)
+        yield "note", escaped(note)
     for path in record.files[-1:]:
-        yield "samples", escape(path)
+        yield "samples", escaped(path)
     if record.checkpoint:
-        yield "checkpoint", escape(record.checkpoint)
-        yield "record", escape(str(Path(record.checkpoint).parent.parent / "record.json"))
+        yield "checkpoint", escaped(record.checkpoint)
+        yield "record", escaped(str(Path(record.checkpoint).parent.parent / "record.json"))
 
 
 def _said(config: dict[str, Any]) -> Iterable[str]:

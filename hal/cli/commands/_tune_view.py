@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rich.live import Live
-from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress
 from rich.table import Table
 
-from hal.cli.terminal import console, escaped
+from hal.cli.terminal import PlainColumn, console, escaped
 from hal.contract.text import bytes_text, counted, estimate_text, number, plan_changes, ratio_text, seconds_text
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer, TuningProgress
@@ -42,26 +41,26 @@ class TuneView(Observer):
         self._space = space
         device = described.device
         work = described.workload
-        where = f"on [bold]{device}[/] {escape(device.name)} ({escape(device.arch)})"
+        where = f"on [bold]{escaped(device)}[/] {escaped(device.name)} ({escaped(device.arch)})"
         if described.target is not None:
             many = counted(described.devices, "device")
             where = (
-                f"for [bold]{escape(described.target)}[/]: {escape(device.name)}, {many}. "
+                f"for [bold]{escaped(described.target)}[/]: {escaped(device.name)}, {many}. "
                 "This hardware is not in this machine, so plans are only compiled, and all numbers are estimates."
             )
-        self.console.print(f"[bold]{escape(work.model)}[/] ({work.mode}) {where}", soft_wrap=True)
+        self.console.print(f"[bold]{escaped(work.model)}[/] ({work.mode}) {where}", soft_wrap=True)
         varied = [f"{name} {len(values)}" for name, values in space.dimensions.items() if len(values) > 1]
         self.console.print(
-            f"[dim]{counted(len(space), 'plan')}: {escape(' × '.join(varied))} · data {escape(work.data)}[/]"
+            f"[dim]{counted(len(space), 'plan')}: {escaped(' × '.join(varied))} · data {escaped(work.data)}[/]"
         )
-        self.console.print(f"[dim]Writing to {escape(str(folder))}[/]")
+        self.console.print(f"[dim]Writing to {escaped(str(folder))}[/]")
         if resumed:
             self.console.print(f"[dim]Continuing after {counted(resumed, 'trial')} of an earlier session[/]")
         if self.console.is_terminal:
             self._bar = Progress(
-                TextColumn("{task.description}"),
+                PlainColumn("{task.description}"),
                 BarColumn(bar_width=24),
-                TextColumn("{task.fields[numbers]}"),
+                PlainColumn("{task.fields[numbers]}"),
                 console=self.console,
             )
             self._task = self._bar.add_task("starting", total=None, numbers="")
@@ -70,7 +69,7 @@ class TuneView(Observer):
 
     def note(self, text: str) -> None:
         """One dim line."""
-        self.console.print(f"[dim]{escape(text)}[/]")
+        self.console.print(f"[dim]{escaped(text, lines=True)}[/]")
 
     def trying(self, trial: str, progress: TuningProgress) -> None:
         """Name the plan beside the bar."""
@@ -86,7 +85,7 @@ class TuneView(Observer):
         if self._space is not None:
             said = " ".join(f"{k}={v}" for k, v in trial.plan.changes(self._space.default).items())
             self.console.print(
-                f"{progress.done:>3}  [{color}]{escape(result)}[/]  {escape(said or 'the default plan')}",
+                f"{progress.done:>3}  [{color}]{escaped(result)}[/]  {escaped(said or 'the default plan')}",
                 soft_wrap=True,
             )
         self._move("", progress)
@@ -111,7 +110,7 @@ class TuneView(Observer):
             self.console.print(table)
         for line in _after(tuning, folder):
             self.console.print(line, soft_wrap=True)
-        self.console.print(f"Report:  [bold]{escape(str(folder / REPORT))}[/]", soft_wrap=True)
+        self.console.print(f"Report:  [bold]{escaped(str(folder / REPORT))}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
@@ -123,14 +122,14 @@ class TuneView(Observer):
         if self._live is None:
             return
         spent = progress.elapsed_s / max(progress.elapsed_s + progress.left_s, 1e-9)
-        best = "" if progress.best is None else f"best {_result(progress.best)}  "
+        best = "" if progress.best is None else f"best {escaped(_result(progress.best))}  "
         count = f"{progress.done}/{progress.expected}" if progress.expected else str(progress.done)
         self._bar.update(
             self._task,
             description=f"{count} trials",
             total=1.0,
             completed=min(1.0, spent),
-            numbers=f"{best}[dim]{seconds_text(progress.left_s)} left  {escape(doing)}[/]",
+            numbers=f"{best}[dim]{seconds_text(progress.left_s)} left  {escaped(doing)}[/]",
         )
 
 
@@ -175,7 +174,7 @@ def _table(tuning: Tuning) -> Table:
             if trial.number in finals
             else "",
             **(_estimated(tuning, trial) if tuning.target else _measured(tuning, trial, finals.get(trial.number))),
-            "plan": escape(plan_changes(trial.plan, tuning.default)),
+            "plan": escaped(plan_changes(trial.plan, tuning.default)),
         }
         for trial in shown
     ]
@@ -226,7 +225,7 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
     for outcome, numbers in tuning.failures.items():
         yield f"[yellow]Failed ({outcome.value})[/]: {counted(len(numbers), 'trial')}"
     for note in tuning.notes:
-        yield f"[yellow]Note:[/] {escape(note)}"
+        yield f"[yellow]Note:[/] {escaped(note)}"
     if tuning.winner is None:
         yield from _without_winner(tuning, folder)
         return
@@ -236,18 +235,18 @@ def _after(tuning: Tuning, folder: Path) -> Iterable[str]:
         yield (
             f"{searched.remaining} of {searched.plans} plans were not tried. Trying them would take about "
             f"{seconds_text(searched.remaining_s)} and is expected to gain {searched.likely_gain:.1%}, at most about "
-            f"{high:.1%}. Continue with: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+            f"{high:.1%}. Continue with: [bold]hal tune resume={escaped(str(folder))} budget=...[/]"
         )
-    best = escape(str(folder / "best.yaml"))
+    best = escaped(str(folder / "best.yaml"))
     if tuning.target is not None:
         yield f"To measure it on the device itself:  [bold]hal bench --config {best}[/]"
         yield from _native_code(tuning)
         return
     if tuning.remembered:
-        yield f"To use it:  [bold]{escape(f'{tuning.command} plan=tuned')}[/]"
-        yield f"To use it on another machine:  [bold]{tuning.program} --config {best}[/]"
+        yield f"To use it:  [bold]{escaped(f'{tuning.command} plan=tuned')}[/]"
+        yield f"To use it on another machine:  [bold]{escaped(tuning.program)} --config {best}[/]"
     elif len(tuning.objectives) == 1:
-        yield f"To use it:  [bold]{tuning.program} --config {best}[/]"
+        yield f"To use it:  [bold]{escaped(tuning.program)} --config {best}[/]"
     yield from _native_code(tuning)
 
 
@@ -261,16 +260,16 @@ def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
             "[bold red]No plan of the search space was tried.[/] There was only time for the plans that it is "
             "compared with."
         )
-        yield f"[green]→[/] Continue with a larger budget: [bold]hal tune resume={escape(str(folder))} budget=...[/]"
+        yield f"[green]→[/] Continue with a larger budget: [bold]hal tune resume={escaped(str(folder))} budget=...[/]"
     else:
         yield f"[bold red]No plan worked[/] in {counted(len(tuning.trials), 'trial')}."
         if Outcome.TIMEOUT in tuning.failures:
             yield "[green]→[/] Give each trial more time (limit=5m budget=30m), or try fewer plans (space.batch=[64])."
         else:
-            yield f"[green]→[/] The output of the trials is in {escape(str(folder / 'workers.log'))}"
+            yield f"[green]→[/] The output of the trials is in {escaped(str(folder / 'workers.log'))}"
 
 
 def _native_code(tuning: Tuning) -> Iterable[str]:
     if tuning.native_code:
         yield "[dim]The same settings without hal:[/]"
-        yield from (f"[dim]    {escape(line)}[/]" for line in tuning.native_code.rstrip().splitlines())
+        yield from (f"[dim]    {escaped(line)}[/]" for line in tuning.native_code.rstrip().splitlines())

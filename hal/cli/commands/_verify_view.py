@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
-from hal.cli.terminal import console
+from hal.cli.terminal import console, escaped
 from hal.contract.text import counted
 from hal.parity import Deviation, DeviceComparison, Finding, LossFinding, OpFinding, Verification
 from hal.parity.verdict import advice, verdict
@@ -24,20 +23,20 @@ def show_verification(found: Verification, *, to_stderr: bool = False) -> None:
     out = console(to_stderr)
     subject, device = found.subject, found.reference.device
     out.print(
-        f"[bold]{escape(subject.workload.model)}[/] in {subject.precision}, batch {subject.batch}, data "
-        f"{escape(subject.workload.data)}; reference [bold]{found.reference}[/] {escape(device.name)} "
-        f"({escape(device.arch)})"
+        f"[bold]{escaped(subject.workload.model)}[/] in {subject.precision}, batch {subject.batch}, data "
+        f"{escaped(subject.workload.data)}; reference [bold]{escaped(found.reference)}[/] {escaped(device.name)} "
+        f"({escaped(device.arch)})"
     )
     if found.recorded is not None:
-        out.print(f"The trace is in {escape(found.recorded)}. On the other machine, run:", soft_wrap=True)
-        out.print(f"  [bold]hal verify against={escape(found.recorded)} backend=...[/]", soft_wrap=True)
+        out.print(f"The trace is in {escaped(found.recorded)}. On the other machine, run:", soft_wrap=True)
+        out.print(f"  [bold]hal verify against={escaped(found.recorded)} backend=...[/]", soft_wrap=True)
     for comparison in found.comparisons:
         _show(out, comparison, found)
 
 
 def _show(out: Console, found: DeviceComparison, verification: Verification) -> None:
     device = found.side.device
-    out.print(f"\n[bold]{found.side}[/] {escape(device.name)} ({escape(device.arch)})")
+    out.print(f"\n[bold]{escaped(found.side)}[/] {escaped(device.name)} ({escaped(device.arch)})")
     rows = _chosen(found.ops)
     out.print(_table(found.ops, rows))
     left_out = (
@@ -59,9 +58,9 @@ def _show(out: Console, found: DeviceComparison, verification: Verification) -> 
         lines.add_row(name, text)
     out.print(lines)
     style = "bold green" if found.agrees else "bold red"
-    out.print(f"[{style}]{escape(verdict(found, verification.reference))}[/]")
+    out.print(f"[{style}]{escaped(verdict(found, verification.reference), lines=True)}[/]")
     if next_step := advice(found):
-        out.print(f"[green]→[/] {escape(next_step)}")
+        out.print(f"[green]→[/] {escaped(next_step, lines=True)}")
 
 
 def _chosen(ops: Sequence[OpFinding]) -> list[OpFinding]:
@@ -97,7 +96,7 @@ def _table(ops: Sequence[OpFinding], rows: Sequence[OpFinding]) -> Table:
     for op in rows:
         style = "red" if op.exceeds else ""
         place = f"{'→ ' if op.index == first else ''}{op.index}"
-        where = f"[dim]{escape(op.layer or op.part)}[/] {op.op}"
+        where = f"[dim]{escaped(op.layer or op.part)}[/] {escaped(op.op)}"
         cells = (
             place,
             where,
@@ -119,7 +118,7 @@ def _cell(op: OpFinding, each: Deviation, kind: str) -> str:
 
 def _number(each: Deviation) -> str:
     if each.problem is not None:
-        return each.problem.split()[0]
+        return escaped(each.problem.split()[0])
     return "0" if each.largest == 0 else f"{each.largest:.0e}"
 
 
@@ -127,12 +126,12 @@ def _whole(found: DeviceComparison, verification: Verification) -> Iterable[tupl
     yield "gradients", _worst(found.gradients, "of the whole model")
     yield "optimizer", _worst(found.updates, "after 3 updates with equal gradients")
     for each in found.loss_after:
-        yield "loss", f"{each.name} with equal parameters, after {each.step} steps: {_pair(each)}"
+        yield "loss", f"{escaped(each.name)} with equal parameters, after {each.step} steps: {_pair(each)}"
     steps = found.losses[-1].step if found.losses else 0
     for each in found.losses:
         if each.step == steps:
             grown = f"; one rounding error at the start grows to {each.amplified:.0e} by then" if each.off else ""
-            yield "training", f"{each.name} after {steps} steps, each device on its own: {_pair(each)}{grown}"
+            yield "training", f"{escaped(each.name)} after {steps} steps, each device on its own: {_pair(each)}{grown}"
 
 
 def _worst(findings: Sequence[Finding], what: str) -> str:
@@ -141,7 +140,7 @@ def _worst(findings: Sequence[Finding], what: str) -> str:
     worst = max(findings, key=lambda each: (each.exceeds, each.found.problem is not None, each.found.largest))
     mark = "[bold red]✗[/] " if worst.exceeds else ""
     return (
-        f"{mark}{counted(len(findings), 'parameter')} {what}: at most {_number(worst.found)}, in {escape(worst.name)}"
+        f"{mark}{counted(len(findings), 'parameter')} {what}: at most {_number(worst.found)}, in {escaped(worst.name)}"
     )
 
 

@@ -22,7 +22,7 @@ def bench(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fals
         from hal.run import bench as measure
         from hal.run.config import BenchConfig
 
-        found = measure(build(BenchConfig, read(keys or [], config)))
+        found = measure(build(BenchConfig, read(BenchConfig, keys or [], config)))
         if found is None:  # of several processes one speaks
             return 0
         if json_output:

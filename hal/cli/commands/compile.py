@@ -34,7 +34,7 @@ def compile_(
         from hal.targets.compile import compile_for_target
         from hal.targets.config import CompileConfig
 
-        given = {**read(keys or [], config), **({} if out is None else {"out": out})}
+        given = {**read(CompileConfig, keys or [], config), **({} if out is None else {"out": out})}
         with Compiling(to_stderr=json_output) as watch:
             found = compile_for_target(build(CompileConfig, given), watch)
         if json_output:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hal.cli.command import Command, Json, Panel
-from hal.cli.terminal import guard, print_json
+from hal.cli.terminal import guard, print_json, visible, write
 
 __all__ = ["COMMAND"]
 
@@ -31,13 +30,15 @@ def plans(
         from hal.cli.commands._plans_view import show_plans
         from hal.contract.text import counted
         from hal.job.stored_plans import export_plans, import_plans, stored
+        from hal.util.paths import user_path
 
         if import_ is not None:
-            sys.stderr.write(f"Imported {counted(len(import_plans(import_)), 'plan')} from {import_}.\n")
+            count = counted(len(import_plans(user_path(import_))), "plan")
+            write(f"Imported {count} from {visible(import_)}.\n", to_stderr=True)
         found = stored()
         if export is not None:
-            export_plans(export, found)
-            sys.stderr.write(f"Wrote {counted(len(found), 'plan')} to {export}.\n")
+            export_plans(user_path(export), found)
+            write(f"Wrote {counted(len(found), 'plan')} to {visible(export)}.\n", to_stderr=True)
         if json_output:
             print_json([each.model_dump(mode="json") for each in found])
         elif export is None:

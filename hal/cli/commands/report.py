@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from hal.cli.command import Command, Json, Panel
-from hal.cli.terminal import guard, print_json
+from hal.cli.terminal import guard, print_json, visible, write
 
 __all__ = ["COMMAND"]
 
@@ -28,12 +27,13 @@ def report(
 
     def work() -> int:
         from hal.tuner.report import report_of
+        from hal.util.paths import user_path
 
-        path = report_of(folder, out)
+        path = report_of(user_path(folder), None if out is None else user_path(out))
         if json_output:
             print_json({"report": str(path)})
         else:
-            sys.stdout.write(f"{path}\n")
+            write(f"{visible(path)}\n")
         return 0
 
     guard(work, json_output)

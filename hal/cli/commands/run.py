@@ -22,10 +22,11 @@ def run(keys: Keys = None, config: ConfigFile = None, json_output: Json = False)
         from hal.processes.rendezvous import leads
         from hal.run import resumed
         from hal.run import run as train
+        from hal.run.config import RunConfig
 
         view = RunView(to_stderr=json_output)
         try:
-            record = train(resumed(read(keys or [], config)), view)
+            record = train(resumed(read(RunConfig, keys or [], config)), view)
         finally:
             view.close()
         if json_output and leads():

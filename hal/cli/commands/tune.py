@@ -21,10 +21,11 @@ def tune(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
         from hal.config import read
         from hal.tuner import resumed
         from hal.tuner import tune as search
+        from hal.tuner.config import TuneConfig
 
         view = TuneView(to_stderr=json_output)
         try:
-            found = search(resumed(read(keys or [], config)), view)
+            found = search(resumed(read(TuneConfig, keys or [], config)), view)
         finally:
             view.close()
         if json_output:

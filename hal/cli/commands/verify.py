@@ -22,7 +22,7 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
         from hal.parity import verify as compare
         from hal.parity.config import VerifyConfig
 
-        found = compare(build(VerifyConfig, read(keys or [], config)), note)
+        found = compare(build(VerifyConfig, read(VerifyConfig, keys or [], config)), note)
         show_verification(found, to_stderr=json_output)
         if json_output:
             print_json(found.model_dump(mode="json"))

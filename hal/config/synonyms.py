@@ -1,0 +1,54 @@
+"""What people write who know other tools, and what hal calls it; a table, so that a hint is one line to add."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+__all__ = ["nearest_key"]
+
+_KEYS = {
+    "lr": "learning_rate learningrate lrate alpha eta step_size",
+    "schedule": "lr_schedule scheduler lr_scheduler learning_rate_schedule lr_scheduler_type",
+    "batch": "batch_size batchsize bs train_batch_size per_device_train_batch_size minibatch mini_batch",
+    "epochs": "n_epochs num_epochs nepochs max_epochs epoch num_train_epochs",
+    "steps": "max_steps n_steps num_steps iterations iters max_iters",
+    "precision": "dtype amp half fp16 bf16 mixed_precision autocast torch_dtype",
+    "layout": "memory_format channels_last data_format",
+    "compile": "torch_compile jit compile_mode",
+    "threads": "num_threads n_threads nthreads cpu_threads n_jobs",
+    "parallel": "distributed strategy devices num_devices num_gpus n_gpus ngpus nproc_per_node world_size ddp fsdp",
+    "accumulate": "gradient_accumulation_steps accumulate_grad_batches grad_accum accumulation accum",
+    "clip": "grad_clip gradient_clip gradient_clip_val max_grad_norm clip_norm clip_grad_norm",
+    "seed": "random_seed random_state manual_seed",
+    "out": "output output_dir out_dir outdir save_dir logdir log_dir default_root_dir project dir",
+    "resume": "resume_from resume_from_checkpoint ckpt ckpt_path restore load",
+    "checkpoint": "save_every save_steps checkpoint_every save_interval save_period",
+    "data": "dataset data_dir data_path datadir train_data input",
+    "data.validation": "validation val val_split validation_split test_size",
+    "data.augment": "augment augmentation augmentations transform transforms",
+    "model": "arch architecture network net model_name",
+    "optimizer": "opt optim",
+    "optimizer.momentum": "momentum",
+    "optimizer.weight_decay": "weight_decay wd l2",
+    "optimizer.epsilon": "eps epsilon optimizer.eps",
+    "device": "gpu gpu_id device_id local_rank",
+    "backend": "accelerator platform framework runtime",
+    "target": "hardware chip arch",
+    "seconds": "duration time max_seconds max_time timeout",
+    "budget": "time_budget timeout",
+    "trials": "n_trials num_trials max_trials",
+    "objective": "metric goal direction",
+}
+"""Keys of hal, each with words for the same thing elsewhere. A word may stand beside several keys."""
+
+
+def nearest_key(word: str, known: Collection[str]) -> str | None:
+    """The known key that somebody probably meant; None: no key comes near.
+
+    >>> nearest_key("batch_size", ["batch", "backend"]), nearest_key("bacth", ["batch"]), nearest_key("qqq", ["batch"])
+    ('batch', 'batch', None)
+    """
+    plain = word.lower().replace("-", "_")
+    meant = [key for key, words in _KEYS.items() if plain in words.split() and key in known]
+    return next(iter(meant or difflib.get_close_matches(plain, known, n=1)), None)
