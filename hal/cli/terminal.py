@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from hal.errors import HalError
+from hal.errors import HalError, UnsavedError
 from hal.util.links import links_explained
 
-__all__ = ["INTERRUPTED", "console", "escaped", "guard", "note", "print_json"]
+__all__ = ["INTERRUPTED", "console", "escaped", "guard", "note", "print_json", "shown_though_unsaved"]
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 plus the signal's number."""
@@ -42,6 +42,17 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=1) + "\n")
 
 
+@contextlib.contextmanager
+def shown_though_unsaved(show: Callable[[Any], None]) -> Iterator[None]:
+    """Around what finds a result: show the result also where it cannot be saved, before the error is reported."""
+    try:
+        yield
+    except UnsavedError as error:
+        if error.result is not None:
+            show(error.result)
+        raise
+
+
 def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Stopped.") -> None:
     """Run a command and exit with its status; turn an error of hal into a message and the status of its type.
 
@@ -57,7 +68,7 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
         with _only_json_on_stdout() if json_output else contextlib.nullcontext(), links_explained():
             status = work()
     except HalError as error:
-        if json_output:
+        if json_output and not isinstance(error, UnsavedError):  # whose result the command has printed
             about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
             print_json({"error": about, "exit_status": error.exit_status})
         _show_error(error)
