@@ -11,3 +11,4 @@ settings.load_profile("hal")
 
 # Tests see no plan that somebody's tuning has stored, and store none there.
 os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")
+os.environ["HAL_STATE"] = tempfile.mkdtemp(prefix="hal-tests-")

@@ -10,9 +10,9 @@ import json
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
@@ -82,14 +82,16 @@ class Phases(BaseModel):
 
     model_config = _STRICT
 
-    start_s: float | None = Field(default=None, description="starting a worker process, if this trial needed one")
-    load_s: float | None = Field(default=None, description="data, initial values and placing them on the device")
-    reference_s: float | None = Field(default=None, description="the reference of the guard, unless it was cached")
-    guard_s: float | None = Field(default=None, description="the short training or the outputs that are compared")
-    compile_s: float | None = Field(default=None, description="the first call, which includes compilation")
-    warmup_s: float | None = Field(default=None, description="from the first call to the steady state")
-    steady_s: float | None = Field(default=None, description="the measured blocks")
-    wall_s: float = Field(default=0.0, description="all of the trial, as the tuner saw it")
+    start_s: float | None = Field(default=None, ge=0, description="starting a worker process, if this trial needed one")
+    load_s: float | None = Field(default=None, ge=0, description="data, initial values and placing them on the device")
+    reference_s: float | None = Field(
+        default=None, ge=0, description="the reference of the guard, unless it was cached"
+    )
+    guard_s: float | None = Field(default=None, ge=0, description="the short training or the outputs that are compared")
+    compile_s: float | None = Field(default=None, ge=0, description="the first call, which includes compilation")
+    warmup_s: float | None = Field(default=None, ge=0, description="from the first call to the steady state")
+    steady_s: float | None = Field(default=None, ge=0, description="the measured blocks")
+    wall_s: float = Field(default=0.0, ge=0, description="all of the trial, as the tuner saw it")
 
 
 class Guard(BaseModel):
@@ -122,13 +124,21 @@ class Summary(BaseModel):
     throughput: Estimate = Field(description="samples/s in the steady state")
     step_ms: Estimate = Field(description="time of one step")
     latency: Latency | None = Field(default=None, description="of single steps, in inference")
-    peak_memory_bytes: int | None = Field(default=None, description="of the device; of the process where that is one")
+    peak_memory_bytes: int | None = Field(
+        default=None, ge=0, description="of the device; of the process where that is one"
+    )
     power_w: float | None = None
     energy_j_per_sample: float | None = None
     blocks: int = Field(ge=1)
     steps_per_block: int = Field(ge=1)
     stopped: str = Field(description="why the measurement ended; 'surely slower': than the best so far")
     notes: tuple[str, ...] = Field(default=(), description="what makes the numbers doubtful")
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if self.throughput.low < 0 or self.step_ms.low < 0:
+            raise ValueError("a throughput or a time is negative")
+        return self
 
     @classmethod
     def of(cls, found: Measurement) -> Summary:
@@ -189,7 +199,9 @@ class Trial(BaseModel):
         default_factory=dict, description="constraints that were broken, with the measured value over the limit"
     )
     started: str = Field(description="ISO 8601, UTC")
-    elapsed_s: float = Field(default=0.0, description="since the tuning began, without the time between resumptions")
+    elapsed_s: float = Field(
+        default=0.0, ge=0, description="since the tuning began, without the time between resumptions"
+    )
     owner: str = Field(default="", description="host and process that ran it")
     candidate: bool = Field(
         default=True, description="false: the plan is not in the space and was tried only for comparison"
@@ -256,7 +268,7 @@ class SearchCoverage(BaseModel):
         default=0, ge=0, description="not tried, because a plan that needs no more memory ran out of it"
     )
     remaining: int = Field(default=0, ge=0, description="neither tried nor ruled out")
-    remaining_s: float | None = Field(default=None, description="estimated time to try the rest")
+    remaining_s: float | None = Field(default=None, ge=0, description="estimated time to try the rest")
     likely_gain: float | None = Field(
         default=None, description="improvement that trying the rest is expected to bring, as a share: 0.02 is 2%"
     )
@@ -276,7 +288,7 @@ class Tuning(BaseModel):
     started: str
     ended: str
     seconds: float = Field(
-        description="duration, with earlier runs of the same tuning; with a shared storage, of this process only"
+        ge=0, description="duration, with earlier runs of the same tuning; with a shared storage, of this process only"
     )
     workload: Workload
     device: DeviceFacts
@@ -284,8 +296,8 @@ class Tuning(BaseModel):
     fingerprint: Fingerprint
     environment: Environment
     config: dict[str, Any] = Field(description="the keys of the command")
-    objectives: tuple[Objective, ...]
-    constraints: dict[str, float] = Field(default_factory=dict)
+    objectives: tuple[Objective, ...] = Field(min_length=1)
+    constraints: dict[Literal["memory", "latency_ms"], float] = Field(default_factory=dict)
     space: dict[str, tuple[str | int | None, ...]] = Field(description="values of each plan key")
     searched: SearchCoverage
     default: Plan = Field(description="what would run without tuning; speed-ups are over it")
@@ -310,6 +322,28 @@ class Tuning(BaseModel):
     )
     remembered: bool = Field(default=False, description="whether the winner is stored, so that plan=tuned uses it")
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        numbers = [each.number for each in self.trials]
+        named = {each.trial for each in self.finalists} | set(self.pareto)
+        named |= {number for some in self.failures.values() for number in some}
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("two trials have the same number")
+        if unknown := named - set(numbers):
+            raise ValueError(f"trial {min(unknown)} is named, but is not among the trials")
+        if len({each.trial for each in self.finalists}) != len(self.finalists):
+            raise ValueError("a finalist is there twice")
+        won = [each.plan for each in self.trials if each.number == self.winner_trial]
+        if (self.winner is None) != (self.winner_trial is None) or (self.winner is not None and won != [self.winner]):
+            raise ValueError("the winner is not the plan of the trial that is named as its own")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError("an objective is there twice")
+        if unfamiliar := set(self.space) - set(Plan.model_fields):
+            raise ValueError(f"the space has values of {min(unfamiliar)}, which is no plan key")
+        if not all(isinstance(self.config.get(section) or {}, dict) for section in ("model", "data")):
+            raise ValueError("config.model and config.data hold keys and values")
+        return self
 
     def trial(self, number: int) -> Trial:
         """The trial of a number.

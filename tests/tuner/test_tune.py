@@ -249,7 +249,7 @@ def test_a_worker_that_cannot_start(monkeypatch, tmp_path):
     ("words", "status", "said"),
     [
         ([], 2, "no model was named"),
-        (["model=cnn", "backend=null"], 2, "no numbers"),
+        (["model=cnn", "backend=null"], 2, "cannot train a model or be measured"),
         (["model=cnn", "backend=nothing"], 2, "not registered"),
         (["model=cnn", "backend=cpu", "space.bach=[1]"], 2, "did you mean space.batch"),
         (["model=cnn", "backend=cpu", "device=7"], 3, "does not exist"),
