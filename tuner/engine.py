@@ -81,7 +81,8 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
 
 
 def _run(session: TuningSession) -> Tuning:
-    _aside(session, "the best plan cannot be stored for plan=tuned", check_cache)
+    if session.described.target is None and len(session.objectives) == 1:
+        _aside(session, "the best plan cannot be stored for plan=tuned", check_cache)
     drift = DriftMonitor(session)
     status = run_trials(session, drift)
     trials = session.study.trials()
