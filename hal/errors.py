@@ -16,6 +16,7 @@
     └── RunError                    1   a valid request failed while it ran
         ├── DataError                   data that is damaged or not what it claims to be
         ├── CheckpointError             a checkpoint that is damaged or of another model
+        ├── UnsavedError                a result that is there, but could not be written
         ├── NumericsError               the loss is not finite any more
         └── DeviceLostError             the device stopped answering
 
@@ -41,6 +42,7 @@ __all__ = [
     "RunError",
     "ShapeError",
     "UnavailableError",
+    "UnsavedError",
     "UnsupportedError",
 ]
 
@@ -115,6 +117,18 @@ class DataError(RunError):
 
 class CheckpointError(RunError):
     """A checkpoint that is damaged, or of another model."""
+
+
+class UnsavedError(RunError):
+    """A result that is there, but could not be written.
+
+    Attributes:
+        result: what was found; its type is what the function that raised this returns.
+    """
+
+    def __init__(self, message: str, result: object = None, *, fix: str | None = None) -> None:
+        super().__init__(message, fix=fix)
+        self.result = result
 
 
 class NumericsError(RunError):

@@ -1,7 +1,9 @@
 """Settings of all tests."""
 
 import os
+import sys
 import tempfile
+from pathlib import Path
 
 from hypothesis import settings
 
@@ -11,3 +13,6 @@ settings.load_profile("hal")
 
 # Tests see no plan that somebody's tuning has stored, and store none there.
 os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")
+os.environ["HAL_STATE"] = tempfile.mkdtemp(prefix="hal-tests-")
+
+sys.path.append(str(Path(__file__).parent))  # helpers that tests of several folders share

@@ -20,7 +20,7 @@ _SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 def _bytes(value: Any) -> Any:
     """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
-    found = re.fullmatch(r"([0-9.]+)\s*([kmgt]?)(i?b)?", str(value).strip().lower())
+    found = re.fullmatch(r"([0-9.]{1,30})\s*([kmgt]?)(i?b)?", str(value).strip().lower())
     return min(int(min(float(found[1]), 2.0**63) * _UNITS[found[2]]), 2**63) if found else value
 
 

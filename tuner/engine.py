@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from hal import errors
 from hal.config import without_password
-from hal.errors import ConfigError, HalError, RunError, error_from_name
+from hal.errors import ConfigError, HalError, RunError, UnsavedError, error_from_name
+from hal.job.stored_plans import check_cache
 from hal.run.interrupt import Interrupt
 from hal.tuner.config import TuneConfig
 from hal.tuner.drift import DriftMonitor
-from hal.tuner.files import remove_if_unused, results_folder, write_best
+from hal.tuner.files import results_folder, used_alone, write_best
 from hal.tuner.finals import FinalMeasurements
 from hal.tuner.observer import Observer
+from hal.tuner.outcomes import first_line
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, command_of
 from hal.tuner.ranking import winner_of
@@ -30,6 +33,7 @@ from hal.tuner.trial_loop import Status, run_trials
 
 __all__ = ["tune"]
 
+T = TypeVar("T")
 _FEWEST_FOR_GAIN = 2
 
 
@@ -47,6 +51,8 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
     Raises:
         RequestError: the request is wrong.
         UnavailableError: the backend or device is not available.
+        InUseError: another process uses the folder of the tuning.
+        UnsavedError: the result cannot be written; carries it.
         HalError: the tuning failed while it ran.
     """
     if config.model is None:
@@ -57,28 +63,30 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
         keys["storage"] = without_password(config.storage)
     workload = config.for_workers()
     folder = results_folder(config)
-    pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
-    try:
+    with used_alone(config, folder):
+        pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
         try:
-            described = pool.describe()
-        except Failure as failure:
-            raise _hal_error(failure) from failure
-        stopping = "the tuning stops after this trial; press Ctrl-C again to stop at once"
-        storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
-        with storage_errors(storage, folder), Interrupt(lambda text: watch.note(stopping)) as interrupt:
-            session = TuningSession(config, keys, described, pool, folder, storage, watch, interrupt, began)
-            with contextlib.closing(session.study):
-                return _run(session)
-    finally:
-        pool.close()
-        remove_if_unused(folder)
+            try:
+                described = pool.describe()
+            except Failure as failure:
+                raise _hal_error(failure) from failure
+            stopping = "the tuning stops after this trial; press Ctrl-C again to stop at once"
+            storage = config.storage or f"sqlite:///{(folder / 'study.db').resolve()}"
+            with storage_errors(storage, folder), Interrupt(lambda text: watch.note(stopping)) as interrupt:
+                session = TuningSession(config, keys, described, pool, folder, storage, watch, interrupt, began)
+                with contextlib.closing(session.study):
+                    return _run(session)
+        finally:
+            pool.close()
 
 
 def _run(session: TuningSession) -> Tuning:
+    if session.described.target is None and len(session.objectives) == 1:
+        _aside(session, "the best plan cannot be stored for plan=tuned", check_cache)
     drift = DriftMonitor(session)
     status = run_trials(session, drift)
     trials = session.study.trials()
-    session.journal.add(trials)
+    session.record(trials)
     if not trials:
         raise RunError(
             "the tuning ended before its first trial was finished",
@@ -87,7 +95,8 @@ def _run(session: TuningSession) -> Tuning:
     finals = FinalMeasurements(session)
     finalists: list[Finalist] = []
     if status != "interrupted" and session.described.target is None:
-        finalists = finals.run(trials)
+        said = "the best plans were not measured again"
+        finalists = _aside(session, said, lambda: finals.run(trials), (OSError, RuntimeError)) or []
         if session.interrupt.asked and not finalists:
             status = "interrupted"
     winner = winner_of(finalists, trials, session.objectives[0])
@@ -96,9 +105,7 @@ def _run(session: TuningSession) -> Tuning:
         known = finals.native_codes.get(winner.number)
         native_code = session.pool.native_code(winner.plan.model_dump()) if known is None else known
     tuning = _summarized(session, status, trials, finalists, winner, native_code, drift.measurements)
-    tuning = tuning.model_copy(update={"remembered": remember_winner(tuning, session.folder)})
-    _write(session, tuning, winner)
-    return tuning
+    return _finished(session, tuning, winner)
 
 
 def _summarized(
@@ -141,16 +148,55 @@ def _summarized(
     )
 
 
-def _write(session: TuningSession, tuning: Tuning, winner: Trial | None) -> None:
+def _finished(session: TuningSession, tuning: Tuning, winner: Trial | None) -> Tuning:
+    """Write the result first; of what follows, nothing that fails takes the result with it.
+
+    Raises:
+        UnsavedError: the result cannot be written; carries it, after everything else was tried.
+    """
     folder = session.folder
-    tuning.write(folder)
-    if winner is not None:
-        write_best(folder, tuning, session.keys, winner.plan)
+    unsaved = _written(session, tuning, winner)
+    said = "the best plan was not stored for plan=tuned"
+    if _aside(session, said, lambda: remember_winner(tuning, folder)):
+        tuning = tuning.model_copy(update={"remembered": True})
+        if not unsaved:
+            _aside(session, "tuning.json does not say that the best plan is stored", lambda: tuning.write(folder))
+    _aside(session, "the report could not be written", lambda: write_report(tuning, folder))
+    _aside(session, "the result was not printed", lambda: session.observer.ended(tuning, folder), (OSError, ValueError))
+    if unsaved:
+        raise UnsavedError(
+            f"the result was not saved: {'; '.join(unsaved)}",
+            tuning,
+            fix=f"when there is room, write it again with: hal tune resume={folder}",
+        )
+    return tuning
+
+
+def _written(session: TuningSession, tuning: Tuning, winner: Trial | None) -> list[str]:
+    """Write the files of the result, each also where another cannot be written; sentences about those that cannot."""
+    failed = []
+    for name in ("tuning.json", "best.yaml"):
+        try:
+            if name == "tuning.json":
+                tuning.write(session.folder)
+            elif winner is not None:
+                write_best(session.folder, tuning, session.keys, winner.plan)
+        except OSError as error:
+            failed.append(f"cannot write {error.filename}: {error.strerror}")
+    return failed
+
+
+def _aside(
+    session: TuningSession, said: str, work: Callable[[], T], kinds: tuple[type[Exception], ...] = (Exception,)
+) -> T | None:
+    """Do what the result does not depend on; what it fails with becomes a note, and None is returned."""
     try:
-        write_report(tuning, folder)
-    except HalError as error:  # the result is written, and matters more than its report
-        session.observer.note(f"the report could not be written: {error.message}")
-    session.observer.ended(tuning, folder)
+        return work()
+    except kinds as error:
+        why = error.message if isinstance(error, HalError) else f"{type(error).__name__}: {first_line(error)}"
+        with contextlib.suppress(OSError, ValueError):  # the note may be what cannot be printed
+            session.observer.note(f"{said}: {why}")
+        return None
 
 
 def _hal_error(failure: Failure) -> HalError:

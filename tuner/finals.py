@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
 
 from hal.contract.plan import Plan
+from hal.errors import DataError
 from hal.tuner.config import ConstraintSection, TuneConfig
 from hal.tuner.interleaved import BUILT_AT_ONCE, FEWEST_ROUNDS, Entrant, measure_interleaved
 from hal.tuner.ranking import best_of
@@ -60,7 +64,7 @@ class FinalMeasurements:
                 return []
             held = study.note(f"finals:{tag}")
             if held is not None:
-                return [Finalist.model_validate(each) for each in held["finalists"]]
+                return _noted(held, {t.number for t in trials})
             if not session.wait_for_others():
                 claim = study.claim_finals(tag, 10 * config.limit_s)
         self.native_codes = {each.trial: session.pool.native_code(each.plan.model_dump()) for each in entrants}
@@ -85,6 +89,21 @@ class FinalMeasurements:
         judged = [with_final_values(each, by_number[each.trial], config.constraint) for each in found]
         study.finish_finals(claim, tag, {"finalists": [each.model_dump(mode="json") for each in judged]})
         return judged
+
+
+def _noted(held: Any, known: set[int]) -> list[Finalist]:
+    """The finalists that another process has noted, as far as this one knows their trials.
+
+    Raises:
+        DataError: the note is damaged.
+    """
+    try:
+        found = [Finalist.model_validate(each) for each in held["finalists"]]
+    except (LookupError, TypeError, ValidationError) as error:
+        raise DataError(
+            "the storage holds final measurements that are damaged", fix="give another storage= or out="
+        ) from error
+    return [each for each in found if each.trial in known]
 
 
 def _share_s(config: TuneConfig) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from hal.errors import RunError
 from hal.tuner.messages import Answer, Description, Order
-from hal.tuner.process import Failure, WorkerProcess
+from hal.tuner.process import Failure, NotStartedError, WorkerProcess
 from hal.tuner.result import Outcome
 
 __all__ = ["Pool"]
@@ -51,7 +52,11 @@ class Pool:
         return described
 
     def run(self, order: Order, limit_s: float) -> Answer:
-        """Run a trial. If the worker fails, the way it failed is the outcome."""
+        """Run a trial. If the worker fails, the way it failed is the outcome.
+
+        Raises:
+            RunError: no worker can be started.
+        """
         begun = time.perf_counter()
         start_s: float | None = None
         try:
@@ -64,6 +69,10 @@ class Pool:
             except ValidationError:
                 said = "the worker sent an answer with unknown or missing fields"
                 answer = Answer(outcome=Outcome.PROTOCOL, message=said)
+        except NotStartedError as failure:
+            raise RunError(
+                failure.message, fix=f"when it can, continue with: hal tune resume={self._log.parent}"
+            ) from failure
         except Failure as failure:
             answer = Answer(outcome=failure.outcome, message=failure.message)
         if answer.outcome not in _KEEPS:

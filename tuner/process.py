@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from typing import Any
 from hal.tuner.protocol import Channel, ClosedError, LateError, ProtocolError
 from hal.tuner.result import Outcome
 
-__all__ = ["Failure", "WorkerProcess", "command_of"]
+__all__ = ["Failure", "NotStartedError", "WorkerProcess", "command_of"]
 
 _TAIL_BYTES = 2000
 _GRACE_S = 2.0
@@ -40,6 +41,10 @@ class Failure(Exception):
         self.outcome, self.message, self.details = outcome, message, details
 
 
+class NotStartedError(Failure):
+    """There is no worker, which is no fault of the plan that it was meant for."""
+
+
 class WorkerProcess:
     """One worker. Not to be used by two threads at once.
 
@@ -47,12 +52,14 @@ class WorkerProcess:
         command: what to start; the descriptors and the memory limit are appended.
         log: file that takes what the worker prints.
         memory_limit: bytes of address space; 0: no limit.
+
+    Raises:
+        NotStartedError: the process cannot be started.
     """
 
     def __init__(self, command: Sequence[str], log: Path, memory_limit: int = 0) -> None:
         self._log = log
-        to_read, to_write = os.pipe()
-        from_read, from_write = os.pipe()
+        to_read, to_write, from_read, from_write = _pipes(command[0])
         try:
             with log.open("ab") as out:
                 self._offset = out.tell()
@@ -67,8 +74,7 @@ class WorkerProcess:
         except OSError as error:
             for fd in (to_write, from_read):
                 os.close(fd)
-            said = f"cannot start {command[0]}: {error.strerror}"
-            raise Failure(Outcome.CRASH, said, {}) from error
+            raise _not_started(command[0], error) from error
         finally:
             for fd in (to_read, from_write):
                 os.close(fd)
@@ -166,3 +172,26 @@ class WorkerProcess:
     def alive(self) -> bool:
         """Whether it can be asked."""
         return not self._closed and self._process.poll() is None
+
+
+def _pipes(name: str) -> tuple[int, int, int, int]:
+    """The ends of two pipes: to read and to write, twice."""
+    opened: tuple[int, ...] = ()
+    try:
+        opened = os.pipe()
+        return (*opened, *os.pipe())
+    except OSError as error:
+        for fd in opened:
+            os.close(fd)
+        raise _not_started(name, error) from error
+
+
+def _not_started(name: str, error: OSError) -> NotStartedError:
+    said = f"cannot start {name}: {error.strerror}"
+    if error.errno == errno.EAGAIN:
+        said += "; this user runs as many processes and threads as are allowed (ulimit -u)"
+    elif error.errno in (errno.EMFILE, errno.ENFILE):
+        said += "; as many files are open as are allowed (ulimit -n)"
+    elif error.filename not in (None, name):
+        said = f"cannot start a worker: cannot write {error.filename}: {error.strerror}"
+    return NotStartedError(Outcome.CRASH, said, {})

@@ -21,6 +21,8 @@ __all__ = ["VERSION", "Channel", "ClosedError", "LateError", "ProtocolError"]
 VERSION = 1
 
 _LONGEST_LINE = 64 << 20
+_LONGEST_WAIT_S = 3600.0
+"""The system refuses to wait for very long spans at once."""
 
 
 class ProtocolError(Exception):
@@ -73,9 +75,9 @@ class Channel:
             left = None if end is None else end - time.monotonic()
             if left is not None and left <= 0:
                 raise LateError
-            ready, _, _ = select.select([self._read_fd], [], [], left)
+            ready, _, _ = select.select([self._read_fd], [], [], left if left is None else min(left, _LONGEST_WAIT_S))
             if not ready:
-                raise LateError
+                continue
             chunk = os.read(self._read_fd, 1 << 16)
             if not chunk:
                 raise ClosedError("the pipe is closed")
@@ -94,7 +96,7 @@ class Channel:
 def _parsed(line: bytes) -> dict[str, Any]:
     try:
         message = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a line is not JSON: {line[:80]!r}") from error
     if not isinstance(message, dict) or not isinstance(message.get("id"), int):
         raise ProtocolError(f"a line has no integer id: {line[:80]!r}")

@@ -10,9 +10,9 @@ import json
 import shlex
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
 
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
@@ -82,18 +82,24 @@ class Phases(BaseModel):
 
     model_config = _STRICT
 
-    start_s: float | None = Field(default=None, description="Time to start a worker process, if this trial needed one.")
+    start_s: float | None = Field(
+        default=None, ge=0, description="Time to start a worker process, if this trial needed one."
+    )
     load_s: float | None = Field(
-        default=None, description="Time to load the data, draw the initial values and place them on the device."
+        default=None, ge=0, description="Time to load the data, draw the initial values and place them on the device."
     )
     reference_s: float | None = Field(
-        default=None, description="Time of the numerics guard's reference, unless it was cached."
+        default=None, ge=0, description="Time of the numerics guard's reference, unless it was cached."
     )
-    guard_s: float | None = Field(default=None, description="Time to compute the losses or outputs that are compared.")
-    compile_s: float | None = Field(default=None, description="Time of the first call, which includes compilation.")
-    warmup_s: float | None = Field(default=None, description="Time from the first call to the steady state.")
-    steady_s: float | None = Field(default=None, description="Time of the measured blocks.")
-    wall_s: float = Field(default=0.0, description="Time of the whole trial, as the tuner saw it.")
+    guard_s: float | None = Field(
+        default=None, ge=0, description="Time to compute the losses or outputs that are compared."
+    )
+    compile_s: float | None = Field(
+        default=None, ge=0, description="Time of the first call, which includes compilation."
+    )
+    warmup_s: float | None = Field(default=None, ge=0, description="Time from the first call to the steady state.")
+    steady_s: float | None = Field(default=None, ge=0, description="Time of the measured blocks.")
+    wall_s: float = Field(default=0.0, ge=0, description="Time of the whole trial, as the tuner saw it.")
 
 
 class Guard(BaseModel):
@@ -129,7 +135,7 @@ class Summary(BaseModel):
     step_ms: Estimate = Field(description="Time of one step.")
     latency: Latency | None = Field(default=None, description="Latency of single steps, for inference.")
     peak_memory_bytes: int | None = Field(
-        default=None, description="Peak memory of the device, or of the process on a CPU."
+        default=None, ge=0, description="Peak memory of the device, or of the process on a CPU."
     )
     power_w: float | None = None
     energy_j_per_sample: float | None = None
@@ -139,6 +145,12 @@ class Summary(BaseModel):
         description="Why the measurement ended; 'surely slower' means slower than the best plan so far."
     )
     notes: tuple[str, ...] = Field(default=(), description="What makes the numbers doubtful.")
+
+    @model_validator(mode="after")
+    def _positive(self) -> Self:
+        if self.throughput.low < 0 or self.step_ms.low < 0:
+            raise ValueError("a throughput or a time is negative")
+        return self
 
     @classmethod
     def of(cls, found: Measurement) -> Summary:
@@ -207,7 +219,7 @@ class Trial(BaseModel):
     )
     started: str = Field(description="Time of the start, in ISO 8601 and UTC.")
     elapsed_s: float = Field(
-        default=0.0, description="Seconds since the tuning began, without the time between sessions."
+        default=0.0, ge=0, description="Seconds since the tuning began, without the time between sessions."
     )
     owner: str = Field(default="", description="Host and process that ran it.")
     candidate: bool = Field(
@@ -279,7 +291,7 @@ class SearchCoverage(BaseModel):
         description="Plans that were not tried, because a plan that needs no more memory ran out of memory.",
     )
     remaining: int = Field(default=0, ge=0, description="Plans that were neither tried nor ruled out.")
-    remaining_s: float | None = Field(default=None, description="Estimated time to try the rest.")
+    remaining_s: float | None = Field(default=None, ge=0, description="Estimated time to try the rest.")
     likely_gain: float | None = Field(
         default=None, description="Improvement that trying the rest is expected to bring, as a fraction: 0.02 is 2%."
     )
@@ -340,6 +352,28 @@ class Tuning(BaseModel):
     )
     remembered: bool = Field(default=False, description="Whether the winner is stored, so that plan=tuned uses it.")
     notes: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        numbers = [each.number for each in self.trials]
+        named = {each.trial for each in self.finalists} | set(self.pareto)
+        named |= {number for some in self.failures.values() for number in some}
+        if len(set(numbers)) != len(numbers):
+            raise ValueError("two trials have the same number")
+        if unknown := named - set(numbers):
+            raise ValueError(f"trial {min(unknown)} is named, but is not among the trials")
+        if len({each.trial for each in self.finalists}) != len(self.finalists):
+            raise ValueError("a finalist is there twice")
+        won = [each.plan for each in self.trials if each.number == self.winner_trial]
+        if (self.winner is None) != (self.winner_trial is None) or (self.winner is not None and won != [self.winner]):
+            raise ValueError("the winner is not the plan of the trial that is named as its own")
+        if len(set(self.objectives)) != len(self.objectives):
+            raise ValueError("an objective is there twice")
+        if unfamiliar := set(self.space) - set(Plan.model_fields):
+            raise ValueError(f"the space has values of {min(unfamiliar)}, which is no plan key")
+        if not all(isinstance(self.config.get(section) or {}, dict) for section in ("model", "data")):
+            raise ValueError("config.model and config.data hold keys and values")
+        return self
 
     def trial(self, number: int) -> Trial:
         """The trial of a number.

@@ -16,10 +16,11 @@ from hal.job.stored_plans import StoredPlan, find, nearest
 from hal.run.interrupt import Interrupt
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
-from hal.tuner.files import Journal, write_config
+from hal.tuner.files import Journal, write_config, writing
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
 from hal.tuner.pool import Pool
+from hal.tuner.result import Trial
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Study
@@ -55,6 +56,7 @@ class TuningSession:
     Raises:
         ConfigError: the keys contradict each other, or the study to resume is not there.
         UnavailableError: the server of the storage does not answer, or its driver is not installed.
+        RunError: the folder cannot be written to.
     """
 
     def __init__(
@@ -78,7 +80,8 @@ class TuningSession:
         name = _study_name(described, self.space, config)
         self.study = Study(storage, name, self.objectives, self.space.dimensions, private=private)
         self.study.recover()
-        self.journal = Journal(folder)
+        with writing(folder):
+            self.journal = Journal(folder)
         earlier = self.study.trials()
         if config.resume is not None and self.journal.numbers and not earlier:
             raise ConfigError(
@@ -86,8 +89,10 @@ class TuningSession:
                 "of hal or its libraries, or their storage no longer exists",
                 fix="start a new tuning without resume=",
             )
-        write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
-        self.journal.add(earlier)
+        with writing(folder):
+            write_config(folder, {name: value for name, value in keys.items() if name not in ("resume", "out")})
+        self._recorded = True
+        self.record(earlier)
         before_s = max((t.elapsed_s for t in earlier), default=0.0) if private else 0.0
         self.started, self._zero = now(), began - before_s
         stored = _earlier_plans(described, config)
@@ -100,6 +105,15 @@ class TuningSession:
             changed = ", ".join(each.fingerprint.differences(described.fingerprint))
             found = f"with another {changed}" if changed else "here before"
             observer.note(f"the search also tries a plan of {each.when[:10]} that was found {found}")
+
+    def record(self, trials: Sequence[Trial]) -> None:
+        """Copy trials to ``trials.jsonl``; the first time that this fails is noted, since the study has them."""
+        try:
+            self.journal.add(trials)
+        except OSError as error:
+            if self._recorded:
+                self.observer.note(f"cannot write {error.filename}: {error.strerror}; the study still holds the trials")
+            self._recorded = False
 
     @property
     def elapsed_s(self) -> float:

@@ -6,22 +6,26 @@ PostgreSQL needs psycopg 3, which is an extra of hal. Passwords appear in no mes
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import random
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar
 
 from hal.config import without_password
-from hal.errors import ConfigError, HalError, RunError, UnavailableError
+from hal.errors import ConfigError, DataError, HalError, RunError, UnavailableError
 from hal.util.paths import user_path
 
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["open_study", "storage_errors"]
+__all__ = ["damage_explained", "open_study", "storage_errors"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _TRIES = 5
 _CONNECT_S = 10
@@ -43,6 +47,7 @@ def open_study(
 
     Raises:
         ConfigError: the storage cannot be opened, or holds another study under this name.
+        DataError: its file is damaged.
         UnavailableError: its server does not answer, or its driver is not installed.
     """
     import optuna
@@ -61,7 +66,7 @@ def open_study(
             except Exception as error:
                 close()
                 refused = _is_server(storage) and _operational(error)
-                if attempt == _TRIES - 1 or refused or isinstance(error, ImportError):
+                if attempt == _TRIES - 1 or refused or isinstance(error, ImportError) or _malformed(error):
                     raise _named(storage, error) from error
                 time.sleep(0.3 * (attempt + random.random()))
     raise AssertionError("the last attempt returns or raises")
@@ -73,6 +78,7 @@ def storage_errors(storage: str, folder: Path) -> Iterator[None]:
 
     Raises:
         RunError: the storage does not answer any more.
+        DataError: its file is damaged.
     """
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import SQLAlchemyError
@@ -80,10 +86,53 @@ def storage_errors(storage: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except (StorageInternalError, SQLAlchemyError) as error:
+        if _malformed(error):
+            raise _damaged(storage, error) from error
         raise RunError(
             f"storage={without_password(storage)} no longer answers: {_said(error)}",
             fix=f"when it is available again, continue with: hal tune resume={folder}",
         ) from error
+
+
+def damage_explained(method: Callable[P, R]) -> Callable[P, R]:
+    """Convert what a method of a study raises where the storage holds what makes no sense, or cannot be written.
+
+    Errors of a database are left to :func:`storage_errors`.
+    """
+
+    @functools.wraps(method)
+    def converted(*args: P.args, **kwargs: P.kwargs) -> R:
+        from optuna.exceptions import StorageInternalError
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            return method(*args, **kwargs)
+        except (HalError, StorageInternalError, SQLAlchemyError):
+            raise
+        except OSError as error:
+            raise RunError(
+                f"the storage of the tuning cannot be used any more: {error.filename or ''} {error.strerror or error}",
+                fix="when it can, continue with: hal tune resume=FOLDER",
+            ) from error
+        except Exception as error:
+            raise _damaged("", error) from error
+
+    return converted
+
+
+def _damaged(storage: str, error: Exception) -> DataError:
+    where = f"storage={without_password(storage)}" if storage else "the storage of the tuning"
+    return DataError(
+        f"{where} is damaged: {type(error).__name__}: {_said(error)}",
+        fix="start a new tuning with another out= or storage=; trials.jsonl in the folder of the old one holds its "
+        "trials",
+    )
+
+
+def _malformed(error: BaseException) -> bool:
+    """Whether SQLite says that a file is damaged or is no database."""
+    said = _said(error)
+    return any(words in said for words in ("malformed", "file is not a database", "Could not decode to UTF-8"))
 
 
 def _opened(storage: str) -> tuple[Any, Callable[[], None]]:
@@ -167,6 +216,8 @@ def _operational(error: BaseException) -> bool:
 def _named(storage: str, error: Exception) -> HalError:
     """The error of hal that stands for why a storage could not be opened."""
     shown = without_password(storage)
+    if _malformed(error):
+        return _damaged(storage, error)
     if isinstance(error, ImportError):
         if _is_server(storage):
             return UnavailableError(

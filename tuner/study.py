@@ -25,7 +25,7 @@ from hal.contract.plan import Plan
 from hal.errors import ConfigError
 from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
-from hal.tuner.storage import open_study
+from hal.tuner.storage import damage_explained, open_study
 
 if TYPE_CHECKING:
     import optuna
@@ -127,27 +127,35 @@ class Study:
 
     # Reading
 
+    @damage_explained
     def trials(self) -> list[Trial]:
         """All trials that have a result, by number."""
         found = []
         for each in self._all():
             written = each.user_attrs.get(_RESULT)
             if each.state.is_finished() and written:
-                found.append(_read(written))
+                trial = _read(written)
+                if trial.number != each.number:
+                    raise ValueError(f"trial {each.number} has the result of trial {trial.number}")
+                found.append(trial)
         return sorted(found, key=lambda t: t.number)
 
+    @damage_explained
     def taken(self) -> set[str]:
         """Keys of plans that a process is trying now."""
         return {each.user_attrs[_KEY] for each in self._running()}
 
+    @damage_explained
     def running_elsewhere(self) -> int:
         """How many trials other processes are running now."""
         return sum(each.user_attrs.get(_OWNER) != self.owner for each in self._running())
 
+    @damage_explained
     def note(self, name: str) -> Any:
         """What was noted under a name; None: nothing."""
         return self._study.user_attrs.get(f"hal:{name}")
 
+    @damage_explained
     def write_note(self, name: str, value: Any) -> None:
         """Note something that is no trial."""
         self._study.set_user_attr(f"hal:{name}", value)
@@ -162,6 +170,7 @@ class Study:
 
     # Claims
 
+    @damage_explained
     def claim(self, plan: Plan, expires_s: float, most: int | None = None) -> Claim | None:
         """Claim a plan; None if another process was first, or if the allowed number of trials has begun.
 
@@ -173,6 +182,7 @@ class Study:
         params = {name: getattr(plan, name) for name in self._dimensions}
         return self._claimed(key_of(plan), _PLAN, params, expires_s, most)
 
+    @damage_explained
     def claim_finals(self, tag: str, expires_s: float) -> Claim | None:
         """Claim the final measurements; None if another process makes them now or has made them.
 
@@ -211,6 +221,7 @@ class Study:
             return False
         return not trial.state.is_finished() or _RESULT in trial.user_attrs
 
+    @damage_explained
     def release(self, claim: Claim) -> None:
         """Release a claim, so that the plan can be tried again."""
         with contextlib.suppress(self._optuna.exceptions.UpdateFinishedTrialError):
@@ -221,6 +232,7 @@ class Study:
 
     # Results
 
+    @damage_explained
     def finish(self, claim: Claim, trial: Trial) -> bool:
         """Write a trial's result; false if another process has reclaimed the plan meanwhile."""
         try:
@@ -230,6 +242,7 @@ class Study:
         self._tell(claim.trial_id, trial)
         return True
 
+    @damage_explained
     def finish_finals(self, claim: Claim, tag: str, held: Mapping[str, Any]) -> None:
         """Write the results of the final measurements."""
         self.write_note(f"{_FINALS}:{tag}", json.loads(json.dumps(held)))
@@ -265,6 +278,7 @@ class Study:
 
     # After a kill
 
+    @damage_explained
     def recover(self) -> int:
         """Finish trials whose result is written, reclaim plans whose owner has ended; the number of plans reclaimed."""
         reclaimed = 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from hal.contract.text import plan_changes
+from hal.errors import HalError
 from hal.run.record import now
 from hal.tuner.drift import DriftMonitor
 from hal.tuner.finals import expected_finals_s
@@ -92,7 +93,11 @@ class _TrialLoop:
             session.pool.close()
         self._worker_used = True
         begun = now()
-        answer = session.pool.run(order, config.limit_s)
+        try:
+            answer = session.pool.run(order, config.limit_s)
+        except HalError:
+            session.study.release(claim)
+            raise
         trial = Trial(
             number=claim.number,
             plan=plan,
@@ -119,7 +124,7 @@ class _TrialLoop:
                 "meanwhile; this happens when this process is suspended for a long time"
             )
             return
-        session.journal.add([trial])
+        session.record([trial])
         session.observer.trial(trial, self._progress([*trials, trial]))
         self._drift.trial_ended()
 

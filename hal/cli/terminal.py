@@ -21,7 +21,7 @@ from rich.markup import escape
 from rich.progress import Task, TextColumn
 from rich.text import Text
 
-from hal.errors import HalError
+from hal.errors import HalError, UnsavedError
 from hal.util.links import links_explained
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "note",
     "prepare_streams",
     "print_json",
+    "shown_though_unsaved",
     "visible",
     "write",
 ]
@@ -150,6 +151,17 @@ def _discard(stream: TextIO | Any) -> None:
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def shown_though_unsaved(show: Callable[[Any], None]) -> Iterator[None]:
+    """Around what finds a result: show the result also where it cannot be saved, before the error is reported."""
+    try:
+        yield
+    except UnsavedError as error:
+        if error.result is not None:
+            show(error.result)
+        raise
+
+
 def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Stopped.") -> None:
     """Run a command and exit with its status; turn an error of hal into a message and the status of its type.
 
@@ -165,7 +177,7 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
         with _only_json_on_stdout() if json_output else contextlib.nullcontext(), links_explained():
             status = work()
     except HalError as error:
-        if json_output:
+        if json_output and not isinstance(error, UnsavedError):  # whose result the command has printed
             about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
             print_json({"error": about, "exit_status": error.exit_status})
         _show_error(error)

@@ -7,32 +7,36 @@ next tuning.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import optree
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from hal.contract import Backend
 from hal.contract.device import Device, Hardware
 from hal.contract.plan import Plan
-from hal.errors import ConfigError, NotFoundError
+from hal.errors import ConfigError, NotFoundError, RunError
 from hal.measure import Estimate
 from hal.nn import Model
-from hal.util.files import make_folder, write_whole
+from hal.util.files import check_writable, make_folder, write_whole
 from hal.util.paths import user_path
+from hal.util.reading import read_regular
 from hal.workload import Workload
 
 __all__ = [
     "Fingerprint",
     "StoredPlan",
     "cache_folder",
+    "check_cache",
     "export_plans",
     "find",
     "import_plans",
@@ -42,6 +46,14 @@ __all__ = [
 ]
 
 _STRICT = ConfigDict(frozen=True, extra="forbid")
+_LARGEST_PLAN, _LARGEST_EXPORT = 1 << 20, 64 << 20
+"""Bytes of a file of one plan, and of a file of many."""
+
+_LONGEST_TEXT, _MOST_TEXTS = 4096, 1000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+"""Characters that a terminal obeys in place of showing them."""
+
+_CACHE_FIX = "set HAL_CACHE to a folder that you can write to"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,21 +103,45 @@ class Fingerprint(Hardware):
 
 
 class StoredPlan(BaseModel):
-    """A plan with what it was found for and how good it was there."""
+    """A plan with what it was found for and how good it was there.
+
+    It may come from somebody else, so its texts hold nothing that a terminal or a file name could take for more.
+    """
 
     model_config = _STRICT
 
     schema_version: Literal[1] = 1
     fingerprint: Fingerprint
-    objective: str = Field(description="Objective for which the plan is the best, for example throughput.")
+    objective: str = Field(
+        pattern="^[a-z][a-z_]{0,39}$", description="Objective for which the plan is the best, for example throughput."
+    )
     plan: Plan
     throughput: Estimate
     over_default: Estimate | None = None
-    when: str
+    when: str = Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.Z+-]{1,40}$", description="ISO 8601, UTC")
     hal_version: str
     folder: str = Field(
         default="", description="Folder of the tuning that found the plan, on the machine where it ran."
     )
+
+    @model_validator(mode="after")
+    def _plain_texts(self) -> Self:
+        held = [getattr(self.fingerprint, each.name) for each in fields(self.fingerprint)]
+        texts = list(_texts([held, self.hal_version, self.folder]))
+        if len(texts) > _MOST_TEXTS or any(len(text) > _LONGEST_TEXT for text in texts):
+            raise ValueError("a text in it is too long, or there are too many")
+        if any(_CONTROL.search(text) for text in texts):
+            raise ValueError("a text in it holds control characters")
+        if self.throughput.low < 0:
+            raise ValueError("its throughput is negative")
+        return self
+
+
+class _Export(BaseModel):
+    model_config = _STRICT
+
+    schema_version: Literal[1] = 1
+    plans: tuple[StoredPlan, ...]
 
 
 def cache_folder() -> Path:
@@ -116,13 +152,48 @@ def cache_folder() -> Path:
     return (user_path(chosen) if chosen else Path(platformdirs.user_cache_dir("hal"))) / "plans"
 
 
+def check_cache() -> None:
+    """Find out whether plans can be remembered.
+
+    Raises:
+        NotFoundError: the cache is no folder that can be written to.
+    """
+    check_writable(cache_folder(), _CACHE_FIX)
+
+
 def remember(plan: StoredPlan) -> Path:
-    """Write a plan; one that was found before for the same fingerprint and objective gives way."""
-    folder = make_folder(cache_folder())
-    path = folder / f"{plan.fingerprint.model.rpartition('/')[2].replace(':', '-')}-{plan.fingerprint.mode}"
-    path = path.with_name(f"{path.name}-{plan.fingerprint.backend}-{plan.objective}-{plan.fingerprint.digest}.json")
-    write_whole(path, (plan.model_dump_json(indent=1) + "\n").encode())
+    """Write a plan; one that was found before for the same fingerprint and objective gives way.
+
+    Raises:
+        NotFoundError: the cache is no folder that can be written to.
+        RunError: the plan cannot be written there.
+    """
+    path = make_folder(cache_folder(), _CACHE_FIX) / _file_name(plan)
+    try:
+        write_whole(path, (plan.model_dump_json(indent=1) + "\n").encode())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}", fix=_CACHE_FIX) from error
     return path
+
+
+def _file_name(plan: StoredPlan) -> str:
+    """The name of a plan's file, in which no text of the plan can be taken for a path."""
+    at = plan.fingerprint
+    words = (at.model.rpartition("/")[2], at.mode, at.backend, plan.objective)
+    return "-".join((*(re.sub("[^A-Za-z0-9_.-]", "-", word)[:50].lstrip(".") for word in words), f"{at.digest}.json"))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in nested values, the keys of mappings included."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _texts(inner)
 
 
 def stored() -> tuple[StoredPlan, ...]:
@@ -131,7 +202,7 @@ def stored() -> tuple[StoredPlan, ...]:
     folder = cache_folder()
     for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
         try:
-            found.append(StoredPlan.model_validate_json(path.read_bytes()))
+            found.append(StoredPlan.model_validate_json(read_regular(path, _LARGEST_PLAN)))
         except (OSError, ValidationError):
             continue
     return tuple(sorted(found, key=lambda each: each.when, reverse=True))
@@ -155,33 +226,47 @@ def nearest(fingerprint: Fingerprint) -> tuple[StoredPlan, ...]:
 
 
 def export_plans(path: Path, plans: Iterable[StoredPlan]) -> int:
-    """Write plans into one file, to share; how many."""
-    each = [plan.model_dump(mode="json") for plan in plans]
-    make_folder(path.parent)
-    write_whole(path, (json.dumps({"schema_version": 1, "plans": each}, indent=1) + "\n").encode())
-    return len(each)
+    """Write plans into one file, to share; how many.
+
+    Raises:
+        NotFoundError: ``path`` is a folder, or names a place that cannot be written to.
+        RunError: writing failed.
+    """
+    fix = "name another file after --export"
+    if os.path.isdir(path):
+        raise NotFoundError(f"cannot write {path}: {os.strerror(errno.EISDIR)}", fix=fix)
+    check_writable(path.parent, fix)
+    export = _Export(plans=tuple(plans))
+    make_folder(path.parent, fix)
+    try:
+        write_whole(path, (export.model_dump_json(indent=1) + "\n").encode())
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror}", fix=fix) from error
+    return len(export.plans)
 
 
 def import_plans(path: Path) -> tuple[StoredPlan, ...]:
-    """Remember the plans of a file that :func:`export_plans` wrote.
+    """Remember the plans of a file that :func:`export_plans` wrote. None is stored if one of them is wrong.
 
     Raises:
-        NotFoundError: it cannot be read.
+        NotFoundError: it cannot be read, or the cache cannot be written to.
         ConfigError: it is no such file.
+        RunError: a plan cannot be written.
     """
     try:
-        held = json.loads(path.read_bytes())
-        plans = [StoredPlan.model_validate(each) for each in held["plans"]]
+        plans = _Export.model_validate_json(read_regular(path, _LARGEST_EXPORT)).plans
     except OSError as error:
         raise NotFoundError(f"cannot read {path}: {error.strerror}", fix="check the path") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False)[0]
+        place = _CONTROL.sub("?", ".".join(map(str, wrong["loc"])))[:200]
+        said = f"{place}: {wrong['msg']}" if place else wrong["msg"]
         raise ConfigError(
-            f"{path} contains no plans: {str(error).splitlines()[0]}",
-            fix="give a file that hal plans --export FILE wrote",
+            f"{path} contains no plans: {said}", fix="give a file that hal plans --export FILE wrote"
         ) from error
     for plan in plans:
         remember(plan)
-    return tuple(plans)
+    return plans
 
 
 def _paths(model: Model) -> tuple[list[str], list[Any]]:

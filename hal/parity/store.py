@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
-from hal.util.files import make_folder, sync_folder, write_whole
+from hal.util.files import check_writable, make_folder, sync_folder, write_whole
 from hal.util.trees import flat, nested
 
 __all__ = ["free", "load", "save"]
@@ -54,7 +54,9 @@ def free(folder: Path) -> Path:
 
     Raises:
         ConfigError: the folder is not empty, or is a file.
+        NotFoundError: it cannot be made.
     """
+    check_writable(folder.parent, "choose another record=")
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConfigError(f"record={folder} already exists and is not overwritten", fix="choose another record=")
     return folder

@@ -19,7 +19,7 @@ from hal.parity import store
 from hal.parity.check import DeviceComparison, check
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
-from hal.util.files import make_folder, write_whole
+from hal.util.files import check_new, write_result
 from hal.util.paths import user_path
 from hal.workload import configure, model_class
 
@@ -51,11 +51,12 @@ def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification
     Raises:
         RequestError: the request is wrong; nothing was run or written.
         UnavailableError: a backend or device is not available.
+        UnsavedError: the result cannot be written to ``out``; carries it.
         HalError: the model failed while it ran.
     """
     out = None if config.out is None else user_path(config.out)
-    if out is not None and out.exists():
-        raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
+    if out is not None:
+        check_new(out)
     _one_task(config)
     if config.record is not None:
         found = _record(config, user_path(config.record), note)
@@ -64,8 +65,7 @@ def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification
     else:
         found = _side_by_side(config, note)
     if out is not None:
-        make_folder(out.parent)
-        write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+        write_result(out, found)
     return found
 
 

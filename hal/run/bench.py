@@ -20,7 +20,7 @@ from hal.job.steps import host_batches, stepper
 from hal.measure import Candidate, Comparison, Measurement, Settings, compare, measure
 from hal.processes.launch import AHEAD, StepBroadcaster, finish_steps, launch, pinned, run_broadcast_steps
 from hal.run.config import BenchConfig
-from hal.util.files import make_folder, write_whole
+from hal.util.files import check_new, write_result
 from hal.util.paths import user_path
 from hal.workload import Workload
 
@@ -65,8 +65,12 @@ def bench(config: BenchConfig) -> Bench | None:
     Raises:
         RequestError: the request is wrong.
         UnavailableError: the backend or device is not available.
+        UnsavedError: it cannot be written to ``out``; carries what was found.
         HalError: the benchmark failed while it ran.
     """
+    out = None if config.out is None else user_path(config.out)
+    if out is not None:
+        check_new(out)
     job = prepare(config, config.mode)
     versus = None
     if config.versus is not None:
@@ -76,9 +80,6 @@ def bench(config: BenchConfig) -> Bench | None:
                 "versus.* gives the same plan as the first one", fix="change a key, for example versus.precision=bf16"
             )
         with_plan(job, versus)  # finds what is wrong with it before anything is started
-    out = None if config.out is None else user_path(config.out)
-    if out is not None and out.exists():
-        raise ConfigError(f"out={out} already exists and is not overwritten", fix="choose another out=")
     settings = Settings(max_seconds=config.seconds, min_seconds=min(1.0, config.seconds), seed=config.seed)
     with contextlib.ExitStack() as stack:
         task = {"keys": pinned(config, job, leave_out=("out",))}
@@ -92,8 +93,6 @@ def bench(config: BenchConfig) -> Bench | None:
         if job.group.rank != 0:
             run_broadcast_steps(group, dict(enumerate(steps.values())))
             return None
-        if out is not None:
-            make_folder(out.parent)
         leads = {
             name: StepBroadcaster(group, steps[name], number, AHEAD if len(jobs) == 1 else 1)
             if each.group.size > 1
@@ -101,8 +100,8 @@ def bench(config: BenchConfig) -> Bench | None:
             for number, (name, each) in enumerate(jobs.items())
         }
         found = _measured(job, leads["plan"], settings) if len(jobs) == 1 else _compared(jobs, leads, settings)
-        if out is not None:
-            write_whole(out, (found.model_dump_json(indent=1) + "\n").encode())
+    if out is not None:
+        write_result(out, found)
     return found
 
 

@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.contract.program import DoesNotFitError, Program, ProgramCost, ProgramMemory
-from hal.errors import ConfigError, RunError, UnsupportedError
+from hal.errors import RunError, UnsavedError, UnsupportedError
 from hal.targets.config import CompileConfig
 from hal.targets.job import TargetJob, prepare_target
 from hal.targets.largest_batch import Attempt, LargestBatch, largest_batch
 from hal.targets.waiting import wait_for
-from hal.util.files import make_folder, write_whole
+from hal.util.files import check_new, write_result, write_whole
 from hal.util.paths import user_path
 from hal.workload import Workload
 
@@ -70,12 +70,13 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
     Raises:
         RequestError: the request is wrong.
         UnavailableError: the target's compiler is not installed.
+        UnsavedError: it cannot be written to ``out``; carries what the compiler said.
     """
     until = time.monotonic() + config.seconds
-    job = prepare_target(config)
     folder = None if config.out is None else user_path(config.out)
-    if folder is not None and folder.exists():
-        raise ConfigError(f"out={folder} already exists and is not overwritten", fix="choose another out=")
+    if folder is not None:
+        check_new(folder)
+    job = prepare_target(config)
     about: dict[str, Any] = {
         "workload": job.workload,
         "target": job.device.kind,
@@ -102,13 +103,8 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
         about |= _figures(program)
     if config.largest and (program is None or program.memory is not None):
         about["largest"] = _largest(job, first.attempt, about.get("usable_bytes"), until, tell)
-    if folder is not None and program is not None:
-        about["artifacts"] = _kept(folder, program)
     found = Compilation.model_validate(about)
-    if folder is not None:
-        make_folder(folder)
-        write_whole(folder / "compilation.json", (found.model_dump_json(indent=1) + "\n").encode())
-    return found
+    return found if folder is None else _saved(found, folder, program)
 
 
 def _figures(program: Program) -> dict[str, Any]:
@@ -170,10 +166,14 @@ def _build(job: TargetJob, batch: int) -> _Answer:
     return _Answer(Attempt(True, needed, seconds=program.seconds), program)
 
 
-def _kept(folder: Path, program: Program) -> tuple[str, ...]:
-    make_folder(folder)
-    kept = []
-    for name, text in program.artifacts().items():
-        write_whole(folder / name, text.encode())
-        kept.append(str(folder / name))
-    return tuple(kept)
+def _saved(found: Compilation, folder: Path, program: Program | None) -> Compilation:
+    """Write the result, then the texts of the program."""
+    texts = {} if program is None else {folder / name: text for name, text in program.artifacts().items()}
+    found = found.model_copy(update={"artifacts": tuple(map(str, texts))})
+    write_result(folder / "compilation.json", found)
+    try:
+        for path, text in texts.items():
+            write_whole(path, text.encode())
+    except OSError as error:
+        raise UnsavedError(f"cannot write {error.filename}: {error.strerror}", found) from error
+    return found

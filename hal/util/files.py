@@ -3,28 +3,94 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
+import socket
+import tempfile
+import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hal.errors import NotFoundError, RunError
+from hal.errors import ConfigError, NotFoundError, RunError, UnsavedError
 
-__all__ = ["make_folder", "new_folder", "sync_folder", "write_whole"]
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+__all__ = [
+    "check_new",
+    "check_writable",
+    "make_folder",
+    "new_folder",
+    "sync_folder",
+    "write_result",
+    "write_whole",
+]
+
+_PART = re.compile(r"\..*\.([0-9a-f]{8})-([0-9]+)\.part", re.DOTALL)
+_SHOWN = 50
 
 
-def make_folder(path: Path) -> Path:
+def make_folder(path: Path, fix: str = "choose another out=") -> Path:
     """Make a folder and its parents.
+
+    Args:
+        path: the folder.
+        fix: what to do where it cannot be made.
 
     Raises:
         NotFoundError: the folder cannot be made.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise NotFoundError(f"cannot create the folder {path}: {error.strerror}", fix="choose another out=") from error
+    except (OSError, ValueError) as error:
+        raise NotFoundError(f"cannot create the folder {path}: {_reason(error)}", fix=fix) from error
     return path
+
+
+def check_writable(folder: Path, fix: str = "choose another out=") -> None:
+    """Find out before the work whether files can be written to a folder. Nothing is left there.
+
+    A folder that does not exist yet is not made; the nearest one above it, in which it will be made, is tried.
+
+    Raises:
+        NotFoundError: no file can be written there.
+    """
+    place, said = folder, f"cannot write to the folder {folder}"
+    try:
+        while not os.path.lexists(place) and place.parent != place:
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                place.lstat()  # raises what is wrong with the name itself
+            place = place.parent
+        if place != folder or not place.is_dir():
+            said = f"cannot make the folder {folder}"
+        with tempfile.TemporaryFile(dir=place):  # which has no name where the file system can do that
+            pass
+    except (OSError, ValueError) as error:
+        raise NotFoundError(f"{said}: {_reason(error)}", fix=fix) from error
+
+
+def check_new(path: Path, key: str = "out") -> None:
+    """Find out before the work whether a file or a folder of results can be made. Nothing is left there.
+
+    Args:
+        path: the file or the folder.
+        key: the key that names it.
+
+    Raises:
+        ConfigError: it exists.
+        NotFoundError: it cannot be made.
+    """
+    check_writable(path.parent, f"choose another {key}=")
+    try:
+        path.lstat()
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise NotFoundError(f"cannot write {path}: {_reason(error)}", fix=f"choose another {key}=") from error
+    raise ConfigError(f"{key}={path} already exists and is not overwritten", fix=f"choose another {key}=")
 
 
 def new_folder(*parts: str) -> Path:
@@ -53,21 +119,78 @@ def sync_folder(path: Path) -> None:
         os.close(handle)
 
 
+def write_result(path: Path, result: BaseModel) -> None:
+    """Write what a command found to a new file, whose folder is made.
+
+    Raises:
+        UnsavedError: it cannot be written; carries the result.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, (result.model_dump_json(indent=1) + "\n").encode())
+    except OSError as error:
+        raise UnsavedError(f"the result was not saved: cannot write {path}: {_reason(error)}", result) from error
+
+
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees its old content or all of the new: beside its place first, then renamed."""
-    with _beside(path) as temporary:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    sync_folder(path.parent)
+    """Write a file so that a reader sees its old content or all of the new: beside its place first, then renamed.
+
+    What processes that died have left of such files in the folder is removed first.
+
+    Raises:
+        OSError: it cannot be written. It names the file, and the old content is as it was.
+    """
+    try:
+        _remove_leftovers(path.parent)
+        with _beside(path) as temporary:
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name[:_SHOWN]}.{_here()}-{os.getpid()}.part")
     try:
         yield temporary
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+@functools.cache
+def _here() -> str:
+    """A short mark of where a process number means one process: this host, or a container with numbers of its own."""
+    numbers = ""
+    with contextlib.suppress(OSError):
+        numbers = os.readlink("/proc/self/ns/pid")
+    return f"{zlib.crc32((socket.gethostname() + numbers).encode()):08x}"
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove files that a process of this host was writing when it died."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            found = _PART.fullmatch(name)
+            if found is not None and found[1] == _here() and _gone(int(found[2])):
+                with contextlib.suppress(OSError):
+                    (folder / name).unlink()
+
+
+def _gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -140,6 +140,38 @@ def test_a_folder_that_cannot_be_made_is_found_before_anything_is_measured(tmp_p
         hal.bench(**QUICK, out=str(tmp_path / "file" / "bench.json"))
 
 
+@pytest.mark.parametrize("place", ["/dev/null/x.json", "/proc/x.json", "file/x.json", "x" * 300])
+def test_a_place_that_cannot_be_written_to_is_found_before_anything_is_measured(tmp_path, monkeypatch, place):
+    (tmp_path / "file").write_text("mine")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules["hal.run.bench"], "measure", None)
+    result = command("bench", *pairs(QUICK), f"out={place}")
+    assert result.exit_code == 2
+    assert "cannot" in result.stderr
+    assert content(tmp_path) == {"file": b"mine"}
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_what_cannot_be_saved_is_shown_first(tmp_path, monkeypatch, words):
+    module = sys.modules["hal.run.bench"]
+    found = []
+
+    def measured(*arguments, **more):
+        (tmp_path / "bench.json").mkdir()  # after the place was tried
+        found.append(hal.measure.measure(*arguments, **more))
+        return found[0]
+
+    monkeypatch.setattr(module, "measure", measured)
+    result = command("bench", *pairs(QUICK), f"out={tmp_path / 'bench.json'}", *words)
+    assert result.exit_code == 1
+    if words:
+        assert json.loads(result.stdout)["measurement"]["blocks"] == found[0].blocks
+    else:
+        assert "samples/s" in result.stdout
+    assert "the result was not saved: cannot write" in result.stderr
+    assert "Is a directory" in result.stderr
+
+
 # Keys
 
 

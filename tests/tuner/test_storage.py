@@ -152,7 +152,7 @@ def test_what_a_dashboard_shows(monkeypatch, tmp_path):
         each = shown[trial.number]
         if trial.cut_short:
             assert (each.state.name, each.values) == ("PRUNED", None)
-            assert each.user_attrs["outcome"].startswith("cut short")
+            assert each.user_attrs["outcome"].startswith("stopped early")
         elif trial.outcome is Outcome.OK:
             assert (each.state.name, each.values) == ("COMPLETE", [trial.values["throughput"]])
             assert each.params["batch"] == trial.plan.batch

@@ -274,7 +274,8 @@ PUBLIC = {
     ),
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
-        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsupportedError"
+        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsavedError "
+        "UnsupportedError"
     ),
     "hal.nn": (
         "Activation Auxiliary AvgPool2d BatchNorm Classifier Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "

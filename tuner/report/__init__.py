@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from hal.page import rendered
 from hal.tuner.report.sections import page_of
 from hal.tuner.result import Tuning
 from hal.util.files import write_whole
+from hal.util.reading import read_regular
 
 __all__ = ["REPORT", "report_of", "write_report"]
 
@@ -35,7 +37,8 @@ def write_report(tuning: Tuning, folder: Path, path: Path | None = None, notes: 
         NotFoundError: it cannot be written there.
     """
     best = folder / "best.yaml"
-    page = page_of(tuning, best.read_text(encoding="utf-8") if best.is_file() else "", notes)
+    text = best.read_text(encoding="utf-8", errors="replace") if best.is_file() else ""
+    page = page_of(tuning, text, notes)
     path = path or folder / REPORT
     try:
         write_whole(path, rendered(page).encode())
@@ -60,7 +63,7 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
     """
     source = folder / "tuning.json"
     try:
-        tuning = Tuning.model_validate_json(source.read_bytes())
+        tuning = Tuning.model_validate_json(read_regular(source))
     except OSError as error:
         begun = (folder / "config.json").exists()
         raise NotFoundError(
@@ -68,11 +71,21 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
             fix=f"continue with: hal tune resume={folder}" if begun else "give the folder that hal tune wrote",
         ) from error
     except ValidationError as error:
-        raise DataError(
-            f"{source} is damaged, or was written by another version of hal: {error.error_count()} fields are wrong",
-            fix=f"its trials are stored separately; continue from them with: hal tune resume={folder}",
-        ) from error
+        wrong = error.errors(include_url=False, include_input=False)[0]["msg"].removeprefix("Value error, ")
+        raise _damaged(folder, f"{counted(error.error_count(), 'field')} wrong, the first because: {wrong}") from error
     journal = folder / "trials.jsonl"
-    later = journal.read_bytes().count(b"\n") - len(tuning.trials) if journal.is_file() else 0
+    later = 0
+    with contextlib.suppress(OSError):
+        later = read_regular(journal).count(b"\n") - len(tuning.trials)
     note = f"{counted(later, 'later trial')} of a session that has not ended: not part of this report"
-    return write_report(tuning, folder, path, (note,) if later > 0 else ())
+    try:
+        return write_report(tuning, folder, path, (note,) if later > 0 else ())
+    except ArithmeticError as error:
+        raise _damaged(folder, f"a number in it is beyond all bounds: {error}") from error
+
+
+def _damaged(folder: Path, said: str) -> DataError:
+    return DataError(
+        f"{folder / 'tuning.json'} is damaged, or was written by another version of hal: {said}",
+        fix=f"its trials are stored separately; continue from them: hal tune resume={folder}",
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json
+from hal.cli.terminal import guard, print_json, shown_though_unsaved
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,16 +19,20 @@ def bench(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fals
     def work() -> int:
         from hal.cli.commands._bench_view import show_bench
         from hal.config import build, read
+        from hal.run import Bench
         from hal.run import bench as measure
         from hal.run.config import BenchConfig
 
-        found = measure(build(BenchConfig, read(BenchConfig, keys or [], config)))
-        if found is None:  # of several processes one speaks
-            return 0
-        if json_output:
-            print_json(found.model_dump(mode="json"))
-        else:
-            show_bench(found)
+        def show(found: Bench) -> None:
+            if json_output:
+                print_json(found.model_dump(mode="json"))
+            else:
+                show_bench(found)
+
+        with shown_though_unsaved(show):
+            found = measure(build(BenchConfig, read(BenchConfig, keys or [], config)))
+        if found is not None:  # of several processes one speaks
+            show(found)
         return 0
 
     guard(work, json_output)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json
+from hal.cli.terminal import guard, print_json, shown_though_unsaved
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -31,16 +31,20 @@ def compile_(
     def work() -> int:
         from hal.cli.commands._compile_view import Compiling, show_compilation
         from hal.config import build, read
-        from hal.targets.compile import compile_for_target
+        from hal.targets.compile import Compilation, compile_for_target
         from hal.targets.config import CompileConfig
 
         given = {**read(CompileConfig, keys or [], config), **({} if out is None else {"out": out})}
-        with Compiling(to_stderr=json_output) as watch:
+
+        def show(found: Compilation) -> None:
+            if json_output:
+                print_json(found.model_dump(mode="json"))
+            else:
+                show_compilation(found)
+
+        with shown_though_unsaved(show), Compiling(to_stderr=json_output) as watch:
             found = compile_for_target(build(CompileConfig, given), watch)
-        if json_output:
-            print_json(found.model_dump(mode="json"))
-        else:
-            show_compilation(found)
+        show(found)
         return found.exit_status
 
     guard(work, json_output)

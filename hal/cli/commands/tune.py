@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import INTERRUPTED, guard, print_json
+from hal.cli.terminal import INTERRUPTED, guard, print_json, shown_though_unsaved
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,17 +19,22 @@ def tune(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
     def work() -> int:
         from hal.cli.commands._tune_view import TuneView
         from hal.config import read
-        from hal.tuner import resumed
+        from hal.tuner import Tuning, resumed
         from hal.tuner import tune as search
         from hal.tuner.config import TuneConfig
 
         view = TuneView(to_stderr=json_output)
+
+        def show(found: Tuning) -> None:
+            if json_output:
+                print_json(found.model_dump(mode="json"))
+
         try:
-            found = search(resumed(read(TuneConfig, keys or [], config)), view)
+            with shown_though_unsaved(show):
+                found = search(resumed(read(TuneConfig, keys or [], config)), view)
         finally:
             view.close()
-        if json_output:
-            print_json(found.model_dump(mode="json"))
+        show(found)
         if found.status == "interrupted":
             return INTERRUPTED
         return 0 if found.winner is not None else 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, note, print_json
+from hal.cli.terminal import guard, note, print_json, shown_though_unsaved
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,13 +19,18 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
     def work() -> int:
         from hal.cli.commands._verify_view import show_verification
         from hal.config import build, read
+        from hal.parity import Verification
         from hal.parity import verify as compare
         from hal.parity.config import VerifyConfig
 
-        found = compare(build(VerifyConfig, read(VerifyConfig, keys or [], config)), note)
-        show_verification(found, to_stderr=json_output)
-        if json_output:
-            print_json(found.model_dump(mode="json"))
+        def show(found: Verification) -> None:
+            show_verification(found, to_stderr=json_output)
+            if json_output:
+                print_json(found.model_dump(mode="json"))
+
+        with shown_though_unsaved(show):
+            found = compare(build(VerifyConfig, read(VerifyConfig, keys or [], config)), note)
+        show(found)
         return 0 if found.agrees else 1
 
     guard(work, json_output)

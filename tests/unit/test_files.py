@@ -1,0 +1,132 @@
+"""Places for results are tried without a trace, and files are written whole or not at all."""
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+
+import pytest
+
+from hal.errors import ConfigError, NotFoundError, UnsavedError
+from hal.util.files import check_new, check_writable, write_result, write_whole
+from hal.util.paths import user_path
+from hal.workload import Workload
+
+
+def entries(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def test_a_place_that_can_be_written_to(tmp_path):
+    check_writable(tmp_path)
+    check_writable(tmp_path / "deep" / "er")
+    check_new(tmp_path / "deep" / "file.json")
+    assert entries(tmp_path) == [], "nothing is left"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("file", "cannot make the folder"),
+        ("file/x", "cannot make the folder"),
+        ("/dev/null", "cannot make the folder"),
+        ("/dev/null/x", "cannot make the folder"),
+        ("/proc", "cannot write to the folder /proc"),
+        ("/proc/x", "cannot make the folder /proc/x"),
+        ("nowhere/x", "cannot make the folder"),
+        ("x" * 300, "File name too long"),
+        ("a\0b", "null"),
+    ],
+)
+def test_a_place_that_cannot(tmp_path, place, said):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    with pytest.raises(NotFoundError, match=said) as caught:
+        check_writable(tmp_path / place, "another one")
+    assert caught.value.fix == "another one"
+    assert entries(tmp_path) == ["file", "nowhere"]
+
+
+@pytest.mark.parametrize("there", ["file", "folder", "link"])
+def test_what_is_there_is_not_overwritten(tmp_path, there):
+    (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    with pytest.raises(ConfigError, match=f"record=.*{there} already exists and is not overwritten"):
+        check_new(tmp_path / there, "record")
+
+
+def test_a_name_that_is_too_long(tmp_path):
+    with pytest.raises(NotFoundError, match="File name too long"):
+        check_new(tmp_path / ("x" * 300))
+    name = "é" * 120  # of 240 bytes: the file beside it has a shorter name
+    write_whole(tmp_path / name, b"new")
+    assert entries(tmp_path) == [name]
+
+
+def test_the_home_of_nobody():
+    assert str(user_path("~nosuchuser/x")) == "~nosuchuser/x"
+
+
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_an_error_names_the_file_and_leaves_nothing(tmp_path, monkeypatch, step):
+    path = tmp_path / "target.json"
+    write_whole(path, b"old")
+
+    def full(*arguments, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write_whole(path, b"new")
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+    assert entries(tmp_path) == ["target.json"]
+    assert path.read_bytes() == b"old"
+
+
+def test_a_real_limit(tmp_path):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    code = "import sys; from pathlib import Path; from hal.util.files import write_whole\n"
+    code += "write_whole(Path(sys.argv[1]), b'x' * 100_000)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "big"], capture_output=True, text=True, check=False, preexec_fn=limit
+    )
+    assert f"File too large: '{tmp_path / 'big'}'" in done.stderr
+    assert entries(tmp_path) == []
+
+
+DIES = """
+import os, sys
+from pathlib import Path
+import hal.util.files as files
+os.fsync = lambda handle: os._exit(9)
+files.write_whole(Path(sys.argv[1]), b"half")
+"""
+
+
+def test_the_next_one_removes_what_the_dead_left(tmp_path):
+    path = tmp_path / "target.json"
+    assert subprocess.run([sys.executable, "-c", DIES, path], check=False).returncode == 9
+    (left,) = entries(tmp_path)
+    assert left.endswith(".part")
+    mine = left.replace(left.rpartition("-")[2], f"{os.getpid()}.part")
+    elsewhere = left.replace(left.split(".")[-2].partition("-")[0], "00000000")
+    for name in (mine, elsewhere, ".notes.part"):
+        (tmp_path / name).write_text("")
+    write_whole(tmp_path / "other.json", b"whole")
+    assert entries(tmp_path) == sorted([mine, elsewhere, ".notes.part", "other.json"]), "only what is surely left over"
+
+
+def test_a_result_that_cannot_be_written(tmp_path):
+    found = Workload(model="cnn", data="digits")
+    write_result(tmp_path / "deep" / "found.json", found)
+    assert Workload.model_validate_json((tmp_path / "deep" / "found.json").read_text()) == found
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UnsavedError, match=r"cannot write .*folder: Is a directory") as caught:
+        write_result(tmp_path / "folder", found)
+    assert caught.value.result is found
+    assert caught.value.exit_status == 1
