@@ -23,6 +23,7 @@ import numpy as np
 import optree
 import torch
 import torch.distributed as dist
+from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -70,7 +71,7 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
             if folder:
                 _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
                 rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-                store = dist.FileStore(os.path.join(folder, "store"), size)
+                store = FileStore(os.path.join(folder, "store"), size)
                 dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size)
             else:
                 dist.init_process_group(libraries, timeout=_TIMEOUT)

@@ -54,7 +54,8 @@ def load_weights(
     """
     tensors = read_tensors(path)
     names = _tensor_names(backbone, params, state)
-    found, problems = {}, []
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    problems: list[str] = []
     for leaf, (name, shape) in names.items():
         array = _array(name, tensors.get(name), shape, problems)
         if array is None:
