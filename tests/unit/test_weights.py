@@ -144,7 +144,7 @@ def test_a_program(tmp_path, module):
 def test_eight_bits(tmp_path, module):
     path = tmp_path / "weights.safetensors"
     save_file({**module.state_dict(), "conv.weight": module.conv.weight.detach().to(torch.float8_e4m3fn)}, path)
-    with pytest.raises(DataError, match="conv.weight holds F8_E4M3 and should hold fp32, fp16, bf16 or fp64"):
+    with pytest.raises(DataError, match=r"conv.weight holds F8_E4M3 and should hold fp32, fp16, bf16 or fp64"):
         load(path)
 
 
@@ -153,7 +153,7 @@ def test_what_is_no_regular_file(tmp_path, suffix):
     os.mkfifo(tmp_path / f"pipe{suffix}")
     (tmp_path / f"endless{suffix}").symlink_to("/dev/zero")
     for name in ("pipe", "endless"):
-        with pytest.raises(NotFoundError, match="it is not a regular file|Invalid argument|not a file"):
+        with pytest.raises(NotFoundError, match="it is not a regular file"):
             load(tmp_path / f"{name}{suffix}")
     with pytest.raises(NotFoundError, match="cannot be read: File name too long"):
         load(tmp_path / ("x" * 300 + suffix))
@@ -175,7 +175,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_memory_for(tmp_path, monk
         archive.writestr("bomb/data.pkl", bytes(10_000_000))
     monkeypatch.setattr(files, "available_bytes", lambda: 1_000_000)
     assert path.stat().st_size < 100_000
-    with pytest.raises(DataError, match="has 9.5 MiB, and reading it takes"):
+    with pytest.raises(DataError, match=r"has 9\.5 MiB, and reading it takes"):
         load(path)
 
 
@@ -212,10 +212,11 @@ def test_damaged_files(tmp_path, module, kind, seed):
     # Most of an archive is data and padding: the damage is done where the structure is, at both ends.
     head, tail = content[:1500], content[1500:]
     path.write_bytes(damaged(head, rng) + tail if rng.random() < 0.5 else damaged(content, rng))
-    begun = time.monotonic()
+    begun, said = time.monotonic(), ""
     try:
         load(path)
     except HalError as error:
-        assert "Traceback" not in error.message
-        assert "\n" not in error.message
+        said = error.message
+    assert "Traceback" not in said
+    assert "\n" not in said
     assert time.monotonic() - begun < LONGEST_S
