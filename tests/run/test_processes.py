@@ -16,7 +16,7 @@ from run_helpers import CNN, RNN_CLASSIFY, pairs, train
 
 import hal
 from hal.backends._host.memory import resident_memory
-from hal.errors import ConfigError, PlanError, RunError, UnavailableError
+from hal.errors import ConfigError, PlanError, RunError, ShapeError, UnavailableError
 from hal.processes import workers as workers_module
 
 # Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
@@ -81,6 +81,21 @@ def test_models(base, keys, rel, tmp_path):
     assert_equal(numbers(found), numbers(wanted), rel)
     names = [{path.name for path in (tmp_path / each).iterdir()} for each in ("single", "spread")]
     assert names[0] == names[1]
+
+
+def test_statistics_of_a_row_in_each_process(tmp_path):
+    """Two processes with one row each have two values for each channel; parts of one row have one."""
+    keys = {
+        **NORMALISED,
+        "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Flat"},
+        "batch": 2,
+        "steps": 3,
+    }
+    train(tmp_path / "run", base=keys, parallel="dp=2")
+    with pytest.raises(ShapeError, match="1 value for each channel"):
+        train(tmp_path / "parts", base=keys, accumulate=2)
+    with pytest.raises(ShapeError, match="1 value for each channel"):
+        train(tmp_path / "single", base={**keys, "batch": 1})
 
 
 def test_sharded_checkpoint_is_whole_and_goes_on_sharded(single, tmp_path):
