@@ -18,7 +18,8 @@ from hal import nn
 from hal.data import Dataset, Wanted
 from hal.errors import ConfigError, ShapeError
 from hal.models._backbones import BACKBONES, load_weights
-from hal.models._backbones.weights import SUFFIXES, packaged_file
+from hal.models._backbones.files import SUFFIXES
+from hal.models._backbones.weights import packaged_file
 from hal.types import Array, Tree
 
 __all__ = ["Transfer"]

@@ -19,6 +19,9 @@ class SharedOps(TorchOps):
 
     shares: ClassVar[bool] = True
 
+    def _batch_shares(self) -> int:
+        return dist.get_world_size()
+
     def _batch_norm(
         self,
         x: Tensor,
@@ -34,7 +37,7 @@ class SharedOps(TorchOps):
             return super()._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
         y, batch_mean, batch_variance = _normalized(x, scale, offset, epsilon)
         count = x.numel() // x.shape[-1] * dist.get_world_size()
-        unbiased = batch_variance * (count / max(count - 1, 1))
+        unbiased = batch_variance * (count / (count - 1))
         return (
             y,
             momentum * mean + (1 - momentum) * batch_mean,

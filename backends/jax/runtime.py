@@ -84,9 +84,9 @@ def _unless_set(variables: Mapping[str, str]) -> Iterator[None]:
 
 
 def _join(jax: Any) -> None:
-    """Join the other processes of a run, where a launcher says that there are any."""
+    """Join the other processes of a run, where a launcher says that there are any; hal itself starts none for JAX."""
     env = os.environ
-    if jax.distributed.is_initialized() or int(env.get("WORLD_SIZE", "1")) < 2:
+    if jax.distributed.is_initialized() or int(env.get("WORLD_SIZE", "1")) < 2 or "MASTER_ADDR" not in env:
         return
     jax.distributed.initialize(
         coordinator_address=f"{env['MASTER_ADDR']}:{env['MASTER_PORT']}",

@@ -128,8 +128,9 @@ class SpreadsOver(Backend):
     def group(self, device: Device, plan: Plan) -> Group:
         """The devices that a plan spreads over, including ``device``; a plain Group for a single device.
 
-        If :meth:`processes` is above one, this joins the other processes, as the environment variables RANK,
-        WORLD_SIZE, MASTER_ADDR and MASTER_PORT say, and waits for them.
+        Where :meth:`processes` is above one this joins the others and waits for them. The environment variables RANK
+        and WORLD_SIZE say who takes part. Where they meet is the folder in HAL_RENDEZVOUS, which only this user can
+        open, if hal started them; otherwise it is the address in MASTER_ADDR and MASTER_PORT.
 
         Called once for each plan that runs, by :mod:`hal.job.prepare` or, for several processes, by
         :mod:`hal.processes.launch`.

@@ -120,7 +120,17 @@ def check(job: Job, trace: Trace) -> DeviceComparison:
     updated = runner.updates({name: nested(each) for name, each in trace.gradients.items()})
     updates = _updates(updated, trace, tolerance.update)
     after = _after(runner.loss_after(trace.training), trace, tolerance.loss)
-    losses = _losses(runner.train(trace.subject.steps).losses, trace, tolerance.loss)
+    trained = runner.train(trace.subject.steps).losses
+    for step, (mine, its) in enumerate(zip(trained, trace.training.losses, strict=True)):
+        if set(mine) != set(its):
+            names = [", ".join(sorted(each)) or "none" for each in (mine, its)]
+            raise _another_model(f"step {step + 1} has the losses {names[0]} where the reference has {names[1]}")
+    losses = _losses(trained, trace, tolerance.loss)
+    if not (gradients and updates and after and losses):
+        raise RunError(
+            "the two sides cannot be said to agree, since the model trains nothing: there is no gradient to compare",
+            fix="compare a model with parameters",
+        )
     wrong: list[Any] = [op for op in found if op.exceeds]
     wrong += [each for each in (*gradients, *updates) if each.exceeds]
     wrong += [each for each in (*after, *losses) if each.exceeds]
@@ -144,11 +154,19 @@ def _drifts(runner: Runner, trace: Trace) -> list[Deviation]:
     def watch(part: str, call: Call) -> Tree:
         expected = follow(part, call)
         result = call.run()
-        outputs = [runner.job.backend.to_host(x) for x in optree.tree_leaves(result)]
+        leaves: list[Any] = optree.tree_leaves(result)
+        if len(leaves) != len(expected.found.outputs):
+            raise _another_model(
+                f"{_named_op(expected)} has {len(leaves)} results where the reference has {len(expected.found.outputs)}"
+            )
+        outputs = [runner.job.backend.to_host(x) for x in leaves]
         found.append(_worst(zip(outputs, expected.found.outputs, strict=True), TOLERANCES[trace.subject.precision].op))
         return result
 
     runner.forward(watch)
+    if len(found) != len(trace.ops):
+        extra = trace.ops[len(found)]
+        raise _another_model(f"the model calls no more ops where the reference has {_named_op(extra)}")
     return found
 
 
@@ -194,15 +212,22 @@ def _follow(trace: Trace) -> Callable[[str, Call], OpTrace]:
     def follow(part: str, call: Call) -> OpTrace:
         expected = next(ahead, None)
         if expected is None or (expected.part, expected.op) != (part, call.op):
-            there = f"{expected.op} in {expected.layer or expected.part}" if expected else "no op"
-            raise RunError(
-                f"the model calls {call.op} in {call.layer or part} where the reference has {there}, "
-                "so the two models are not the same",
-                fix="use the same versions of hal and of the model on both sides, or record a new trace",
-            )
+            there = _named_op(expected) if expected else "no op"
+            raise _another_model(f"the model calls {call.op} in {call.layer or part} where the reference has {there}")
         return expected
 
     return follow
+
+
+def _named_op(op: OpTrace) -> str:
+    return f"{op.op} in {op.layer or op.part}"
+
+
+def _another_model(why: str) -> RunError:
+    return RunError(
+        f"{why}: the two are not the same model",
+        fix="use the same versions of hal and of the model on both sides, or record a new trace",
+    )
 
 
 def _rounded_in_a_row(call: Call) -> float:
@@ -224,6 +249,9 @@ def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit,
     for mine, its in zip(evaluated.dtypes, expected.found.dtypes, strict=True):
         if mine != its and is_floating(its):
             forward = Deviation(problem=f"dtype {mine} instead of {its}")
+    if set(evaluated.gradients) != set(expected.found.gradients):
+        names = [", ".join(sorted(each)) or "none" for each in (evaluated.gradients, expected.found.gradients)]
+        raise _another_model(f"{_named_op(expected)} has the gradients {names[0]} where the reference has {names[1]}")
     gradients = {
         name: deviation(evaluated.gradients[name], gradient) for name, gradient in expected.found.gradients.items()
     }

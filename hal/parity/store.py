@@ -1,4 +1,8 @@
-"""Traces on disk: arrays as safetensors, the rest as JSON, in a folder that appears whole or not at all."""
+"""Traces on disk: arrays as safetensors, the rest as JSON, in a folder that appears whole or not at all.
+
+A checksum covers both files. A trace of a model that is no built-in one carries a seal, by which the user who recorded
+it is known again: only then may the file of the model that the trace names be run.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +22,15 @@ from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
 from hal.util.files import check_writable, make_folder, sync_folder, write_whole
+from hal.util.reading import available_bytes, read_regular
+from hal.util.seal import seal, sealed
 from hal.util.trees import flat, nested
+from hal.workload import BUILT_IN
 
 __all__ = ["free", "load", "save"]
 
 _ARRAYS, _META = "trace.safetensors", "trace.json"
+_MOST_META_BYTES = 2**28
 
 
 class _Op(BaseModel):
@@ -38,7 +46,7 @@ class _Op(BaseModel):
 class _Meta(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     side: Side
     subject: Subject
     batches: int
@@ -46,7 +54,7 @@ class _Meta(BaseModel):
     losses: tuple[dict[str, float | None], ...]
     loss_after: dict[str, float | None]
     amplified: dict[str, float]
-    crc32: int
+    seal: str
 
 
 def free(folder: Path) -> Path:
@@ -85,13 +93,14 @@ def save(trace: Trace, folder: Path) -> None:
         losses=tuple(_finite(each) for each in trace.training.losses),
         loss_after=_finite(trace.loss_after),
         amplified=dict(trace.amplified),
-        crc32=zlib.crc32(content),
-    )
+        seal="" if trace.subject.workload.model in BUILT_IN else seal(_sealed_text(trace.subject.workload.model)),
+    ).model_dump(mode="json")
+    meta["crc32"] = _checksum(content, meta)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     temporary.mkdir()
     try:
         write_whole(temporary / _ARRAYS, content)
-        write_whole(temporary / _META, (meta.model_dump_json(indent=1) + "\n").encode())
+        write_whole(temporary / _META, (json.dumps(meta, indent=1) + "\n").encode())
         temporary.replace(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -114,31 +123,46 @@ def load(folder: Path) -> Trace:
             fix="record one on the machine whose results are correct: hal verify model=... record=DIR",
         )
     try:
-        meta = _Meta.model_validate_json((folder / _META).read_bytes())
-        content = (folder / _ARRAYS).read_bytes()
-        if zlib.crc32(content) != meta.crc32:
-            raise _damaged(folder, f"{_ARRAYS} is truncated or was changed after it was written")
-        return _trace(meta, parse(content))
-    except ValidationError as error:
-        version = _version(folder / _META)
-        if version not in (None, 1):
-            raise NotFoundError(
-                f"the trace in {folder} has schema version {version}, but this version of hal reads only 1",
-                fix="use the version of hal that wrote it, or record a new trace",
-            ) from error
-        raise _damaged(folder, f"{_META} does not contain a trace in JSON") from error
-    except (SafetensorError, KeyError) as error:
-        raise _damaged(folder, f"{_ARRAYS} does not contain what {_META} lists") from error
+        held = json.loads(read_regular(folder / _META, _MOST_META_BYTES))
+        content = read_regular(folder / _ARRAYS, available_bytes() // 2)  # it is in memory twice while it is read
     except OSError as error:
         raise _damaged(folder, str(error)) from error
-
-
-def _version(path: Path) -> Any:
+    except (ValueError, RecursionError) as error:
+        raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
+    if not isinstance(held, dict):
+        raise _damaged(folder, f"{_META} does not hold a trace as JSON")
+    if held.get("schema_version", 2) != 2:
+        raise NotFoundError(
+            f"the trace in {folder} has schema version {str(held['schema_version'])[:20]}, but this version of hal "
+            "reads only 2",
+            fix="record a new trace with this version of hal, or use the version of hal that wrote it",
+        )
+    if held.pop("crc32", None) != _checksum(content, held):
+        raise _damaged(folder, f"{_ARRAYS} or {_META} is truncated or was changed after it was written")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        return None
-    return found.get("schema_version") if isinstance(found, dict) else None
+        # As JSON, since JSON has no tuples.
+        meta = _Meta.model_validate_json(json.dumps(held))
+        arrays = parse(content)
+        found = _trace(meta, arrays)
+    except ValidationError as error:
+        raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
+    except (SafetensorError, KeyError, TypeError, AttributeError) as error:
+        raise _damaged(folder, f"{_ARRAYS} does not hold what {_META} lists") from error
+    if set(dict(_arrays(found))) != set(arrays) or any(x.dtype.kind not in "biuf" for x in arrays.values()):
+        raise _damaged(folder, f"{_ARRAYS} does not hold what {_META} lists")
+    return found
+
+
+def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
+    """A checksum of both files; of the JSON only what it means counts, so that white space may change."""
+    rest = {key: value for key, value in meta.items() if key != "crc32"}
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
+
+
+def _sealed_text(model: str) -> str:
+    """The model with the place of its file here: the same words in another folder name another file."""
+    path, colon, name = model.rpartition(":")
+    return f"trace of {Path(path).expanduser().resolve()}{colon}{name}"
 
 
 def _damaged(folder: Path, why: str) -> NotFoundError:
@@ -192,6 +216,7 @@ def _trace(meta: _Meta, arrays: Mapping[str, np.ndarray]) -> Trace:
         ),
         loss_after=_numbers(meta.loss_after),
         amplified=meta.amplified,
+        own=meta.subject.workload.model in BUILT_IN or sealed(_sealed_text(meta.subject.workload.model), meta.seal),
     )
 
 

@@ -158,6 +158,7 @@ class Trace:
         training: some optimizer steps.
         loss_after: of each objective, with the parameters after these steps.
         amplified: for each loss, how far off it is at the most, relative, where training begins a rounding away.
+        own: whether this user recorded it here, or its model is a built-in one, so that the model may be run.
     """
 
     side: Side
@@ -169,6 +170,7 @@ class Trace:
     training: TrainingTrace
     loss_after: Mapping[str, float]
     amplified: Mapping[str, float]
+    own: bool = True
 
 
 PartWatch = Callable[[str, Call], Tree]

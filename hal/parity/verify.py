@@ -10,18 +10,19 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.config import DataSection, ModelSection
-from hal.errors import ConfigError
+from hal.config import DataSection, ModelSection, build
+from hal.errors import ConfigError, HalError, NotFoundError, RunError
 from hal.job.carry import differences
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
 from hal.parity import store
 from hal.parity.check import DeviceComparison, check
+from hal.parity.complete import missing
 from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
 from hal.util.files import check_new, write_result
 from hal.util.paths import user_path
-from hal.workload import configure, model_class
+from hal.workload import BUILT_IN, configure, model_class
 
 __all__ = ["Verification", "verify"]
 
@@ -122,29 +123,63 @@ def _record(config: VerifyConfig, folder: Path, note: Note) -> Verification:
 
 def _against(config: VerifyConfig, folder: Path, note: Note) -> Verification:
     trace = store.load(folder)
-    job = prepare(_as_recorded(config, trace.subject, folder))
+    job = prepare(_as_recorded(config, trace, folder))
     _same_parameters(job, trace)
-    return _found(trace, (_checked(job, trace, note),))
+    if problem := missing(job, trace):
+        raise NotFoundError(
+            f"the trace in {folder} does not hold what is compared: {problem}",
+            fix="use the version of the model that it was recorded with, or record a new trace",
+        )
+    try:
+        return _found(trace, (_checked(job, trace, note),))
+    except HalError:
+        raise
+    except Exception as error:
+        raise RunError(
+            f"model={job.workload.model} cannot be run from the values in the trace in {folder}: "
+            f"{type(error).__name__}: {error}",
+            fix="use the version of the model that it was recorded with, or record a new trace",
+        ) from error
 
 
-def _as_recorded(config: VerifyConfig, subject: Subject, folder: Path) -> VerifyConfig:
-    """The config with the keys that the trace was recorded with; those that were given must be equal."""
+def _as_recorded(config: VerifyConfig, trace: Trace, folder: Path) -> VerifyConfig:
+    """The config with the keys that the trace was recorded with; those that were given must be equal.
+
+    A file of a model is run only if the command names it, or if this user recorded the trace here.
+    """
+    subject = trace.subject
     workload = subject.workload
     fixed = {key: getattr(subject, key) for key in ("precision", "batch", "accumulate", "seed", "steps")}
     for key, value in fixed.items():
         if key in config.model_fields_set and getattr(config, key) not in (None, value):
             _refuse(folder, f"{key}={value}", f"{key}={getattr(config, key)}", key)
+    name = workload.model if config.model is None else config.model.name
+    if config.model is None and not trace.own:
+        raise ConfigError(
+            f"the trace in {folder} was recorded elsewhere with model={name}, and hal runs no file because a trace "
+            "names it",
+            fix="if you trust the file, name it beside against=: model=path/to/file.py:ClassName",
+        )
     if config.model is not None:
-        if config.model.name != workload.model:
-            _refuse(folder, f"model={workload.model}", f"model={config.model.name}", "model")
-        keys = configure(model_class(workload.model), {**workload.keys, **config.model.keys()}).model_dump(mode="json")
+        if not _same_model(name, workload.model):
+            _refuse(folder, f"model={workload.model}", f"model={name}", "model")
+        keys = configure(model_class(name), {**workload.keys, **config.model.keys()}).model_dump(mode="json")
         for key, value in keys.items():
             if workload.keys.get(key) != value:
                 _refuse(folder, f"model.{key}={workload.keys.get(key)}", f"model.{key}={value}", f"model.{key}")
-    update: dict[str, Any] = {**fixed, "model": ModelSection.model_validate({"name": workload.model, **workload.keys})}
+    update: dict[str, Any] = {**fixed, "model": build(ModelSection, {**workload.keys, "name": name})}
     if config.data.name is None:
-        update["data"] = DataSection.model_validate({**config.data.model_dump(), "name": workload.data})
+        update["data"] = build(DataSection, {**config.data.model_dump(), "name": workload.data})
+    build(VerifyConfig, fixed)  # these are as they would be on the command line, or a sentence says why not
     return config.model_copy(update=update)
+
+
+def _same_model(here: str, recorded: str) -> bool:
+    """Whether two names mean one model; the file of a model may lie elsewhere on another machine."""
+    if here == recorded:
+        return True
+    built_in = here in BUILT_IN or recorded in BUILT_IN
+    return not built_in and here.rpartition(":")[2] == recorded.rpartition(":")[2]
 
 
 def _refuse(folder: Path, recorded: str, asked: str, key: str) -> None:

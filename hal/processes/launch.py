@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -13,9 +15,9 @@ from hal.config import JobConfig
 from hal.contract import Group, SpreadsOver
 from hal.contract.group import process_count
 from hal.contract.plan import Plan
-from hal.errors import ConfigError, PlanError
+from hal.errors import ConfigError, PlanError, RunError
 from hal.job.prepare import Job
-from hal.processes.rendezvous import Rendezvous, exported, free_port, from_environment
+from hal.processes.rendezvous import Rendezvous, exported, from_environment
 from hal.processes.report import report_ready
 from hal.processes.workers import WorkerGroup
 
@@ -74,8 +76,7 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
     assert isinstance(job.backend, SpreadsOver), "only those want more than one process"
     if world is None:
         job.backend.local_device(job.device, spread, count - 1)  # raises where there are not enough devices
-        world = Rendezvous(0, count, 0, count, "127.0.0.1", free_port())
-        with _workers(job, world, {"call": call, "arguments": dict(arguments)}) as workers:
+        with _meeting(count) as world, _workers(world, {"call": call, "arguments": dict(arguments)}) as workers:
             yield from _joined(job, world, spread, workers.explain, workers.wait_ready, workers.watch)
         return
     yield from _joined(job, world, spread, lambda error: None, report_ready, lambda abort: None)
@@ -94,8 +95,8 @@ def _joined(
     ready()
     with exported(world):
         group = job.backend.group(device, spread)
-    watch(group.abort)
     try:
+        watch(group.abort)
         own = group if process_count(job.backend, job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank
         yield replace(job, device=device, group=own, joined=True, explain=explain)
@@ -104,8 +105,24 @@ def _joined(
 
 
 @contextlib.contextmanager
-def _workers(job: Job, world: Rendezvous, task: Mapping[str, Any]) -> Iterator[WorkerGroup]:
-    workers = WorkerGroup(world.size, world.port, task)
+def _meeting(count: int) -> Iterator[Rendezvous]:
+    """A folder that only this user can open, for processes of this machine to meet in; removed afterwards."""
+    try:
+        folder = tempfile.mkdtemp(prefix="hal-rendezvous-")
+    except OSError as error:
+        raise RunError(
+            f"the {count} processes of this run have no folder to meet in: {error}",
+            fix="set TMPDIR to a folder of this machine that you can write to",
+        ) from error
+    try:
+        yield Rendezvous(0, count, 0, count, folder=folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _workers(world: Rendezvous, task: Mapping[str, Any]) -> Iterator[WorkerGroup]:
+    workers = WorkerGroup(world, task)
     try:
         yield workers
         workers.leave()

@@ -1,17 +1,21 @@
-"""Which of several processes this one is, and where they meet, from the environment variables of torchrun."""
+"""Which of several processes this one is, and where they meet, from environment variables.
+
+Processes that a launcher started meet at an address and a port, as the variables of torchrun say. Processes that hal
+starts meet in a folder of this machine that only this user can open, so that no port is opened to anyone else.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import random
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from hal.errors import ConfigError
 
-__all__ = ["Rendezvous", "exported", "free_port", "from_environment", "leads"]
+__all__ = ["Rendezvous", "exported", "from_environment", "leads"]
+
+_FOLDER = "HAL_RENDEZVOUS"
 
 
 @dataclass(frozen=True)
@@ -25,24 +29,28 @@ class Rendezvous:
         local_size: how many processes are on its machine.
         address: host on which the process of rank 0 listens.
         port: port on which it listens.
+        folder: where the processes meet instead, if hal started them: a folder that only this user can open.
     """
 
     rank: int
     size: int
     local_rank: int
     local_size: int
-    address: str
-    port: int
+    address: str = ""
+    port: int = 0
+    folder: str = ""
 
     def variables(self) -> dict[str, str]:
-        """The environment variables that describe it, as torchrun sets them."""
+        """The environment variables that describe it, as torchrun sets them; ``HAL_RENDEZVOUS`` names the folder."""
+        meeting = (
+            {_FOLDER: self.folder} if self.folder else {"MASTER_ADDR": self.address, "MASTER_PORT": str(self.port)}
+        )
         return {
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.size),
             "LOCAL_RANK": str(self.local_rank),
             "LOCAL_WORLD_SIZE": str(self.local_size),
-            "MASTER_ADDR": self.address,
-            "MASTER_PORT": str(self.port),
+            **meeting,
         }
 
 
@@ -56,14 +64,15 @@ def from_environment(environ: Mapping[str, str] | None = None) -> Rendezvous | N
     if env.get("WORLD_SIZE", "1") == "1":
         return None
     try:
-        size = int(env["WORLD_SIZE"])
+        size, folder = int(env["WORLD_SIZE"]), env.get(_FOLDER, "")
         return Rendezvous(
             rank=int(env["RANK"]),
             size=size,
             local_rank=int(env.get("LOCAL_RANK", "0")),
             local_size=int(env.get("LOCAL_WORLD_SIZE", "1")),
-            address=env["MASTER_ADDR"],
-            port=int(env["MASTER_PORT"]),
+            address="" if folder else env["MASTER_ADDR"],
+            port=0 if folder else int(env["MASTER_PORT"]),
+            folder=folder,
         )
     except (KeyError, ValueError) as error:
         raise ConfigError(
@@ -92,12 +101,3 @@ def exported(world: Rendezvous) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def free_port() -> int:
-    """A port of this machine that is free now, outside the range that systems use for outgoing connections."""
-    while True:
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            port = random.SystemRandom().randrange(20_000, 32_000)
-            probe.bind(("127.0.0.1", port))
-            return port

@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> int:
     task = json.loads(sys.stdin.buffer.readline() or b"null")
     if task is None:
         return 1
-    threading.Thread(target=_exit_at_end_of_input, name="hal-rank-0", daemon=True).start()
     module, _, name = task["call"].partition(":")
     try:
+        threading.Thread(target=_exit_at_end_of_input, name="hal-rank-0", daemon=True).start()
         getattr(importlib.import_module(module), name)(**task["arguments"])
     except HalError as error:
         traceback.print_exc()

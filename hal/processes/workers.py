@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import IO, Any
 
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, error_from_name
@@ -28,13 +29,21 @@ _EXPLAIN_S = 5.0
 _LEAVE_S = 20.0
 _POLL_S = 0.2
 _TAIL_BYTES = 2000
+_MORE = (
+    "allow more processes and open files (see ulimit -u and ulimit -n), end other programs, or use fewer processes: "
+    "parallel=none uses one"
+)
 
 
 class _Worker:
     def __init__(self, world: Rendezvous, task: Mapping[str, Any]) -> None:
         self.rank = world.rank
         self.log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        self.reports, theirs = os.pipe()
+        try:
+            self.reports, theirs = os.pipe()
+        except BaseException:
+            self.log.close()
+            raise
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "hal.processes.worker", str(theirs)],
@@ -105,17 +114,26 @@ class WorkerGroup:
     """The workers of this process, of ranks 1 and up. Only one thread may use it.
 
     Args:
-        size: how many processes there are, this one included.
-        port: on which they meet.
+        world: where this process, of rank 0, meets the others.
         task: what the workers do, as :mod:`hal.processes.worker` reads it.
+
+    Raises:
+        RunError: a worker cannot be started; those that were started before it have ended.
     """
 
-    def __init__(self, size: int, port: int, task: Mapping[str, Any]) -> None:
+    def __init__(self, world: Rendezvous, task: Mapping[str, Any]) -> None:
         self._workers: list[_Worker] = []
         self._over = threading.Event()
         try:
-            for rank in range(1, size):
-                self._workers.append(_Worker(Rendezvous(rank, size, rank, size, "127.0.0.1", port), task))
+            for rank in range(1, world.size):
+                self._workers.append(_Worker(replace(world, rank=rank, local_rank=rank), task))
+        except OSError as error:
+            started = len(self._workers) + 1
+            self.end()
+            raise RunError(
+                f"only {started} of the {world.size} processes of this run could be started: {error.strerror or error}",
+                fix=_MORE,
+            ) from error
         except BaseException:
             self.end()
             raise
@@ -139,7 +157,11 @@ class WorkerGroup:
                     raise each.failure()
 
     def watch(self, abort: Callable[[], None]) -> None:
-        """Call a function, in a thread, as soon as a worker fails, since exchanges with that worker would not end."""
+        """Call a function, in a thread, as soon as a worker fails, since exchanges with that worker would not end.
+
+        Raises:
+            RunError: the thread cannot be started.
+        """
 
         def wait() -> None:
             while not self._over.wait(_POLL_S):
@@ -147,7 +169,10 @@ class WorkerGroup:
                     abort()
                     return
 
-        threading.Thread(target=wait, name="hal-workers", daemon=True).start()
+        try:
+            threading.Thread(target=wait, name="hal-workers", daemon=True).start()
+        except RuntimeError as error:
+            raise RunError(f"the workers of this run cannot be watched: {error}", fix=_MORE) from error
 
     def explain(self, error: BaseException) -> HalError | None:
         """Why a worker ended, where that is why an exchange with it failed; None: no worker explains the error.

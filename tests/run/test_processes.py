@@ -3,8 +3,10 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,8 +16,8 @@ from run_helpers import CNN, RNN_CLASSIFY, pairs, train
 
 import hal
 from hal.backends._host.memory import resident_memory
-from hal.errors import ConfigError, PlanError, UnavailableError
-from hal.processes.rendezvous import free_port
+from hal.errors import ConfigError, PlanError, RunError, ShapeError, UnavailableError
+from hal.processes import workers as workers_module
 
 # Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
 NORMALISED = {
@@ -81,6 +83,21 @@ def test_models(base, keys, rel, tmp_path):
     assert names[0] == names[1]
 
 
+def test_statistics_of_a_row_in_each_process(tmp_path):
+    """Two processes with one row each have two values for each channel; parts of one row have one."""
+    keys = {
+        **NORMALISED,
+        "model": {"name": f"{Path(__file__).with_name('normalised.py')}:Flat"},
+        "batch": 2,
+        "steps": 3,
+    }
+    train(tmp_path / "run", base=keys, parallel="dp=2")
+    with pytest.raises(ShapeError, match="1 value for each channel"):
+        train(tmp_path / "parts", base=keys, accumulate=2)
+    with pytest.raises(ShapeError, match="1 value for each channel"):
+        train(tmp_path / "single", base={**keys, "batch": 1})
+
+
 def test_sharded_checkpoint_is_whole_and_goes_on_sharded(single, tmp_path):
     train(tmp_path / "run", base=NORMALISED, epochs=1)
     spread = hal.train(resume=str(tmp_path / "run"), parallel="fsdp=2", epochs=2)
@@ -91,7 +108,10 @@ def test_sharded_checkpoint_is_whole_and_goes_on_sharded(single, tmp_path):
 
 def test_torchrun_on_two_nodes(single, tmp_path):
     words = pairs({**NORMALISED, "epochs": 2, "parallel": "dp=2", "out": str(tmp_path / "run")})
-    where = f"--nnodes 2 --nproc-per-node 1 --master-addr 127.0.0.1 --master-port {free_port()}"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        free_port = probe.getsockname()[1]
+    where = f"--nnodes 2 --nproc-per-node 1 --master-addr 127.0.0.1 --master-port {free_port}"
     launch = [sys.executable, "-m", "torch.distributed.run", *where.split()]
     both = [
         subprocess.Popen(
@@ -112,15 +132,15 @@ def test_torchrun_on_two_nodes(single, tmp_path):
 # Ends
 
 
-def started(folder):
+def started(folder, parallel="dp=2"):
     """A run of two processes that has written a checkpoint, and its follower."""
-    words = pairs({**NORMALISED, "epochs": 100000, "parallel": "dp=2", "out": str(folder)})
+    words = pairs({**NORMALISED, "epochs": 100000, "parallel": parallel, "out": str(folder)})
     leader = subprocess.Popen(
         [sys.executable, "-m", "hal", "run", *words],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "COLUMNS": "200"},
+        env={**os.environ, "COLUMNS": "200", "TMPDIR": str(folder.parent)},
     )
     wait_for(lambda: list((folder / "checkpoints").glob("step-*")) or leader.poll() is not None)
     (follower,) = psutil.Process(leader.pid).children()
@@ -139,6 +159,55 @@ def wait_for(condition, seconds=60):
         time.sleep(0.01)
 
 
+def left_over(folder):
+    """Folders in which the processes of a run met."""
+    return list(folder.glob("hal-rendezvous-*"))
+
+
+@pytest.mark.parametrize("parallel", ["dp=2", "fsdp=2"])
+def test_nobody_else_can_take_part(tmp_path, parallel):
+    leader, follower = started(tmp_path / "run", parallel)
+    try:
+        (meeting,) = left_over(tmp_path)
+        assert meeting.stat().st_mode & 0o777 == 0o700, "of this user alone"
+        assert "MASTER_PORT" not in follower.environ()
+        connections = [each for p in (psutil.Process(leader.pid), follower) for each in p.net_connections("inet")]
+    finally:
+        leader.send_signal(signal.SIGINT)
+        leader.communicate(timeout=60)
+    assert connections, "gloo connects the two"
+    addresses = {end.ip for each in connections for end in (each.laddr, each.raddr) if end}
+    assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    assert left_over(tmp_path) == []
+
+
+@pytest.mark.parametrize("failing", ["Popen", "pipe", "Thread"])
+def test_workers_that_cannot_be_started(tmp_path, monkeypatch, failing):
+    def refuse(*args, **kwargs):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    def refuse_thread(*args, **kwargs):
+        raise RuntimeError("can't start new thread")
+
+    if failing == "Popen":
+        monkeypatch.setattr(workers_module.subprocess, "Popen", refuse)
+    elif failing == "pipe":
+        monkeypatch.setattr(workers_module.os, "pipe", refuse)
+    else:
+        monkeypatch.setattr(workers_module.threading, "Thread", refuse_thread)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = psutil.Process().num_fds()
+    said = "cannot be watched" if failing == "Thread" else "only 1 of the 2 processes of this run could be started"
+    with pytest.raises(RunError, match=said) as caught:
+        train(tmp_path / "run", base=NORMALISED, epochs=1, parallel="dp=2")
+    assert "parallel=none" in caught.value.fix
+    assert workers() == []
+    assert left_over(tmp_path) == []
+    assert not (tmp_path / "run").exists()
+    if failing != "Thread":
+        assert psutil.Process().num_fds() <= before
+
+
 def test_a_killed_rank_is_named(tmp_path):
     leader, follower = started(tmp_path / "run")
     follower.kill()
@@ -146,6 +215,7 @@ def test_a_killed_rank_is_named(tmp_path):
     assert leader.returncode == 4, "taken for the kernel's doing"
     assert "rank 1 was killed by another process" in err
     assert "Traceback" not in err
+    assert left_over(tmp_path) == []
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["status"] == "failed"
     assert "rank 1" in record["error"]
@@ -158,6 +228,7 @@ def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
     assert leader.returncode == 130, err
     assert "Stopped and saved" in out
     assert not follower.is_running()
+    assert left_over(tmp_path) == []
     leader, follower = started(tmp_path / "other")
     leader.kill()
     leader.communicate(timeout=60)

@@ -50,7 +50,7 @@ def test_blocks_in_turn(runner):
     assert steps >= 1
     assert all(runner.block(steps) > 0 for _ in range(3))
     assert len(workers()) == 1
-    runner.drop()
+    runner.release()
     assert workers() == []
 
 

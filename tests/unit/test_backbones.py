@@ -339,18 +339,6 @@ def test_a_truncated_file(made, tmp_path, suffix):
         transfer(weights=str(path)).initial(0)
 
 
-def test_a_type_that_numpy_lacks(tmp_path, monkeypatch):
-    path = tmp_path / "narrow.safetensors"
-    save_file({"_conv_stem.weight": torch.ones(32, 3, 3, 3, dtype=torch.bfloat16)}, path)
-
-    def lacking(path):
-        raise TypeError("data type 'bfloat16' not understood")
-
-    monkeypatch.setattr("safetensors.numpy.load_file", lacking)
-    with pytest.raises(DataError, match=r"bfloat16.*\nsave the weights in float32"):
-        transfer(weights=str(path)).initial(0)
-
-
 def test_weights_of_another_network(made):
     _, path = made("vgg16")
     with pytest.raises(DataError, match=r"does not contain resnet50: conv1.weight is missing; .* and \d+ more"):

@@ -122,6 +122,18 @@ class TestAvailability:
         assert isinstance(state, Unavailable)
         assert state.reason == "jax is installed but cannot be started: no platform"
 
+    @pytest.mark.parametrize(("where", "joins"), [({"HAL_RENDEZVOUS": "/some/folder"}, 0), ({"MASTER_ADDR": "a"}, 1)])
+    def test_only_processes_of_a_launcher_join(self, monkeypatch, where, joins):
+        """JAX's coordinator listens on a port, and hal starts no process that would need it."""
+        joined = []
+        monkeypatch.setattr(jax.distributed, "is_initialized", lambda: False)
+        monkeypatch.setattr(jax.distributed, "initialize", lambda **keys: joined.append(keys))
+        monkeypatch.delenv("MASTER_ADDR", raising=False)
+        for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "1", **where}.items():
+            monkeypatch.setenv(name, value)
+        runtime._join(jax)
+        assert len(joined) == joins
+
     def test_no_tpu(self):
         state = TpuBackend().probe()
         assert isinstance(state, Unavailable)

@@ -235,6 +235,13 @@ def test_batch_norm():
     np.testing.assert_allclose(host(y), (x - [1, 2, 3]) / np.sqrt(np.array([4, 9, 16]) + 1e-5), rtol=1e-4, atol=1e-5)
     assert np.array_equal(host(same["mean"]), [1, 2, 3])
     assert np.array_equal(host(same["variance"]), [4, 9, 16])
+    # One value for each channel has no variance in training; its place in a model is known all the same.
+    assert layer.output_shape((3,)) == (3,)
+    with pytest.raises(
+        ShapeError, match=r"x of shape \(1, 3\) in training, which has 1 value for each channel"
+    ) as found:
+        layer.apply(params, state, put(normal(1, 3)), training=True)
+    assert "accumulate=" in found.value.fix
 
 
 def test_normalisation_stays_fp32_in_every_precision():

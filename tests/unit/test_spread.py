@@ -153,6 +153,9 @@ def test_variables_are_put_back(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     with exported(Rendezvous(1, 2, 1, 2, "127.0.0.1", 1)):
         assert from_environment().rank == 1
+    with exported(Rendezvous(1, 2, 1, 2, folder="/some/folder")):
+        assert from_environment() == Rendezvous(1, 2, 1, 2, folder="/some/folder")
+        assert "MASTER_PORT" not in from_environment().variables()
     assert from_environment() is None
     with monkeypatch.context() as inner:
         inner.setenv("WORLD_SIZE", "1")

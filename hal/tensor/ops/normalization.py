@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from hal.errors import ShapeError
 from hal.tensor.ops.arrays import Arrays
 from hal.types import Array
@@ -27,7 +29,8 @@ class Normalization(Arrays):
         """Normalise each channel (Ioffe and Szegedy, arXiv 1502.03167).
 
         Args:
-            x: (batch, ..., channels).
+            x: (batch, ..., channels); in training at least two values for each channel, over all processes that share
+                the batch.
             scale: (channels,); as offset, mean and variance, in fp32 also where x is narrower.
             offset: (channels,).
             mean: running mean (channels,).
@@ -40,11 +43,18 @@ class Normalization(Arrays):
             The result, of the shape of x, and the running mean and variance from now on.
 
         Raises:
-            ShapeError: scale, offset, mean or variance is not (channels,).
+            ShapeError: scale, offset, mean or variance is not (channels,), or there are no two values to take
+                statistics of.
         """
         given = (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance))
         _check_channels("batch_norm", x, given)
+        if training:
+            _check_values(x, self._batch_shares())
         return self._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
+
+    def _batch_shares(self) -> int:
+        """How many processes hold equal shares of each batch, of which this one's rows are one."""
+        return 1
 
     def _batch_norm(
         self,
@@ -66,7 +76,7 @@ class Normalization(Arrays):
                 count *= x.shape[axis]
             batch_mean = xp.mean(wide, axis=axes)
             batch_variance = xp.mean(xp.square(wide - batch_mean), axis=axes)
-            unbiased = batch_variance * (count / max(count - 1, 1))
+            unbiased = batch_variance * (count / (count - 1))
             next_mean = momentum * mean + (1 - momentum) * self.stop_gradient(batch_mean)
             next_variance = momentum * variance + (1 - momentum) * self.stop_gradient(unbiased)
         else:
@@ -98,6 +108,18 @@ class Normalization(Arrays):
         centered = wide - xp.mean(wide, axis=-1, keepdims=True)
         variance = xp.mean(centered * centered, axis=-1, keepdims=True)
         return self.cast(centered / xp.sqrt(variance + epsilon) * scale + offset, x.dtype)
+
+
+def _check_values(x: Array, shares: int) -> None:
+    """Refuse statistics of one value: it is its own mean, so that the result is the offset, whatever x holds."""
+    count = math.prod(x.shape[:-1]) * shares
+    if count < 2:
+        raise ShapeError(
+            f"batch_norm was given x of shape {tuple(x.shape)} in training, which has {count} value"
+            f"{'' if count == 1 else 's'} for each channel, but a mean and a variance need at least two",
+            fix="use a larger batch=, or a smaller accumulate=, which divides the batch into parts; a model that must "
+            "train on single samples can use layer_norm instead",
+        )
 
 
 def _check_channels(op: str, x: Array, given: tuple[tuple[str, Array], ...]) -> None:

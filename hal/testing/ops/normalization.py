@@ -3,7 +3,7 @@
 # ruff: noqa: D102 - documented where they are declared, in hal.tensor.ops, with the same arguments
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,7 +15,7 @@ __all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
 _NORM = frozenset({1, 2, 3, 4})
 
 
-def _norm(label: str, *shape: int, **kwargs: Any) -> Case:
+def _norm(label: str, *shape: int, gradient: bool | Literal["first"] = "first", **kwargs: Any) -> Case:
     c = shape[-1]
     args = (floats(*shape, near=1.0), floats(c), floats(c), floats(c), floats(c, positive=True))
     # The running statistics are no parameters: gradients flow neither into them nor through them.
@@ -28,7 +28,7 @@ def _norm(label: str, *shape: int, **kwargs: Any) -> Case:
         wide=_NORM,
         constant=frozenset({3, 4}),
         result="same,fp32",
-        gradient="first",
+        gradient=gradient,
     )
 
 
@@ -36,8 +36,10 @@ _NORMS = [
     _norm("training", 3, 2, 4, 3, training=True),
     _norm("training-momentum", 6, 3, training=True, momentum=0.5, epsilon=1e-2),
     _norm("training-sequence", 2, 5, 3, training=True),
-    _norm("training-one-value", 1, 3, training=True),
-    _norm("training-one-pixel", 1, 1, 1, 2, training=True),
+    # Two values become 1 and -1, whatever they are, so that their gradients are rounding alone.
+    _norm("training-two-values", 2, 3, training=True, gradient=False),
+    _norm("training-two-pixels", 1, 1, 2, 2, training=True, gradient=False),
+    _norm("inference-one-value", 1, 3, training=False),
     _norm("inference", 2, 2, 3, 4, training=False),
     _norm("inference-flat", 3, 4, training=False, epsilon=1e-3),
     _norm("inference-empty-batch", 0, 3, training=False),
@@ -73,6 +75,9 @@ CASES = _NORMS + _HARD
 
 WRONG_SHAPES: tuple[Wrong, ...] = (
     ("batch_norm", ((2, 3), (3,), (3,), (2,), (3,)), {"training": True}, "mean of shape (2,), but mean must be (3,)"),
+    ("batch_norm", ((1, 3), *(((3,),) * 4)), {"training": True}, "1 value for each channel"),
+    ("batch_norm", ((1, 1, 1, 2), *(((2,),) * 4)), {"training": True}, "a mean and a variance need at least two"),
+    ("batch_norm", ((0, 3), *(((3,),) * 4)), {"training": True}, "0 values for each channel"),
     ("layer_norm", ((2, 3), (3,), (2,)), {}, "offset of shape (2,), but offset must be (3,)"),
 )
 
@@ -96,7 +101,7 @@ class Oracle(Functions):
         if training:
             rows = x.reshape(-1, x.shape[-1])
             use_mean, use_variance = rows.mean(axis=0), rows.var(axis=0)
-            unbiased = use_variance if len(rows) == 1 else rows.var(axis=0, ddof=1)
+            unbiased = rows.var(axis=0, ddof=1)
             next_mean = momentum * mean + (1 - momentum) * use_mean
             next_variance = momentum * variance + (1 - momentum) * unbiased
         y = scale * (x - use_mean) / np.sqrt(use_variance + epsilon) + offset
