@@ -1,4 +1,4 @@
-"""Builds the real step of a model for absent hardware and asks its compiler: what ``hal compile`` does."""
+"""Compiles the real step of a model for hardware that is not present: what ``hal compile`` does."""
 
 from __future__ import annotations
 

@@ -257,7 +257,7 @@ def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):
 
 
 def test_refused(tmp_path, monkeypatch):
-    with pytest.raises(PlanError, match="parallel=dp=3 does not divide batch=16"):
+    with pytest.raises(PlanError, match="batch=16 cannot be divided evenly"):
         train(tmp_path / "run", base=NORMALISED, parallel="dp=3")
     with pytest.raises(UnavailableError, match="parallel=dp=1024 needs one core per process"):
         train(

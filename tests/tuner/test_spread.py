@@ -58,4 +58,4 @@ def test_impossible(runner):
     plan = runner.describe().default.model_copy(update={"parallel": "dp=3"})
     answer = runner.run(Order(plan=plan, seconds=0.2))
     assert answer.outcome is Outcome.UNSUPPORTED
-    assert "does not divide" in answer.message
+    assert "cannot be divided evenly" in answer.message
