@@ -31,7 +31,7 @@ def asked(shell, line):
 
 
 def offers(output):
-    return {line.partition("\t")[0] for line in output.splitlines()}
+    return {line.partition("\t")[0] for line in output.split("\n") if line}
 
 
 def complete(shell, line):
