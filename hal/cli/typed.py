@@ -90,7 +90,7 @@ class HintingCommand(TyperCommand):
         known |= set(ctx.help_option_names)
         words = args[: args.index("--")] if "--" in args else args
         is_value = False
-        for word, following in zip(words, [*words[1:], ""], strict=True):
+        for word, following in zip(words, [*words[1:], ""], strict=False):
             name, equals, value = word.partition("=")
             if is_value:
                 is_value = False

@@ -14,7 +14,7 @@ import hal.tuner
 from hal.cli.app import COMMANDS, app
 from hal.errors import UnavailableError
 
-SEEDS = range(int(os.environ.get("HAL_FUZZ", "300")))
+SEEDS = range(int(os.environ.get("HAL_FUZZ", "200")))
 """Command lines that are made up; ``HAL_FUZZ=5000 pytest tests/unit/test_command_line.py`` looks longer."""
 
 NET = """
@@ -76,7 +76,7 @@ def here(tmp_path, monkeypatch):
         ("qqqqqq", "hal has no command qqqqqq", "the commands are run, "),
         ("model=cnn", "model=cnn is a key", "write for example: hal run model=cnn"),
         ("compile model=cnn target=mi300x", "named by its architecture, gfx942", "write target=rocm:gfx942"),
-        ("devices storage=x://u:hush@h", "hal devices takes no keys: storage=x://u@h", "see hal devices --help"),
+        ("devices storage=x://u:hush@h", "hal devices takes no keys: storage=x://u@h", "see: hal devices --help"),
     ],
 )
 def test_hints(line, said, fix):

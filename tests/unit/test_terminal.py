@@ -1,0 +1,121 @@
+"""What reaches a terminal: nothing that acts on it, in any encoding, and no noise where nobody reads on."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import hal
+from hal.cli.app import app
+from hal.cli.terminal import console, escaped, visible
+
+CLI = Path(hal.__file__).parent / "cli"
+TINY = "model=cnn model.size=20 model.dense=8 backend=cpu data=synthetic:80 batch=16 threads=1 steps=2".split()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain é 日本 → 🐶", "plain é 日本 → 🐶"),
+        ("\x1b[31mred\x07\x9b\x7f\r\t", r"\x1b[31mred\x07\x9b\x7f\r\t"),
+        ("two\nlines\u2028x", r"two\nlines\u2028x"),
+        ("a\u202eb\u2066c", r"a\u202eb\u2066c"),
+        ("\udcff\0", r"\udcff\x00"),
+    ],
+)
+def test_what_acts_on_a_terminal_is_shown(text, shown):
+    assert visible(text) == shown
+    assert visible("a\n" + text, lines=True).startswith("a\n")
+
+
+@pytest.mark.parametrize(
+    "text", [":dog:", "[red]x[/red]", "[/]", "[bold", "x\\", "[link=file:///x]y[/link]", "\x1b[31m"]
+)
+def test_markup_in_foreign_text_stays_text(text, capsys):
+    console().print(f"[dim]{escaped(text)}[/]")
+    assert capsys.readouterr().out == f"{visible(text)}\n"
+
+
+def test_foreign_text_has_one_way_to_the_terminal():
+    for path in CLI.rglob("*.py"):
+        text = path.read_text()
+        if path.name != "terminal.py":
+            assert "rich.markup" not in text, f"{path}: use escaped of hal.cli.terminal"
+            assert "Console(" not in text, f"{path}: use console() of hal.cli.terminal"
+            assert "TextColumn(" not in text, f"{path}: use PlainColumn of hal.cli.terminal"
+            assert not re.search(r"sys\.std(out|err)\.write", text), f"{path}: use write of hal.cli.terminal"
+
+
+@pytest.mark.parametrize("name", ["dog:cat:dog", "[red]x[/nothing]", "a\x1b[31mb", "a\nb"])
+def test_a_folder_of_any_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["run", *TINY, f"out={name}"], env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    assert f"Writing to {visible(name)}\n" in result.stdout
+    assert "\x1b" not in result.stdout
+    assert (tmp_path / name / "record.json").exists()
+    again = CliRunner().invoke(app, ["run", *TINY, f"out={name}"], env={"COLUMNS": "200"})
+    assert again.exit_code == 2
+    assert f"out={visible(name) if name != 'a' else name}".partition("\\n")[0] in again.stderr
+    assert "\x1b" not in again.stderr
+
+
+def shell(line, tmp_path, **environment):
+    """A line of bash with ``hal`` in it; its status is that of hal."""
+    script = f"hal() {{ '{sys.executable}' -m hal \"$@\"; }}; {line}; exit ${{PIPESTATUS[0]}}"
+    return subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, **environment},
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize("words", ["", "--json"])
+def test_a_run_goes_on_when_nobody_reads(words, tmp_path):
+    done = shell(f"hal run {' '.join(TINY)} out=run {words} 2>&1 | head -1", tmp_path)
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == b""
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
+
+
+def test_a_failure_is_told_when_nobody_reads(tmp_path):
+    done = shell(f"hal run {' '.join(TINY)} lr=1e9 steps=4 out=run 2>&1 | true", tmp_path)
+    assert (done.returncode, done.stderr) == (1, b"")
+    done = shell("hal run model=nothing 2>&1 | true", tmp_path)
+    assert (done.returncode, done.stderr) == (2, b"")
+
+
+@pytest.mark.parametrize("line", ["hal devices | head -1", "hal devices --json | head -1", "hal --version | true"])
+def test_commands_end_quietly_when_nobody_reads(line, tmp_path):
+    done = shell(line, tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_other_encodings(encoding, tmp_path):
+    name = "größe→\U0001f436"
+    done = shell(f"hal run {' '.join(TINY)} out='{name}'", tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout.decode(encoding)
+    assert "->\\U0001f436" in shown
+    assert "Done" in shown
+    assert (tmp_path / name / "record.json").exists()
+    done = shell("hal run model=é→", tmp_path, PYTHONIOENCODING=encoding)
+    assert done.returncode == 2
+    assert "-> models: cnn" in done.stderr.decode(encoding)
+
+
+def test_the_locale_c(tmp_path):
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = shell("hal run model=nothing", tmp_path, **plain)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"-> models: cnn" in done.stderr
