@@ -143,6 +143,14 @@ class TestData:
         known = tomllib.loads(resources.files("hal.backends.rocm").joinpath("architectures.toml").read_text("utf-8"))
         assert DATA["rocm"]["architectures"] == list(known["arch"])
 
+    def test_products_are_those_of_the_rocm_backend(self):
+        known = tomllib.loads(resources.files("hal.backends.rocm").joinpath("architectures.toml").read_text("utf-8"))
+        for arch, products in DATA["rocm"]["products"].items():
+            assert [f"Instinct {name.upper()}" for name in products] == known["arch"][arch]["cards"]
+            with pytest.raises(ConfigError, match=f"named by its architecture, {arch}") as caught:
+                targets.refuse_product(products[0])
+            assert f"target=rocm:{arch}" in caught.value.fix
+
     def test_every_name_leads_somewhere(self):
         for name in targets.names():
             first = DATA["tpu"].get(name.removeprefix("tpu-").removeprefix("tpu"), {}).get("topologies", [""])[0]
