@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import io
 import json
 import os
 import sys
@@ -122,7 +123,7 @@ def prepare_streams() -> Iterator[None]:
     """Around a command: stdout and stderr take every character, and stay quiet if nobody reads them any more."""
     codecs.register_error("hal.plain", _plainly)
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="hal.plain")
     try:
         yield

@@ -17,7 +17,7 @@ def source_for(path: str) -> str | None:
     """
     try:
         found = Path(path)
-        if found.is_dir():
+        if path and found.is_dir():
             return f"{'mnist' if any(found.glob('*-ubyte*')) else 'images'}:{path}"
         name = _SUFFIXES.get(found.suffix.lower()) if found.is_file() else None
     except (OSError, ValueError):  # the text is no path

@@ -26,7 +26,7 @@ def test_a_model_that_is_not_known():
     assert "path/to/file.py:ClassName" in caught.value.fix
 
 
-@pytest.mark.parametrize("name", ["qqqq", "models/cnn.py", "file.txt:CNN", ":CNN", ""])
+@pytest.mark.parametrize("name", ["qqqq", "nowhere/cnn.py", "file.txt:CNN", ":CNN", ""])
 def test_names_that_are_neither(name):
     with pytest.raises(ConfigError, match="is not known"):
         model_class(name)
