@@ -2,6 +2,8 @@
 
 Three files in the folder of a tuning hold it: ``trials.jsonl`` (one :class:`Trial` a line, appended as each ends),
 ``tuning.json`` (one :class:`Tuning`, whole) and ``best.yaml`` (keys that ``hal run --config`` takes).
+
+Long because it is one schema: every model here is a part of the same file, and they are checked against each other.
 """
 
 from __future__ import annotations
