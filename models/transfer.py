@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
@@ -21,6 +20,7 @@ from hal.models._backbones import BACKBONES, load_weights
 from hal.models._backbones.files import SUFFIXES
 from hal.models._backbones.weights import packaged_file
 from hal.types import Array, Tree
+from hal.util.paths import user_path
 
 __all__ = ["Transfer"]
 
@@ -143,7 +143,7 @@ class Transfer(nn.Classifier):
         weights = self.config.weights
         if weights == "random":
             return super().initial(seed)
-        path = packaged_file() if weights == "pretrained" else Path(weights).expanduser()
+        path = packaged_file() if weights == "pretrained" else user_path(weights)
         params, state = load_weights(path, self.backbone, *self._backbone_specs)
         return {**params, **nn.initialize({"head": self.params()["head"]}, seed)}, state
 

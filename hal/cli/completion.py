@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import typer
 
+from hal.cli.typed import HintingCommand
+
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
@@ -22,11 +24,9 @@ def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
         ctx: of the command, with the words before the cursor.
         incomplete: the word at the cursor.
     """
-    from hal.cli.app import COMMANDS
-
-    command = COMMANDS.get(ctx.command.name or "")
-    if command is None or command.config is None:
+    if not isinstance(ctx.command, HintingCommand) or ctx.command.config is None:
         return []
+    config = ctx.command.config()
     before = [str(word) for word in ctx.params.get("keys") or ()]
     key, equals, start = incomplete.partition("=")
     prefix = f"{key}=" if equals else ""
@@ -36,8 +36,8 @@ def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
     elif not incomplete and before and "=" not in before[-1] and before[-2:-1] != ["="]:  # a key, and = at the cursor
         key, equals, before = before[-1], "=", before[:-1]
     if not equals:
-        return [f"{name}=" for name in _keys(command.config(), _model(before)) if name.startswith(incomplete)]
-    return [f"{prefix}{value}" for value in _values(command.config(), key, _model(before)) if value.startswith(start)]
+        return [f"{name}=" for name in _keys(config, _model(before)) if name.startswith(incomplete)]
+    return [f"{prefix}{value}" for value in _values(config, key, _model(before)) if value.startswith(start)]
 
 
 def _model(words: Sequence[str]) -> str:

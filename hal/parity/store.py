@@ -22,6 +22,7 @@ from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
 from hal.util.files import check_writable, make_folder, sync_folder, write_whole
+from hal.util.paths import user_path
 from hal.util.reading import available_bytes, read_regular
 from hal.util.seal import seal, sealed
 from hal.util.trees import flat, nested
@@ -162,7 +163,7 @@ def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
 def _sealed_text(model: str) -> str:
     """The model with the place of its file here: the same words in another folder name another file."""
     path, colon, name = model.rpartition(":")
-    return f"trace of {Path(path).expanduser().resolve()}{colon}{name}"
+    return f"trace of {user_path(path).resolve()}{colon}{name}"
 
 
 def _damaged(folder: Path, why: str) -> NotFoundError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegativeInt, ValidationError, model_validator
@@ -16,6 +15,7 @@ from hal.run.checkpoint import Checkpoint
 from hal.run.config import RunConfig
 from hal.run.progress import Progress
 from hal.run.record import Epoch
+from hal.util.paths import user_path
 from hal.util.seal import seal, sealed
 from hal.workload import Workload
 
@@ -137,4 +137,4 @@ def require_trusted_model(saved: SavedRun, named: bool, where: object) -> None:
 def _code_of(model: str) -> str | None:
     """What identifies the code of a model in a file; None: the model is one of hal's own."""
     path, colon, attribute = model.rpartition(":")
-    return f"model {Path(path).expanduser().resolve()}:{attribute}" if colon else None
+    return f"model {user_path(path).resolve()}:{attribute}" if colon else None
