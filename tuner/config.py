@@ -75,7 +75,7 @@ class ConstraintSection(Keys):
     memory: int | None = Field(
         default=None,
         gt=0,
-        lt=None,
+        lt=2**63,
         description="Largest peak memory that a plan may use, in bytes or with a unit, such as 8GB.",
     )
     latency_ms: float | None = Field(default=None, gt=0, description="Largest median time of a step, in milliseconds.")
@@ -119,12 +119,12 @@ class TuneConfig(JobConfig):
         "is finished.",
     )
     seconds: float = Field(
-        default=1.5, gt=0, lt=1, description="Longest time to measure each plan after its warm-up, in seconds."
+        default=1.5, gt=0, le=LONGEST_S, description="Longest time to measure each plan after its warm-up, in seconds."
     )
     limit: float | None = Field(
         default=None,
         gt=0,
-        lt=None,
+        le=LONGEST_S,
         description="Time after which a trial is killed, in seconds or with a unit, such as 90s or 5m. "
         "Default: 90, or 45 with target=.",
     )

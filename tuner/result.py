@@ -314,8 +314,9 @@ class Tuning(BaseModel):
     started: str
     ended: str
     seconds: float = Field(
+        ge=0,
         description="Duration, including earlier sessions of the same tuning; with a shared storage, only of "
-        "this process."
+        "this process.",
     )
     workload: Workload
     device: DeviceFacts
@@ -326,7 +327,7 @@ class Tuning(BaseModel):
     fingerprint: Fingerprint
     environment: Environment
     config: dict[str, Any] = Field(description="The keys of the command.")
-    objectives: tuple[Objective, ...]
+    objectives: tuple[Objective, ...] = Field(min_length=1)
     constraints: dict[str, float] = Field(default_factory=dict)
     space: dict[str, tuple[str | int | None, ...]] = Field(description="Values of each plan key.")
     searched: SearchCoverage

@@ -116,7 +116,9 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             hint = (
                 f"; did you mean {prefix}{near}?" if near else f"; the keys are: {', '.join(prefix + k for k in known)}"
             )
-            lines.append(f"unknown key {prefix}{without_password(place)}{hint}")
+            # A URL typed as a key is cut at its dots, so what is left of a password cannot be told from the rest.
+            shown = without_password(place) if "://" not in place else f"{place.partition('://')[0]}://..."
+            lines.append(f"unknown key {prefix}{shown}{hint}")
         elif item["type"] == "missing":
             lines.append(f"{prefix}{place.removesuffix('.name')} is missing")
         else:

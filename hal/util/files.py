@@ -65,7 +65,7 @@ def check_writable(folder: Path, fix: str = "choose another out=") -> None:
                 place.lstat()  # raises what is wrong with the name itself
             place = place.parent
         if place != folder or not place.is_dir():
-            said = f"cannot make the folder {folder}"
+            said = f"cannot create the folder {folder}"
         with tempfile.TemporaryFile(dir=place):  # which has no name where the file system can do that
             pass
     except (OSError, ValueError) as error:

@@ -48,7 +48,7 @@ def test_one_wrong_value_is_seen(x, data):
         ([1.0, 2.0], [1.0, np.inf], "1 of 2 values are not finite, or should not be"),
         ([np.inf], [-np.inf], "1 of 1 values are not finite, or should not be"),
         ([1e-9], [0.0], "should be zero everywhere"),
-        ([1.0], [1.0, 1.0], "shape (1,), should be (2,)"),
+        ([1.0], [1.0, 1.0], "shape (1,) instead of (2,)"),
     ],
 )
 def test_what_cannot_be_compared(actual, expected, problem):

@@ -77,7 +77,7 @@ def test_an_op_that_is_one_percent_off(precision, other):
     assert {op.op for op in found.ops if op.exceeds} == {"linear"}
     assert {op.layer for op in found.ops if op.exceeds} == {"body/dense", "head"}
     assert "first at op 9, body/dense linear: its result is off by" in verdict(found, found.side)
-    assert "mend linear of backend other" in advice(found)
+    assert "fix linear of backend other" in advice(found)
 
 
 def test_a_gradient_that_is_one_percent_off(other):
@@ -106,8 +106,8 @@ def test_a_layer_that_gives_another_dtype(other):
     other(with_ops(OneLayerStaysInBf16))
     found = compared(CNN)
     assert found.first.where == "body/conv2d_1 conv2d"
-    assert found.first.forward.problem == "dtype bfloat16, should be float32"
-    assert "has dtype bfloat16, should be float32" in verdict(found, found.side)
+    assert found.first.forward.problem == "dtype bfloat16 instead of float32"
+    assert "has dtype bfloat16 instead of float32" in verdict(found, found.side)
 
 
 def test_wrong_padding(other):
@@ -148,4 +148,4 @@ def test_an_optimizer_that_goes_too_far(other):
     assert wrong_ops(found) == set()
     assert not any(each.exceeds for each in found.gradients)
     assert all(each.exceeds for each in found.updates)
-    assert "the optimizer moves classify: body/conv2d/kernel otherwise" in verdict(found, found.side)
+    assert "the optimizer moves classify: body/conv2d/kernel differently" in verdict(found, found.side)

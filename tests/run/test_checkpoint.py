@@ -358,7 +358,7 @@ def test_going_on_from_the_one_before_supersedes_the_damaged_one(run):
         (
             ["model.filters=[4,4]"],
             r"body/conv2d_2/bias has shape \(4,\) in the checkpoint and is missing in cnn",
-            "began",
+            "started with",
         ),
         (
             ["model.channels=3"],

@@ -137,7 +137,7 @@ def test_plans_are_not_tuned_yet():
 FILES = [
     ("def broken(:\n", "failed while it was imported: SyntaxError"),
     ("import nothing_of_this_name\n", "ModuleNotFoundError"),
-    ("x = 3\n", "does not define Mine"),
+    ("x = 3\n", "defines no Mine"),
     ("class Mine:\n    pass\n", "not a subclass of hal.nn.Model"),
 ]
 

@@ -199,7 +199,7 @@ def test_what_is_good_is_read(good):
 def test_nested_without_end(folder, tmp_path):
     deep = tmp_path / "deep.json"
     deep.write_text('{"plans": ' + nested(100_000) + "}")
-    with pytest.raises(ConfigError, match="holds no plans"):
+    with pytest.raises(ConfigError, match="contains no plans"):
         import_plans(deep)
     shutil.copy(deep, remember(a_plan()))
     assert stored() == ()

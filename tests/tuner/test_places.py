@@ -36,7 +36,7 @@ def full(*arguments):
 
 @pytest.mark.parametrize(
     ("out", "said"),
-    [("file/t", "cannot make the folder"), ("/dev/null/t", "cannot make the folder"), ("/proc", "cannot write")],
+    [("file/t", "cannot create the folder"), ("/dev/null/t", "cannot create the folder"), ("/proc", "cannot write")],
 )
 def test_a_place_that_cannot_be_written_to_is_found_first(monkeypatch, tmp_path, out, said):
     (tmp_path / "file").write_text("mine")

@@ -57,10 +57,10 @@ def test_tuned(tmp_path):
     remember(plan_for(fingerprint, job.plan.model_copy(update={"batch": 8, "precision": "bf16", "threads": 1})))
     tuned = prepare(build(JobConfig, {**KEYS, "plan": "tuned"}))
     assert (tuned.plan.batch, tuned.plan.precision, tuned.plan.threads) == (8, "bf16", 1)
-    assert "2.00x the default" in tuned.origin
+    assert "2.00 times as fast as the default" in tuned.origin
     assert prepare(build(JobConfig, {**KEYS, "plan": "tuned", "batch": 4})).plan.batch == 4, "keys win"
     other = {**KEYS, "model": {**KEYS["model"], "dense": 9}}
-    with pytest.raises(UnavailableError, match="for another structure"):
+    with pytest.raises(UnavailableError, match="was found with another structure"):
         prepare(build(JobConfig, {**other, "plan": "tuned"}))
     with pytest.raises(UnavailableError):
         prepare(build(JobConfig, {**KEYS, "plan": "tuned"}), "infer")

@@ -124,8 +124,8 @@ def test_constraints_that_nothing_keeps(monkeypatch, tmp_path, capsys):
     key, ratio = found.nearest_miss
     assert key == "memory"
     assert ratio == min(max(t.violations.values()) for t in found.trials)
-    assert "No plan keeps constraint.memory" in capsys.readouterr().out
-    assert page_of(found, "").headline == "No plan keeps constraint.memory"
+    assert "No plan meets constraint.memory" in capsys.readouterr().out
+    assert page_of(found, "").headline == "No plan meets constraint.memory"
 
 
 def test_trials_are_of_the_space(monkeypatch, tmp_path):

@@ -309,7 +309,7 @@ class Code:
     ("held", "words"),
     [
         ({"a": Code()}, "Python objects besides tensors"),
-        ([torch.ones(1)], "contains a list"),
+        ([torch.ones(1)], "holds a list"),
         ({"state_dict": {}}, "_conv_stem.weight is missing"),
     ],
 )
@@ -355,8 +355,8 @@ def test_tensors_that_are_missing_or_of_another_shape(made, tmp_path):
     torch.save(changed, path)
     with pytest.raises(DataError) as caught:
         transfer(backbone="vgg16", weights=str(path)).initial(0)
-    assert "features.0.weight has shape (64, 1, 3, 3) instead of (64, 3, 3, 3)" in caught.value.message
-    assert "features.2.bias has shape (63,) instead of (64,)" in caught.value.message
+    assert "features.0.weight is (64, 1, 3, 3) and should be (64, 3, 3, 3)" in caught.value.message
+    assert "features.2.bias is (63,) and should be (64,)" in caught.value.message
     assert "features.5.weight is missing" in caught.value.message
     assert "of 26 tensors" in caught.value.message
     assert "torchvision's vgg16" in str(caught.value.fix)

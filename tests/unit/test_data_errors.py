@@ -147,7 +147,7 @@ def test_other_failures_of_the_disk(tmp_path, monkeypatch):
 
 
 def test_home_folder_of_nobody():
-    fails(NotFoundError, "home", "full path", source="text:~nobody-of-this-name/x", wanted=TEXT)
+    fails(NotFoundError, "home", "whole path", source="text:~nobody-of-this-name/x", wanted=TEXT)
 
 
 # IDX

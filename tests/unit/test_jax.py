@@ -182,7 +182,7 @@ class TestHere:
             UnavailableError, match=r"parallel=dp=64 needs 64 devices like jax:cpu:0, but there are only \d+"
         ) as e:
             self.backend.group(self.device, Plan(parallel="dp=64"))
-        assert e.value.fix == "start it with JAX_NUM_CPU_DEVICES=64"
+        assert e.value.fix == "start hal with JAX_NUM_CPU_DEVICES=64"
 
     @pytest.mark.parametrize(("key", "values"), [("conv", ("direct", "patches")), ("pool", ("window", "reshape"))])
     def test_plans_choose_algorithms(self, key, values):

@@ -111,11 +111,11 @@ def test_other_encodings(encoding, tmp_path):
     assert (tmp_path / name / "record.json").exists()
     done = shell("hal run model=é→", tmp_path, PYTHONIOENCODING=encoding)
     assert done.returncode == 2
-    assert "-> models: cnn" in done.stderr.decode(encoding)
+    assert "-> use one of: cnn" in done.stderr.decode(encoding)
 
 
 def test_the_locale_c(tmp_path):
     plain = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     done = shell("hal run model=nothing", tmp_path, **plain)
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"-> models: cnn" in done.stderr
+    assert b"-> use one of: cnn" in done.stderr

@@ -65,7 +65,7 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
         ("def broken(:\n", RequestError, r"mine\.py failed while it was imported: SyntaxError"),
         ("import nothing_of_this_name\n", RequestError, "ModuleNotFoundError"),
         ("1 / 0\n", RequestError, "ZeroDivisionError"),
-        ("", ConfigError, r"mine\.py does not define Mine"),
+        ("", ConfigError, r"mine\.py defines no Mine"),
         ("class Mine:\n    pass\n", ConfigError, r"not a subclass of hal\.nn\.Model"),
         ("Mine = 3\n", ConfigError, r"is 3, not a subclass of hal\.nn\.Model"),
     ],
