@@ -87,7 +87,7 @@ def results_folder(config: TuneConfig) -> Path:
                 continue
             except OSError as error:
                 raise NotFoundError(
-                    f"cannot make the folder {folder}: {error.strerror}", fix="choose a folder with out="
+                    f"cannot create the folder {folder}: {error.strerror}", fix="choose a folder with out="
                 ) from error
     folder = make_folder(user_path(config.out or "runs"))
     check_writable(folder)

@@ -252,6 +252,6 @@ def test_names_of_files_are_made_of_plain_parts(tmp_path, key, value):
 def test_an_export_that_cannot_be_written(tmp_path):
     with pytest.raises(NotFoundError, match="Is a directory"):
         export_plans(tmp_path, [a_plan()])
-    with pytest.raises(NotFoundError, match="cannot make the folder"):
+    with pytest.raises(NotFoundError, match="cannot create the folder"):
         export_plans(Path("/dev/null/x.json"), [a_plan()])
     assert list(tmp_path.iterdir()) == []
