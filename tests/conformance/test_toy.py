@@ -140,7 +140,7 @@ def test_commands(environment: dict[str, str], tmp_path: Path) -> None:
 def test_copied_as_its_readme_says(environment: dict[str, str], tmp_path: Path) -> None:
     """The commands of its first step, and what the second and third come to."""
     text = (PACKAGE / "README.md").read_text()
-    steps = text[text.index("1. Copy the folder") : text.index("`pyproject.toml` then has")]
+    steps = text[text.index("1. Copy the folder") : text.index("`pyproject.toml` then contains")]
     commands = [line.strip() for line in steps.splitlines() if line.startswith("       ")]
     assert len(commands) == 3
     script = (
@@ -163,7 +163,7 @@ class TestInferenceOnly:
         for command in (["run", "steps=2", f"out={out}"], ["bench"]):
             told = json.loads(_run(["hal", *command, *CNN, "backend=reader", "--json"], environment, status=2))
             assert told["error"]["type"] == "UnsupportedError"
-            assert "reader:0 runs trained models and cannot train them" in told["error"]["message"]
+            assert "reader:0 can run trained models but not train them" in told["error"]["message"]
             assert "hal bench mode=infer" in told["error"]["fix"]
         assert not out.exists()
 
