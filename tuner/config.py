@@ -53,7 +53,8 @@ def _list_of(name: str, field: FieldInfo) -> tuple[Any, str]:
     """A list of what a plan key may be, but for ``auto``, which is one of the other values."""
     kind: Any = field.annotation
     if get_origin(kind) is Literal:
-        kind = Literal.__getitem__(tuple(value for value in get_args(kind) if value != "auto"))
+        values: Any = tuple(value for value in get_args(kind) if value != "auto")
+        kind = Literal[values]
     unset = _UNSET.get(name, "all values that the device supports")
     return tuple[constrained(kind, field), ...] | None, f"Values of {name} to try. Default: {unset}."  # type: ignore[misc]
 

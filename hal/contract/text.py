@@ -27,18 +27,22 @@ class Interval(Protocol):
     @property
     def median(self) -> float:
         """The value."""
+        ...
 
     @property
     def low(self) -> float:
         """Lower end of the interval."""
+        ...
 
     @property
     def high(self) -> float:
         """Upper end of the interval."""
+        ...
 
     @property
     def unit(self) -> str:
         """Unit of all three."""
+        ...
 
 
 def number(value: float) -> str:

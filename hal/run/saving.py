@@ -78,7 +78,7 @@ def restore_training(
     setup = setup_of(job)
     held = {name: checkpoint.carry.get(name, {}) for name in ("params", "state", "optimizers", "scale")}
     differ = differences(job.params, held["params"])
-    if differ:
+    if len(differ) > 0:
         others = f", and {len(differ) - 1} more arrays differ" if len(differ) > 1 else ""
         raise CheckpointError(
             f"the checkpoint is of another model: {differ[0].describe('the checkpoint', job.workload.model)}{others}",
