@@ -6,7 +6,8 @@ from pathlib import Path
 
 from hal.errors import DataError, NotFoundError
 from hal.util.paths import user_path
-from hal.util.reading import available_bytes, bytes_in_words, read_regular
+from hal.util.reading import available_bytes, read_regular
+from hal.util.sizes import bytes_text
 
 __all__ = ["check_memory", "entries", "is_folder", "read_bytes", "unreadable", "user_path"]
 
@@ -77,6 +78,6 @@ def check_memory(what: str, needed_bytes: int) -> None:
     free = available_bytes()
     if needed_bytes > free:
         raise DataError(
-            f"{what} needs {bytes_in_words(needed_bytes)} of memory, but only {bytes_in_words(free)} are free",
+            f"{what} needs {bytes_text(needed_bytes)} of memory, but only {bytes_text(free)} are free",
             fix="use fewer or smaller samples",
         )

@@ -9,7 +9,9 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["available_bytes", "bytes_in_words", "open_regular", "read_regular"]
+from hal.util.sizes import bytes_text
+
+__all__ = ["available_bytes", "open_regular", "read_regular"]
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -58,19 +60,7 @@ def available_bytes() -> int:
     return int(psutil.virtual_memory().available)
 
 
-def bytes_in_words(count: float) -> str:
-    """A number of bytes for people.
-
-    >>> bytes_in_words(3 * 2**30)
-    '3.0 GiB'
-    """
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:,.1f} {unit}"
-    return f"{count:,.0f} bytes"
-
-
 def _too_large(path: Path, size: int, limit: int) -> OSError:
     return OSError(
-        errno.EFBIG, f"it is too large: {bytes_in_words(size)}, but at most {bytes_in_words(limit)} are read", str(path)
+        errno.EFBIG, f"it is too large: {bytes_text(size)}, but at most {bytes_text(limit)} are read", str(path)
     )

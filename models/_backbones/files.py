@@ -15,7 +15,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from hal.errors import DataError, NotFoundError, UnavailableError
-from hal.util.reading import available_bytes, bytes_in_words, open_regular
+from hal.util.reading import available_bytes, open_regular
+from hal.util.sizes import bytes_text
 
 __all__ = ["SUFFIXES", "StoredTensor", "read_tensors"]
 
@@ -83,8 +84,8 @@ def _opened(path: Path) -> BinaryIO:
 def _check_size(path: Path, size: int, room: int) -> None:
     if size * _MEMORY_FACTOR > room:
         raise DataError(
-            f"{path} has {bytes_in_words(size)}, and reading it takes {_MEMORY_FACTOR} times as much memory, but only "
-            f"{bytes_in_words(room)} are free",
+            f"{path} has {bytes_text(size)}, and reading it takes {_MEMORY_FACTOR} times as much memory, but only "
+            f"{bytes_text(room)} are free",
             fix="save the weights of the backbone alone, or use a machine with more memory",
         )
 
