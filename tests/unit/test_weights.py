@@ -165,7 +165,7 @@ def test_more_than_there_is_memory_for(tmp_path, suffix, monkeypatch):
     path = tmp_path / f"huge{suffix}"
     with path.open("wb") as file:
         file.truncate(2**40)
-    with pytest.raises(DataError, match=r"has 1,024.0 GiB, and reading it takes 2 times as much memory, but only"):
+    with pytest.raises(DataError, match=r"has 1,024 GiB, and reading it takes 2 times as much memory, but only"):
         load(path)
 
 
@@ -175,7 +175,7 @@ def test_an_archive_that_unpacks_to_more_than_there_is_memory_for(tmp_path, monk
         archive.writestr("bomb/data.pkl", bytes(10_000_000))
     monkeypatch.setattr(files, "available_bytes", lambda: 1_000_000)
     assert path.stat().st_size < 100_000
-    with pytest.raises(DataError, match=r"has 9\.5 MiB, and reading it takes"):
+    with pytest.raises(DataError, match=r"has 9\.5\d MiB, and reading it takes"):
         load(path)
 
 
