@@ -115,7 +115,7 @@ def test_other_encodings(encoding, tmp_path):
 
 
 def test_the_locale_c(tmp_path):
-    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    plain = {"LANG": "C", "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": ""}
     done = shell("hal run model=nothing", tmp_path, **plain)
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"-> use one of: cnn" in done.stderr
