@@ -100,7 +100,7 @@ class Space:
             "compile": can.compile,
             **{
                 key: can.algorithms.get(key, ("auto",))
-                if described.images or not Plan.traits(key).images
+                if Plan.traits(key).searched and (described.images or not Plan.traits(key).images)
                 else (getattr(self.default, key),)
                 for key in Plan.algorithms()
             },

@@ -29,6 +29,8 @@ class Architecture:
         precisions: one entry for each of :data:`hal.contract.device.PRECISIONS`.
         layouts: physical layouts of images, the default first.
         compile: values of the plan key ``compile``, the default first.
+        algorithms: values of the plan keys that choose among algorithms, the default first.
+        needs: what some of those values depend on; see :class:`hal.contract.device.Capabilities`.
         fp8: the 8-bit float format of its units; empty where it has none.
         extra: entries that only one vendor's table has.
     """
@@ -39,6 +41,8 @@ class Architecture:
     precisions: Mapping[PrecisionName, Precision]
     layouts: tuple[str, ...]
     compile: tuple[str, ...]
+    algorithms: Mapping[str, tuple[str, ...]]
+    needs: Mapping[str, Mapping[str, tuple[str, ...]]]
     fp8: str
     extra: Mapping[str, Any]
 
@@ -63,7 +67,16 @@ class Architecture:
             threads: whether the plan key ``threads`` has a meaning.
             spread: how many processes a plan may spread over on this machine.
         """
-        return Capabilities(dict(self.precisions), self.layouts, self.compile, ("dp", "fsdp"), spread, threads=threads)
+        return Capabilities(
+            precisions=dict(self.precisions),
+            layouts=self.layouts,
+            compile=self.compile,
+            parallel=("dp", "fsdp"),
+            spread=spread,
+            algorithms=self.algorithms,
+            needs=self.needs,
+            threads=threads,
+        )
 
 
 @functools.cache
@@ -90,7 +103,8 @@ def nearest(key: str, table: Mapping[str, Architecture], order: Callable[[str], 
 
 
 def _row(key: str, row: Mapping[str, Any]) -> Architecture:
-    own = {"profile", "name", "cards", "precisions", "layouts", "compile", "fp8"}
+    own = {"profile", "name", "cards", "precisions", "layouts", "compile", "algorithms", "needs", "fp8"}
+    algorithms = {"conv": ["direct"], "pool": ["window"], **row.get("algorithms", {})}
     return Architecture(
         key=key,
         name=row["name"],
@@ -98,6 +112,11 @@ def _row(key: str, row: Mapping[str, Any]) -> Architecture:
         precisions={name: Precision(**row["precisions"][name]) for name in PRECISIONS},
         layouts=tuple(row["layouts"]),
         compile=tuple(row["compile"]),
+        algorithms={key: tuple(values) for key, values in algorithms.items()},
+        needs={
+            choice: {key: tuple(values) for key, values in needs.items()}
+            for choice, needs in row.get("needs", {}).items()
+        },
         fp8=row.get("fp8", ""),
         extra={name: value for name, value in row.items() if name not in own},
     )

@@ -200,7 +200,10 @@ class TorchBackend(SpreadsOver):
 
     @contextlib.contextmanager
     def settings(self, plan: Plan, device: Device) -> Iterator[None]:
-        """Set thread count and TF32 as the plan says; restore them. Processes on one processor share its cores."""
+        """Set thread count, TF32 and algorithms as the plan says; restore them.
+
+        Processes on one processor share its cores.
+        """
         import torch
 
         before_threads = torch.get_num_threads()
@@ -209,6 +212,8 @@ class TorchBackend(SpreadsOver):
         self._usual_threads, threads = usual, plan.threads or usual
         if plan.threads is None and self.processes(plan) > 1 and self.device_type == "cpu":
             threads = max(1, (device.compute_units or 1) // _local_processes(plan, self.processes(plan)))
+        from hal.backends._torch.algorithms import under
+
         switches = _tf32_switches() if self.device_type != "cpu" else []
         before = [switch.fp32_precision for switch in switches]
         try:
@@ -216,7 +221,7 @@ class TorchBackend(SpreadsOver):
                 torch.set_num_threads(threads)
             for switch in switches:
                 switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
-            with self._shared(plan):
+            with self._shared(plan), under(plan):
                 yield
         finally:
             if torch.get_num_threads() != before_threads:

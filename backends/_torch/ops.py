@@ -6,7 +6,6 @@ here cost nothing, and PyTorch's kernels see channels_last or contiguous NCHW te
 
 from __future__ import annotations
 
-import functools
 import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
@@ -15,6 +14,7 @@ import array_api_compat.torch as standard
 import torch
 import torch.nn.functional as F
 
+from hal.backends._torch.algorithms import max_pool2d
 from hal.tensor import Key, Ops, register
 from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
@@ -159,9 +159,7 @@ class TorchOps(Ops):
 
     def _max_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, -float("inf"), window)
-        pool = _onednn_max_pool2d if _pools_in_onednn(image) else torch.max_pool2d
-        pooled: Tensor = pool(image, window, strides, padding)
-        return pooled.permute(0, 2, 3, 1)
+        return max_pool2d(image, window, strides, padding).permute(0, 2, 3, 1)
 
     def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
         if not _native(pads, window):
@@ -254,36 +252,6 @@ def _symmetric(image: Tensor, pads: Pads, value: float, window: Pair | None = No
     if _native(pads, window) if window else top == bottom and left == right:
         return image, (top, left)
     return F.pad(image, (left, right, top, bottom), value=value), (0, 0)
-
-
-def _pools_in_onednn(image: Tensor) -> bool:
-    """Whether oneDNN's max-pooling serves: on the CPU, where PyTorch's own is slow for images stored as NCHW.
-
-    It takes half the time of PyTorch's, forward and backward together, though it copies the image. It drops NaN, which
-    PyTorch's keeps; a sum finds out.
-    """
-    return (
-        image.device.type == "cpu"
-        and image.dtype in _onednn_dtypes()
-        and image.is_contiguous()
-        and image.shape[1] > 1
-        and image.numel() > 0
-        and not torch.compiler.is_compiling()
-        and not torch.isnan(image.detach().sum())
-    )
-
-
-@functools.cache
-def _onednn_dtypes() -> tuple[torch.dtype, ...]:
-    onednn: Any = torch.backends.mkldnn
-    if not onednn.is_available():
-        return ()
-    return (torch.float32, torch.bfloat16) if torch.ops.mkldnn._is_mkldnn_bf16_supported() else (torch.float32,)
-
-
-def _onednn_max_pool2d(image: Tensor, window: Pair, strides: Pair, padding: Pair) -> Tensor:
-    pooled: Tensor = torch.mkldnn_max_pool2d(image.to_mkldnn(), window, strides, padding)
-    return pooled.to_dense()
 
 
 register(Tensor, TorchOps())

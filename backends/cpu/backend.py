@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hal.backends._host.host import Host, read_host
 from hal.backends._host.memory import forget_peak, resident_memory
 from hal.backends._host.telemetry import CpuReader
 from hal.backends._torch import TorchBackend
 from hal.backends.cpu.decisions import availability, describe
-from hal.backends.cpu.heap import kept_heap, trim_heap
+from hal.backends.cpu.heap import can_keep, kept_heap, trim_heap
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
@@ -46,7 +46,9 @@ class CpuBackend(TorchBackend):
             return []
         import torch
 
-        return describe(self._host, torch.backends.cpu.get_cpu_capability())
+        onednn: Any = torch.backends.mkldnn
+        capability = torch.backends.cpu.get_cpu_capability()
+        return describe(self._host, capability, onednn=onednn.is_available(), heap=can_keep())
 
     def memory(self, device: Device) -> MemoryUse:
         """Resident memory of this process: PyTorch does not count what it holds on the host."""
@@ -63,8 +65,8 @@ class CpuBackend(TorchBackend):
 
     @contextlib.contextmanager
     def settings(self, plan: Plan, device: Device) -> Iterator[None]:
-        """PyTorch's settings as the plan says, and a heap that keeps what a step frees."""
-        with super().settings(plan, device), kept_heap():
+        """PyTorch's settings as the plan says, and a heap that keeps what a step frees where the plan says so."""
+        with super().settings(plan, device), kept_heap() if plan.heap == "keep" else contextlib.nullcontext():
             yield
 
     def telemetry(self, device: Device) -> Telemetry:

@@ -39,9 +39,23 @@ def architecture(host: Host, capability: str) -> Architecture:
     return replace(row, precisions={**row.precisions, "fp16": Precision(supported=True, accelerated=True)})
 
 
-def describe(host: Host, capability: str) -> list[Device]:
-    """The processor as the one device."""
+def describe(host: Host, capability: str, *, onednn: bool = True, heap: bool = True) -> list[Device]:
+    """The processor as the one device.
+
+    Args:
+        host: the machine.
+        capability: what PyTorch says that it uses.
+        onednn: whether this PyTorch has oneDNN.
+        heap: whether hal may tell the C library to keep memory.
+    """
     row = architecture(host, capability)
+    absent = {"heap": () if heap else ("keep",), "pool": () if onednn else ("blocked",)}
+    algorithms = {
+        key: tuple(value for value in values if value not in absent.get(key, ()))
+        for key, values in row.algorithms.items()
+    }
+    needs = row.needs if onednn else {}
+    row = replace(row, algorithms=algorithms, needs=needs)
     facts = {"architecture": row.name, "torch_capability": capability}
     if host.quota_cores is not None:
         facts["quota_cores"] = f"{host.quota_cores:g}"

@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-__all__ = ["kept_heap", "trim_heap"]
+__all__ = ["can_keep", "kept_heap", "trim_heap"]
 
 # mallopt(3)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -38,6 +38,11 @@ def _glibc() -> Any | None:
     except (AttributeError, OSError, TypeError):
         return None
     return library
+
+
+def can_keep() -> bool:
+    """Whether hal may tell the C library to keep memory: it is glibc, and the user has not tuned its heap."""
+    return _glibc() is not None
 
 
 @contextlib.contextmanager

@@ -30,10 +30,11 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 @dataclass(frozen=True)
 class Algorithms:
-    """Values of the plan keys ``conv`` and ``pool``."""
+    """Values of the plan keys ``conv``, ``pool`` and ``crop``."""
 
     conv: str = "direct"
     pool: str = "window"
+    crop: str = "gather"
 
 
 _LIBRARY = Algorithms()
@@ -50,7 +51,7 @@ def under(plan: Plan, fn: Function) -> Function:
 
     @functools.wraps(fn)
     def call(*args: Any) -> Any:
-        with _using(Algorithms(plan.conv, plan.pool)):
+        with _using(Algorithms(plan.conv, plan.pool, plan.crop)):
             return fn(*args)
 
     return call  # type: ignore[return-value]

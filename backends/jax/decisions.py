@@ -12,11 +12,17 @@ from hal.contract.program import Target
 __all__ = ["capabilities", "describe_accelerator", "describe_processor", "describe_target"]
 
 # The first of each is what `hal bench` found to be faster for the cnn; docs/benchmarks.md has the figures. On GPUs and
-# TPUs XLA calls the vendor's convolutions and poolings, which nobody has measured against slices there yet.
+# TPUs XLA calls the vendor's convolutions and poolings, which nobody has measured against slices there yet. A TPU has
+# no fast gather of single pixels, and its compiler works on one for most of a minute.
+_GPU: Mapping[str, tuple[str, ...]] = {
+    "conv": ("direct", "patches"),
+    "pool": ("window", "reshape"),
+    "crop": ("gather", "products"),
+}
 _ALGORITHMS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "cpu": {"conv": ("direct", "patches"), "pool": ("reshape", "window")},
-    "gpu": {"conv": ("direct", "patches"), "pool": ("window", "reshape")},
-    "tpu": {"conv": ("direct", "patches"), "pool": ("window", "reshape")},
+    "cpu": {**_GPU, "pool": ("reshape", "window")},
+    "gpu": _GPU,
+    "tpu": {**_GPU, "crop": ("products", "gather")},
 }
 _NO_TF32 = Precision(False, note="only NVIDIA GPUs since Ampere support it")
 
@@ -33,7 +39,7 @@ def capabilities(platform: str, compute_capability: str = "") -> Capabilities:
         layouts=("nhwc",),
         compile=("default", "eager"),
         parallel=("dp",),
-        algorithms=_ALGORITHMS.get(platform, _ALGORITHMS["gpu"]),
+        algorithms=_ALGORITHMS.get(platform, _GPU),
     )
 
 

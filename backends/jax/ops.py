@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
-from hal.backends.jax.algorithms import avg_pool, convolve, max_pool, translated_by_products
+from hal.backends.jax.algorithms import avg_pool, chosen, convolve, max_pool, translated_by_products
 from hal.tensor import Ops, register
 from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
@@ -115,12 +115,9 @@ class JaxOps(Ops):
         return avg_pool(x, window, strides, pads)
 
     def _translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
-        def gathered(x: Array, rows: Array, columns: Array) -> Array:
-            moved: Array = super(JaxOps, self)._translate2d(x, rows, columns)
-            return moved
-
-        # A TPU has no fast gather of single pixels, and its compiler works on one for most of a minute.
-        moved: Array = lax.platform_dependent(x, rows, columns, tpu=translated_by_products, default=gathered)
+        if chosen().crop == "products":
+            return translated_by_products(x, rows, columns)
+        moved: Array = super()._translate2d(x, rows, columns)
         return moved
 
 

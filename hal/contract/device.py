@@ -57,7 +57,10 @@ class Capabilities:
         compile: values of the plan key ``compile`` that the backend offers, the default first.
         parallel: kinds of the plan key ``parallel`` that the backend offers: ``dp``, ``fsdp``.
         spread: how many processes or devices of this machine a plan may spread over.
-        algorithms: values that the backend offers of plan keys such as ``conv`` and ``pool``, the default first.
+        algorithms: values that the backend offers of plan keys such as ``conv`` and ``pool``, the fastest first as far
+            as is known of this device. The first value that the other keys of a plan allow is the default.
+        needs: for a value that does not go with every plan, written ``key=value``, the plan keys that it depends on and
+            the values of them that it needs: ``{"pool=blocked": {"compile": ("eager",)}}``.
         threads: whether the plan key ``threads`` has a meaning here.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
         trains: false where the backend runs trained models and cannot differentiate.
@@ -73,6 +76,7 @@ class Capabilities:
     algorithms: Annotated[Mapping[str, tuple[str, ...]], _AS_DICT] = field(
         default_factory=lambda: {"conv": ("direct",), "pool": ("window",)}
     )
+    needs: Annotated[Mapping[str, Mapping[str, tuple[str, ...]]], _AS_DICT] = field(default_factory=dict)
     threads: bool = False
     values: bool = True
     trains: bool = True
@@ -80,6 +84,7 @@ class Capabilities:
     def __post_init__(self) -> None:
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
         object.__setattr__(self, "algorithms", MappingProxyType(dict(self.algorithms)))
+        object.__setattr__(self, "needs", MappingProxyType(dict(self.needs)))
 
     def supported_precisions(self) -> tuple[PrecisionName, ...]:
         """Names of the precisions whose results are right here."""

@@ -16,7 +16,9 @@ __all__ = ["LARGEST_COUNT", "KeyTraits", "Plan"]
 Layout = Literal["auto", "nhwc", "nchw"]
 Compile = Literal["auto", "eager", "default", "max"]
 Conv = Literal["auto", "direct", "patches"]
-Pool = Literal["auto", "window", "reshape"]
+Pool = Literal["auto", "window", "blocked", "reshape"]
+Crop = Literal["auto", "gather", "products"]
+Heap = Literal["auto", "keep", "trim"]
 
 LARGEST_COUNT = 2**31 - 1
 """The largest count that a key may be: that of a C int, which frameworks pass counts in."""
@@ -38,6 +40,7 @@ class KeyTraits:
         usual: further values that a plan in one line leaves out.
         unit: what the value counts, in the singular; empty where it counts nothing.
         images: the key matters for models of images alone.
+        searched: `hal tune` varies the key by itself; otherwise only where the user lists values of it.
     """
 
     named: bool = True
@@ -46,6 +49,7 @@ class KeyTraits:
     usual: tuple[str, ...] = ()
     unit: str = ""
     images: bool = False
+    searched: bool = True
 
 
 class Plan(BaseModel):
@@ -81,8 +85,20 @@ class Plan(BaseModel):
     )
     pool: Annotated[Pool, KeyTraits(usual=("window",), images=True)] = Field(
         default="auto",
-        description="Max-pooling algorithm: window (the library's own), reshape (the maximum of strided slices), "
-        "or auto (the device's default).",
+        description="Max-pooling algorithm: window (the framework's own), blocked (the image is copied to the order in "
+        "memory that the vendor's library pools fastest), reshape (the maximum of strided slices), or auto (the "
+        "device's default).",
+    )
+    crop: Annotated[Crop, KeyTraits(usual=("gather",), images=True)] = Field(
+        default="auto",
+        description="How images are moved for random crops: gather (pixels are read from where they lie), products "
+        "(with matrices that hold one 1 in a row), or auto (the device's default).",
+    )
+    heap: Annotated[Heap, KeyTraits(usual=("keep",), searched=False)] = Field(
+        default="auto",
+        description="What a process on the CPU does with memory that a step has freed: keep (for the next step), trim "
+        "(the C library's own rule, which gives large blocks back to the system), or auto (the device's default). "
+        "Compare the two in separate processes, since the C library does not forget what it was told.",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
         default=None,
@@ -147,8 +163,9 @@ class Plan(BaseModel):
             )
         chosen = {"layout": self._chosen(device, "layout", can.layouts)}
         chosen["compile"] = self._chosen(device, "compile", can.compile)
+        settled = self.model_copy(update=chosen)
         for key in self.algorithms():
-            chosen[key] = self._chosen(device, key, can.algorithms.get(key, ()))
+            chosen[key] = settled._algorithm(device, key)
         if len(self.spread()) > 1:
             raise PlanError(
                 f"parallel={self.parallel} combines two kinds of parallelism, which is not possible",
@@ -191,6 +208,30 @@ class Plan(BaseModel):
                 f"{key}={value} is not supported on {device} ({device.name})", fix=f"use one of: {', '.join(offered)}"
             )
         return offered[0] if offered and value == "auto" else value
+
+    def _algorithm(self, device: Device, key: str) -> str:
+        """The value of a key that chooses among algorithms, for a plan whose other keys are resolved."""
+        can = device.capabilities
+        offered = can.algorithms.get(key, ())
+        possible = tuple(value for value in offered if not self._lacks(device, key, value))
+        chosen = self._chosen(device, key, offered)
+        if getattr(self, key) == "auto":
+            return possible[0] if possible else chosen
+        if chosen not in possible and offered:
+            lacking = self._lacks(device, key, chosen)
+            raise UnsupportedError(
+                f"{key}={chosen} is not supported on {device} ({device.name}) together with "
+                + " and ".join(f"{other}={getattr(self, other)}" for other in lacking),
+                fix="use "
+                + " and ".join(f"{other}={' or '.join(values)}" for other, values in lacking.items())
+                + (f", or one of: {', '.join(f'{key}={value}' for value in possible)}" if possible else ""),
+            )
+        return chosen
+
+    def _lacks(self, device: Device, key: str, value: str) -> dict[str, tuple[str, ...]]:
+        """The keys of this plan that an algorithm does not go with, and the values that it needs."""
+        needs = device.capabilities.needs.get(f"{key}={value}", {})
+        return {other: values for other, values in needs.items() if str(getattr(self, other)) not in values}
 
     def changes(self, other: Plan) -> dict[str, Any]:
         """The keys in which this plan differs from another, with this plan's values."""

@@ -44,7 +44,8 @@ class Variant:
 
     def keys(self) -> dict[str, Any]:
         """Keys of the plan that it runs under."""
-        return {"precision": self.precision, "compile": "eager", **self.algorithm}
+        stored = {} if self.storage == "reversed" else {"layout": self.storage}
+        return {"precision": self.precision, "compile": "eager", **stored, **self.algorithm}
 
     def __str__(self) -> str:
         return "-".join([str(self.case), self.precision, self.storage, *self.algorithm.values()])

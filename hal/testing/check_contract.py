@@ -101,6 +101,9 @@ class ContractChecks(ConformanceBase):
             known = Plan.algorithms()
             assert {"conv", "pool"} <= set(can.algorithms) <= set(known)
             assert all(values and set(values) <= set(known[key]) for key, values in can.algorithms.items())
+            offered = {f"{key}={value}" for key, values in can.algorithms.items() for value in values}
+            assert set(can.needs) <= offered, "needs= names a value that is not offered"
+            assert all(set(needs) <= set(Plan.model_fields) for needs in can.needs.values())
             for name, entry in can.precisions.items():
                 assert entry.supported or not entry.accelerated, f"{name} is accelerated but not supported"
                 assert entry.supported or entry.note, f"{name} is not supported and its note does not say why"
@@ -110,7 +113,13 @@ class ContractChecks(ConformanceBase):
         can = device.capabilities
         plan = Plan().resolve(device)
         assert (plan.layout, plan.compile) == (can.layouts[0], can.compile[0])
-        assert all(getattr(plan, key) == values[0] for key, values in can.algorithms.items())
+        for key, values in can.algorithms.items():
+            free = [value for value in values if f"{key}={value}" not in can.needs]
+            assert free, f"every value of {key} needs something, so a plan may find none"
+            assert getattr(plan, key) in values[: values.index(free[0]) + 1]
+            for value in values:
+                needs = {name: each[0] for name, each in can.needs.get(f"{key}={value}", {}).items()}
+                assert getattr(Plan.model_validate({key: value, **needs}).resolve(device), key) == value
         for name in PRECISIONS:
             if name in can.supported_precisions():
                 assert Plan(precision=name).resolve(device).precision == name

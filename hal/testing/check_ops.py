@@ -27,7 +27,7 @@ __all__ = ["OpsChecks"]
 
 _ELEMENTWISE_UP_TO = 24
 _DIRECTIONS = 3
-_CHOICES = {"conv2d": "conv", "max_pool2d": "pool", "avg_pool2d": "pool"}
+_CHOICES = {"conv2d": "conv", "max_pool2d": "pool", "avg_pool2d": "pool", "translate2d": "crop"}
 _REFERENCES: dict[str, dict[tuple[int, int], tuple[np.ndarray, np.ndarray]]] = {}
 
 
@@ -43,9 +43,11 @@ def _variants(cases: tuple[Case, ...], device: Device | None) -> Iterator[Varian
             for storage in (*layouts[1:], "reversed"):
                 yield Variant(case, "fp32", storage)
         key = _CHOICES.get(case.op)
-        offered = device.capabilities.algorithms[key] if device and key else ()
-        if key and len(offered) > 1:
-            yield from (Variant(case, "fp32", layouts[0], {key: algorithm}) for algorithm in offered)
+        offered = device.capabilities.algorithms.get(key, ()) if device and key else ()
+        if device and key and len(offered) > 1:
+            for algorithm in offered:
+                needs = device.capabilities.needs.get(f"{key}={algorithm}", {})
+                yield Variant(case, "fp32", needs.get("layout", layouts)[0], {key: algorithm})
 
 
 class OpsChecks(ConformanceBase):

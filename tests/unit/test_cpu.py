@@ -72,6 +72,26 @@ class TestProcessors:
         assert "only GPUs support it" in str(raised.value)
 
 
+@pytest.mark.parametrize("name", PROCESSORS)
+def test_pooling_follows_from_the_processor(name):
+    (device,) = describe(processor(name), "DEFAULT")
+    arch = PROCESSORS[name][1]
+    assert Plan(layout="nchw").resolve(device).pool == ("blocked" if arch.startswith(("avx512", "amx")) else "window")
+    for keys in ({"layout": "nhwc"}, {"layout": "nchw", "compile": "default"}, {"layout": "nchw", "precision": "fp16"}):
+        assert Plan(**keys).resolve(device).pool == "window"
+        with pytest.raises(UnsupportedError, match="pool=blocked"):
+            Plan(**keys, pool="blocked").resolve(device)
+    if arch == "avx2":
+        assert Plan(layout="nchw", pool="blocked").resolve(device).pool == "blocked"
+
+
+def test_what_the_build_and_the_c_library_lack_is_not_offered():
+    (device,) = describe(processor("EPYC Turin"), "DEFAULT", onednn=False, heap=False)
+    assert device.capabilities.algorithms == {"conv": ("direct",), "pool": ("window",), "heap": ("trim",)}
+    assert device.capabilities.needs == {}
+    assert Plan(layout="nchw").resolve(device).pool == "window"
+
+
 @pytest.mark.parametrize(
     ("capability", "arch"),
     [("AVX512", "avx512"), ("AVX2", "avx2"), ("NEON", "neon"), ("SVE256", "sve"), ("DEFAULT", "generic")],
@@ -213,6 +233,24 @@ class TestThisMachine:
         forget_peak(tmp_path / "absent")
         (tmp_path / "status").write_text("Name: x\nVmRSS: 12 kB\n")
         assert resident_memory(tmp_path) == MemoryUse(12 * 1024, None)
+
+    @pytest.mark.parametrize("value", [0.0, np.nan, np.inf, -np.inf])
+    def test_pooling_algorithms_agree(self, value):
+        (device,) = self.backend.devices()
+        offered = device.capabilities.algorithms["pool"]
+        image = np.random.default_rng(0).normal(size=(2, 6, 6, 3)).astype(np.float32)
+        image[0, :2, :2, 0] = value
+        found = {}
+        for pool in offered:
+            plan = Plan(layout="nchw", compile="eager", pool=pool).resolve(device)
+            with self.backend.settings(plan, device):
+                stored = self.backend.from_host(image, device, axes="NHWC", layout="nchw").requires_grad_()
+                pooled = self.backend.ops(device).max_pool2d(stored, 2)
+                pooled.square().sum().backward()
+                found[pool] = pooled.detach().numpy(), stored.grad.numpy()
+        for pool in offered[1:]:
+            np.testing.assert_array_equal(found[pool][0], found[offered[0]][0])
+            np.testing.assert_array_equal(found[pool][1], found[offered[0]][1])
 
     def test_telemetry(self):
         (device,) = self.backend.devices()

@@ -49,7 +49,12 @@ class TestDecisions:
 
     def test_algorithms(self):
         assert capabilities("cpu").algorithms["pool"] == ("reshape", "window")
-        assert capabilities("tpu").algorithms == {"conv": ("direct", "patches"), "pool": ("window", "reshape")}
+        assert capabilities("tpu").algorithms == {
+            "conv": ("direct", "patches"),
+            "pool": ("window", "reshape"),
+            "crop": ("products", "gather"),
+        }
+        assert capabilities("gpu").algorithms["crop"] == ("gather", "products")
 
     @pytest.mark.parametrize(
         ("platform", "compute_capability", "vendor", "arch"),

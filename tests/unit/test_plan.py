@@ -84,6 +84,29 @@ def test_a_layout_that_the_device_lacks():
     assert error.fix == "use one of: nhwc"
 
 
+NEEDS = {
+    "algorithms": {"conv": ("direct",), "pool": ("blocked", "window")},
+    "needs": {"pool=blocked": {"layout": ("nchw",), "compile": ("eager",)}},
+}
+
+
+def test_an_algorithm_that_needs_other_keys_is_the_default_where_they_allow_it():
+    assert Plan().resolve(device(**NEEDS)).pool == "blocked"
+    assert Plan(layout="nhwc").resolve(device(**NEEDS)).pool == "window"
+    assert Plan(compile="default").resolve(device(**NEEDS)).pool == "window"
+    once = Plan().resolve(device(**NEEDS))
+    assert once.resolve(device(**NEEDS)) == once
+
+
+def test_an_algorithm_that_other_keys_exclude():
+    error = refused(Plan(pool="blocked", layout="nhwc", compile="default"), device(**NEEDS))
+    assert (
+        error.message
+        == "pool=blocked is not supported on fake:1 (Model T) together with layout=nhwc and compile=default"
+    )
+    assert error.fix == "use layout=nchw and compile=eager, or one of: pool=window"
+
+
 def test_threads_where_they_mean_nothing():
     error = refused(Plan(threads=2), device(threads=False))
     assert "threads=2 was given, but fake:1 does not support the key threads" in error.message
