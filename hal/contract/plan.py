@@ -91,14 +91,13 @@ class Plan(BaseModel):
     )
     crop: Annotated[Crop, KeyTraits(usual=("gather",), images=True)] = Field(
         default="auto",
-        description="How images are moved for random crops: gather (pixels are read from where they lie), products "
-        "(with matrices that hold one 1 in a row), or auto (the device's default).",
+        description="How random crops move images: gather (read each pixel from its old place), products (multiply by "
+        "shift matrices), or auto (the device's default).",
     )
     heap: Annotated[Heap, KeyTraits(usual=("keep",), searched=False)] = Field(
         default="auto",
-        description="What a process on the CPU does with memory that a step has freed: keep (for the next step), trim "
-        "(the C library's own rule, which gives large blocks back to the system), or auto (the device's default). "
-        "Compare the two in separate processes, since the C library does not forget what it was told.",
+        description="What a CPU process does with memory that a step has freed: keep (reuse it in the next step), trim "
+        "(follow the C library's rules, which return large blocks to the system), or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
         default=None,
