@@ -13,7 +13,8 @@ import typer
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
-from hal.cli.terminal import guard, prepare_streams, write
+from hal.cli.guard import guard
+from hal.cli.terminal import prepare_streams, write
 from hal.cli.typed import HintingCommand, HintingGroup
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -84,9 +85,9 @@ def _root(
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
+    prepare_streams()
     try:
-        with prepare_streams():
-            app(prog_name="hal")
+        app(prog_name="hal")
     except SystemExit as ended:
         from hal.targets.waiting import still_compiling
 

@@ -10,17 +10,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hal.cli.completion import complete_keys
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel"]
 
+
+def _complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    from hal.cli.completion import complete_keys
+
+    return complete_keys(ctx, incomplete)
+
+
 Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", autocompletion=complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
+        metavar="KEY=VALUE", autocompletion=_complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
     ),
 ]
 ConfigFile = Annotated[

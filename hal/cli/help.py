@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from hal.cli.command import Command
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from typer.core import TyperCommand, TyperGroup
 
-from hal.cli.terminal import guard
+from hal.cli.guard import guard
 from hal.errors import ConfigError
-from hal.util.passwords import without_password
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,6 +35,7 @@ _WITH_VALUE = ("--config", "--out", "--export", "--import")
 
 def _refuse(args: Sequence[str], message: str, fix: str) -> NoReturn:
     """End with an error about what was typed."""
+    from hal.util.passwords import without_password
 
     def work() -> int:
         raise ConfigError(without_password(message), fix=without_password(fix))

@@ -9,7 +9,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress
 from rich.table import Table
 
-from hal.cli.terminal import PlainColumn, console, escaped
+from hal.cli.styled import PlainColumn, console, escaped
 from hal.contract.text import bytes_text, counted, estimate_text, number, plan_changes, ratio_text, seconds_text
 from hal.tuner.messages import Description
 from hal.tuner.observer import Observer, TuningProgress

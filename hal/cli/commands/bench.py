@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json, shown_though_unsaved
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

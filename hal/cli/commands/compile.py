@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json, shown_though_unsaved
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, note, print_json, shown_though_unsaved
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -18,6 +19,7 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
 
     def work() -> int:
         from hal.cli.commands._verify_view import show_verification
+        from hal.cli.styled import note
         from hal.config import build, read
         from hal.parity import Verification
         from hal.parity import verify as compare
