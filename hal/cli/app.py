@@ -6,7 +6,7 @@ import importlib
 import os
 import pkgutil
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +16,9 @@ from hal.cli.command import Command, Panel
 from hal.cli.guard import guard
 from hal.cli.terminal import prepare_streams, write
 from hal.cli.typed import HintingCommand, HintingGroup
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -53,8 +56,8 @@ class _CommandWithKeys(HintingCommand):
     """A command whose help goes on with its keys and examples."""
 
     @property
-    def config(self) -> Any:
-        """The config of its keys."""
+    def config(self) -> type[BaseModel] | None:
+        """The model of its keys."""
         return COMMANDS[self.name or ""].config
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

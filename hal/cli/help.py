@@ -22,8 +22,8 @@ _DEFAULT_WIDTH = 18
 def print_keys(command: Command) -> None:
     """Print the keys of a command, those of the built-in models, and the command's examples."""
     out = console()
-    if command.config is not None:
-        for title, rows in _sections(command.config()):
+    if (config := command.config) is not None:
+        for title, rows in _sections(config):
             out.print()
             out.print(_table(title, rows))
     if command.keys_note:

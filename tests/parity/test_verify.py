@@ -1,11 +1,10 @@
 """The command: side by side, to a trace and against one; what is refused, what is shown, with which status."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
-from parity_helpers import CNN, GAN, Defaults, OnePercent, OtherCpu, with_ops
+from parity_helpers import CNN, GAN, WORDS, Defaults, OnePercent, OtherCpu, with_ops
 from typer.testing import CliRunner
 
 import hal
@@ -13,32 +12,9 @@ from hal.cli.app import app
 from hal.errors import ConfigError, RunError, UnavailableError, UnsupportedError
 from hal.parity import Verification, store
 
-WORDS = (
-    "model=cnn",
-    "model.filters=[4,6,4]",
-    "model.dense=8",
-    "model.size=20",
-    "data=synthetic:80",
-    "steps=3",
-)
-
 
 def command(*words, columns=80):
     return CliRunner().invoke(app, ["verify", *map(str, words)], env={"COLUMNS": str(columns)})
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("traces") / "cnn"
-    found = hal.verify(**CNN, backend="cpu", record=str(folder))
-    assert (found.agrees, found.comparisons, found.recorded) == (True, (), str(folder))
-    return folder
-
-
-@pytest.fixture
-def trace(recorded, tmp_path):
-    """A trace to spoil."""
-    return shutil.copytree(recorded, tmp_path / "trace")
 
 
 # Agreement and disagreement

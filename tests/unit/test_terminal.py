@@ -132,10 +132,14 @@ def test_a_closed_pipe_of_a_completion(tmp_path):
 
 
 def test_a_model_may_print_though_nobody_reads(tmp_path):
-    code = "from hal.models.cnn import CNN\nclass Mine(CNN):\n    def __init__(self, *a, **k):\n"
-    (tmp_path / "mine.py").write_text(
-        f"{code}        print('x' * 100_000, flush=True)\n        super().__init__(*a, **k)\n"
+    code = (
+        "from hal.models.cnn import CNN\n"
+        "class Mine(CNN):\n"
+        "    def params(self):\n"
+        "        print('x' * 100_000, flush=True)\n"
+        "        return super().params()\n"
     )
+    (tmp_path / "mine.py").write_text(code)
     words = " ".join(["model=mine.py:Mine", *TINY[1:]])
     done = shell(f"hal run {words} out=run 2>&1 | true", tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
 from hal.cli.guard import guard, shown_though_unsaved
 from hal.cli.terminal import print_json
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
 
 __all__ = ["COMMAND"]
 
@@ -38,12 +33,6 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
     guard(work, json_output)
 
 
-def _config() -> type[BaseModel]:
-    from hal.parity.config import VerifyConfig
-
-    return VerifyConfig
-
-
 COMMAND = Command(
     verify,
     help="Compare what a model computes on different devices, op by op.\n\n"
@@ -55,5 +44,5 @@ COMMAND = Command(
         "hal verify model=cnn backend=cpu record=trace",
         "hal verify against=trace backend=auto",
     ),
-    config=_config,
+    config_path="hal.parity.config:VerifyConfig",
 )
