@@ -1,6 +1,7 @@
 """The command: side by side, to a trace and against one; what is refused, what is shown, with which status."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -119,10 +120,10 @@ def test_a_trace_may_be_written_to_an_empty_folder(tmp_path):
 
 
 def test_a_trace_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def full(path, content):
-        raise OSError(28, "No space left on device", str(path))
+    def full(handle):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_whole", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="No space left"):
         hal.verify(**{**CNN, "steps": 1}, backend="cpu", record=str(tmp_path / "trace"))
     assert list(tmp_path.iterdir()) == []
