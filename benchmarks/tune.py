@@ -22,11 +22,11 @@ from typing import Any
 
 from hal.contract.plan import Plan
 from hal.measure import Estimate
-from hal.tuner import Observer, Tuning, TuningProgress, resumed, tune
+from hal.tuner import TuneObserver, Tuning, TuningProgress, resumed, tune
 from hal.tuner.interleaved import Entrant, measure_interleaved
 from hal.tuner.pool import Pool
 from hal.tuner.process import command_of
-from hal.tuner.result import Trial
+from hal.tuner.trial_result import Trial
 
 WORKLOADS: dict[str, dict[str, Any]] = {
     "cnn": {"model": {"name": "cnn"}},
@@ -36,7 +36,7 @@ WORKLOADS: dict[str, dict[str, Any]] = {
 HOUR = 3600.0
 
 
-class Lines(Observer):
+class Lines(TuneObserver):
     """A line a trial."""
 
     def __init__(self, head: str) -> None:

@@ -109,11 +109,11 @@ def bench(**keys: Any) -> Bench | None:
     return run.bench(build(BenchConfig, keys))
 
 
-def tune(observer: tuner.Observer | None = None, **keys: Any) -> tuner.Tuning:
+def tune(observer: tuner.TuneObserver | None = None, **keys: Any) -> tuner.Tuning:
     """Find the best plan for a device and store it, as ``hal tune`` does.
 
     Args:
-        observer: a subclass of :class:`hal.tuner.Observer`, whose methods are called during the tuning.
+        observer: a subclass of :class:`hal.tuner.TuneObserver`, whose methods are called during the tuning.
         **keys: the keys of ``hal tune``. Sections are dicts: ``space={"batch": [64, 128]}``. ``resume`` is the folder
             of a tuning to continue.
 

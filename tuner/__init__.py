@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hal.tuner.engine import tune
     from hal.tuner.files import resumed
-    from hal.tuner.observer import Observer, TuningProgress
+    from hal.tuner.observer import TuneObserver, TuningProgress
     from hal.tuner.result import Tuning
 
-__all__ = ["Observer", "Tuning", "TuningProgress", "resumed", "tune"]
+__all__ = ["TuneObserver", "Tuning", "TuningProgress", "resumed", "tune"]
 
 _HOMES = {
-    "Observer": "hal.tuner.observer",
+    "TuneObserver": "hal.tuner.observer",
     "TuningProgress": "hal.tuner.observer",
     "Tuning": "hal.tuner.result",
     "resumed": "hal.tuner.files",

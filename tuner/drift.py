@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 
 from hal.tuner.messages import Order
-from hal.tuner.result import ControlMeasurement, Outcome, Trial
+from hal.tuner.result import ControlMeasurement
 from hal.tuner.session import TuningSession
 from hal.tuner.space import key_of
+from hal.tuner.trial_result import Outcome, Trial
 
 __all__ = ["DriftMonitor"]
 

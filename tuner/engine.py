@@ -1,6 +1,6 @@
 """What ``hal tune`` does: open a tuning, run its trials, measure the best plans again, and write the result.
 
-This module prints nothing; an :class:`~hal.tuner.observer.Observer` is told what happens.
+This module prints nothing; an :class:`~hal.tuner.observer.TuneObserver` is told what happens.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from hal.tuner.config import TuneConfig
 from hal.tuner.drift import DriftMonitor
 from hal.tuner.files import results_folder, used_alone, write_best
 from hal.tuner.finals import FinalMeasurements
-from hal.tuner.observer import Observer
+from hal.tuner.observer import TuneObserver
 from hal.tuner.outcomes import first_line
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, command_of
 from hal.tuner.ranking import winner_of
 from hal.tuner.report import write_report
-from hal.tuner.result import ControlMeasurement, Finalist, SearchCoverage, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Finalist, SearchCoverage, Tuning
 from hal.tuner.session import TuningSession
 from hal.tuner.storage import storage_errors
 from hal.tuner.summary import remember_winner, summarize
 from hal.tuner.trial_loop import Status, run_trials
+from hal.tuner.trial_result import Trial
 
 __all__ = ["tune"]
 
@@ -37,7 +38,7 @@ T = TypeVar("T")
 _FEWEST_FOR_GAIN = 2
 
 
-def tune(config: TuneConfig, observer: Observer | None = None, *, command: Sequence[str] | None = None) -> Tuning:
+def tune(config: TuneConfig, observer: TuneObserver | None = None, *, command: Sequence[str] | None = None) -> Tuning:
     """Find the best plan for a workload on a device, and store it for ``plan=tuned``.
 
     Args:
@@ -57,7 +58,7 @@ def tune(config: TuneConfig, observer: Observer | None = None, *, command: Seque
     """
     if config.model is None:
         raise ConfigError("hal tune needs a model, but no model was given", fix="add a model, for example model=cnn")
-    began, watch = time.monotonic(), observer or Observer()
+    began, watch = time.monotonic(), observer or TuneObserver()
     keys = config.model_dump(mode="json", exclude_unset=True)
     if config.storage is not None:
         keys["storage"] = without_password(config.storage)

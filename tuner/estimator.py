@@ -20,7 +20,7 @@ from hal.targets.config import CompileConfig
 from hal.targets.job import prepare_target
 from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.outcomes import outcome_of
-from hal.tuner.result import Estimated, Outcome, Phases
+from hal.tuner.trial_result import Estimated, Outcome, Phases
 
 __all__ = ["Estimator"]
 

@@ -17,7 +17,8 @@ from hal.config import build
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, DataError, NotFoundError, RunError
 from hal.tuner.config import TuneConfig
-from hal.tuner.result import Trial, Tuning
+from hal.tuner.result import Tuning
+from hal.tuner.trial_result import Trial
 from hal.util.files import check_writable, make_folder, new_folder, sync_folder, write_whole
 from hal.util.lock import LOCK, locked
 from hal.util.paths import user_path

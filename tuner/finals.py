@@ -13,9 +13,10 @@ from hal.errors import DataError
 from hal.tuner.config import ConstraintSection, TuneConfig
 from hal.tuner.interleaved import BUILT_AT_ONCE, FEWEST_ROUNDS, Entrant, measure_interleaved
 from hal.tuner.ranking import best_of
-from hal.tuner.result import Finalist, Outcome, Trial
+from hal.tuner.result import Finalist
 from hal.tuner.session import TuningSession
 from hal.tuner.space import key_of
+from hal.tuner.trial_result import Outcome, Trial
 
 __all__ = ["FinalMeasurements", "expected_finals_s", "select_entrants", "with_final_values"]
 

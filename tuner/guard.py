@@ -21,7 +21,7 @@ from hal.contract.plan import Plan
 from hal.job.placing import put_batch
 from hal.job.prepare import Job
 from hal.job.steps import Inferring, TrainingSteps
-from hal.tuner.result import Guard
+from hal.tuner.trial_result import Guard
 from hal.types import Array, Tree
 
 __all__ = ["STEPS", "Curve", "GuardTolerance", "baseline_of", "compare_curves", "compare_outputs", "curve", "tolerance"]

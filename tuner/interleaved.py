@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hal.contract.plan import Plan
-from hal.measure import Estimate
+from hal.measure import Estimate, paired_ratio
 from hal.tuner.messages import Order
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, WorkerProcess
@@ -211,6 +211,4 @@ def _ratio(entrant: Entrant, base: Entrant | None) -> Estimate | None:
     """Ratio of the throughputs of two plans within each round."""
     if base is None or base.message or len(base.step_ms) != len(entrant.step_ms) or not base.step_ms:
         return None
-    samples = entrant.plan.batch / base.plan.batch
-    paired = samples * np.asarray(base.step_ms) / np.asarray(entrant.step_ms)
-    return Estimate.of(paired, unit="x", in_time_order=True)
+    return paired_ratio(entrant.step_ms, base.step_ms, samples=entrant.plan.batch / base.plan.batch)

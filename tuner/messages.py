@@ -8,7 +8,7 @@ from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate
-from hal.tuner.result import Estimated, Guard, Outcome, Phases, Summary
+from hal.tuner.trial_result import Estimated, Guard, Outcome, Phases, Summary
 from hal.workload import Workload
 
 __all__ = ["Answer", "Description", "Order"]

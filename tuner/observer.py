@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hal.tuner.messages import Description
-from hal.tuner.result import ControlMeasurement, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Tuning
 from hal.tuner.space import Space
+from hal.tuner.trial_result import Trial
 
-__all__ = ["Observer", "TuningProgress"]
+__all__ = ["TuneObserver", "TuningProgress"]
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,10 @@ class TuningProgress:
     elapsed_s: float
 
 
-class Observer:
+class TuneObserver:
     """Base class for a program that follows a tuning. Every method does nothing; override those of interest.
 
-    Public as ``hal.tuner.Observer``. Training runs have an observer of their own, :class:`hal.run.RunObserver`.
+    Public as ``hal.tuner.TuneObserver``. Training runs have an observer of their own, :class:`hal.run.RunObserver`.
     """
 
     def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:

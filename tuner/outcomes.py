@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hal.errors import NumericsError, OutOfMemoryError, RequestError, UnavailableError
-from hal.tuner.result import Outcome
+from hal.tuner.trial_result import Outcome
 
 __all__ = ["first_line", "outcome_of"]
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from hal.errors import RunError
 from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.process import Failure, NotStartedError, WorkerProcess
-from hal.tuner.result import Outcome
+from hal.tuner.trial_result import Outcome
 
 __all__ = ["Pool"]
 

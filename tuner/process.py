@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hal.tuner.protocol import Channel, ClosedError, LateError, ProtocolError
-from hal.tuner.result import Outcome
+from hal.tuner.trial_result import Outcome
 
 __all__ = ["Failure", "NotStartedError", "WorkerProcess", "command_of"]
 

@@ -9,7 +9,8 @@ from hal.errors import UnsupportedError
 from hal.measure import Estimate
 from hal.tuner.config import ConstraintSection
 from hal.tuner.messages import Answer
-from hal.tuner.result import OBJECTIVES, Finalist, Objective, Outcome, Trial
+from hal.tuner.result import Finalist
+from hal.tuner.trial_result import OBJECTIVES, Objective, Outcome, Trial
 
 __all__ = [
     "best_of",

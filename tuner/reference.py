@@ -23,7 +23,7 @@ from hal.tuner.guard import (
     outputs,
     tolerance,
 )
-from hal.tuner.result import Guard
+from hal.tuner.trial_result import Guard
 
 __all__ = ["References", "guard_steps", "reference_job"]
 

@@ -1,248 +1,34 @@
-"""What a tuning found: every trial, the finalists measured in turn, the winner, and how far to believe it.
+"""What a tuning found: the finalists measured in turn, the winner, and how far to believe it.
 
-Three files in the folder of a tuning hold it: ``trials.jsonl`` (one :class:`Trial` a line, appended as each ends),
-``tuning.json`` (one :class:`Tuning`, whole) and ``best.yaml`` (keys that ``hal run --config`` takes).
-
-Long because it is one schema: every model here is a part of the same file, and they are checked against each other.
+Three files in the folder of a tuning hold it: ``trials.jsonl`` (one :class:`~hal.tuner.trial_result.Trial` a line,
+appended as each ends), ``tuning.json`` (one :class:`Tuning`, whole) and ``best.yaml`` (keys that ``hal run --config``
+takes).
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.job.stored_plans import Fingerprint
-from hal.measure import Environment, Estimate, Latency, Measurement
+from hal.measure import Environment, Estimate
+from hal.tuner.trial_result import STRICT, Objective, Outcome, Trial
 from hal.util.files import write_whole
 from hal.workload import Workload
 
-__all__ = [
-    "OBJECTIVES",
-    "ControlMeasurement",
-    "Estimated",
-    "Finalist",
-    "Guard",
-    "Objective",
-    "Origin",
-    "Outcome",
-    "Phases",
-    "SearchCoverage",
-    "Summary",
-    "Trial",
-    "Tuning",
-]
-
-Origin = Literal["default", "baseline", "stored", "grid", "search"]
-Objective = Literal["throughput", "latency", "energy", "memory", "time_to_loss"]
-
-OBJECTIVES: dict[Objective, tuple[str, Literal["maximize", "minimize"]]] = {
-    "throughput": ("samples/s", "maximize"),
-    "latency": ("ms", "minimize"),
-    "energy": ("J/sample", "minimize"),
-    "memory": ("bytes", "minimize"),
-    "time_to_loss": ("s", "minimize"),
-}
-"""Unit and direction of each objective."""
-
-_STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Outcome(StrEnum):
-    """How a trial ended. Only ``ok`` can win."""
-
-    OK = "ok"
-    """Measured, and it computes what the reference computes; for hardware that is not present: built, and fits."""
-    DIVERGED = "diverged"
-    """Runs, but its losses, gradients or outputs are not those of the reference; see :class:`Guard`."""
-    OOM = "oom"
-    """Out of memory: an error of that type, or the kernel killed the process."""
-    TIMEOUT = "timeout"
-    """Not done within the limit of a trial, and killed."""
-    CRASH = "crash"
-    """The process died by a signal or left without an answer."""
-    NAN = "nan"
-    """The loss or the outputs were not finite."""
-    COMPILE = "compile"
-    """The framework's compiler failed."""
-    UNSUPPORTED = "unsupported"
-    """The device, its libraries or the workload cannot do what the plan asks."""
-    PROTOCOL = "protocol"
-    """The worker sent an invalid message."""
-    FAILED = "failed"
-    """Any other error, named in the message."""
-
-
-class Phases(BaseModel):
-    """Where the time of a trial went, in seconds. None: the trial did not come so far."""
-
-    model_config = _STRICT
-
-    start_s: float | None = Field(
-        default=None, ge=0, description="Time to start a worker process, if this trial needed one."
-    )
-    load_s: float | None = Field(
-        default=None, ge=0, description="Time to load the data, draw the initial values and place them on the device."
-    )
-    reference_s: float | None = Field(
-        default=None, ge=0, description="Time of the numerics guard's reference, unless it was cached."
-    )
-    guard_s: float | None = Field(
-        default=None, ge=0, description="Time to compute the losses or outputs that are compared."
-    )
-    compile_s: float | None = Field(
-        default=None, ge=0, description="Time of the first call, which includes compilation."
-    )
-    warmup_s: float | None = Field(default=None, ge=0, description="Time from the first call to the steady state.")
-    steady_s: float | None = Field(default=None, ge=0, description="Time of the measured blocks.")
-    wall_s: float = Field(default=0.0, ge=0, description="Time of the whole trial, as the tuner saw it.")
-
-
-class Guard(BaseModel):
-    """Whether a plan computes what the reference does: fp32, eager, on the same device, from the same start.
-
-    In training, both take the same few steps on the same batches. The loss curves must agree and the first update of
-    the parameters must point the same way. In inference, the outputs for one batch are compared.
-    """
-
-    model_config = _STRICT
-
-    passed: bool
-    steps: int = Field(ge=0, description="Steps that both took; 0 for inference.")
-    losses: tuple[float, ...] = Field(default=(), description="Losses of the plan, one for each step.")
-    reference_losses: tuple[float, ...] = Field(default=(), description="Losses of the reference, one for each step.")
-    loss_error: float | None = Field(
-        default=None, description="Largest difference of the losses, relative to their scale."
-    )
-    loss_tolerance: float | None = None
-    cosine: float | None = Field(
-        default=None, description="Cosine between the first gradients, or between the outputs for inference."
-    )
-    cosine_tolerance: float | None = Field(default=None, description="Least cosine that passes.")
-    message: str = Field(default="", description="What is wrong, with the numbers; empty if it passed.")
-
-
-class Summary(BaseModel):
-    """The numbers of one measurement. None means unknown, never zero."""
-
-    model_config = _STRICT
-
-    throughput: Estimate = Field(description="Throughput in samples/s in the steady state.")
-    step_ms: Estimate = Field(description="Time of one step.")
-    latency: Latency | None = Field(default=None, description="Latency of single steps, for inference.")
-    peak_memory_bytes: int | None = Field(
-        default=None, ge=0, description="Peak memory of the device, or of the process on a CPU."
-    )
-    power_w: float | None = None
-    energy_j_per_sample: float | None = None
-    blocks: int = Field(ge=1)
-    steps_per_block: int = Field(ge=1)
-    stopped: str = Field(
-        description="Why the measurement ended; 'surely slower' means slower than the best plan so far."
-    )
-    notes: tuple[str, ...] = Field(default=(), description="What makes the numbers doubtful.")
-
-    @model_validator(mode="after")
-    def _positive(self) -> Self:
-        if self.throughput.low < 0 or self.step_ms.low < 0:
-            raise ValueError("a throughput or a time is negative")
-        return self
-
-    @classmethod
-    def of(cls, found: Measurement) -> Summary:
-        """The summary of a measurement."""
-        return cls(
-            throughput=found.throughput,
-            step_ms=found.step_ms,
-            latency=found.latency,
-            peak_memory_bytes=found.peak_memory_bytes,
-            power_w=found.power_w,
-            energy_j_per_sample=found.energy_j_per_sample,
-            blocks=found.blocks,
-            steps_per_block=found.steps_per_block,
-            stopped=found.stopped,
-            notes=found.notes(),
-        )
-
-
-class Estimated(BaseModel):
-    """What a compiler's answer says of a plan on hardware that is not present. Nothing was measured."""
-
-    model_config = _STRICT
-
-    throughput: float | None = Field(
-        description="Throughput in samples/s of all devices of the plan together, without the data path."
-    )
-    step_ms: float | None = Field(description="Time of one step; None if it is unknown.")
-    memory_bytes: int | None = Field(description="Memory that the program needs on each device.")
-    usable_bytes: int | None = Field(description="Memory that a program may use on each device.")
-    source: str = Field(description="Source of the estimated time, as text for people.")
-
-
-class Trial(BaseModel):
-    """One plan that was tried."""
-
-    model_config = _STRICT
-
-    number: int = Field(ge=0, description="The trial's number in the study, the same in Optuna's storage.")
-    plan: Plan
-    origin: Origin = Field(
-        description="Why the plan was tried: it is the model's default plan, fp32 eager, a plan that was found before, "
-        "one of all plans, or the search's choice."
-    )
-    outcome: Outcome
-    message: str = Field(default="", description="What went wrong.")
-    phases: Phases = Phases()
-    measurement: Summary | None = None
-    estimate: Estimated | None = Field(
-        default=None, description="Estimate in place of a measurement, for hardware that is not present."
-    )
-    guard: Guard | None = None
-    samples_to_loss: float | None = Field(
-        default=None, description="Samples until the loss was reached, for the objective time_to_loss."
-    )
-    drift: float = Field(
-        default=1.0,
-        gt=0,
-        description="Speed of the machine relative to the start, from control measurements; values are "
-        "corrected by it.",
-    )
-    values: dict[Objective, float] = Field(
-        default_factory=dict, description="Values of the objectives, corrected for drift."
-    )
-    violations: dict[str, float] = Field(
-        default_factory=dict, description="Constraints that were broken, with the measured value over the limit."
-    )
-    started: str = Field(description="Time of the start, in ISO 8601 and UTC.")
-    elapsed_s: float = Field(
-        default=0.0, ge=0, description="Seconds since the tuning began, without the time between sessions."
-    )
-    owner: str = Field(default="", description="Host and process that ran it.")
-    candidate: bool = Field(
-        default=True, description="Whether the plan is in the space; otherwise it was tried only for comparison."
-    )
-
-    @property
-    def feasible(self) -> bool:
-        """Whether it may win: the space holds it, it ran, it is right, and it keeps the constraints."""
-        return self.candidate and self.outcome is Outcome.OK and not self.violations
-
-    @property
-    def cut_short(self) -> bool:
-        """Whether it was stopped early because it was certainly worse than the best trial so far."""
-        return self.measurement is not None and self.measurement.stopped == "surely slower"
+__all__ = ["ControlMeasurement", "Finalist", "SearchCoverage", "Tuning"]
 
 
 class ControlMeasurement(BaseModel):
     """A control measurement: the default plan measured again, to see whether the machine has changed."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     after_trial: int = Field(description="Number of the trial before the control measurement.")
     elapsed_s: float
@@ -253,7 +39,7 @@ class ControlMeasurement(BaseModel):
 class Finalist(BaseModel):
     """One of the best plans, measured again in a fresh process, in turn with the others."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     trial: int = Field(description="Number of its trial.")
     plan: Plan
@@ -280,7 +66,7 @@ class Finalist(BaseModel):
 class SearchCoverage(BaseModel):
     """How much of the space was tried, and what more time could bring."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     method: Literal["grid", "search"] = Field(
         description="Grid: every plan is tried; search: the most promising plans are tried."
@@ -303,7 +89,7 @@ class SearchCoverage(BaseModel):
 class Tuning(BaseModel):
     """What a tuning found."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     schema_version: Literal[1] = 1
     status: Literal["done", "settled", "budget", "trials", "interrupted"] = Field(
@@ -350,7 +136,6 @@ class Tuning(BaseModel):
     failures: dict[Outcome, tuple[int, ...]] = Field(default_factory=dict, description="Numbers of trials, by cause.")
     native_code: str = Field(
         default="",
-        validation_alias=AliasChoices("native_code", "recipe"),  # its name before
         description="Lines of the native framework that apply the winner outside hal.",
     )
     remembered: bool = Field(default=False, description="Whether the winner is stored, so that plan=tuned uses it.")

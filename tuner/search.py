@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from hal.contract.plan import Plan
-from hal.tuner.result import OBJECTIVES, Objective, Origin, Outcome, Trial
 from hal.tuner.space import Space, costlier, key_of, signature_of
 from hal.tuner.surrogate import Floats, GaussianProcess, expected_improvement
+from hal.tuner.trial_result import OBJECTIVES, Objective, Origin, Outcome, Trial
 
 __all__ = ["Proposal", "Search", "merit"]
 

@@ -18,12 +18,12 @@ from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.files import Journal, write_config, writing
 from hal.tuner.messages import Description
-from hal.tuner.observer import Observer
+from hal.tuner.observer import TuneObserver
 from hal.tuner.pool import Pool
-from hal.tuner.result import Trial
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Study
+from hal.tuner.trial_result import Trial
 
 __all__ = ["TuningSession"]
 
@@ -67,7 +67,7 @@ class TuningSession:
         pool: Pool,
         folder: Path,
         storage: str,
-        observer: Observer,
+        observer: TuneObserver,
         interrupt: Interrupt,
         began: float,
     ) -> None:

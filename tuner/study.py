@@ -23,9 +23,9 @@ from pydantic import ValidationError
 
 from hal.contract.plan import Plan
 from hal.errors import ConfigError
-from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial
 from hal.tuner.space import Value, key_of
 from hal.tuner.storage import damage_explained, open_study
+from hal.tuner.trial_result import OBJECTIVES, Objective, Outcome, Trial
 
 if TYPE_CHECKING:
     import optuna

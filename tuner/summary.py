@@ -13,8 +13,9 @@ from hal.run.record import now
 from hal.tuner.config import TuneConfig
 from hal.tuner.messages import Description
 from hal.tuner.ranking import by_cause, pareto
-from hal.tuner.result import OBJECTIVES, ControlMeasurement, Finalist, Objective, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Finalist, Tuning
 from hal.tuner.space import Space
+from hal.tuner.trial_result import OBJECTIVES, Objective, Trial
 
 __all__ = ["remember_winner", "summarize"]
 

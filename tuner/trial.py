@@ -24,7 +24,7 @@ from hal.tuner.held_plan import HeldPlan
 from hal.tuner.messages import Answer, Description, Order
 from hal.tuner.outcomes import first_line, outcome_of
 from hal.tuner.reference import References, guard_steps
-from hal.tuner.result import Guard, Outcome, Phases, Summary
+from hal.tuner.trial_result import Guard, Outcome, Phases, Summary
 
 __all__ = ["TrialRunner", "trial_worker"]
 
@@ -165,7 +165,7 @@ class TrialRunner:
                     guard_steps(job, run, self._seed)
 
     def _built(self, job: Job, stack: contextlib.ExitStack) -> tuple[TrainingSteps | Inferring, Callable[[], object]]:
-        feed = stack.enter_context(feeding(job, host_batches(job, self._seed), waits=job.split.train.waits))
+        feed = stack.enter_context(feeding(job, host_batches(job, self._seed), job.split.train))
         run = stepper(job, self._seed)
         return run, lambda: run(next(feed))
 

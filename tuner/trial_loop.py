@@ -13,11 +13,11 @@ from hal.tuner.finals import expected_finals_s
 from hal.tuner.messages import Order
 from hal.tuner.observer import TuningProgress
 from hal.tuner.ranking import best_of, require_values, throughput_to_beat, values_of, violations_of
-from hal.tuner.result import Trial
 from hal.tuner.search import Proposal
 from hal.tuner.session import TuningSession
 from hal.tuner.space import key_of
 from hal.tuner.study import Claim
+from hal.tuner.trial_result import Trial
 
 __all__ = ["Status", "run_trials"]
 

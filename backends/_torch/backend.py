@@ -26,6 +26,7 @@ from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableE
 from hal.tensor.dispatch import namespace, serving
 from hal.tensor.random import Key
 from hal.types import Array, Tree
+from hal.util.messages import first_line
 from hal.util.readahead import read_ahead
 
 if TYPE_CHECKING:
@@ -295,19 +296,19 @@ class TorchBackend(SpreadsOver):
             type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
         ):
             return OutOfMemoryError(
-                f"{self.name} ran out of memory: {_first_line(error)}",
+                f"{self.name} ran out of memory: {first_line(error)}",
                 fix="use a smaller batch=, or split the batch with accumulate=",
             )
         # gloo raises a bare RuntimeError too; its words begin with the place in its source.
         if isinstance(error, torch.distributed.DistError) or (
-            type(error) is RuntimeError and "/gloo/" in _first_line(error)
+            type(error) is RuntimeError and "/gloo/" in first_line(error)
         ):
             return DeviceLostError(
-                f"communication with another process of this run failed: {_first_line(error)}",
+                f"communication with another process of this run failed: {first_line(error)}",
                 fix="read the output of that process, and continue from the last checkpoint with resume=",
             )
         if isinstance(error, torch.AcceleratorError):
-            return DeviceLostError(f"{self.name} failed: {_first_line(error)}", fix="run: hal devices")
+            return DeviceLostError(f"{self.name} failed: {first_line(error)}", fix="run: hal devices")
         if any(type(cause).__name__ == "InvalidCxxCompiler" for cause in _causes(error)):
             return UnsupportedError(
                 "compile= needs a C++ compiler, but none was found", fix="install g++ or clang, or use compile=eager"
@@ -369,7 +370,3 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = getattr(seen, "inner_exception", None) or seen.__cause__
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,6 +9,8 @@ from importlib import metadata
 from types import ModuleType
 from typing import Any
 
+from hal.util.messages import first_line
+
 __all__ = ["Build", "Properties", "read_build"]
 
 
@@ -76,7 +78,7 @@ def read_build() -> Build | None:
     try:
         import torch
     except Exception as error:  # noqa: BLE001 - a damaged installation may raise anything; the description carries it
-        return Build(version, broken=_first_line(error))
+        return Build(version, broken=first_line(error))
     return describe_torch(torch)
 
 
@@ -98,7 +100,7 @@ def describe_torch(torch: ModuleType | Any) -> Build:
                 torch.cuda.init()
             devices = tuple(_properties(torch))
         except Exception as error:  # noqa: BLE001 - drivers and runtimes raise many types; a probe must not
-            failure = _first_line(error)
+            failure = first_line(error)
     return Build(version, cuda, hip, archs, devices, failure)
 
 
@@ -118,7 +120,3 @@ def _properties(torch: ModuleType | Any) -> Iterator[Properties]:
             pci=pci,
             integrated=bool(getattr(found, "is_integrated", False)),
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -35,6 +35,7 @@ from hal.errors import RunError
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree
+from hal.util.messages import first_line
 
 if TYPE_CHECKING:
     from hal.backends._torch.backend import TorchBackend
@@ -80,7 +81,7 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
             if accelerated:
                 torch.cuda.set_device(_devices_before.pop())
             where = f"in {folder}" if folder else f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            said = str(error).strip().splitlines()[0]
+            said = first_line(error)
             raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
     kind = next(iter(plan.spread()), "dp")
     return (FullySharded if kind == "fsdp" else DataParallel)(backend, device)

@@ -21,6 +21,7 @@ from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 from hal.types import Array, Tree
+from hal.util.messages import first_line
 
 if TYPE_CHECKING:
     from hal.backends.jax.ops import JaxOps
@@ -234,7 +235,7 @@ class JaxBackend(SpreadsOver, BuildsTargets):
             return OutOfMemoryError(f"{self.name} ran out of memory", fix=_LESS)
         if not isinstance(error, jax.errors.JaxRuntimeError):
             return None
-        said = str(error).strip().splitlines()[0]
+        said = first_line(error)
         kind = _CODES.get(said.partition(":")[0])
         if kind is OutOfMemoryError:
             return OutOfMemoryError(f"{self.name} ran out of memory: {said}", fix=_LESS)

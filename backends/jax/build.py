@@ -27,6 +27,7 @@ from hal.backends.jax.targets import TargetSpec
 from hal.contract.plan import Plan
 from hal.contract.program import ArrayShape, DoesNotFitError, ProgramMemory
 from hal.errors import HalError, RunError, UnavailableError, UnsupportedError
+from hal.util.messages import first_line
 
 __all__ = ["build", "build_for", "data_parallel", "topology"]
 
@@ -166,7 +167,7 @@ def _devices(target: TargetSpec) -> tuple[Any, ...]:
             found = topologies.get_topology_desc(target.topology, platform=target.platform, **target.options)
         except jax.errors.JaxRuntimeError as error:
             raise UnsupportedError(
-                f"target={target.name}: the installed compiler does not support it: {_first_line(error)}"
+                f"target={target.name}: the installed compiler does not support it: {first_line(error)}"
             ) from error
     return tuple(found.devices)
 
@@ -236,7 +237,7 @@ def _memory(stats: Any) -> ProgramMemory:
 
 def _translated(error: Exception, target: TargetSpec) -> HalError:
     """A compiler's error by its status code, which is the first word of its text: its type is always the same."""
-    line = _first_line(error)
+    line = first_line(error)
     code, _, rest = line.partition(": ")
     said = f"target={target.name}: the compiler says: {rest or line}"
     memory = re.search(r"required.*?\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)", line)
@@ -254,7 +255,3 @@ def _translated(error: Exception, target: TargetSpec) -> HalError:
 
 def _bytes(number: str, unit: str) -> int:
     return int(float(number) * 1024 ** " KMGT".index(unit or " "))
-
-
-def _first_line(error: Exception) -> str:
-    return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)

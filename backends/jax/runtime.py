@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hal.util.messages import first_line
+
 __all__ = ["Started", "accelerators", "prepare_devices", "start"]
 
 _INSTALL = "pip install 'hal-tensor[jax]'"
@@ -66,7 +68,7 @@ def start() -> Started:
                     with contextlib.suppress(RuntimeError):  # JAX_PLATFORMS may leave the processor out
                         found["cpu"] = tuple(jax.local_devices(backend="cpu"))
     except Exception as error:  # noqa: BLE001 - whatever somebody's installation raises is the reason
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        said = first_line(error)
         return Started({}, problem=f"jax is installed but cannot be started: {said}", fix=f"reinstall JAX: {_INSTALL}")
     return Started(found, version=f"jax {jax.__version__}")
 

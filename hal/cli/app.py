@@ -6,15 +6,19 @@ import importlib
 import os
 import pkgutil
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
-from hal.cli.terminal import guard, prepare_streams, write
+from hal.cli.guard import guard
+from hal.cli.terminal import prepare_streams, write
 from hal.cli.typed import HintingCommand, HintingGroup
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -52,8 +56,8 @@ class _CommandWithKeys(HintingCommand):
     """A command whose help goes on with its keys and examples."""
 
     @property
-    def config(self) -> Any:
-        """The config of its keys."""
+    def config(self) -> type[BaseModel] | None:
+        """The model of its keys."""
         return COMMANDS[self.name or ""].config
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -84,9 +88,9 @@ def _root(
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
+    prepare_streams()
     try:
-        with prepare_streams():
-            app(prog_name="hal")
+        app(prog_name="hal")
     except SystemExit as ended:
         from hal.targets.waiting import still_compiling
 

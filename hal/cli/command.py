@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
@@ -10,17 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hal.cli.completion import complete_keys
-
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel"]
 
+
+def _complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    from hal.cli.completion import complete_keys
+
+    return complete_keys(ctx, incomplete)
+
+
 Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", autocompletion=complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
+        metavar="KEY=VALUE", autocompletion=_complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
     ),
 ]
 ConfigFile = Annotated[
@@ -48,7 +54,7 @@ class Command:
         help: what the command does: a sentence, which ``hal --help`` shows too, and more after an empty line.
         panel: where ``hal --help`` lists it.
         examples: command lines that work as they stand, or with the reader's own files.
-        config: gives the model of the command's ``key=value`` pairs, which ``--help`` lists; None: it takes none.
+        config_path: where the model of the command's ``key=value`` pairs is, as ``module:class``; empty: it takes none.
         keys_note: a sentence about further keys, shown below the list.
     """
 
@@ -56,5 +62,14 @@ class Command:
     help: str
     panel: Panel
     examples: tuple[str, ...]
-    config: Callable[[], type[BaseModel]] | None = None
+    config_path: str = ""
     keys_note: str = ""
+
+    @property
+    def config(self) -> type[BaseModel] | None:
+        """The model of the keys, imported when it is asked for; None: the command takes no keys."""
+        if not self.config_path:
+            return None
+        module, _, name = self.config_path.partition(":")
+        found: type[BaseModel] = getattr(importlib.import_module(module), name)
+        return found

@@ -24,9 +24,9 @@ def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
         ctx: of the command, with the words before the cursor.
         incomplete: the word at the cursor.
     """
-    if not isinstance(ctx.command, HintingCommand) or ctx.command.config is None:
+    config = ctx.command.config if isinstance(ctx.command, HintingCommand) else None
+    if config is None:
         return []
-    config = ctx.command.config()
     before = [str(word) for word in ctx.params.get("keys") or ()]
     key, equals, start = incomplete.partition("=")
     prefix = f"{key}=" if equals else ""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from hal.cli.command import Command
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -22,8 +22,8 @@ _DEFAULT_WIDTH = 18
 def print_keys(command: Command) -> None:
     """Print the keys of a command, those of the built-in models, and the command's examples."""
     out = console()
-    if command.config is not None:
-        for title, rows in _sections(command.config()):
+    if (config := command.config) is not None:
+        for title, rows in _sections(config):
             out.print()
             out.print(_table(title, rows))
     if command.keys_note:

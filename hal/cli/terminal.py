@@ -1,7 +1,7 @@
-"""What all commands share in the terminal: text for people, JSON on stdout, errors and exit statuses.
+"""Text and JSON on stdout and stderr: every character, also where nobody reads on, and no other text beside JSON.
 
-Text that hal did not write itself, such as the name of a file, the message of an error or a plan that was imported,
-goes through :func:`escaped` before it is printed.
+What is printed with styles goes through :mod:`hal.cli.styled`. This module loads no more than plain text needs, because
+every call of ``hal`` imports it.
 """
 
 from __future__ import annotations
@@ -9,66 +9,19 @@ from __future__ import annotations
 import codecs
 import contextlib
 import io
-import json
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from collections.abc import Iterator
+from typing import Any
 
-import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import Task, TextColumn
-from rich.text import Text
-
-from hal.errors import HalError, UnsavedError
-from hal.util.links import links_explained
-
-__all__ = [
-    "INTERRUPTED",
-    "PlainColumn",
-    "console",
-    "escaped",
-    "guard",
-    "note",
-    "prepare_streams",
-    "print_json",
-    "shown_though_unsaved",
-    "visible",
-    "write",
-]
-
-INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 plus the signal's number."""
-
+__all__ = ["only_json_on_stdout", "prepare_streams", "print_json", "visible", "write"]
 
 _PLAIN = {"→": "->", "×": "x", "·": "-", "✗": "x", "≥": ">=", "≤": "<=", "–": "-", "—": "-", "…": "..."}
 """What stands for hal's own signs where the terminal's encoding lacks them; another character is shown as its code."""
 
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the order in which the characters after them are shown."""
-
-
-class PlainColumn(TextColumn):
-    """A column of text beside a bar, in which ``:dog:`` stays as it is."""
-
-    def render(self, task: Task) -> Text:
-        """The text for a task."""
-        return Text.from_markup(self.text_format.format(task=task), style=self.style, emoji=False)
-
-
-class _Console(Console):
-    """A console that goes on without output when nobody reads it any more, as in ``hal run ... | head -1``."""
-
-    def on_broken_pipe(self) -> None:
-        """Send what is printed from now on nowhere; the command does its work to the end."""
-        _discard(self.file)
-
-
-def console(to_stderr: bool = False) -> Console:
-    """Where text for people goes: stdout, or stderr where stdout belongs to JSON."""
-    return _Console(stderr=to_stderr, highlight=False, emoji=False)
 
 
 def visible(value: object, *, lines: bool = False) -> str:
@@ -85,11 +38,6 @@ def visible(value: object, *, lines: bool = False) -> str:
     return "".join(_code(each) if _acts(each) and each not in kept else each for each in str(value))
 
 
-def escaped(value: object, *, lines: bool = False) -> str:
-    """The text of a value, made :func:`visible`, with brackets that rich does not take for markup."""
-    return escape(visible(value, lines=lines))
-
-
 def _acts(character: str) -> bool:
     return character in _BIDIRECTIONAL or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
 
@@ -98,43 +46,61 @@ def _code(character: str) -> str:
     return character.encode("ascii", "backslashreplace").decode() if ord(character) > 127 else repr(character)[1:-1]
 
 
-def note(text: str) -> None:
-    """Print one dim line to stderr about what is being done."""
-    console(to_stderr=True).print(f"[dim]{escaped(text, lines=True)}[/]")
-
-
 def write(text: str, *, to_stderr: bool = False) -> None:
     """Print a text as it is."""
     stream = sys.stderr if to_stderr else sys.stdout
-    try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError:
-        _discard(stream)
+    stream.write(text)
+    stream.flush()
 
 
 def print_json(value: Any) -> None:
     """Print a value to stdout as JSON."""
+    import json
+
     write(json.dumps(value, indent=1) + "\n")
 
 
-@contextlib.contextmanager
-def prepare_streams() -> Iterator[None]:
-    """Around a command: stdout and stderr take every character, and stay quiet if nobody reads them any more."""
+class _Stream(io.TextIOWrapper):
+    """A stream to which every writer can write to the end, also when nobody reads it any more.
+
+    A closed pipe, as in ``hal run ... | head -1``, must neither end a command nor change its status, whoever prints:
+    hal, a library, or the user's own model.
+    """
+
+    def write(self, text: str, /) -> int:
+        """Write a text, or drop it if nobody reads."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written, or drop it if nobody reads."""
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def _discard(self) -> None:
+        """Send what is written from now on nowhere, and what the stream still holds too."""
+        with contextlib.suppress(OSError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+
+
+def prepare_streams() -> None:
+    """For the rest of this process, stdout and stderr take every character, and never fail because nobody reads."""
     codecs.register_error("hal.plain", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="hal.plain")
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                _discard(stream)
-            except ValueError:  # it is closed
-                pass
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # it was closed before hal started, as by >&-
+            setattr(sys, name, _Stream(open(os.devnull, "wb"), "utf-8"))  # noqa: SIM115 - open as long as the process
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.flush()
+            encoding, by_line, at_once = stream.encoding, stream.line_buffering, stream.write_through
+            setattr(sys, name, _Stream(stream.buffer, encoding, "hal.plain", None, by_line, at_once))
 
 
 def _plainly(error: UnicodeError) -> tuple[str, int]:
@@ -144,66 +110,8 @@ def _plainly(error: UnicodeError) -> tuple[str, int]:
     return "".join(_PLAIN.get(each, each.encode("ascii", "backslashreplace").decode()) for each in wrong), error.end
 
 
-def _discard(stream: TextIO | Any) -> None:
-    """Send what is written to a stream from now on nowhere, and what it still holds too."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
-
-
 @contextlib.contextmanager
-def shown_though_unsaved(show: Callable[[Any], None]) -> Iterator[None]:
-    """Around what finds a result: show the result also where it cannot be saved, before the error is reported."""
-    try:
-        yield
-    except UnsavedError as error:
-        if error.result is not None:
-            show(error.result)
-        raise
-
-
-def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Stopped.") -> None:
-    """Run a command and exit with its status; turn an error of hal into a message and the status of its type.
-
-    Args:
-        work: does what the command is for; returns the exit status.
-        json_output: whether stdout belongs to one JSON object.
-        interrupted: what to say after a Ctrl-C that ended the work.
-
-    Raises:
-        typer.Exit: always, with the status, unless the work failed with an error that hal did not foresee.
-    """
-    try:
-        with _only_json_on_stdout() if json_output else contextlib.nullcontext(), links_explained():
-            status = work()
-    except HalError as error:
-        if json_output and not isinstance(error, UnsavedError):  # whose result the command has printed
-            about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
-            print_json({"error": about, "exit_status": error.exit_status})
-        _show_error(error)
-        status = error.exit_status
-    except KeyboardInterrupt:
-        write(f"{interrupted}\n", to_stderr=True)
-        status = INTERRUPTED
-    except Exception as error:
-        if json_output:  # whoever reads the JSON gets some; the author of a model gets the traceback too
-            about = {"type": type(error).__name__, "message": str(error), "fix": None}
-            print_json({"error": about, "exit_status": 1})
-        raise
-    raise typer.Exit(status)
-
-
-def _show_error(error: HalError) -> None:
-    """One message on stderr: what is wrong, then what to do."""
-    err = console(to_stderr=True)
-    err.print(f"[bold red]error:[/] {escaped(error.message, lines=True)}", soft_wrap=True)
-    if error.fix is not None:
-        err.print(f"[green]→[/] {escaped(error.fix, lines=True)}", soft_wrap=True)
-
-
-@contextlib.contextmanager
-def _only_json_on_stdout() -> Iterator[None]:
+def only_json_on_stdout() -> Iterator[None]:
     """Send to stderr what native libraries print on file descriptor 1."""
     try:
         real = sys.stdout.fileno() == 1
@@ -215,7 +123,7 @@ def _only_json_on_stdout() -> Iterator[None]:
     sys.stdout.flush()
     saved, ours = os.dup(1), sys.stdout
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    sys.stdout = _Stream(os.fdopen(os.dup(saved), "wb"), "utf-8")
     try:
         yield
     finally:

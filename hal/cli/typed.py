@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from typer.core import TyperCommand, TyperGroup
 
-from hal.cli.terminal import guard
+from hal.cli.guard import guard
 from hal.errors import ConfigError
-from hal.util.passwords import without_password
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -36,6 +35,7 @@ _WITH_VALUE = ("--config", "--out", "--export", "--import")
 
 def _refuse(args: Sequence[str], message: str, fix: str) -> NoReturn:
     """End with an error about what was typed."""
+    from hal.util.passwords import without_password
 
     def work() -> int:
         raise ConfigError(without_password(message), fix=without_password(fix))
@@ -75,8 +75,8 @@ class HintingCommand(TyperCommand):
     """A command that says how an option that it does not have is written as a key."""
 
     @property
-    def config(self) -> Callable[[], type[BaseModel]] | None:
-        """Gives the model of the command's keys; None: it takes none."""
+    def config(self) -> type[BaseModel] | None:
+        """The model of the command's keys; None: it takes none."""
         return None
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -99,7 +99,7 @@ class HintingCommand(TyperCommand):
             elif not name.startswith("--"):
                 if equals and not any(each.param_type_name == "argument" for each in self.params):
                     _refuse(args, f"hal {self.name} takes no keys: {word}", f"see: hal {self.name} --help")
-            elif name not in known and self.config is not None and (key := _key(self.config(), name[2:])) is not None:
+            elif name not in known and (config := self.config) is not None and (key := _key(config, name[2:])):
                 given = value if equals else "" if "=" in following else following
                 given = "VALUE" if not given or given.startswith("-") else given
                 _refuse(args, f"hal {self.name} has no option {name}: {key} is a key", f"write {key}={given}")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from hal.errors import ConfigError, NotFoundError
+from hal.util.messages import first_line
 from hal.util.reading import read_regular
 
 __all__ = ["Verbatim", "parse", "parse_file", "resolve"]
@@ -96,7 +97,7 @@ def parse(text: str, about: str) -> Any:
     except yaml.YAMLError as error:
         raise ConfigError(f"{about} is not YAML that hal reads: {_problem(error)}") from error
     except (ValueError, OverflowError) as error:  # of a number with thousands of digits, or of broken characters
-        raise ConfigError(f"{about} is not YAML that hal reads: {str(error).splitlines()[0]}") from error
+        raise ConfigError(f"{about} is not YAML that hal reads: {first_line(error)}") from error
 
 
 def parse_file(file: Path) -> dict[str, Any]:

@@ -3,12 +3,13 @@
 This package holds types alone; it imports no framework.
 """
 
+from hal.contract.availability import Available, Unavailable
 from hal.contract.backend import Backend
 from hal.contract.costs import CountsCosts
+from hal.contract.counters import MemoryUse, Telemetry
 from hal.contract.device import PRECISIONS, Capabilities, Device, Precision, PrecisionName
 from hal.contract.group import Group, SpreadsOver
 from hal.contract.plan import Plan
-from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
 from hal.contract.target import BuildsTargets
 
 __all__ = [

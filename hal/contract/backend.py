@@ -13,7 +13,8 @@ import contextlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hal.contract.states import Available, MemoryUse, Telemetry, Unavailable
+from hal.contract.availability import Available, Unavailable
+from hal.contract.counters import MemoryUse, Telemetry
 from hal.errors import HalError, UnsupportedError
 from hal.tensor import Key, Ops
 from hal.tensor.optimizers import Optimizer, neutral_optimizer

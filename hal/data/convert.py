@@ -8,6 +8,7 @@ import numpy as np
 
 from hal.data.spec import Wanted
 from hal.errors import InputError
+from hal.util.messages import first_line
 
 __all__ = ["as_inputs"]
 
@@ -36,7 +37,7 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"the inputs cannot be converted to an array: {str(error).splitlines()[0]}",
+            f"the inputs cannot be converted to an array: {first_line(error)}",
             fix="pass a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
         ) from error
     if wanted.kind == "image" and wanted.shape[2] == 1 and array.shape[1:] == wanted.shape[:2]:

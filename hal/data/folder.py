@@ -46,7 +46,7 @@ class FolderDataset(Dataset):
         class_names: names of the folders.
     """
 
-    waits = True
+    reads_files = True
 
     def __init__(
         self, name: str, paths: Sequence[Path], labels: np.ndarray, wanted: Wanted, class_names: Sequence[str]

@@ -13,6 +13,7 @@ from hal.data.arrays import ArrayDataset, check_labels, split_arrays
 from hal.data.files import check_memory, unreadable, user_path
 from hal.data.spec import Split, Wanted
 from hal.errors import ConfigError, DataError
+from hal.util.messages import first_line
 from hal.util.reading import open_regular
 
 __all__ = ["open_npz"]
@@ -88,7 +89,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
     except OSError as error:
         raise unreadable(path, error) from error
     except Exception as error:  # a damaged header raises whatever zipfile, NumPy and the parser of Python's literals do
-        said = str(error).partition("\n")[0] or type(error).__name__
+        said = first_line(error)
         raise DataError(f"{path} is not an archive of plain arrays: {said}", fix=_FIX) from error
     for name, value in found.items():
         if not isinstance(value, np.ndarray):  # a member of the archive that is no array comes as bytes

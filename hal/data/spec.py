@@ -74,7 +74,7 @@ class Dataset(abc.ABC):
         vocabulary: for text the character of each id; empty otherwise.
         inputs: shape and dtype of one input.
         labels: shape and dtype of one label; None without labels.
-        waits: whether taking samples waits for a disk or decodes files, so that reading ahead pays.
+        reads_files: whether taking samples reads or decodes files, so that reading ahead pays.
     """
 
     name: str
@@ -83,7 +83,7 @@ class Dataset(abc.ABC):
     vocabulary: str
     inputs: Field
     labels: Field | None
-    waits: bool = False
+    reads_files: bool = False
 
     @abc.abstractmethod
     def __len__(self) -> int:

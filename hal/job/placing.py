@@ -8,36 +8,37 @@ from typing import Any
 
 import numpy as np
 
+from hal.data import Dataset
 from hal.job.prepare import Job
 from hal.nn import Param
 from hal.types import Array, Tree
 
-__all__ = ["axes_of", "feeding", "place", "put_batch"]
+__all__ = ["axis_names", "feeding", "place", "put_batch"]
 
 
-def axes_of(array: np.ndarray) -> str:
+def axis_names(array: np.ndarray) -> str:
     """What the axes of a batch's array mean to a backend."""
     return "NHWC" if array.ndim == 4 else ""
 
 
 def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
     """A batch on the device, stored as the plan says."""
-    return {name: job.group.put_batch(x, axes=axes_of(x), layout=job.plan.layout) for name, x in batch.items()}
+    return {name: job.group.put_batch(x, axes=axis_names(x), layout=job.plan.layout) for name, x in batch.items()}
 
 
 @contextlib.contextmanager
 def feeding(
-    job: Job, batches: Iterable[Mapping[str, np.ndarray]], *, waits: bool = False
+    job: Job, batches: Iterable[Mapping[str, np.ndarray]], source: Dataset
 ) -> Iterator[Iterator[dict[str, Array]]]:
     """Batches on the device, read ahead of their use; whatever reads ahead ends with the block.
 
     Args:
         job: says where to.
         batches: host batches.
-        waits: whether they wait for a disk. If not, and if the runtime does not overlap copies with compute, reading
-            ahead in a thread would hide nothing, and nothing is read ahead.
+        source: where they come from. If it reads no files, and if the runtime does not overlap copies with compute,
+            reading ahead in a thread would hide nothing, and nothing is read ahead.
     """
-    if not (waits or job.backend.copies_ahead):
+    if not (source.reads_files or job.backend.copies_ahead):
         yield (put_batch(job, batch) for batch in batches)
         return
     with contextlib.closing(job.backend.prefetch(batches, lambda batch: put_batch(job, batch), job.device)) as feed:

@@ -42,7 +42,7 @@ class Job:
         workload: what a record says of model, data and mode.
         group: the devices that the plan spreads over. Where the plan needs several processes, they meet in
             :func:`hal.processes.launch.launch`; until then the group is this device alone.
-        joined: whether the processes of the plan have met.
+        connected: whether the processes of the plan have met.
         augment: changes to training images.
         origin: a sentence about the tuning that found the plan; empty where the plan was given.
         explain: called with an exception; gives what became of another process where that is why it was raised.
@@ -58,7 +58,7 @@ class Job:
     defaults: Defaults
     workload: Workload
     group: Group
-    joined: bool = False
+    connected: bool = False
     augment: tuple[str, ...] = ()
     origin: str = ""
     explain: Callable[[BaseException], BaseException | None] = lambda error: None
@@ -178,10 +178,10 @@ def with_plan(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or use more data",
         )
-    if process_count(job.backend, plan) > 1 and not job.joined:
+    if process_count(job.backend, plan) > 1 and not job.connected:
         return replace(job, plan=plan, group=Group(job.backend, job.device))
     group = group_of(job.backend, job.device, plan)
-    if job.joined:
+    if job.connected:
         group.rank = job.group.rank
     return replace(job, plan=plan, group=group)
 

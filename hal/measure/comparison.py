@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +14,7 @@ from hal.measure.environment import Environment, EnvironmentWatch
 from hal.measure.estimate import Estimate
 from hal.measure.measurement import Measurement, Settings, Stopped
 
-__all__ = ["Candidate", "Comparison", "compare"]
+__all__ = ["Candidate", "Comparison", "compare", "paired_ratio"]
 
 
 _LONGER = 4
@@ -133,6 +133,36 @@ def compare(
     )
 
 
+def paired_ratio(
+    step_ms: Sequence[float],
+    baseline_step_ms: Sequence[float],
+    *,
+    samples: float,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Estimate:
+    """The ratio of two throughputs within each round; above 1, the candidate is faster than the baseline.
+
+    Args:
+        step_ms: time of one step of the candidate in each round.
+        baseline_step_ms: time of one step of the baseline in the same rounds.
+        samples: samples in a step of the candidate over those in a step of the baseline.
+        resamples: as for :meth:`Estimate.of`.
+        seed: as for :meth:`Estimate.of`.
+
+    Returns:
+        The median over the rounds. What slows the whole machine for a while cancels in it.
+
+    Raises:
+        ValueError: there is no round, or the numbers of rounds differ.
+
+    >>> print(paired_ratio([2.0] * 8, [3.0] * 8, samples=1))
+    1.500x [1.500, 1.500] (n=8)
+    """
+    ratios = samples * np.asarray(baseline_step_ms) / np.asarray(step_ms)
+    return Estimate.of(ratios, unit="x", in_time_order=True, resamples=resamples, seed=seed)
+
+
 class _Prepared:
     """A candidate after its first call and warm-up, with the blocks it has run since."""
 
@@ -195,6 +225,10 @@ def _rounds(prepared: dict[str, _Prepared], baseline: str, settings: Settings, c
 
 
 def _ratio(candidate: _Prepared, baseline: _Prepared, settings: Settings) -> Estimate:
-    samples = candidate.samples_per_step / baseline.samples_per_step
-    paired = samples * np.asarray(baseline.step_ms) / np.asarray(candidate.step_ms)
-    return Estimate.of(paired, unit="x", in_time_order=True, resamples=settings.resamples, seed=settings.seed)
+    return paired_ratio(
+        candidate.step_ms,
+        baseline.step_ms,
+        samples=candidate.samples_per_step / baseline.samples_per_step,
+        resamples=settings.resamples,
+        seed=settings.seed,
+    )

@@ -1,7 +1,5 @@
 """Layers and models: frozen descriptions over the neutral tensor API; parameters live in plain nested dicts."""
 
-from typing import Any
-
 from hal.nn.classifier import Classifier
 from hal.nn.conv import AvgPool2d, Conv2d, Conv2dTranspose, GlobalAvgPool, MaxPool2d
 from hal.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Reshape
@@ -56,11 +54,3 @@ __all__ = [
     "TrainingView",
     "initialize",
 ]
-
-_FORMER_NAMES = {"Aux": "LossOutput", "Trained": "TrainedModel", "View": "TrainingView"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _FORMER_NAMES:  # models that were written for 0.1.0
-        return globals()[_FORMER_NAMES[name]]
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

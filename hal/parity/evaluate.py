@@ -14,7 +14,7 @@ from hal import ops
 from hal.contract import Backend
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.job.placing import axes_of
+from hal.job.placing import axis_names
 from hal.parity.watch import Call
 from hal.tensor import Ops, namespace
 from hal.types import Array, Tree
@@ -68,7 +68,7 @@ class Evaluator:
 
     def place(self, values: np.ndarray, dtype: str = "") -> Array:
         """An array on the device, stored as the plan says."""
-        array = self.backend.from_host(values, self.device, axes=axes_of(values), layout=self.plan.layout)
+        array = self.backend.from_host(values, self.device, axes=axis_names(values), layout=self.plan.layout)
         return ops.cast(array, getattr(namespace(array), dtype)) if is_floating(dtype) else array
 
     def _gradients(self, call: Call, outputs: Sequence[Array], index: int) -> dict[str, np.ndarray]:

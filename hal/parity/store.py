@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import shutil
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -21,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.evaluate import Evaluated
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
-from hal.util.files import check_writable, make_folder, sync_folder, write_whole
+from hal.util.files import check_writable, make_folder, write_folder
 from hal.util.paths import user_path
 from hal.util.reading import available_bytes, read_regular
 from hal.util.seal import seal, sealed
@@ -97,16 +95,7 @@ def save(trace: Trace, folder: Path) -> None:
         seal="" if trace.subject.workload.model in BUILT_IN else seal(_sealed_text(trace.subject.workload.model)),
     ).model_dump(mode="json")
     meta["crc32"] = _checksum(content, meta)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    temporary.mkdir()
-    try:
-        write_whole(temporary / _ARRAYS, content)
-        write_whole(temporary / _META, (json.dumps(meta, indent=1) + "\n").encode())
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    sync_folder(folder.parent)
+    write_folder(folder, {_ARRAYS: content, _META: (json.dumps(meta, indent=1) + "\n").encode()})
 
 
 def load(folder: Path) -> Trace:

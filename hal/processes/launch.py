@@ -99,7 +99,7 @@ def _joined(
         watch(group.abort)
         own = group if process_count(job.backend, job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank
-        yield replace(job, device=device, group=own, joined=True, explain=explain)
+        yield replace(job, device=device, group=own, connected=True, explain=explain)
     finally:
         group.close()
 

@@ -159,7 +159,7 @@ def _stepper(job: Job, config: BenchConfig, feeds: contextlib.ExitStack, *, swit
         feeds: closes the data path at the end.
         switch: whether steps of another plan come between, so that each step must apply the settings of its plan.
     """
-    feed = feeds.enter_context(feeding(job, host_batches(job, config.seed), waits=job.split.train.waits))
+    feed = feeds.enter_context(feeding(job, host_batches(job, config.seed), job.split.train))
     run = stepper(job, config.seed)
 
     def step() -> object:

@@ -6,7 +6,6 @@ Arrays are stored in their logical shape and order, so that any backend reads wh
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -15,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from hal.errors import CheckpointError, NotFoundError
-from hal.util.files import make_folder, sync_folder
+from hal.util.files import make_folder, remove_folder, write_folder
 from hal.util.trees import flat, nested
 
-__all__ = ["SCHEMA", "Checkpoint", "discard", "latest", "load", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
 
 SCHEMA = 1
 _KEPT = 2
@@ -57,28 +56,18 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     from safetensors.numpy import save as serialize
 
     make_folder(folder)
-    for left_over in folder.glob(".step-*.part"):  # of a process that was killed
+    for left_over in folder.glob(".step-*.part"):  # the run's folder is locked, so whoever wrote them has ended
         shutil.rmtree(left_over, ignore_errors=True)
     final = folder / f"step-{checkpoint.step:09d}"
-    temporary = folder / f".{final.name}.{os.getpid()}.part"
-    temporary.mkdir()
     arrays = serialize(flat(checkpoint.carry))
     meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
     meta["crc32"] = _checksum(arrays, meta)
-    for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
-        with (temporary / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_folder(temporary)
-    if final.exists():  # of the run before it was resumed from an earlier step
-        discard(final)
-    temporary.replace(final)
-    sync_folder(folder)
+    # One of the same step is there if the run was resumed from an earlier one.
+    write_folder(final, {_ARRAYS: arrays, _META: json.dumps(meta, indent=1).encode()})
     kept = [path for path in _all(folder) if path <= final][-_KEPT:]
     for path in _all(folder):
         if path not in kept:
-            discard(path)
+            remove_folder(path)
     return final
 
 
@@ -140,13 +129,6 @@ def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
     """A checksum of both files; of the JSON only what it means counts, so that white space may change."""
     rest = {key: value for key, value in meta.items() if key != "crc32"}
     return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
-
-
-def discard(path: Path) -> None:
-    """Remove a checkpoint so that nobody sees a part of it: it is renamed first, then deleted."""
-    hidden = path.with_name(f".{path.name}.{os.getpid()}.old.part")
-    path.replace(hidden)
-    shutil.rmtree(hidden)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

@@ -37,7 +37,7 @@ def evaluate_samples(
     divided: dict[str, Array] = {}
     alike: dict[str, Array] = {}
     host = batches(data, batch, seed=0, epoch=0, shuffle=False, drop_last=False, own=job.group.rows)
-    with feeding(job, host, waits=data.waits) as feed:
+    with feeding(job, host, data) as feed:
         for index, arrays in enumerate(feed):
             found = evaluate(params, carry["state"], arrays)
             if not found:

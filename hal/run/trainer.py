@@ -1,6 +1,6 @@
 """The loop of a training: phases, epochs, steps; it says nothing to the terminal.
 
-Evaluating stands in :mod:`hal.run.evaluating`, checkpoints in :mod:`hal.run.saving`.
+Evaluating stands in :mod:`hal.run.evaluating`, checkpoints in :mod:`hal.run.training_state`.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from hal.job.placing import feeding
 from hal.job.prepare import Job
 from hal.job.step import Step, evaluation
 from hal.nn import Phase, Report, TrainedModel, TrainingView
-from hal.run.checkpoint import Checkpoint, discard
+from hal.run.checkpoint import Checkpoint
 from hal.run.config import RunConfig
 from hal.run.evaluating import evaluate_samples, view_training
 from hal.run.interrupt import Interrupt
 from hal.run.observer import RunObserver
 from hal.run.progress import EpochSums, Progress, check_finite
 from hal.run.record import Epoch
-from hal.run.saving import TrainingState, restore_training, save_training, start_training
+from hal.run.training_state import TrainingState, restore_training, save_training, start_training
 from hal.tensor.optimizers import Optimizer, Slots
-from hal.util.files import write_whole
+from hal.util.files import remove_folder, write_whole
 
 __all__ = ["Trainer", "TrainingOutcome"]
 
@@ -207,7 +207,7 @@ class Trainer:
         host = batches(data, batch, seed=self.config.seed, epoch=at.epoch, start=at.step_in_epoch, own=own)
         sums = EpochSums(job, at)
         watch = _Watch(interrupt, job.group)
-        with feeding(job, host, waits=data.waits) as feed:
+        with feeding(job, host, data) as feed:
             for arrays in feed:
                 lr = self._lr(phase, first)
                 state.carry, metrics = step(state.carry, arrays, ops.fold_in(self.key, at.step), lr)
@@ -251,7 +251,7 @@ class Trainer:
             return self._measured(phase, evaluate_samples(self.job, state.carry, data, evaluate))
         except NumericsError:
             if self.job.group.rank == 0 and state.saved is not None:
-                discard(state.saved)
+                remove_folder(state.saved)
                 if before is None:
                     state.saved.parent.rmdir()
             state.saved = before

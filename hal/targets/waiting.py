@@ -9,14 +9,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 __all__ = ["still_compiling", "wait_for"]
 
 T = TypeVar("T")
 
-_THREAD = "hal-compile"
+_abandoned: list[threading.Thread] = []
+"""Threads of compilers that nobody waits for any more."""
 
 
 def wait_for(compiler: Callable[[], T], until: float | None, late: str) -> T:
@@ -30,24 +30,32 @@ def wait_for(compiler: Callable[[], T], until: float | None, late: str) -> T:
     Raises:
         TimeoutError: it has not ended by then; its thread goes on.
     """
-    results: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+    results: list[T] = []
+    errors: list[BaseException] = []
+    ended = threading.Event()  # an interrupted join would leave a thread that seems to have ended
 
     def call() -> None:
         try:
-            results.put((compiler(), None))
+            results.append(compiler())
         except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-            results.put((None, error))
+            errors.append(error)
+        finally:
+            ended.set()
 
-    threading.Thread(target=call, name=_THREAD).start()
+    thread = threading.Thread(target=call, name="hal-compile")
+    thread.start()
     try:
-        result, error = results.get(timeout=None if until is None else max(0.0, until - time.monotonic()))
-    except Empty:
-        raise TimeoutError(late) from None
-    if error is not None:
-        raise error
-    return result  # type: ignore[return-value]
+        ended.wait(None if until is None else max(0.0, until - time.monotonic()))
+    finally:  # Ctrl-C ends the wait too
+        if not ended.is_set():
+            _abandoned.append(thread)
+    if not ended.is_set():
+        raise TimeoutError(late)
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def still_compiling() -> bool:
     """Whether a compiler that nobody waits for any more is still running in this process."""
-    return any(thread.name == _THREAD for thread in threading.enumerate())
+    return any(thread.is_alive() for thread in _abandoned)

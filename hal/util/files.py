@@ -1,4 +1,4 @@
-"""Writing files whole: a reader sees the old content or the new, never a part."""
+"""Writing files and folders whole: a reader sees the old content or the new, never a part."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,9 @@ __all__ = [
     "check_writable",
     "make_folder",
     "new_folder",
+    "remove_folder",
     "sync_folder",
+    "write_folder",
     "write_result",
     "write_whole",
 ]
@@ -143,24 +146,79 @@ def write_whole(path: Path, content: bytes) -> None:
     try:
         _remove_leftovers(path.parent)
         with _beside(path) as temporary:
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            _write_synced(temporary, content)
             temporary.replace(path)
         sync_folder(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder so that a reader sees all of it or nothing: beside its place first, then renamed.
+
+    A folder that has this name is replaced. What processes that died have left of such folders is removed first.
+
+    Args:
+        path: the folder. The one above it exists.
+        files: the content of each file, by its name.
+
+    Raises:
+        OSError: it cannot be written. It names the folder.
+    """
+    try:
+        _remove_leftovers(path.parent)
+        with _beside(path) as temporary:
+            temporary.mkdir()
+            for name, content in files.items():
+                _write_synced(temporary / name, content)
+            sync_folder(temporary)
+            if path.exists():
+                remove_folder(path)
+            temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder so that nobody sees a part of it: it is renamed first, then deleted.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    hidden = _hidden(path, "old.")
+    path.replace(hidden)
+    shutil.rmtree(hidden)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _hidden(path: Path, mark: str = "") -> Path:
+    """The name beside a file or folder under which this process writes or removes it."""
+    return path.with_name(f".{path.name[:_SHOWN]}.{mark}{_here()}-{os.getpid()}.part")
+
+
 @contextlib.contextmanager
 def _beside(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".{path.name[:_SHOWN]}.{_here()}-{os.getpid()}.part")
+    temporary = _hidden(path)
     try:
         yield temporary
     finally:
+        _remove(temporary)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
 
 
 @functools.cache
@@ -173,13 +231,12 @@ def _here() -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove files that a process of this host was writing when it died."""
+    """Remove files and folders that a process of this host was writing when it died."""
     with contextlib.suppress(OSError):
         for name in os.listdir(folder):
             found = _PART.fullmatch(name)
             if found is not None and found[1] == _here() and _gone(int(found[2])):
-                with contextlib.suppress(OSError):
-                    (folder / name).unlink()
+                _remove(folder / name)
 
 
 def _gone(pid: int) -> bool:

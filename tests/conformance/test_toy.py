@@ -187,3 +187,9 @@ class TestInferenceOnly:
         output = _run(["pytest", str(suite), *options], environment)
         assert " passed" in output
         assert "reader:0 only infers" in output
+
+
+def test_the_docs_say_how_long_it_is() -> None:
+    lines = sum(len(path.read_text().splitlines()) for path in (PACKAGE / "hal_toy").glob("*.py"))
+    for page in (PACKAGE / "README.md", PACKAGE.parents[1] / "CONTRIBUTING.md"):
+        assert f"about {round(lines, -1)} lines" in page.read_text()

@@ -15,6 +15,16 @@ from hal.tensor.optimizers import Optimizer, neutral_optimizer
 _Cpu: Any = type(registry.backend("cpu"))
 
 CNN = {"model": {"name": "cnn", "filters": [4, 6, 4], "dense": 8, "size": 20}, "data": "synthetic:80", "steps": 3}
+WORDS = (
+    "model=cnn",
+    "model.filters=[4,6,4]",
+    "model.dense=8",
+    "model.size=20",
+    "data=synthetic:80",
+    "steps=3",
+)
+"""The same for the command line."""
+
 GAN = {"model": {"name": "gan", "size": 20, "width": 8, "noise": 8}, "data": "synthetic:40", "batch": 4, "steps": 2}
 TRANSFER = {
     "model": {"name": "transfer", "weights": "random", "blocks": 4, "size": 32, "unfreeze": 2},

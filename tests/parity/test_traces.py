@@ -13,29 +13,6 @@ import hal
 from hal.errors import ConfigError, NotFoundError, RunError
 from hal.parity import store
 
-WORDS = (
-    "model=cnn",
-    "model.filters=[4,6,4]",
-    "model.dense=8",
-    "model.size=20",
-    "data=synthetic:80",
-    "steps=3",
-)
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("traces") / "cnn"
-    found = hal.verify(**CNN, backend="cpu", record=str(folder))
-    assert (found.agrees, found.comparisons, found.recorded) == (True, (), str(folder))
-    return folder
-
-
-@pytest.fixture
-def trace(recorded, tmp_path):
-    """A trace to spoil."""
-    return shutil.copytree(recorded, tmp_path / "trace")
-
 
 def write_meta(trace, change):
     """Change what a trace means; its checksum is right, since whoever changed it knew how."""

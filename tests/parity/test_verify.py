@@ -1,11 +1,11 @@
 """The command: side by side, to a trace and against one; what is refused, what is shown, with which status."""
 
 import json
-import shutil
+import os
 
 import numpy as np
 import pytest
-from parity_helpers import CNN, GAN, Defaults, OnePercent, OtherCpu, with_ops
+from parity_helpers import CNN, GAN, WORDS, Defaults, OnePercent, OtherCpu, with_ops
 from typer.testing import CliRunner
 
 import hal
@@ -13,32 +13,9 @@ from hal.cli.app import app
 from hal.errors import ConfigError, RunError, UnavailableError, UnsupportedError
 from hal.parity import Verification, store
 
-WORDS = (
-    "model=cnn",
-    "model.filters=[4,6,4]",
-    "model.dense=8",
-    "model.size=20",
-    "data=synthetic:80",
-    "steps=3",
-)
-
 
 def command(*words, columns=80):
     return CliRunner().invoke(app, ["verify", *map(str, words)], env={"COLUMNS": str(columns)})
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("traces") / "cnn"
-    found = hal.verify(**CNN, backend="cpu", record=str(folder))
-    assert (found.agrees, found.comparisons, found.recorded) == (True, (), str(folder))
-    return folder
-
-
-@pytest.fixture
-def trace(recorded, tmp_path):
-    """A trace to spoil."""
-    return shutil.copytree(recorded, tmp_path / "trace")
 
 
 # Agreement and disagreement
@@ -143,10 +120,10 @@ def test_a_trace_may_be_written_to_an_empty_folder(tmp_path):
 
 
 def test_a_trace_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
-    def full(path, content):
-        raise OSError(28, "No space left on device", str(path))
+    def full(handle):
+        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(store, "write_whole", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(RunError, match="No space left"):
         hal.verify(**{**CNN, "steps": 1}, backend="cpu", record=str(tmp_path / "trace"))
     assert list(tmp_path.iterdir()) == []

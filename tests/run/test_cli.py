@@ -93,8 +93,8 @@ def test_examples_are_valid(name):
     for example in COMMANDS[name].examples:
         program, command_name, *words = shlex.split(example)
         assert (program, command_name) == ("hal", name)
-        if COMMANDS[name].config is not None:
-            build(cls := COMMANDS[name].config(), read(cls, [word for word in words if "=" in word]))
+        if (cls := COMMANDS[name].config) is not None:
+            build(cls, read(cls, [word for word in words if "=" in word]))
 
 
 @pytest.mark.parametrize("words", [("rum",), ("run", "--jsn"), ("run", "--config"), ("devices", "cpu")])

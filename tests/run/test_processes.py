@@ -133,7 +133,7 @@ def test_torchrun_on_two_nodes(single, tmp_path):
 
 
 def started(folder, parallel="dp=2"):
-    """A run of two processes that has written a checkpoint, and its follower."""
+    """A run of two processes that has written a checkpoint, and its worker."""
     words = pairs({**NORMALISED, "epochs": 100000, "parallel": parallel, "out": str(folder)})
     leader = subprocess.Popen(
         [sys.executable, "-m", "hal", "run", *words],
@@ -143,8 +143,8 @@ def started(folder, parallel="dp=2"):
         env={**os.environ, "COLUMNS": "200", "TMPDIR": str(folder.parent)},
     )
     wait_for(lambda: list((folder / "checkpoints").glob("step-*")) or leader.poll() is not None)
-    (follower,) = psutil.Process(leader.pid).children()
-    return leader, follower
+    (worker,) = psutil.Process(leader.pid).children()
+    return leader, worker
 
 
 def workers():
@@ -166,12 +166,12 @@ def left_over(folder):
 
 @pytest.mark.parametrize("parallel", ["dp=2", "fsdp=2"])
 def test_nobody_else_can_take_part(tmp_path, parallel):
-    leader, follower = started(tmp_path / "run", parallel)
+    leader, worker = started(tmp_path / "run", parallel)
     try:
         (meeting,) = left_over(tmp_path)
         assert meeting.stat().st_mode & 0o777 == 0o700, "of this user alone"
-        assert "MASTER_PORT" not in follower.environ()
-        connections = [each for p in (psutil.Process(leader.pid), follower) for each in p.net_connections("inet")]
+        assert "MASTER_PORT" not in worker.environ()
+        connections = [each for p in (psutil.Process(leader.pid), worker) for each in p.net_connections("inet")]
     finally:
         leader.send_signal(signal.SIGINT)
         leader.communicate(timeout=60)
@@ -209,8 +209,8 @@ def test_workers_that_cannot_be_started(tmp_path, monkeypatch, failing):
 
 
 def test_a_killed_rank_is_named(tmp_path):
-    leader, follower = started(tmp_path / "run")
-    follower.kill()
+    leader, worker = started(tmp_path / "run")
+    worker.kill()
     _, err = leader.communicate(timeout=60)
     assert leader.returncode == 4, "taken for the kernel's doing"
     assert "rank 1 was killed by another process" in err
@@ -222,17 +222,17 @@ def test_a_killed_rank_is_named(tmp_path):
 
 
 def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
-    leader, follower = started(tmp_path / "run")
+    leader, worker = started(tmp_path / "run")
     leader.send_signal(signal.SIGINT)
     out, err = leader.communicate(timeout=60)
     assert leader.returncode == 130, err
     assert "Stopped and saved" in out
-    assert not follower.is_running()
+    assert not worker.is_running()
     assert left_over(tmp_path) == []
-    leader, follower = started(tmp_path / "other")
+    leader, worker = started(tmp_path / "other")
     leader.kill()
     leader.communicate(timeout=60)
-    wait_for(lambda: not follower.is_running() or follower.status() == psutil.STATUS_ZOMBIE)
+    wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 
 def test_an_error_of_a_rank_is_told_once(tmp_path, monkeypatch):

@@ -20,8 +20,8 @@ from hal.job.stored_plans import stored
 from hal.tuner import Tuning, tune
 from hal.tuner.config import SpaceSection, TuneConfig
 from hal.tuner.report.sections import page_of
-from hal.tuner.result import Outcome
 from hal.tuner.space import Space
+from hal.tuner.trial_result import Outcome
 
 WORKER = (sys.executable, str(Path(__file__).parent / "target_worker.py"))
 SOURCE = "roofline of a test"

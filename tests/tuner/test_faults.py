@@ -3,7 +3,7 @@
 import pytest
 from tuner_helpers import fake_tune, launched
 
-from hal.tuner.result import Outcome
+from hal.tuner.trial_result import Outcome
 
 ONE = {"batch": [32, 64, 128], "precision": ["fp32", "bf16"], "compile": ["eager"], "threads": [None]}
 

@@ -9,8 +9,8 @@ from hal.config import JobConfig, build
 from hal.contract.plan import Plan
 from hal.tuner.guard import Curve, GuardTolerance, compare_curves, compare_outputs, tolerance
 from hal.tuner.messages import Order
-from hal.tuner.result import Outcome
 from hal.tuner.trial import TrialRunner
+from hal.tuner.trial_result import Outcome
 
 ALLOWED = GuardTolerance(loss=0.1, cosine=0.95, output=0.05)
 DIRECTION = np.linspace(-1, 1, 50, dtype=np.float32)

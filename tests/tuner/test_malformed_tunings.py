@@ -20,10 +20,11 @@ from hal.tuner import resumed
 from hal.tuner.config import SpaceSection
 from hal.tuner.files import Journal
 from hal.tuner.report import report_of
-from hal.tuner.result import Trial, Tuning
+from hal.tuner.result import Tuning
 from hal.tuner.space import Space
 from hal.tuner.storage import storage_errors
 from hal.tuner.study import Study
+from hal.tuner.trial_result import Trial
 
 
 @pytest.fixture(scope="module")

@@ -15,9 +15,10 @@ from tuner_helpers import description, environment, launched
 
 from hal.config import PlanKeys
 from hal.tuner.config import SpaceSection
-from hal.tuner.result import Trial, Tuning
+from hal.tuner.result import Tuning
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Study
+from hal.tuner.trial_result import Trial
 
 DRIVE = str(Path(__file__).parent / "drive.py")
 PLANS = len(Space(description(), PlanKeys(), SpaceSection(), ("throughput",)))

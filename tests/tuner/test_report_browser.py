@@ -8,7 +8,7 @@ from playwright.sync_api import sync_playwright
 from tuner_helpers import fake_tune
 
 from hal.tuner.report import write_report
-from hal.tuner.result import Guard
+from hal.tuner.trial_result import Guard
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 EVIL = "</script><script>window.owned = 1</script><b>bold</b>"

@@ -8,10 +8,10 @@ from tuner_helpers import description
 
 from hal.config import PlanKeys
 from hal.tuner.config import SpaceSection
-from hal.tuner.result import Outcome, Phases, Trial
 from hal.tuner.search import Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.surrogate import GaussianProcess, expected_improvement
+from hal.tuner.trial_result import Outcome, Phases, Trial
 
 
 @pytest.fixture

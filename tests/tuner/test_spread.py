@@ -7,8 +7,8 @@ import pytest
 
 from hal.config import JobConfig, build
 from hal.tuner.messages import Order
-from hal.tuner.result import Outcome
 from hal.tuner.trial import TrialRunner
+from hal.tuner.trial_result import Outcome
 
 KEYS = {
     "model": {"name": f"{Path(__file__).parents[1] / 'run' / 'normalised.py'}:Normalised"},

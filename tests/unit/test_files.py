@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hal.errors import ConfigError, NotFoundError, UnsavedError
-from hal.util.files import check_new, check_writable, write_result, write_whole
+from hal.util.files import check_new, check_writable, remove_folder, write_folder, write_result, write_whole
 from hal.util.paths import user_path
 from hal.workload import Workload
 
@@ -115,6 +115,50 @@ def test_the_next_one_removes_what_the_dead_left(tmp_path):
         (tmp_path / name).write_text("")
     write_whole(tmp_path / "other.json", b"whole")
     assert entries(tmp_path) == sorted([mine, elsewhere, ".notes.part", "other.json"]), "only what is surely left over"
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_folder_replaces_the_one_before(tmp_path):
+    folder = tmp_path / "trace"
+    write_folder(folder, {"a": b"1", "b": b"2"})
+    assert contents(folder) == {"a": b"1", "b": b"2"}
+    write_folder(folder, {"b": b"3"})
+    assert contents(folder) == {"b": b"3"}
+    remove_folder(folder)
+    assert entries(tmp_path) == []
+
+
+@pytest.mark.parametrize("step", ["mkdir", "fsync", "replace"])
+def test_an_error_names_the_folder_and_leaves_nothing(tmp_path, monkeypatch, step):
+    folder = tmp_path / "trace"
+    write_folder(folder, {"a": b"old"})
+
+    def full(*arguments, **more):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        with pytest.raises(OSError, match="No space left on device") as caught:
+            write_folder(folder, {"a": b"new"})
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(folder))
+    assert entries(tmp_path) == ["trace", "trace/a"]
+    assert contents(folder) == {"a": b"old"}
+
+
+FOLDER_DIES = DIES.replace('write_whole(Path(sys.argv[1]), b"half")', 'write_folder(Path(sys.argv[1]), {"a": b"half"})')
+
+
+@pytest.mark.parametrize("write", [lambda path: write_folder(path, {}), lambda path: write_whole(path, b"")])
+def test_the_next_one_removes_the_folder_that_the_dead_left(tmp_path, write):
+    assert subprocess.run([sys.executable, "-c", FOLDER_DIES, tmp_path / "trace"], check=False).returncode == 9
+    left = entries(tmp_path)
+    assert len(left) == 2
+    assert all(".part" in each for each in left)
+    write(tmp_path / "other")
+    assert entries(tmp_path) == ["other"]
 
 
 def test_a_result_that_cannot_be_written(tmp_path):

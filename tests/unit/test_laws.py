@@ -42,11 +42,30 @@ atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))
 """
 
 
-def loaded_after(code):
-    """Top-level names of the modules that a fresh interpreter holds after it ran the code."""
+def modules_after(code):
+    """The modules that a fresh interpreter holds after it ran the code."""
     done = subprocess.run([sys.executable, "-c", REPORT + code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+    return set(json.loads(done.stderr.splitlines()[-1]))
+
+
+def loaded_after(code):
+    """Top-level names of those modules."""
+    return {name.partition(".")[0] for name in modules_after(code)}
+
+
+def hal_with(words):
+    """Code that runs ``hal`` with some words."""
+    return f"import sys; sys.argv = {['hal', *words.split()]}; from hal.cli import main; main()"
+
+
+BARE_HELP = """
+import sys, typer
+sys.argv = ["bare", "--help"]
+app = typer.Typer(rich_markup_mode="rich")
+app.command()(lambda: None)
+app()
+"""
 
 
 FRAMEWORKS = {"torch", "jax", "jaxlib", "tensorflow", "keras", "lightning"}
@@ -61,9 +80,21 @@ class TestImports:
         assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "typer", "rich", "plotly", "jinja2"})
 
     def test_help(self):
-        loaded = loaded_after("import sys; sys.argv = ['hal', '--help']; from hal.cli import main; main()")
+        loaded = loaded_after(hal_with("--help"))
         assert "typer" in loaded
         assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "sklearn", "pydantic", "yaml", "plotly", "jinja2"})
+
+    def test_help_loads_little_more_than_typer(self):
+        """What an error, a completion or the work of a command needs is loaded when it is needed."""
+        more = modules_after(hal_with("--help")) - modules_after(BARE_HELP)
+        own = {name for name in more if name.partition(".")[0] == "hal"}
+        assert more - own == {"pkgutil"}
+        assert own.isdisjoint({"hal.cli.completion", "hal.cli.styled", "hal.cli.help", "hal.config", "hal.contract"})
+
+    def test_the_version_loads_no_styles(self):
+        loaded = loaded_after(hal_with("--version"))
+        assert "typer" in loaded
+        assert loaded.isdisjoint(FRAMEWORKS | {"numpy", "rich", "pygments", "markdown_it"})
 
     def test_all_modules_outside_backends(self):
         names = [name for name in OUTSIDE_BACKENDS if name != "hal.__main__" and not name.startswith("hal.testing")]

@@ -1,12 +1,12 @@
 """What the ROCm backend decides about recorded cards, builds and machines; needs no GPU."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from card_helpers import BUILDS, build, properties, recorded
 
 from hal import registry
 from hal.backends._torch.architectures import load
@@ -19,26 +19,8 @@ from hal.contract.device import PRECISIONS
 from hal.contract.plan import Plan
 from hal.errors import UnavailableError, UnsupportedError
 
-CARDS = Path(__file__).parents[1] / "golden" / "cards"
-BUILDS = json.loads((CARDS / "builds.json").read_text())
 DRIVEN = Host(kfd="open", cards=("gfx1100",))
-
-
-def recorded(backend):
-    cards = {path.stem: json.loads(path.read_text()) for path in sorted(CARDS.glob("*.json")) if path.stem != "builds"}
-    return {name: card for name, card in cards.items() if card["expected"]["backend"] == backend}
-
-
 RECORDED = recorded("rocm")
-
-
-def build(name, *devices):
-    given = dict(BUILDS[name])
-    return Build(**{**given, "archs": tuple(given.get("archs", ())), "devices": devices})
-
-
-def properties(name):
-    return Properties(**RECORDED[name]["properties"])
 
 
 def described(name):

@@ -1,15 +1,12 @@
 """What several processes would do, as far as one process can tell: shares of draws, devices, the launcher's words."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from card_helpers import CARDS, build, properties
 
 import hal
 from hal import ops, registry
-from hal.backends._torch.build import Build, Properties
 from hal.backends.cuda import CudaBackend
 from hal.backends.cuda import decisions as cuda
 from hal.backends.cuda.host import Host
@@ -20,9 +17,6 @@ from hal.errors import ConfigError, DeviceLostError, UnavailableError
 from hal.processes.rendezvous import Rendezvous, exported, from_environment
 from hal.tensor import Key
 from hal.tensor.random import Share
-
-CARDS = Path(__file__).parents[1] / "golden" / "cards"
-BUILDS = json.loads((CARDS / "builds.json").read_text())
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,21 +78,13 @@ def test_rows_of_parts():
 
 
 def recorded(*names):
-    cards = [json.loads((CARDS / f"{name}.json").read_text()) for name in names]
-    given = dict(BUILDS[cards[0]["build"]])
-    return Build(
-        **{
-            **given,
-            "archs": tuple(given.get("archs", ())),
-            "devices": tuple(Properties(**card["properties"]) for card in cards),
-        }
-    )
+    return build(CARDS[names[0]]["build"], *map(properties, names))
 
 
 def test_cards_like_each_other_take_part(monkeypatch):
-    build = recorded("h200_sxm5_141gb", "a100_sxm4_80gb", "h200_sxm5_141gb", "h200_sxm5_141gb")
+    installed = recorded("h200_sxm5_141gb", "a100_sxm4_80gb", "h200_sxm5_141gb", "h200_sxm5_141gb")
     host = Host(driver="580.65.06", cuda=(13, 0), cards=("NVIDIA H200",))
-    devices = cuda.describe(build, host)
+    devices = cuda.describe(installed, host)
     assert [device.capabilities.spread for device in devices] == [3, 1, 3, 3]
     assert {device.capabilities.parallel for device in devices} == {("dp", "fsdp")}
     backend, plan = CudaBackend(), Plan(parallel="dp=4")
@@ -111,9 +97,9 @@ def test_cards_like_each_other_take_part(monkeypatch):
 
 
 def test_a_slice_of_a_card_is_alone():
-    build = recorded("a100_80gb_mig_1g_10gb", "a100_80gb_mig_1g_10gb")
+    installed = recorded("a100_80gb_mig_1g_10gb", "a100_80gb_mig_1g_10gb")
     host = Host(driver="580.65.06", cuda=(13, 0), cards=("NVIDIA A100",))
-    assert {device.capabilities.spread for device in cuda.describe(build, host)} == {1}
+    assert {device.capabilities.spread for device in cuda.describe(installed, host)} == {1}
 
 
 def test_cards_of_the_other_vendor(monkeypatch):

@@ -12,7 +12,8 @@ from typer.testing import CliRunner
 
 import hal
 from hal.cli.app import app
-from hal.cli.terminal import console, escaped, visible
+from hal.cli.styled import console, escaped
+from hal.cli.terminal import visible
 
 CLI = Path(hal.__file__).parent / "cli"
 TINY = "model=cnn model.size=20 model.dense=8 backend=cpu data=synthetic:80 batch=16 threads=1 steps=2".split()
@@ -44,10 +45,11 @@ def test_markup_in_foreign_text_stays_text(text, capsys):
 def test_foreign_text_has_one_way_to_the_terminal():
     for path in CLI.rglob("*.py"):
         text = path.read_text()
+        if path.name != "styled.py":
+            assert "rich.markup" not in text, f"{path}: use escaped of hal.cli.styled"
+            assert "Console(" not in text, f"{path}: use console() of hal.cli.styled"
+            assert "TextColumn(" not in text, f"{path}: use PlainColumn of hal.cli.styled"
         if path.name != "terminal.py":
-            assert "rich.markup" not in text, f"{path}: use escaped of hal.cli.terminal"
-            assert "Console(" not in text, f"{path}: use console() of hal.cli.terminal"
-            assert "TextColumn(" not in text, f"{path}: use PlainColumn of hal.cli.terminal"
             assert not re.search(r"sys\.std(out|err)\.write", text), f"{path}: use write of hal.cli.terminal"
 
 
@@ -94,10 +96,54 @@ def test_a_failure_is_told_when_nobody_reads(tmp_path):
     assert (done.returncode, done.stderr) == (2, b"")
 
 
-@pytest.mark.parametrize("line", ["hal devices | head -1", "hal devices --json | head -1", "hal --version | true"])
-def test_commands_end_quietly_when_nobody_reads(line, tmp_path):
-    done = shell(line, tmp_path)
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        ("", 2),
+        ("--help", 0),
+        ("run --help", 0),
+        ("--version", 0),
+        ("--show-completion bash", 0),
+        ("devices", 0),
+        ("devices --json", 0),
+        ("plans --json", 0),
+        ("run --jsn", 2),
+        ("run model=nothing --json", 2),
+    ],
+)
+def test_a_closed_pipe_changes_nothing(words, status, tmp_path):
+    done = shell(f"hal {words} 2>&1 | true", tmp_path, _TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION="1")
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
+@pytest.mark.parametrize(("words", "status"), [("--version", 0), ("run --help", 0), ("plans --json", 0), ("rum", 2)])
+def test_closed_streams_change_nothing(words, status, tmp_path):
+    assert shell(f"hal {words} >&- 2>&-", tmp_path).returncode == status
+
+
+def test_a_closed_pipe_of_a_completion(tmp_path):
+    asked = {
+        "_HAL_COMPLETE": "complete_fish",
+        "_TYPER_COMPLETE_ARGS": "hal ",
+        "_TYPER_COMPLETE_FISH_ACTION": "get-args",
+    }
+    done = shell("hal | true", tmp_path, **asked)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_a_model_may_print_though_nobody_reads(tmp_path):
+    code = (
+        "from hal.models.cnn import CNN\n"
+        "class Mine(CNN):\n"
+        "    def params(self):\n"
+        "        print('x' * 100_000, flush=True)\n"
+        "        return super().params()\n"
+    )
+    (tmp_path / "mine.py").write_text(code)
+    words = " ".join(["model=mine.py:Mine", *TINY[1:]])
+    done = shell(f"hal run {words} out=run 2>&1 | true", tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

@@ -26,7 +26,8 @@ from hal.tuner.report.values import (
     unit_of,
     value_of,
 )
-from hal.tuner.result import OBJECTIVES, Objective, Tuning
+from hal.tuner.result import Tuning
+from hal.tuner.trial_result import OBJECTIVES, Objective
 
 __all__ = ["headline_of", "numbers_of"]
 

@@ -36,7 +36,8 @@ from hal.tuner.report.values import (
     value_of,
     varied,
 )
-from hal.tuner.result import OBJECTIVES, Objective, Trial, Tuning
+from hal.tuner.result import Tuning
+from hal.tuner.trial_result import OBJECTIVES, Objective, Trial
 
 __all__ = ["page_of"]
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hal.contract.text import interval_text, number
-from hal.tuner.result import OBJECTIVES, Objective, Outcome, Trial, Tuning
+from hal.tuner.result import Tuning
+from hal.tuner.trial_result import OBJECTIVES, Objective, Outcome, Trial
 
 __all__ = [
     "ENDED",

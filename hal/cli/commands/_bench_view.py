@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rich.table import Table
 
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 from hal.contract.text import bytes_text, estimate_text, interval_text, number, plan_line, ratio_text, seconds_text
 from hal.measure import Measurement
 from hal.run import Bench

@@ -9,7 +9,8 @@ from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
-from hal.cli.terminal import console, escaped, note, visible
+from hal.cli.styled import console, escaped, note
+from hal.cli.terminal import visible
 from hal.contract.text import bytes_text, counted, number, plan_line, prefixed, seconds_text
 from hal.targets.compile import Compilation
 

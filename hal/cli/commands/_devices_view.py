@@ -7,7 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from hal.api import BackendStatus
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 from hal.contract import Unavailable
 from hal.contract.device import PRECISIONS, Device
 from hal.contract.text import bytes_text

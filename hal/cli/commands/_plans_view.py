@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 from hal.contract.text import estimate_text, plan_line, ratio_text
 from hal.job.stored_plans import StoredPlan
 

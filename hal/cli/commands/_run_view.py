@@ -13,7 +13,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from hal.cli.terminal import PlainColumn, console, escaped, visible
+from hal.cli.styled import PlainColumn, console, escaped
+from hal.cli.terminal import visible
 from hal.contract.plan import Plan
 from hal.contract.text import bytes_text, number, plan_line, seconds_text
 from hal.data import summary

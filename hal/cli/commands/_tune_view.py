@@ -9,21 +9,22 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress
 from rich.table import Table
 
-from hal.cli.terminal import PlainColumn, console, escaped
+from hal.cli.styled import PlainColumn, console, escaped
 from hal.contract.text import bytes_text, counted, estimate_text, number, plan_changes, ratio_text, seconds_text
 from hal.tuner.messages import Description
-from hal.tuner.observer import Observer, TuningProgress
+from hal.tuner.observer import TuneObserver, TuningProgress
 from hal.tuner.ranking import best_of
 from hal.tuner.report import REPORT
-from hal.tuner.result import OBJECTIVES, ControlMeasurement, Finalist, Objective, Outcome, Trial, Tuning
+from hal.tuner.result import ControlMeasurement, Finalist, Tuning
 from hal.tuner.space import Space
+from hal.tuner.trial_result import OBJECTIVES, Objective, Outcome, Trial
 
 __all__ = ["TuneView"]
 
 _TOP = 8
 
 
-class TuneView(Observer):
+class TuneView(TuneObserver):
     """Watches a tuning on the terminal.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from rich.console import Console
 from rich.table import Table
 
-from hal.cli.terminal import console, escaped
+from hal.cli.styled import console, escaped
 from hal.contract.text import counted
 from hal.parity import Deviation, DeviceComparison, Finding, LossFinding, OpFinding, Verification
 from hal.parity.verdict import advice, verdict

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json, shown_though_unsaved
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
@@ -38,12 +34,6 @@ def bench(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fals
     guard(work, json_output)
 
 
-def _config() -> type[BaseModel]:
-    from hal.run.config import BenchConfig
-
-    return BenchConfig
-
-
 COMMAND = Command(
     bench,
     help="Measure the throughput and latency of a plan, with confidence intervals.\n\n"
@@ -54,6 +44,6 @@ COMMAND = Command(
         "hal bench model=cnn batch=128 versus.precision=bf16 versus.layout=nhwc",
         "hal bench model=rnn mode=infer seconds=30 out=rnn.json",
     ),
-    config=_config,
+    config_path="hal.run.config:BenchConfig",
     keys_note="versus.<key> takes every key of the plan, for the second plan.",
 )

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, print_json, shown_though_unsaved
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
@@ -50,12 +48,6 @@ def compile_(
     guard(work, json_output)
 
 
-def _config() -> type[BaseModel]:
-    from hal.targets.config import CompileConfig
-
-    return CompileConfig
-
-
 COMMAND = Command(
     compile_,
     help="Compile a model for hardware that is not in this machine.\n\n"
@@ -66,5 +58,5 @@ COMMAND = Command(
         "hal compile model=cnn target=a100-80gb precision=bf16 batch=1024",
         "hal compile model=transfer target=h100 mode=infer --out compiled",
     ),
-    config=_config,
+    config_path="hal.targets.config:CompileConfig",
 )

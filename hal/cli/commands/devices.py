@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from hal.cli.command import Command, Json, Panel
-from hal.cli.terminal import guard, print_json
+from hal.cli.guard import guard
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 

@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from hal.cli.command import Command, Json, Panel
-from hal.cli.terminal import guard, print_json, visible, write
+from hal.cli.guard import guard
+from hal.cli.terminal import print_json, visible, write
 
 __all__ = ["COMMAND"]
 

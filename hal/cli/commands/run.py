@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import INTERRUPTED, guard, print_json
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from hal.cli.guard import INTERRUPTED, guard
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
@@ -41,12 +37,6 @@ def run(keys: Keys = None, config: ConfigFile = None, json_output: Json = False)
     )
 
 
-def _config() -> type[BaseModel]:
-    from hal.run.config import RunConfig
-
-    return RunConfig
-
-
 COMMAND = Command(
     run,
     help="Train a model, evaluate it after every epoch and save it.\n\n"
@@ -59,5 +49,5 @@ COMMAND = Command(
         "hal run model=path/to/mine.py:MyModel data=images:photos backend=cpu",
         "hal run resume=runs/cnn-cpu-20261122-001223 epochs=40",
     ),
-    config=_config,
+    config_path="hal.run.config:RunConfig",
 )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import INTERRUPTED, guard, print_json, shown_though_unsaved
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from hal.cli.guard import INTERRUPTED, guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
@@ -46,12 +42,6 @@ def tune(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
     )
 
 
-def _config() -> type[BaseModel]:
-    from hal.tuner.config import TuneConfig
-
-    return TuneConfig
-
-
 COMMAND = Command(
     tune,
     help="Search for the fastest correct plan for a model on a device.\n\n"
@@ -64,5 +54,5 @@ COMMAND = Command(
         "hal tune model=cnn objective=throughput,memory constraint.latency_ms=50",
         "hal tune resume=runs/tune-cnn-cpu-20261122-001223 budget=10m",
     ),
-    config=_config,
+    config_path="hal.tuner.config:TuneConfig",
 )

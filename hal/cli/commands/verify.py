@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
-from hal.cli.terminal import guard, note, print_json, shown_though_unsaved
-
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from hal.cli.guard import guard, shown_though_unsaved
+from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
@@ -18,6 +14,7 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
 
     def work() -> int:
         from hal.cli.commands._verify_view import show_verification
+        from hal.cli.styled import note
         from hal.config import build, read
         from hal.parity import Verification
         from hal.parity import verify as compare
@@ -36,12 +33,6 @@ def verify(keys: Keys = None, config: ConfigFile = None, json_output: Json = Fal
     guard(work, json_output)
 
 
-def _config() -> type[BaseModel]:
-    from hal.parity.config import VerifyConfig
-
-    return VerifyConfig
-
-
 COMMAND = Command(
     verify,
     help="Compare what a model computes on different devices, op by op.\n\n"
@@ -53,5 +44,5 @@ COMMAND = Command(
         "hal verify model=cnn backend=cpu record=trace",
         "hal verify against=trace backend=auto",
     ),
-    config=_config,
+    config_path="hal.parity.config:VerifyConfig",
 )

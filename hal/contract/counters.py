@@ -1,30 +1,10 @@
-"""What a backend says of itself and of the hardware: whether it can run here, memory, counters."""
+"""What a backend reads of a device while it works: memory and the counters of the hardware."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Available", "MemoryUse", "Telemetry", "Unavailable"]
-
-
-@dataclass(frozen=True)
-class Available:
-    """A backend that can run here. ``detail`` names the runtime, for example ``torch 2.13.0+cpu``."""
-
-    detail: str
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A backend that cannot run here.
-
-    Attributes:
-        reason: what is installed and what is missing.
-        fix: the command or page that makes it available.
-    """
-
-    reason: str
-    fix: str
+__all__ = ["MemoryUse", "Telemetry"]
 
 
 @dataclass(frozen=True)
