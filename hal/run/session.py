@@ -15,6 +15,7 @@ from hal.contract.device import DeviceFacts
 from hal.errors import ConfigError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
+from hal.job.statistics import check_statistics
 from hal.measure import EnvironmentWatch
 from hal.nn import Param
 from hal.processes.launch import launch, pinned
@@ -61,6 +62,7 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
         _check_folder(folder, own)
         for part, whole in ((job.split.validation, True), (job.split.train, False)):
             part.check(whole=whole)
+        check_statistics(job)
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(_taken(folder))
