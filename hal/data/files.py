@@ -6,14 +6,23 @@ from pathlib import Path
 
 from hal.errors import DataError, NotFoundError
 from hal.util.paths import user_path
-from hal.util.reading import available_bytes, read_regular
+from hal.util.reading import available_bytes, open_regular, read_regular
 from hal.util.sizes import bytes_text
 
-__all__ = ["check_memory", "entries", "is_folder", "read_bytes", "unreadable", "user_path"]
+__all__ = ["check_memory", "entries", "is_folder", "read_bytes", "read_start", "unreadable", "user_path"]
+
+_OF_SYSTEMS = frozenset(
+    ["__macosx", "@eadir", "lost+found", "$recycle.bin", "system volume information", "thumbs.db", "desktop.ini"]
+)
+"""What systems and file managers put into folders of users; in small letters."""
 
 
 def unreadable(path: Path, error: OSError) -> NotFoundError:
     """The error for a path that the operating system refuses."""
+    if isinstance(error, FileNotFoundError) and path.is_symlink():
+        return NotFoundError(
+            f"{path} is a link to {path.readlink()}, which does not exist", fix="repair or remove the link"
+        )
     if isinstance(error, FileNotFoundError):
         return NotFoundError(f"{path} does not exist", fix="check the path that follows the colon in data=")
     if isinstance(error, PermissionError):
@@ -41,14 +50,29 @@ def read_bytes(path: Path) -> bytes:
         raise unreadable(path, error) from error
 
 
+def read_start(path: Path, count: int) -> tuple[int, bytes]:
+    """The size of a file and its first bytes.
+
+    Raises:
+        NotFoundError: the file does not exist or cannot be read.
+    """
+    try:
+        with open_regular(path) as file:
+            return path.stat().st_size, file.read(count)
+    except OSError as error:
+        raise unreadable(path, error) from error
+
+
 def entries(folder: Path) -> list[Path]:
-    """The files and folders in a folder, in alphabetical order, without hidden ones.
+    """The files and folders in a folder, in alphabetical order, without hidden ones and those of systems.
 
     Raises:
         NotFoundError: the folder does not exist, is a file, or cannot be read.
     """
     try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        return sorted(
+            path for path in folder.iterdir() if not path.name.startswith(".") and path.name.lower() not in _OF_SYSTEMS
+        )
     except OSError as error:
         raise unreadable(folder, error) from error
 

@@ -35,6 +35,9 @@ from hal.workload import short_name
 
 __all__ = ["run", "run_worker"]
 
+_DECODED = 2000
+"""Training samples up to this number are all decoded before the first step; of more, only the beginnings are read."""
+
 
 def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     """Train, evaluate and save; with ``resume``, go on as if the run had never stopped.
@@ -60,7 +63,7 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
-        for part, whole in ((job.split.validation, True), (job.split.train, False)):
+        for part, whole in ((job.split.validation, True), (job.split.train, len(job.split.train) <= _DECODED)):
             part.check(whole=whole)
         check_statistics(job)
     with contextlib.ExitStack() as stack:
