@@ -154,7 +154,7 @@ class _Search:
     def leave_out(self, path: Path) -> None:
         """Note a file that belongs to no class."""
         kind = path.suffix.lower() or "without a suffix"
-        self.other["broken links" if not path.exists() else kind] += 1
+        self.other[kind if path.exists() else "of a broken link"] += 1
 
     def pictures(self, folder: Path) -> list[Path]:
         """All pictures in a folder and the folders inside it."""

@@ -62,7 +62,7 @@ def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
             opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
             _check_size(opened)
         _check_mode(opened)
-        image = _eight_bits(ImageOps.exif_transpose(opened), mode)
+        image = _eight_bits(ImageOps.exif_transpose(opened), mode, opened.format)
         resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
         return np.asarray(resized, np.float32).reshape(shape) / 255
 
@@ -117,18 +117,22 @@ def _check_size(image: Image) -> None:
 
 
 def _check_mode(image: Image) -> None:
-    """Refuse pixels whose range nobody knows. Pillow has 16 bits in 32 where the format has no others."""
-    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
-        kind = "floating-point pixels" if image.mode == "F" else "pixels of 32 bits"
-        raise ValueError(f"{kind} have no known range; store 8 or 16 bits")
+    """Refuse pixels whose range nobody knows."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; store 8 or 16 bits")
 
 
-def _eight_bits(image: Image, mode: str) -> Image:
+def _eight_bits(image: Image, mode: str, form: str | None) -> Image:
     """A picture of 8 bits a channel in mode ``L`` or ``RGB``."""
     from PIL import Image as Pillow
 
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 instead of scale
-        image = Pillow.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        pixels = np.asarray(image)
+        low, high = pixels.min(), pixels.max()
+        # What a TIFF has in 32 bits may be of 8 bits or 16, unless the values say which.
+        if low < 0 or high > 65535 or (image.mode == "I" and form == "TIFF" and 0 < high <= 255):
+            raise ValueError(f"integer pixels from {low} to {high} have no known range; store 8 or 16 bits")
+        image = Pillow.fromarray((pixels >> 8).astype(np.uint8))
     elif image.mode == "LAB":
         image = image.convert("RGB")  # it does not become gray at once
     elif image.mode == "P" and "transparency" in image.info:

@@ -14,7 +14,7 @@ from run_helpers import CNN, SignalAt, assert_same_end, command, last, train
 import hal
 from hal import workload
 from hal.contract.plan import Plan
-from hal.errors import CheckpointError, ConfigError, DataError, InputError, InUseError
+from hal.errors import CheckpointError, ConfigError, DataError, InputError, InUseError, ShapeError
 from hal.run import RunObserver, checkpoint
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
@@ -234,6 +234,22 @@ class TestBeforeTheFirstStep:
     def test_a_damaged_held_out_picture(self, pets, tmp_path):
         for path in (pets / "bat").iterdir():
             path.write_bytes(path.read_bytes()[:60])
+        with pytest.raises(DataError, match="is not an image that can be decoded"):
+            pet_run(pets, tmp_path / "run", epochs=1)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("keys", [{"batch": 1}, {"batch": 4, "accumulate": 4}])
+    def test_batch_statistics_of_one_sample(self, tmp_path, keys):
+        (tmp_path / "mine.py").write_text(
+            MINE.format(mark=str(tmp_path / "mark")).replace("Flatten(), ", "Flatten(), nn.BatchNorm(), ")
+        )
+        with pytest.raises(ShapeError, match="batch_norm was given x of shape"):
+            hal.train(model=f"{tmp_path}/mine.py:Mine", backend="cpu", steps=1, out=str(tmp_path / "run"), **keys)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_damaged_picture_to_train_on(self, pets, tmp_path):
+        for path in sorted((pets / "bat").iterdir())[1:]:
+            path.write_bytes(path.read_bytes()[:-30])
         with pytest.raises(DataError, match="is not an image that can be decoded"):
             pet_run(pets, tmp_path / "run", epochs=1)
         assert not (tmp_path / "run").exists()
