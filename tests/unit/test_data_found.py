@@ -362,5 +362,4 @@ def test_what_the_system_makes_up_is_empty(tmp_path):
     classes(tmp_path)
     (tmp_path / "cat" / "x.png").symlink_to("/proc/self/status")
     with pytest.raises(DataError, match="the file has 0 bytes"):
-        found(tmp_path).train.check(whole=False)
-        found(tmp_path).validation.check(whole=False)
+        check_all(found(tmp_path), whole=False)
