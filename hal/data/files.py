@@ -16,6 +16,10 @@ _OF_SYSTEMS = frozenset(
 )
 """What systems and file managers put into folders of users; in small letters."""
 
+_UNSUSPICIOUS_BYTES = 256 << 20
+_MOST_COMPRESSED = 200
+"""How many times larger than their file data may be; a picture of one color is a thousand times larger."""
+
 
 def unreadable(path: Path, error: OSError) -> NotFoundError:
     """The error for a path that the operating system refuses."""
@@ -89,16 +93,23 @@ def is_folder(path: Path) -> bool:
         raise unreadable(path, error) from error
 
 
-def check_memory(what: str, needed_bytes: int) -> None:
+def check_memory(what: str, needed_bytes: int, stored_bytes: int | None = None) -> None:
     """Refuse data that memory has no room for, before they are read.
 
     Args:
         what: names the data in the message.
         needed_bytes: of memory.
+        stored_bytes: what they take on the disk; None: they are not stored there.
 
     Raises:
-        DataError: this machine has less.
+        DataError: this machine has less, or so few bytes can only hold the same value again and again.
     """
+    if stored_bytes is not None and needed_bytes > max(_UNSUSPICIOUS_BYTES, _MOST_COMPRESSED * stored_bytes):
+        raise DataError(
+            f"{what} has {bytes_text(stored_bytes)}, which would become {bytes_text(needed_bytes)}; data of that size "
+            "that are compressed so much hold nothing to learn from",
+            fix="look at the file, and store it again without compression if its content is right",
+        )
     free = available_bytes()
     if needed_bytes > free:
         raise DataError(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-__all__ = ["find_parts"]
+__all__ = ["HELD", "TRAIN", "find_parts"]
 
 _PARTS = {
     "train": "train training trn",
@@ -14,6 +14,9 @@ _PARTS = {
     "test": "test tests testing tst holdout heldout",
 }
 """Words for each part; of several held-out parts, the first in this order is used."""
+
+TRAIN, HELD = _PARTS["train"].split(), f"{_PARTS['validation']} {_PARTS['test']}".split()
+"""Words for what is trained on, and for what is held back."""
 
 _FILLERS = "set sets data dataset split part folder dir image images img imgs picture pictures pic pics photo photos"
 """Words that may stand beside the word for a part, also without a mark between: ``trainset``, ``val_images``."""

@@ -15,67 +15,6 @@ from hal.util.sizes import bytes_text
 __all__ = ["available_bytes", "open_regular", "read_regular"]
 
 
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
-
-    A named pipe would wait for a writer for ever, and a device such as ``/dev/zero`` never ends. A file whose size is 0
-    is empty, also where the system makes up a content when it is read, as in ``/proc``: some of these wait too.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-    """
-    mode = stat.S_IFREG
-    with contextlib.suppress(OSError):  # opening it raises the same
-        mode = path.stat().st_mode  # before it is opened, since that is where a pipe waits
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    file = path.open("rb")
-    if os.fstat(file.fileno()).st_size:
-        return file
-    file.close()
-    return io.BytesIO()
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading.
-
-    A named pipe would wait for a writer for ever, and a device such as ``/dev/zero`` never ends. A file whose size is 0
-    is empty, also where the system makes up a content when it is read, as in ``/proc``: some of these wait too.
-
-    Raises:
-        OSError: it cannot be opened, or is no regular file.
-    """
-    mode = stat.S_IFREG
-    with contextlib.suppress(OSError):  # opening it raises the same
-        mode = path.stat().st_mode  # before it is opened, since that is where a pipe waits
-    if stat.S_ISDIR(mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    file = path.open("rb")
-    if os.fstat(file.fileno()).st_size:
-        return file
-    file.close()
-    return io.BytesIO()
-
-
-def check_regular(path: Path, at_most: int) -> None:
-    """Refuse what is no regular file, or is larger than it may be (bytes).
-
-    Raises:
-        OSError: see above, or it is not there.
-    """
-    found = path.stat()
-    if stat.S_ISDIR(found.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    if found.st_size > at_most:
-        raise _too_large(path, found.st_size, at_most)
-
-
 def open_regular(path: Path, at_most: int = sys.maxsize) -> BinaryIO:
     """Open a regular file for reading.
 
