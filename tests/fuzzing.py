@@ -23,6 +23,7 @@ SEEDS = range(int(os.environ.get("HAL_FUZZ", "25")))
 """Inputs of each reader."""
 
 LONGEST_S = 10
+"""Of the processor; of the clock six times as much, since the machine may be busy."""
 MOST_BYTES = 2 << 30
 
 MARK = Path(tempfile.gettempdir()) / f"hal-fuzz-{os.getpid()}"
@@ -152,8 +153,8 @@ def strange_array(rng):
         np.lib.format.write_array_header_1_0(content, header)
         return content.getvalue() + PROGRAMS["pickle"]
     array = np.zeros(shape, dtype)
-    if array.dtype.kind in "fiu" and array.size:
-        array.flat[:] = rng.choice([0, 1, 2, 100, np.iinfo(array.dtype).max if array.dtype.kind != "f" else np.nan])
+    if array.dtype.kind in "fiu" and array.size and dtype != "<f2":
+        array[...] = rng.choice([0, 1, 2, 100, np.iinfo(array.dtype).max if array.dtype.kind != "f" else np.nan])
         if array.dtype.kind == "f":
             array.flat[0] = rng.choice([np.inf, np.nan, 0.5, -1, 1e300])
     content = io.BytesIO()
@@ -221,7 +222,7 @@ def survives(call, about):
     """
     counts = COUNTS[re.sub(r",? ?seed \d+.*", "", about, flags=re.DOTALL) or "others"]
     counts["inputs"] += 1
-    begun = time.monotonic()
+    begun, begun_cpu = time.monotonic(), time.process_time()
     before = _peak_bytes(restart=True)
     try:
         call()
@@ -233,7 +234,8 @@ def survives(call, about):
     except Exception as error:
         counts["traceback"] += 1
         raise AssertionError(f"{about}: {type(error).__name__}: {error}") from error
-    took, peak, ran = time.monotonic() - begun, _peak_bytes() - before, MARK.exists()
+    took = max(time.process_time() - begun_cpu, (time.monotonic() - begun) / 6)
+    peak, ran = _peak_bytes() - before, MARK.exists()
     counts["over 10 s"] += took > LONGEST_S
     counts["over 2 GB"] += peak > MOST_BYTES
     counts["executed"] += ran

@@ -71,6 +71,46 @@ class TestData:
         Image.new("L", (9, 9)).save(pets / "bat" / "new.png")
         self.refused(tmp_path / "run", "training samples")
 
+    def test_a_class_more(self, pets, tmp_path):
+        pet_run(pets, tmp_path / "run", epochs=1)
+        shutil.copytree(pets / "bat", pets / "eel")
+        with pytest.raises(CheckpointError, match="its model does not fit them: the classes eel are new"):
+            hal.train(resume=str(tmp_path / "run"), epochs=2, accept="data")
+
+    def test_other_pixels_in_files_of_the_same_size(self, pets, tmp_path):
+        for path in pets.rglob("*.png"):
+            Image.open(path).save(path.with_suffix(".bmp"))
+            path.unlink()
+        pet_run(pets, tmp_path / "run", epochs=1)
+        for path in (pets / "bat").iterdir():
+            other = pets / "cat" / path.name
+            first, second = path.read_bytes(), other.read_bytes()
+            path.write_bytes(second)
+            other.write_bytes(first)
+        self.refused(tmp_path / "run", "the 32 training samples are different ones")
+
+    def test_arrays_in_another_order_are_the_same(self, tmp_path):
+        arrays = {"x": np.random.default_rng(0).random((40, 20, 20, 1), np.float32), "y": np.arange(40) % 2}
+        np.savez(tmp_path / "a.npz", **arrays)
+        hal.train(**KEYS, data={"name": f"npz:{tmp_path}/a.npz"}, out=str(tmp_path / "run"), epochs=1)
+        np.savez_compressed(tmp_path / "a.npz", **dict(reversed(arrays.items())))
+        hal.train(resume=str(tmp_path / "run"), epochs=2)
+        np.savez(tmp_path / "a.npz", x=arrays["x"], y=1 - arrays["y"])
+        self.refused(tmp_path / "run", "samples are different ones")
+
+    def test_another_vocabulary(self, tmp_path):
+        (tmp_path / "book.txt").write_text("abcdefgh" * 100)
+        keys = {
+            "model": {"name": "rnn", "units": 4, "length": 8, "sample": 0},
+            "backend": "cpu",
+            "batch": 8,
+            "threads": 1,
+        }
+        hal.train(**keys, data={"name": f"text:{tmp_path}/book.txt"}, out=str(tmp_path / "run"), steps=1)
+        (tmp_path / "book.txt").write_text("abcdefgx" * 100)
+        with pytest.raises(CheckpointError, match="the text consists of other characters"):
+            hal.train(resume=str(tmp_path / "run"), steps=2)
+
     def test_accepted(self, pets, tmp_path):
         pet_run(pets, tmp_path / "run", epochs=1)
         Image.new("L", (9, 9)).save(pets / "bat" / "new.png")

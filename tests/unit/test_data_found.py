@@ -363,3 +363,37 @@ def test_what_the_system_makes_up_is_empty(tmp_path):
     (tmp_path / "cat" / "x.png").symlink_to("/proc/self/status")
     with pytest.raises(DataError, match="the file has 0 bytes"):
         check_all(found(tmp_path), whole=False)
+
+
+class TestNamesInArchives:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("x", "y", "x_test", "y_test"),
+            ("X_train", "Y_train", "X_dev", "Y_dev"),
+            ("train_images", "train_labels", "eval_images", "eval_labels"),
+            ("x_tr", "y_tr", "x_te", "y_te"),
+            ("data", "target", "data_holdout", "target_holdout"),
+        ],
+    )
+    def test_the_part_that_is_held_back_is_known(self, tmp_path, names):
+        arrays = (
+            np.zeros((6, 4, 4, 1), np.uint8),
+            np.arange(6) % 2,
+            np.zeros((3, 4, 4, 1), np.uint8),
+            np.arange(3) % 2,
+        )
+        np.savez(tmp_path / "a.npz", **dict(zip(names, arrays, strict=True)))
+        split = load(f"npz:{tmp_path}/a.npz", SHAPE)
+        assert (len(split.train), len(split.validation)) == (6, 3)
+
+    def test_values_too_large_for_float32(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x=np.full((6, 4, 4), 1e300), y=np.arange(6) % 2)
+        with pytest.raises(DataError, match="too large for float32"):
+            load(f"npz:{tmp_path}/a.npz", Wanted("sequence", (4, 4)))
+
+    def test_what_grows_too_much_when_it_is_unpacked(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("hal.data.files._UNSUSPICIOUS_BYTES", 1 << 20)
+        np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1 << 17, 4, 4, 1), np.uint8), y=np.arange(1 << 17) % 2)
+        with pytest.raises(DataError, match="which would become 3 MiB"):
+            load(f"npz:{tmp_path}/a.npz", SHAPE)
