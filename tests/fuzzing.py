@@ -153,10 +153,11 @@ def strange_array(rng):
         np.lib.format.write_array_header_1_0(content, header)
         return content.getvalue() + PROGRAMS["pickle"]
     array = np.zeros(shape, dtype)
-    if array.dtype.kind in "fiu" and array.size and dtype != "<f2":
-        array[...] = rng.choice([0, 1, 2, 100, np.iinfo(array.dtype).max if array.dtype.kind != "f" else np.nan])
+    if array.dtype.kind in "fiu" and array.size:
+        most = np.iinfo(array.dtype).max if array.dtype.kind != "f" else np.nan
+        array = np.full_like(array, rng.choice([0, 1, 2, 100, most]))
         if array.dtype.kind == "f":
-            array.flat[0] = rng.choice([np.inf, np.nan, 0.5, -1, 1e300])
+            array = np.full_like(array, rng.choice([np.inf, np.nan, 0.5, -1, np.finfo(array.dtype).max]))
     content = io.BytesIO()
     np.lib.format.write_array(content, array)
     made = content.getvalue()
