@@ -16,3 +16,13 @@ os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")
 os.environ["HAL_STATE"] = tempfile.mkdtemp(prefix="hal-tests-")
 
 sys.path.append(str(Path(__file__).parent))  # helpers that tests of several folders share
+
+
+def pytest_terminal_summary(terminalreporter):
+    """After a long search for inputs that readers cannot answer: what came of them."""
+    import fuzzing
+
+    if "HAL_FUZZ" in os.environ and fuzzing.COUNTS:
+        terminalreporter.section("inputs that were made up")
+        for line in fuzzing.table():
+            terminalreporter.write_line(line)

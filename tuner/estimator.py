@@ -79,7 +79,8 @@ class Estimator:
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
         """Source lines for the native framework that apply a plan without hal."""
-        return self._job.backend.native_code(Plan.model_validate(plan), self._job.device)
+        job = self._job
+        return job.backend.native_code(Plan.model_validate(plan), job.device, job.workload.mode)
 
     def run(self, order: Order) -> Answer:
         """Build a plan. An error of the plan is returned as the outcome and never raised."""

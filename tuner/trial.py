@@ -82,7 +82,7 @@ class TrialRunner:
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
         """Source lines for the native framework that apply a plan without hal."""
-        return self._backend.native_code(Plan.model_validate(plan), self._job.device)
+        return self._backend.native_code(Plan.model_validate(plan), self._job.device, self._job.workload.mode)
 
     def run(self, order: Order) -> Answer:
         """Run one trial. An error of the plan is returned as the outcome and never raised."""

@@ -272,9 +272,9 @@ class TorchBackend(SpreadsOver):
 
             torch.cuda.empty_cache()
 
-    def native_code(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain PyTorch."""
-        return native_code(plan, self.device_type)
+        return native_code(plan, self.device_type, mode)
 
     def memory(self, device: Device) -> MemoryUse:
         """What PyTorch's allocator holds."""

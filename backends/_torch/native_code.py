@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from hal.contract.plan import Plan
 
 __all__ = ["native_code"]
@@ -9,39 +11,79 @@ __all__ = ["native_code"]
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 
 
-def native_code(plan: Plan, device_type: str) -> str:
-    """Lines that apply a plan to ``model``, ``loss_fn``, ``optimizer`` and ``dataset`` of a PyTorch program.
+def native_code(plan: Plan, device_type: str, mode: str) -> str:
+    """Lines that apply a plan to what a PyTorch program has: ``model`` and ``dataset``, which gives (inputs, ...).
+
+    To train also ``loss_fn``, ``optimizer``, and labels as the second part of each sample.
 
     Args:
         plan: resolved for a device.
         device_type: PyTorch's word for the device.
+        mode: train, or infer to compute outputs alone.
     """
-    nhwc = ".to(memory_format=torch.channels_last)" if plan.layout == "nhwc" else ""
-    micro = plan.batch // plan.accumulate
-    lines = ["import torch", ""]
+    given = "model, dataset, loss_fn, optimizer" if mode == "train" else "model, dataset"
+    lines = _train(plan, device_type) if mode == "train" else _infer(plan, device_type)
+    return "\n".join([f"# Before these lines, define: {given}", *_setup(plan, device_type), *lines, ""])
+
+
+def _setup(plan: Plan, device_type: str) -> Iterator[str]:
+    yield from ("import torch", "from torch.utils.data import DataLoader", "")
     if plan.threads is not None:
-        lines += [f"torch.set_num_threads({plan.threads})"]
+        yield f"torch.set_num_threads({plan.threads})"
     if plan.precision == "tf32":
-        lines += ["torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = 'tf32'"]
-    lines += [f'model = model.to("{device_type}"){nhwc}']
+        yield "torch.backends.cuda.matmul.fp32_precision = 'tf32'"
+        yield "torch.backends.cudnn.conv.fp32_precision = 'tf32'"
+    yield f'model = model.to("{device_type}")'
+    if plan.layout == "nhwc":
+        yield "model = model.to(memory_format=torch.channels_last)"
     if plan.compile != "eager":
         mode = ', mode="max-autotune"' if plan.compile == "max" else ""
-        lines += [f"model = torch.compile(model, dynamic=False{mode})"]
-    lines += [f"loader = torch.utils.data.DataLoader(dataset, batch_size={micro}, shuffle=True, drop_last=True)"]
-    scaled = plan.precision == "fp16"
-    lines += [f'scaler = torch.amp.GradScaler("{device_type}")'] if scaled else []
-    lines += ["for index, (inputs, labels) in enumerate(loader, start=1):"]
-    lines += [f'    inputs, labels = inputs.to("{device_type}"){nhwc}, labels.to("{device_type}")']
-    compute = f"loss = loss_fn(model(inputs), labels){f' / {plan.accumulate}' if plan.accumulate > 1 else ''}"
+        yield f"model = torch.compile(model, dynamic=False{mode})"
+
+
+def _inputs(plan: Plan, device_type: str) -> Iterator[str]:
+    yield f'    inputs = inputs.to("{device_type}")'
+    if plan.layout == "nhwc":
+        yield "    if inputs.ndim == 4:  # images"
+        yield "        inputs = inputs.to(memory_format=torch.channels_last)"
+
+
+def _autocast(plan: Plan, device_type: str, line: str) -> Iterator[str]:
     if plan.precision in _DTYPES:
-        lines += [f'    with torch.autocast("{device_type}", dtype={_DTYPES[plan.precision]}):', f"        {compute}"]
+        yield f'    with torch.autocast("{device_type}", {_DTYPES[plan.precision]}):'
+        yield f"        {line}"
     else:
-        lines += [f"    {compute}"]
-    lines += ["    scaler.scale(loss).backward()" if scaled else "    loss.backward()"]
+        yield f"    {line}"
+
+
+def _train(plan: Plan, device_type: str) -> Iterator[str]:
+    parts, scaled = plan.accumulate, plan.precision == "fp16"
+    yield "loader = DataLoader("
+    yield f"    dataset, batch_size={plan.batch // parts}, shuffle=True, drop_last=True"
+    yield ")"
+    if scaled:
+        yield f'scaler = torch.amp.GradScaler("{device_type}")'
+    yield "for index, (inputs, labels) in enumerate(loader, start=1):"
+    yield from _inputs(plan, device_type)
+    yield f'    labels = labels.to("{device_type}")'
+    yield from _autocast(plan, device_type, "loss = loss_fn(model(inputs), labels)")
+    if parts > 1:
+        yield f"    loss = loss / {parts}"
+    yield "    scaler.scale(loss).backward()" if scaled else "    loss.backward()"
     indent = "    "
-    if plan.accumulate > 1:
-        lines += [f"    if index % {plan.accumulate} == 0:"]
+    if parts > 1:
+        yield f"    if index % {parts} == 0:"
         indent = "        "
-    lines += [f"{indent}scaler.step(optimizer); scaler.update()" if scaled else f"{indent}optimizer.step()"]
-    lines += [f"{indent}optimizer.zero_grad()"]
-    return "\n".join(lines) + "\n"
+    yield from (
+        (f"{indent}scaler.step(optimizer)", f"{indent}scaler.update()") if scaled else (f"{indent}optimizer.step()",)
+    )
+    yield f"{indent}optimizer.zero_grad()"
+
+
+def _infer(plan: Plan, device_type: str) -> Iterator[str]:
+    yield "model.eval()"
+    yield "torch.set_grad_enabled(False)"
+    yield f"loader = DataLoader(dataset, batch_size={plan.batch})"
+    yield "for inputs, *_ in loader:"
+    yield from _inputs(plan, device_type)
+    yield from _autocast(plan, device_type, "outputs = model(inputs)")

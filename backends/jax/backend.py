@@ -248,9 +248,9 @@ class JaxBackend(SpreadsOver, BuildsTargets):
         clear: Any = jax.clear_caches
         clear()
 
-    def native_code(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain JAX."""
-        return native_code(plan)
+        return native_code(plan, mode)
 
     def versions(self) -> dict[str, str]:
         """JAX and what it compiles with."""

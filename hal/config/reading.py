@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from hal.config.synonyms import nearest_key
 from hal.config.yaml_text import Verbatim, parse, parse_file, resolve
+from hal.contract.plan import Plan
 from hal.errors import ConfigError
 from hal.util.passwords import without_password
 from hal.util.paths import user_path
@@ -38,7 +41,7 @@ def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -
         NotFoundError: the file is not there or cannot be read.
     """
     tree: dict[str, Any] = {}
-    for key, value in ({} if file is None else parse_file(user_path(file))).items():
+    for key, value in ({} if file is None else parse_file(user_path(file), partial(_is_text, cls))).items():
         place = f"{key}.name" if isinstance(value, str) and _named(cls, key) else key
         _put(tree, place.split("."), value)
     for pair in pairs:
@@ -49,15 +52,35 @@ def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -
                 f"{said!r} is not of the form key=value", fix="write for example model=cnn, without spaces around ="
             )
         path = [*key.split("."), "name"] if _named(cls, key) else key.split(".")
-        _put(tree, path, _value(_annotation(cls, path), text, without_password(pair)))
+        _put(tree, path, _value(cls, path, text, without_password(pair)))
     return resolve(tree)
 
 
-def _value(annotation: Any, text: str, about: str) -> Any:
-    kinds = set(getattr(annotation, "__args__", (annotation,)))
-    if kinds - {type(None)} != {str}:
-        return parse(text, about)
-    return None if not text and type(None) in kinds else Verbatim(text)
+def _value(cls: type[BaseModel], path: list[str], text: str, about: str) -> Any:
+    if _is_text(cls, path, False):
+        return None if not text and not _is_text(cls, path, True) else Verbatim(text)
+    return parse(text, about, partial(_is_text, cls), tuple(path))
+
+
+def _is_text(cls: type[BaseModel], path: Sequence[str], is_null: bool) -> bool:
+    """Whether the value of a key is taken as it is written; of a list, whether its items (``*``) are."""
+    if not path:
+        return False
+    kinds = _kinds(_annotation(cls, [part for part in path if part != "*"]))
+    if path[-1] == "*":
+        kinds = {inner for kind in kinds if get_origin(kind) is tuple for inner in _kinds(get_args(kind)[0])}
+    elif len(path) == 1 and _named(cls, path[0]):
+        return _is_text(cls, [*path, "name"], is_null)
+    return kinds - {type(None)} == {str} and not (is_null and type(None) in kinds)
+
+
+def _kinds(annotation: Any) -> set[Any]:
+    """The types in an annotation, without their constraints."""
+    if get_origin(annotation) is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, UnionType):
+        return {kind for inner in get_args(annotation) for kind in _kinds(inner)}
+    return {annotation}
 
 
 def _annotation(cls: type[BaseModel], path: Sequence[str]) -> Any:
@@ -135,7 +158,7 @@ def plan_keys(plan: str) -> dict[str, Any]:
     near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
     if near and not file.exists():
         raise ConfigError(f"plan={plan} is not a file; did you mean {near[0]}?", fix=f"write plan={near[0]}")
-    keys = resolve(parse_file(file))
+    keys = resolve(parse_file(file, partial(_is_text, Plan)))
     if "model" in keys or "backend" in keys:
         raise ConfigError(
             f"plan={plan} contains other keys than those of a plan", fix=f"read all of its keys with --config {plan}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,11 @@ _LONGEST = 65_536
 _INTEGER_BITS = 63
 
 _PREFIX = "tag:yaml.org,2002:"
+_NULL = f"{_PREFIX}null"
+_STR = f"{_PREFIX}str"
+_INT = re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$")
+"""Without the octal 010 and the 1:30 that is 90 seconds in YAML 1.1: few who write these mean that."""
+
 _FLOAT = re.compile(
     r"""^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?
     |[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+
@@ -40,17 +45,24 @@ _FLOAT = re.compile(
 )
 
 
+IsText = Callable[[tuple[str, ...], bool], bool]
+"""Whether the value of a key is text, given the parts of the key, and whether YAML takes the value for nothing."""
+
+
 class Verbatim(str):
     """A text from the command line that stands as it was typed: ``${`` begins no reference in it."""
 
     __slots__ = ()
 
 
+_OTHERWISE = (f"{_PREFIX}timestamp", f"{_PREFIX}float", f"{_PREFIX}int")
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
     """YAML 1.1 as PyYAML reads it, except that 1e-3 is a number, a date is text, and a key stands once."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012 - PyYAML's own form
-        first: [(tag, form) for tag, form in forms if tag not in (f"{_PREFIX}timestamp", f"{_PREFIX}float")]
+        first: [(tag, form) for tag, form in forms if tag not in _OTHERWISE]
         for first, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
@@ -74,15 +86,18 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 
 
 _Loader.add_implicit_resolver(f"{_PREFIX}float", _FLOAT, list("-+0123456789."))
+_Loader.add_implicit_resolver(f"{_PREFIX}int", _INT, list("-+0123456789"))
 _Loader.add_constructor(f"{_PREFIX}map", _Loader.construct_yaml_map)
 
 
-def parse(text: str, about: str) -> Any:
+def parse(text: str, about: str, is_text: IsText, place: tuple[str, ...] = ()) -> Any:
     """The value that a YAML text stands for.
 
     Args:
         text: YAML.
         about: names the text in errors, such as the name of its file.
+        is_text: tells the keys whose values are taken as they are written, so that 007 is not 7.
+        place: the parts of the key that the value belongs to; empty: the text is a whole file.
 
     Raises:
         ConfigError: it is no YAML, or YAML that is refused.
@@ -93,15 +108,23 @@ def parse(text: str, about: str) -> Any:
         if node is None:
             return None
         _measure(node, {}, set())
-        return _checked(yaml.load(text, Loader=_Loader))
+        loader = _Loader("")
+        try:
+            return _checked(loader.construct_document(_as_written(node, place, is_text)))
+        finally:
+            loader.dispose()
     except yaml.YAMLError as error:
         raise ConfigError(f"{about} is not YAML that hal reads: {_problem(error)}") from error
     except (ValueError, OverflowError) as error:  # of a number with thousands of digits, or of broken characters
         raise ConfigError(f"{about} is not YAML that hal reads: {first_line(error)}") from error
 
 
-def parse_file(file: Path) -> dict[str, Any]:
+def parse_file(file: Path, is_text: IsText) -> dict[str, Any]:
     """The keys and values in a YAML file.
+
+    Args:
+        file: its path.
+        is_text: see :func:`parse`.
 
     Raises:
         ConfigError: it is no YAML, or YAML that is refused.
@@ -121,7 +144,7 @@ def parse_file(file: Path) -> dict[str, Any]:
         raise ConfigError(
             f"{file} is not YAML that hal reads: it is not text in UTF-8", fix="save the file in the encoding UTF-8"
         ) from error
-    found = parse(text, str(file))
+    found = parse(text, str(file), is_text)
     if found is None:
         return {}
     if not isinstance(found, dict):
@@ -232,6 +255,28 @@ def _measure(node: Any, known: dict[int, tuple[int, int]], open_nodes: set[int])
     open_nodes.discard(id(node))
     known[id(node)] = count, depth
     return known[id(node)]
+
+
+def _as_written(node: Any, place: tuple[str, ...], is_text: IsText) -> Any:
+    """A copy of a node in which the values of keys that are text are texts, whatever else YAML takes them for.
+
+    A copy, since an alias may stand for the value of several keys.
+    """
+    if isinstance(node, yaml.ScalarNode):
+        written = node.tag != _STR and is_text(place, node.tag == _NULL)
+        return yaml.ScalarNode(_STR, node.value, node.start_mark, node.end_mark) if written else node
+    if isinstance(node, yaml.SequenceNode):
+        inner: list[Any] = [_as_written(each, (*place, "*"), is_text) for each in node.value]
+    else:
+        inner = [(key, _as_written(value, _below(place, key), is_text)) for key, value in node.value]
+    return type(node)(node.tag, inner, node.start_mark, node.end_mark)
+
+
+def _below(place: tuple[str, ...], key: Any) -> tuple[str, ...]:
+    """The parts of a key inside another; what ``<<`` merges stands beside it."""
+    if key.tag == f"{_PREFIX}merge":
+        return place
+    return (*place, *(key.value.split(".") if isinstance(key, yaml.ScalarNode) else ""))
 
 
 def _checked(value: Any) -> Any:

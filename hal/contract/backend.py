@@ -347,8 +347,11 @@ class Backend(abc.ABC):
         """
         return Telemetry()
 
-    def native_code(self, plan: Plan, device: Device) -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of the vendor's own framework that apply a plan outside hal.
+
+        They run as they are where the names that a program of the framework has are defined. ``mode`` is ``train``, or
+        ``infer`` to compute outputs alone.
 
         Called for the report of a tuning, with the best plan.
 

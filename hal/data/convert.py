@@ -10,7 +10,9 @@ from hal.data.spec import Wanted
 from hal.errors import InputError
 from hal.util.messages import first_line
 
-__all__ = ["as_inputs"]
+__all__ = ["LARGEST_FLOAT", "as_inputs"]
+
+LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
 _HAIR = 1e-3
 """How far beyond [0, 1] the rounding of other programs may take a pixel."""
@@ -34,6 +36,8 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
         InputError: another shape, a type that has no meaning, or values out of range.
     """
     try:
+        if np.ma.is_masked(values):
+            raise ValueError("some of its values are masked")
         array = np.asarray(values)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
@@ -97,6 +101,6 @@ def _range(array: np.ndarray) -> tuple[float, float]:
     if array.size == 0:
         return 0.0, 0.0
     low, high = float(array.min()), float(array.max())
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise InputError("the inputs contain values that are not finite", fix="remove those samples")
+    if not (np.isfinite(low) and np.isfinite(high)) or max(-low, high) > LARGEST_FLOAT:
+        raise InputError("the inputs contain values that are not finite in float32", fix="remove those samples")
     return low, high

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,24 +16,20 @@ from typing import TypeVar
 import numpy as np
 
 from hal.data.arrays import check_parts, shuffled_split
-from hal.data.files import entries, is_folder, unreadable, user_path
+from hal.data.files import entries, is_folder, read_start, unreadable, user_path
 from hal.data.images import image_shape
+from hal.data.parts import find_parts
 from hal.data.pictures import SUFFIXES, decode, inspect
 from hal.data.spec import Dataset, Field, Split, Wanted
 from hal.errors import ConfigError, DataError
 
 __all__ = ["FolderDataset", "open_images"]
 
-_PARTS = {
-    "train": ("train", "training", "trainset", "traindata"),
-    "validation": ("val", "validation", "valid", "dev", "eval", "evaluation"),
-    "test": ("test", "testing", "tests", "testset", "testdata", "holdout", "heldout"),
-}
-"""How folders of parts are called, in small letters and without the marks between words."""
-
 T = TypeVar("T")
 _THREADS = 8
 _NAMED = 3
+_DIGESTED_BYTES = 1 << 16
+"""What is read of each file for a digest: all of most files, and of the others enough to tell them apart."""
 
 
 class FolderDataset(Dataset):
@@ -69,11 +66,10 @@ class FolderDataset(Dataset):
         return np.bincount(self._label_values, minlength=len(self.class_names))
 
     def digest(self) -> str:
-        """See :meth:`Dataset.digest`; of the classes, names and sizes of the files, not of what they hold."""
+        """See :meth:`Dataset.digest`; of the classes, and of the name, size and first 64 KiB of each file."""
         found = hashlib.blake2b(repr(self.class_names).encode("utf-8", "surrogateescape"), digest_size=16)
-        for path, label in zip(self._paths, self._label_values, strict=True):
-            about = f"{label} {path.name} {path.stat().st_size}\0"
-            found.update(about.encode("utf-8", "surrogateescape"))
+        for path, label, of_file in zip(self._paths, self._label_values, _each(_digest, self._paths), strict=True):
+            found.update(f"{label} {path.name}\0".encode("utf-8", "surrogateescape") + of_file)
         return found.hexdigest()
 
     def check(self, *, whole: bool) -> None:
@@ -108,6 +104,11 @@ def _each(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
             yield from pool.map(function, paths)
     else:
         yield from map(function, paths)
+
+
+def _digest(path: Path) -> bytes:
+    size, start = read_start(path, _DIGESTED_BYTES)
+    return hashlib.blake2b(b"%d\0%b" % (size, start), digest_size=16).digest()
 
 
 def _problem(path: Path, shape: tuple[int, int, int] | None) -> DataError | None:
@@ -150,6 +151,11 @@ class _Search:
             self.linked.append(path)
         return found
 
+    def leave_out(self, path: Path) -> None:
+        """Note a file that belongs to no class."""
+        kind = path.suffix.lower() or "without a suffix"
+        self.other[kind if path.exists() else "of a broken link"] += 1
+
     def pictures(self, folder: Path) -> list[Path]:
         """All pictures in a folder and the folders inside it."""
         found: list[Path] = []
@@ -157,7 +163,7 @@ class _Search:
             if is_folder(path):
                 found += self.pictures(path) if self.new(path) else []
             elif path.suffix.lower() not in SUFFIXES:
-                self.other[path.suffix.lower() or path.name] += 1
+                self.leave_out(path)
             elif self.new(path):
                 found.append(path)
         return found
@@ -182,47 +188,62 @@ class _Search:
                     f"{folder / name} contains no images ({', '.join(sorted(SUFFIXES))})",
                     fix="add images to the folder, or remove it",
                 )
-        self.other.update(path.suffix.lower() or path.name for path in inside if not is_folder(path))
+        for path in inside:
+            if not is_folder(path):
+                self.leave_out(path)
         return found
 
     def notes(self) -> Iterator[str]:
         """What was left out, in sentences."""
+        total = self.other.total()
         if self.other:
             kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.other.most_common(5))
-            yield f"left out: {self.other.total():,} files that are not images in a class folder ({kinds})"
+            more = ", ..." if len(self.other) > 5 else ""
+            files = "1 file that is not an image" if total == 1 else f"{total:,} files that are not images"
+            yield f"left out: {files} in a class folder: {kinds}{more}"
         if self.linked:
-            yield (
-                f"left out: {len(self.linked):,} links to images or folders that are included already, such as "
-                f"{self.linked[0]}"
-            )
-
-
-def _part_of(name: str) -> str:
-    """Which part of a data set a folder's name stands for; empty: none."""
-    plain = "".join(letter for letter in name.lower() if letter.isalnum())
-    return next((part for part, names in _PARTS.items() if plain in names), "")
+            links = "1 link to an image or folder that is"
+            if len(self.linked) > 1:
+                links = f"{len(self.linked):,} links to images or folders that are"
+            yield f"left out: {links} included already: {self.linked[0]}{', ...' if len(self.linked) > 1 else ''}"
 
 
 def _layout(folder: Path) -> tuple[Path, Path | None, tuple[Path, ...]]:
-    """Where the classes are: to train on, to validate with (None: hold back a share of the former), and left over.
-
-    ``train`` may also be the name of a class: it is a part only if it has folders and is alone or beside another part.
-    """
+    """Where the classes are: to train on, to validate with (None: hold back a share of the former), and left over."""
     folders = [path for path in entries(folder) if is_folder(path)]
-    parts: dict[str, list[Path]] = {part: [p for p in folders if _part_of(p.name) == part] for part in _PARTS}
-    train, held = parts["train"], [*parts["validation"], *parts["test"]]
-    if not train or not any(is_folder(path) for path in entries(train[0])):
-        return folder, None, ()
-    if len(train) > 1 or not (held or len(folders) == 1):
-        return folder, None, ()
-    known = {*train, *held}
-    return train[0], held[0] if held else None, (*held[1:], *(path for path in folders if path not in known))
+    return find_parts(folders, lambda path: bool(_inner(path))) or (folder, None, ())
+
+
+def _inner(folder: Path) -> list[str]:
+    """Names of the folders in a folder."""
+    return [path.name for path in entries(folder) if is_folder(path)]
+
+
+def _odd(folder: Path, names: Sequence[str]) -> Iterator[str]:
+    """What is odd about the folders of the classes, in sentences."""
+    spelled: dict[str, list[str]] = {}
+    for name in names:
+        spelled.setdefault(unicodedata.normalize("NFC", name).casefold(), []).append(name)
+    for alike in spelled.values():
+        if len(alike) > 1:
+            yield f"{' and '.join(alike)} are different classes, although their names differ only in their spelling"
+    inner = {name: found for name in names if (found := _inner(folder / name))}
+    if not inner:
+        return
+    first, *others = inner
+    more = f" and {len(others):,} other class folder{'s' * (len(others) > 1)}" if others else ""
+    shared = set.intersection(*map(set, inner.values())) if others else set()
+    meant = "; if they are parts of a data set, name them train and val" if len(shared) > 1 else ""
+    yield (
+        f"the class folder {first}{more} contain{'' if others else 's'} folders ({', '.join(inner[first][:5])}), whose "
+        f"images count as images of the class{meant}"
+    )
 
 
 def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
-    """Pictures in a folder for each class, or such folders inside folders of parts.
+    """Pictures in a folder for each class, or such folders inside folders of parts; see :mod:`hal.data.parts`.
 
-    Parts are called ``train`` and ``val`` or ``test``, or by another usual name of these, in any letters.
+    Of a file with several pictures, such as an animation, the first is used.
     """
     if image_shape(wanted)[2] not in (1, 3):
         raise ConfigError(
@@ -251,14 +272,16 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
         parts = [([paths[row] for row in rows], labels[rows]) for rows in split]
     notes = tuple(search.notes())
     if unused:
-        notes += (f"left out: the folders {', '.join(path.name for path in unused)} next to {train_folder.name}",)
+        folders = "the folder" if len(unused) == 1 else "the folders"
+        notes += (f"left out: {folders} {', '.join(path.name for path in unused)} next to {train_folder.name}",)
+    notes += tuple(_odd(train_folder, names))
     train, validation = (FolderDataset(source, *part, wanted, names) for part in parts)
     return Split(train, validation, notes, _hint(train_folder, names))
 
 
 def _hint(folder: Path, names: Sequence[str]) -> str:
     """What to do where a folder has one class alone: perhaps the classes lie one folder further down."""
-    inner = [path.name for path in entries(folder / names[0]) if is_folder(path)] if len(names) == 1 else []
+    inner = _inner(folder / names[0]) if len(names) == 1 else []
     if not inner:
         return ""
     return f"use data=images:{folder / names[0]}, which contains the folders {', '.join(inner[:5])}"

@@ -56,6 +56,8 @@ def _parse(file: BinaryIO, path: Path, axes: int) -> np.ndarray:
         raise DataError(f"{path} ends inside its header, after {len(header)} of {4 + 4 * axes} bytes", fix=_FIX)
     shape = struct.unpack(f">{axes}I", header[4:])
     size = math.prod(shape)
+    if path.suffix == ".gz":
+        check_memory(str(path), size, path.stat().st_size)
     room = available_bytes()
     content = bytearray()
     # In chunks, and one byte too far: a damaged header may promise more than memory holds, and less than there is.

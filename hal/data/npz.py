@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from hal.data.arrays import ArrayDataset, check_labels, split_arrays
+from hal.data.convert import LARGEST_FLOAT
 from hal.data.files import check_memory, unreadable, user_path
+from hal.data.parts import HELD, TRAIN
 from hal.data.spec import Split, Wanted
 from hal.errors import ConfigError, DataError
 from hal.util.messages import first_line
@@ -18,10 +20,10 @@ from hal.util.reading import open_regular
 
 __all__ = ["open_npz"]
 
-_INPUTS = ("x", "inputs", "images")
-_LABELS = ("y", "labels", "targets")
-_HELD = ("val", "valid", "validation", "test")
-"""Names of the part to validate with, the one that is taken first where there are several."""
+_INPUTS = ("x", "inputs", "images", "input", "image", "features", "data")
+_LABELS = ("y", "labels", "targets", "label", "target")
+_TRAIN, _HELD = (*TRAIN, "tr", ""), (*HELD, "te")
+"""Names of the parts, the one that is taken first where there are several."""
 
 _ZIP, _NPY = b"PK", b"\x93NUM"
 _FIX = "write it with numpy.savez: x and y, inputs and labels, or x_train, y_train, x_test and y_test"
@@ -52,13 +54,13 @@ def _named(names: Iterable[str], kinds: tuple[str, ...], parts: tuple[str, ...])
 
 
 def _names(path: Path, found: list[str]) -> _Names:
-    inputs = _named(found, _INPUTS, ("train", "training", ""))
+    inputs = _named(found, _INPUTS, _TRAIN)
     if not inputs:
         listed = f"; it contains {', '.join(sorted(found)[:8])}" if found else ""
         raise DataError(f"{path} contains none of the arrays x, inputs and x_train{listed}", fix=_FIX)
     names = _Names(
         inputs,
-        _named(found, _LABELS, ("train", "training", "")),
+        _named(found, _LABELS, _TRAIN),
         _named(found, _INPUTS, _HELD),
         _named(found, _LABELS, _HELD),
     )
@@ -81,7 +83,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
                 names = _names(path, archive.files)
                 assert archive.zip is not None
                 sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.zip.infolist()}
-                check_memory(str(path), sum(sizes.get(name, 0) for name in names.all()))
+                check_memory(str(path), sum(sizes.get(name, 0) for name in names.all()), path.stat().st_size)
                 found = {name: archive[name] for name in names.all()}
                 rest = [name for name in archive.files if name not in found]
     except DataError:
@@ -127,6 +129,11 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
             f"{name} in {path} contains images with values from {low:g} to {high:g}, but they must be from 0 to 1",
             fix="scale them to [0, 1], or store them as uint8 from 0 to 255",
         )
+    if high > LARGEST_FLOAT or low < -LARGEST_FLOAT:
+        raise DataError(
+            f"{name} in {path} contains values from {low:g} to {high:g}, which are too large for float32",
+            fix="scale the values, for example to a mean of 0 and a deviation of 1",
+        )
     return values.astype(np.float32, copy=False)
 
 
@@ -152,7 +159,8 @@ def open_npz(source: str, argument: str, wanted: Wanted, share: float, seed: int
         )
     labels = [found for _, found in (train, held or train) if found is not None]
     classes = max(int(found.max()) for found in labels) + 1 if labels else None
-    notes = (f"left out: the arrays {', '.join(sorted(rest))} in {path}",) if rest else ()
+    which = f"the array{'s' * (len(rest) > 1)} {', '.join(sorted(rest))}"
+    notes = (f"left out: {which} in {path}",) if rest else ()
     if held is None:
         split = split_arrays(source, *train, wanted, share=share, seed=seed, classes=classes)
         return Split(split.train, split.validation, notes)

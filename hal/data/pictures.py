@@ -8,12 +8,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from hal.data.files import read_bytes
+from hal.data.files import unreadable
 from hal.errors import DataError
+from hal.util.reading import open_regular, read_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -35,6 +36,9 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 _MOST_PIXELS = 40_000_000
 """Several threads decode at once, and each holds a few copies of up to 3 bytes a pixel."""
 
+_LARGEST_BYTES = 256 << 20
+"""40 million pixels of 3 channels of 16 bits, without compression, and room for what else a file holds."""
+
 
 def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     """The picture in a file, upright as its EXIF data says, resized without keeping its proportions.
@@ -53,11 +57,12 @@ def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     from PIL import Image, ImageOps
 
     mode = "L" if shape[2] == 1 else "RGB"
-    with _opened(path) as opened:
+    with _opened(path, whole=True) as opened:
         if opened.width * opened.height > _MOST_PIXELS:
             opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
             _check_size(opened)
-        image = _eight_bits(ImageOps.exif_transpose(opened), mode)
+        _check_mode(opened)
+        image = _eight_bits(ImageOps.exif_transpose(opened), mode, opened.format)
         resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
         return np.asarray(resized, np.float32).reshape(shape) / 255
 
@@ -69,28 +74,39 @@ def inspect(path: Path) -> None:
         DataError: it is no picture that can be read.
         NotFoundError: the file cannot be read.
     """
-    with _opened(path) as opened:
+    with _opened(path, whole=False) as opened:
+        _check_mode(opened)
         if opened.width * opened.height > _MOST_PIXELS:
             opened.draft("L", (1, 1))
             _check_size(opened)
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image]:
+def _opened(path: Path, *, whole: bool) -> Iterator[Image]:
+    """A picture whose header was read; ``whole`` reads the file at once, since it will be decoded."""
     from PIL import Image
 
-    content = read_bytes(path)
+    with _file(path, whole=whole) as file:
+        try:
+            with Image.open(file, formats=_FORMATS) as opened:
+                yield opened
+        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+            # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
+            said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            found = f"{size} bytes, which begin with {file.read(8).hex() or 'nothing'}"
+            raise DataError(
+                f"{path} is not an image that can be decoded: {said}; the file has {found}",
+                fix="replace or remove the file",
+            ) from error
+
+
+def _file(path: Path, *, whole: bool) -> BinaryIO:
     try:
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as opened:
-            yield opened
-    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-        # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
-        said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
-        found = f"{len(content)} bytes, which begin with {content[:8].hex() or 'nothing'}"
-        raise DataError(
-            f"{path} is not an image that can be decoded: {said}; the file has {found}",
-            fix="replace or remove the file",
-        ) from error
+        return io.BytesIO(read_regular(path, _LARGEST_BYTES)) if whole else open_regular(path, _LARGEST_BYTES)
+    except OSError as error:
+        raise unreadable(path, error) from error
 
 
 def _check_size(image: Image) -> None:
@@ -100,19 +116,25 @@ def _check_size(image: Image) -> None:
         )
 
 
-def _eight_bits(image: Image, mode: str) -> Image:
+def _check_mode(image: Image) -> None:
+    """Refuse pixels whose range nobody knows."""
+    if image.mode == "F":
+        raise ValueError("floating-point pixels have no known range; store 8 or 16 bits")
+
+
+def _eight_bits(image: Image, mode: str, form: str | None) -> Image:
     """A picture of 8 bits a channel in mode ``L`` or ``RGB``."""
     from PIL import Image as Pillow
 
-    if image.mode == "F":
-        raise ValueError("floating-point pixels have no known range; store 8 or 16 bits")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255 instead of scale
         pixels = np.asarray(image)
-        if pixels.min() < 0 or pixels.max() > 65535:
-            raise ValueError(
-                f"integer pixels from {pixels.min()} to {pixels.max()} have no known range; store 8 or 16 bits"
-            )
+        low, high = pixels.min(), pixels.max()
+        # What a TIFF has in 32 bits may be of 8 bits or 16, unless the values say which.
+        if low < 0 or high > 65535 or (image.mode == "I" and form == "TIFF" and 0 < high <= 255):
+            raise ValueError(f"integer pixels from {low} to {high} have no known range; store 8 or 16 bits")
         image = Pillow.fromarray((pixels >> 8).astype(np.uint8))
+    elif image.mode == "LAB":
+        image = image.convert("RGB")  # it does not become gray at once
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of a palette with transparency that becomes RGB at once
     return image.convert(mode)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -25,22 +25,38 @@ def summary(split: Split) -> tuple[str, ...]:
 
 def _lines(split: Split) -> Iterator[str]:
     train = split.train
-    shape = "×".join(map(str, train.inputs.shape)) or "one number"
-    yield f"inputs: {shape}, {train.inputs.dtype}"
+    shape = "×".join(map(str, train.inputs.shape))
     if train.vocabulary:
-        yield f"{len(train.vocabulary):,} different characters"
+        yield f"inputs: windows of {shape} characters, of {len(train.vocabulary):,} different ones"
+    else:
+        yield f"inputs: {shape}, {train.inputs.dtype}"
     counts, held_counts = train.counts(), split.validation.counts()
     if counts is not None:
-        yield _classes(train, counts, held_counts)
+        yield from _classes(train, counts, held_counts)
     yield from split.notes
 
 
-def _classes(train: Dataset, counts: np.ndarray, held: np.ndarray | None) -> str:
+def _classes(train: Dataset, counts: np.ndarray, held: np.ndarray | None) -> Iterator[str]:
     names = train.class_names or tuple(map(str, range(len(counts))))
+    mark = "" if train.class_names and not all(name.isdigit() for name in names) else ":"
     listed = [
-        f"{name} {count:,}" + ("" if held is None else f"+{held[index]:,}")
+        f"{name}{mark} {count:,}" + ("" if held is None else f"+{held[index]:,}")
         for index, (name, count) in enumerate(zip(names, counts, strict=False))
     ]
-    more = f", and {len(listed) - _LISTED:,} more" if len(listed) > _LISTED else ""
     what = "samples" if held is None else "training + validation samples"
-    return f"{len(counts):,} classes ({what}): {', '.join(listed[:_LISTED])}{more}"
+    yield f"{_counted(len(counts), 'class')} ({what}): {_some(listed)}"
+    if held is None:
+        return
+    for part, missing in (("training", counts == 0), ("validation", held == 0)):
+        if missing.any():
+            absent = [name for name, gone in zip(names, missing, strict=False) if gone]
+            yield f"without {part} samples: {_counted(len(absent), 'class')} ({_some(absent)})"
+
+
+def _counted(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count:,} {what}es"
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f", and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED])}{more}"

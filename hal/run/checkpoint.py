@@ -15,6 +15,7 @@ from typing import Any
 
 from hal.errors import CheckpointError, NotFoundError
 from hal.util.files import make_folder, remove_folder, write_folder
+from hal.util.reading import read_regular
 from hal.util.trees import flat, nested
 
 __all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
@@ -22,6 +23,7 @@ __all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
 SCHEMA = 1
 _KEPT = 2
 _ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
+_MOST_META_BYTES = 256 << 20
 
 
 @dataclass(frozen=True)
@@ -103,9 +105,9 @@ def load(path: Path) -> Checkpoint:
     from safetensors.numpy import load as parse
 
     try:
-        meta = json.loads((path / _META).read_text(encoding="utf-8"))
-        content = (path / _ARRAYS).read_bytes()
-    except ValueError as error:
+        meta = json.loads(read_regular(path / _META, _MOST_META_BYTES))
+        content = read_regular(path / _ARRAYS)
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, f"{_META} is truncated or is not JSON ({error})") from error
     except OSError as error:
         raise _damaged(path, str(error)) from error

@@ -15,6 +15,7 @@ from hal.contract.device import DeviceFacts
 from hal.errors import ConfigError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
+from hal.job.statistics import check_statistics
 from hal.measure import EnvironmentWatch
 from hal.nn import Param
 from hal.processes.launch import launch, pinned
@@ -33,6 +34,9 @@ from hal.util.paths import user_path
 from hal.workload import short_name
 
 __all__ = ["run", "run_worker"]
+
+_DECODED = 2000
+"""Training samples up to this number are all decoded before the first step; of more, only the beginnings are read."""
 
 
 def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
@@ -59,8 +63,9 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
-        for part, whole in ((job.split.validation, True), (job.split.train, False)):
+        for part, whole in ((job.split.validation, True), (job.split.train, len(job.split.train) <= _DECODED)):
             part.check(whole=whole)
+        check_statistics(job)
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(_taken(folder))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from hal.data import DataFacts
 from hal.errors import CheckpointError, ConfigError
 from hal.job.carry import Carry, differences, fetch_carry, initial_carry, make_carry, place_carry
 from hal.job.prepare import Job
@@ -76,8 +75,14 @@ def restore_training(
             fix=f"resume with batch={saved.batch}",
         )
     setup = setup_of(job)
+    changed = [] if saved.setup is None else saved.setup.data.differences(setup.data)
     held = {name: checkpoint.carry.get(name, {}) for name in ("params", "state", "optimizers", "scale")}
     differ = differences(job.params, held["params"])
+    if differ and changed and saved.setup is not None and saved.setup.workload.keys == job.workload.keys:
+        raise CheckpointError(
+            f"the data are not those that the run learned from, and its model does not fit them: {'; '.join(changed)}",
+            fix="resume with the same data=, or start a new run without resume=",
+        )
     if len(differ) > 0:
         others = f", and {len(differ) - 1} more arrays differ" if len(differ) > 1 else ""
         raise CheckpointError(
@@ -87,7 +92,7 @@ def restore_training(
     if saved.setup is None:
         tell("this checkpoint does not say which data it learned from, so that was not checked")
     else:
-        _compare_data(saved.setup.data, setup.data, accept, tell)
+        _compare_data(changed, accept, tell)
     return TrainingState(
         place_carry(job, make_carry(job.plan.precision, **held)),
         setup,
@@ -98,8 +103,7 @@ def restore_training(
     )
 
 
-def _compare_data(before: DataFacts, now: DataFacts, accept: Sequence[str], tell: Callable[[str], None]) -> None:
-    differ = before.differences(now)
+def _compare_data(differ: Sequence[str], accept: Sequence[str], tell: Callable[[str], None]) -> None:
     if not differ:
         return
     if "data" not in accept:

@@ -84,5 +84,5 @@ def _holder(content: bytes) -> str:
     try:
         about = json.loads(content)
         return f"process {about['pid']} on {about['host']} since {about['since']} ({about['command']})"
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return "another process"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
+import io
 import os
 import stat
+import sys
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,22 +15,31 @@ from hal.util.sizes import bytes_text
 __all__ = ["available_bytes", "open_regular", "read_regular"]
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path, at_most: int = sys.maxsize) -> BinaryIO:
     """Open a regular file for reading.
 
-    A named pipe would wait for a writer for ever, and a device such as ``/dev/zero`` never ends.
+    A named pipe would wait for a writer for ever, and a device such as ``/dev/zero`` never ends. A file whose size is 0
+    is empty, also where the system makes up a content when it is read, as in ``/proc``: some of these wait too.
+
+    Args:
+        path: the file.
+        at_most: a larger file is refused (bytes).
 
     Raises:
-        OSError: it cannot be opened, or is no regular file.
+        OSError: it cannot be opened, is no regular file, or is too large.
     """
-    mode = stat.S_IFREG
-    with contextlib.suppress(OSError):  # opening it raises the same
-        mode = path.stat().st_mode  # before it is opened, since that is where a pipe waits
-    if stat.S_ISDIR(mode):
+    found = path.stat()  # before it is opened, since that is where a pipe waits
+    if stat.S_ISDIR(found.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    if not stat.S_ISREG(mode):
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return path.open("rb")
+    if found.st_size > at_most:
+        raise _too_large(path, found.st_size, at_most)
+    file = path.open("rb")
+    if found.st_size:
+        return file
+    file.close()
+    return io.BytesIO()
 
 
 def read_regular(path: Path, at_most: int | None = None) -> bytes:
@@ -42,13 +52,10 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     Raises:
         OSError: it cannot be read, is no regular file, or is too large.
     """
-    with open_regular(path) as file:
-        limit = available_bytes() if at_most is None else at_most
-        size = os.fstat(file.fileno()).st_size
-        if size > limit:
-            raise _too_large(path, size, limit)
+    limit = available_bytes() if at_most is None else at_most
+    with open_regular(path, limit) as file:
         content = file.read(limit + 1)
-        if len(content) > limit:  # it grew, or the system does not say its size
+        if len(content) > limit:  # it grew
             raise _too_large(path, len(content), limit)
         return content
 

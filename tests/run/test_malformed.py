@@ -4,6 +4,7 @@ Each reader is given a good file and then mutations of it: damaged bytes, and JS
 missing, or are nested without end. Seeds are numbers, so that a failure can be run again.
 """
 
+import io
 import json
 import random
 import shutil
@@ -12,13 +13,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzzing import SEEDS, mutated, survives, twisted
+from fuzzing import (
+    SEEDS,
+    mutated,
+    strange_array,
+    strange_npz,
+    strange_png,
+    strange_safetensors,
+    survives,
+    twisted,
+)
 from PIL import Image
 from run_helpers import CNN, train
 
 import hal
 from hal.config import build, plan_keys, read
 from hal.data import Wanted, load
+from hal.data.convert import as_inputs
 from hal.parity import store
 from hal.run import checkpoint
 from hal.run.config import RunConfig
@@ -93,6 +104,37 @@ def test_files(tmp_path, kind, seed):
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_archives_with_an_odd_array(tmp_path, seed):
+    path = tmp_path / "file.npz"
+    path.write_bytes(strange_npz(random.Random(f"odd npz {seed}")))
+    survives(lambda: of_data("npz")(path), f"npz with an odd array, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_inputs_of_a_trained_model(seed):
+    """Arrays that a program of a user's own may hand over."""
+    rng = random.Random(f"inputs {seed}")
+    try:
+        array = np.lib.format.read_array(io.BytesIO(strange_array(rng)))
+    except (ValueError, MemoryError, SyntaxError, TypeError, OverflowError):
+        array = np.array([None, "x"])
+    for wanted in (Wanted("image", (4, 4, 1)), Wanted("text", (1,)), Wanted("sequence", (4, 4))):
+        survives(lambda wanted=wanted: as_inputs(array, wanted, "ab"), f"inputs to predict, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pictures_with_an_odd_header(tmp_path, seed):
+    rng = random.Random(f"png {seed}")
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for index in range(2):
+            Image.new("RGB", (9, 7)).save(tmp_path / name / f"{index}.png")
+    victim = tmp_path / "cat" / "0.png"
+    victim.write_bytes(strange_png(victim.read_bytes(), rng))
+    survives(lambda: of_data("images")(tmp_path), f"png with an odd header, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".gif", ".bmp", ".tif", ".webp", ".ppm"])
 def test_pictures(tmp_path, suffix, seed):
     rng = random.Random(f"{suffix} {seed}")
@@ -136,7 +178,24 @@ def test_checkpoints_with_another_meaning(run, tmp_path, seed):
         arrays = (at / "arrays.safetensors").read_bytes()
         meta["crc32"] = checkpoint._checksum(arrays, meta)
     (at / "checkpoint.json").write_text(json.dumps(meta))
-    survives(lambda: hal.train(resume=str(at), steps=3, out=str(tmp_path / "again")), f"seed {seed}")
+    survives(
+        lambda: hal.train(resume=str(at), steps=3, out=str(tmp_path / "again")),
+        f"checkpoint, other meaning, seed {seed}",
+    )
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_checkpoints_with_other_arrays(run, tmp_path, seed):
+    """A header of safetensors with one value changed, under a right checksum."""
+    at = Path(shutil.copytree(checkpoint.latest(run), tmp_path / "step-000000002"))
+    arrays = strange_safetensors((at / "arrays.safetensors").read_bytes(), random.Random(f"arrays {seed}"))
+    meta = json.loads((at / "checkpoint.json").read_text())
+    (at / "arrays.safetensors").write_bytes(arrays)
+    (at / "checkpoint.json").write_text(json.dumps({**meta, "crc32": checkpoint._checksum(arrays, meta)}))
+    survives(
+        lambda: hal.train(resume=str(at), steps=3, out=str(tmp_path / "again")),
+        f"checkpoint, other arrays, seed {seed}",
+    )
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -147,7 +206,7 @@ def test_traces_with_another_meaning(trace, tmp_path, seed):
     if isinstance(meta, dict):
         meta["crc32"] = store._checksum((folder / "trace.safetensors").read_bytes(), meta)
     (folder / "trace.json").write_text(json.dumps(meta))
-    survives(lambda: hal.verify(against=str(folder), backend="cpu"), f"trace, seed {seed}")
+    survives(lambda: hal.verify(against=str(folder), backend="cpu"), f"trace, other meaning, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -14,7 +14,7 @@ from run_helpers import CNN, SignalAt, assert_same_end, command, last, train
 import hal
 from hal import workload
 from hal.contract.plan import Plan
-from hal.errors import CheckpointError, ConfigError, DataError, InputError, InUseError
+from hal.errors import CheckpointError, ConfigError, DataError, InputError, InUseError, ShapeError
 from hal.run import RunObserver, checkpoint
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
@@ -70,6 +70,46 @@ class TestData:
         pet_run(pets, tmp_path / "run", epochs=1)
         Image.new("L", (9, 9)).save(pets / "bat" / "new.png")
         self.refused(tmp_path / "run", "training samples")
+
+    def test_a_class_more(self, pets, tmp_path):
+        pet_run(pets, tmp_path / "run", epochs=1)
+        shutil.copytree(pets / "bat", pets / "eel")
+        with pytest.raises(CheckpointError, match="its model does not fit them: the classes eel are new"):
+            hal.train(resume=str(tmp_path / "run"), epochs=2, accept="data")
+
+    def test_other_pixels_in_files_of_the_same_size(self, pets, tmp_path):
+        for path in pets.rglob("*.png"):
+            Image.open(path).save(path.with_suffix(".bmp"))
+            path.unlink()
+        pet_run(pets, tmp_path / "run", epochs=1)
+        for path in (pets / "bat").iterdir():
+            other = pets / "cat" / path.name
+            first, second = path.read_bytes(), other.read_bytes()
+            path.write_bytes(second)
+            other.write_bytes(first)
+        self.refused(tmp_path / "run", "the 32 training samples are different ones")
+
+    def test_arrays_in_another_order_are_the_same(self, tmp_path):
+        arrays = {"x": np.random.default_rng(0).random((40, 20, 20, 1), np.float32), "y": np.arange(40) % 2}
+        np.savez(tmp_path / "a.npz", **arrays)
+        hal.train(**KEYS, data={"name": f"npz:{tmp_path}/a.npz"}, out=str(tmp_path / "run"), epochs=1)
+        np.savez_compressed(tmp_path / "a.npz", **dict(reversed(arrays.items())))
+        hal.train(resume=str(tmp_path / "run"), epochs=2)
+        np.savez(tmp_path / "a.npz", x=arrays["x"], y=1 - arrays["y"])
+        self.refused(tmp_path / "run", "samples are different ones")
+
+    def test_another_vocabulary(self, tmp_path):
+        (tmp_path / "book.txt").write_text("abcdefgh" * 100)
+        keys = {
+            "model": {"name": "rnn", "units": 4, "length": 8, "sample": 0},
+            "backend": "cpu",
+            "batch": 8,
+            "threads": 1,
+        }
+        hal.train(**keys, data={"name": f"text:{tmp_path}/book.txt"}, out=str(tmp_path / "run"), steps=1)
+        (tmp_path / "book.txt").write_text("abcdefgx" * 100)
+        with pytest.raises(CheckpointError, match="the text consists of other characters"):
+            hal.train(resume=str(tmp_path / "run"), steps=2)
 
     def test_accepted(self, pets, tmp_path):
         pet_run(pets, tmp_path / "run", epochs=1)
@@ -234,6 +274,22 @@ class TestBeforeTheFirstStep:
     def test_a_damaged_held_out_picture(self, pets, tmp_path):
         for path in (pets / "bat").iterdir():
             path.write_bytes(path.read_bytes()[:60])
+        with pytest.raises(DataError, match="is not an image that can be decoded"):
+            pet_run(pets, tmp_path / "run", epochs=1)
+        assert not (tmp_path / "run").exists()
+
+    @pytest.mark.parametrize("keys", [{"batch": 1}, {"batch": 4, "accumulate": 4}])
+    def test_batch_statistics_of_one_sample(self, tmp_path, keys):
+        (tmp_path / "mine.py").write_text(
+            MINE.format(mark=str(tmp_path / "mark")).replace("Flatten(), ", "Flatten(), nn.BatchNorm(), ")
+        )
+        with pytest.raises(ShapeError, match="batch_norm was given x of shape"):
+            hal.train(model=f"{tmp_path}/mine.py:Mine", backend="cpu", steps=1, out=str(tmp_path / "run"), **keys)
+        assert not (tmp_path / "run").exists()
+
+    def test_a_damaged_picture_to_train_on(self, pets, tmp_path):
+        for path in sorted((pets / "bat").iterdir())[1:]:
+            path.write_bytes(path.read_bytes()[:-30])
         with pytest.raises(DataError, match="is not an image that can be decoded"):
             pet_run(pets, tmp_path / "run", epochs=1)
         assert not (tmp_path / "run").exists()

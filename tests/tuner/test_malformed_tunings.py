@@ -61,7 +61,7 @@ def a_plan(**changes):
 def test_tuning_json(folder, seed):
     path = folder / "tuning.json"
     path.write_bytes(mutated(path.read_bytes(), random.Random(f"tuning {seed}")))
-    survives(lambda: report_of(folder), f"seed {seed}")
+    survives(lambda: report_of(folder), f"tuning.json, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -72,22 +72,22 @@ def test_tuning_json_with_another_meaning(folder, seed):
         part = rng.choice(["trials", "finalists", "pareto", "failures", "searched", "space", "config", "sentinels"])
         tree[part] = twisted({"": tree[part]}, rng).get("", tree[part])
     (folder / "tuning.json").write_text(json.dumps(tree))
-    survives(lambda: report_of(folder), f"seed {seed}")
+    survives(lambda: report_of(folder), f"tuning.json, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_config_json(folder, seed):
     path = folder / "config.json"
     path.write_bytes(mutated(path.read_bytes(), random.Random(f"config {seed}")))
-    survives(lambda: resumed({"resume": str(folder)}), f"seed {seed}")
+    survives(lambda: resumed({"resume": str(folder)}), f"config.json, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_trials_jsonl(folder, seed):
     path = folder / "trials.jsonl"
     path.write_bytes(mutated(path.read_bytes(), random.Random(f"trials {seed}")))
-    survives(lambda: Journal(folder), f"seed {seed}")
-    survives(lambda: report_of(folder), f"seed {seed}")
+    survives(lambda: Journal(folder), f"trials.jsonl, seed {seed}")
+    survives(lambda: report_of(folder), f"tuning.json, seed {seed}")
 
 
 @pytest.mark.parametrize("seed", SEEDS)

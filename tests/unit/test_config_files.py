@@ -8,7 +8,7 @@ from pydantic import model_validator
 from typer.testing import CliRunner
 
 from hal.cli.app import app
-from hal.config import PlanKeys, build, section_of
+from hal.config import PlanKeys, build, read, section_of
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, HalError, NotFoundError, UnavailableError
 from hal.nn import ModelConfig
@@ -46,6 +46,40 @@ def test_files_that_are_no_configuration(tmp_path, content, said):
     file = tmp_path / "keys.yaml"
     file.write_bytes(content)
     assert said in fails(file=file)
+
+
+@pytest.mark.parametrize(
+    "written", ["007", "1e3", "2024-01-01", "on", "yes", "0x10", "1:30", "1.10", "True", ".nan", "1_000", '"007"']
+)
+@pytest.mark.parametrize("key", ["out", "data", "plan"])
+def test_text_stands_as_it_is_written(tmp_path, key, written):
+    file = tmp_path / "keys.yaml"
+    for content in (f"{key}: {written}", f"seed: 1\n<<: {{{key}: {written}}}", f"{key}: &a {written}\n"):
+        file.write_text(f"model: cnn\n{content}\n")
+        held = getattr(config(file=file), key)
+        assert (held.name if key == "data" else held) == written.strip('"')
+
+
+def test_an_alias_is_read_by_the_key_it_stands_at(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("model: cnn\nsteps: &a 1_000\nout: *a\ndata: {name: 1e3, validation: 1e-1}\nresume: null\n")
+    held = config(file=file)
+    assert (held.steps, held.out, held.data.name, held.data.validation) == (1000, "1_000", "1e3", 0.1)
+    assert held.resume is None
+
+
+def test_numbers_are_decimal(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("model: cnn\nsteps: 010\n")
+    assert config(file=file).steps == 10
+    file.write_text("model: cnn\nlr: 1:30\n")
+    assert "lr=1:30" in fails(file=file)
+
+
+def test_texts_in_lists(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("backends: [cpu, null, 007]\n")
+    assert build(VerifyConfig, read(VerifyConfig, [], file)).backends == ("cpu", "null", "007")
 
 
 # The plan

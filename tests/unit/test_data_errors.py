@@ -143,6 +143,7 @@ def test_other_failures_of_the_disk(tmp_path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(Path, "open", refuse)
+    (tmp_path / "x").touch()
     fails(NotFoundError, "Input/output error", source=f"text:{tmp_path / 'x'}", wanted=TEXT)
 
 

@@ -41,8 +41,11 @@ def check_all(split, *, whole):
 
 
 class TestParts:
-    @pytest.mark.parametrize("train", ["train", "Training", "TRAIN_SET", "train-data", "Train"])
-    @pytest.mark.parametrize("held", ["val", "Validation", "valid", "dev", "test", "Testing", "test_set", "holdout"])
+    @pytest.mark.parametrize("train", ["train", "Training", "TRAIN_SET", "train-data", "trainImages", "01_train2017"])
+    @pytest.mark.parametrize(
+        "held",
+        ["val", "Validation", "valid", "validate", "dev", "eval", "testset", "Testing", "images_test", "hold-out"],
+    )
     def test_by_their_usual_names(self, tmp_path, train, held):
         classes(tmp_path / train, each=3)
         classes(tmp_path / held, each=2)
@@ -56,6 +59,42 @@ class TestParts:
         split = found(tmp_path)
         assert (len(split.train), len(split.validation)) == (6, 4)
         assert any("test" in note and "extra" in note for note in split.notes)
+
+    @pytest.mark.parametrize(
+        ("first", "second", "parts"),
+        [
+            ("seg_train", "seg_test", True),
+            ("my train", "my-val", True),
+            ("cat_train", "dog_test", False),
+            ("train station", "test tube", False),
+            ("training", "train", False),
+            ("Trainingsdaten", "Testdaten", False),
+        ],
+    )
+    def test_the_names_of_parts_differ_in_the_part_alone(self, tmp_path, first, second, parts):
+        classes(tmp_path / first, each=3)
+        classes(tmp_path / second, each=2)
+        split = found(tmp_path)
+        assert split.train.class_names == (("cat", "dog") if parts else tuple(sorted((first, second))))
+        assert any("if they are parts" in note for note in split.notes) != parts
+
+    def test_names_that_differ_in_spelling_alone(self, tmp_path):
+        classes(tmp_path, names=("Cat", "cat", "caf\u00e9", "cafe\u0301", "dog"))
+        notes = " ".join(found(tmp_path).notes)
+        assert "Cat and cat are different classes" in notes
+        assert notes.count("differ only in their spelling") == 2
+
+    def test_what_systems_put_there_is_no_class(self, tmp_path):
+        classes(tmp_path, names=("cat", "dog", "__MACOSX", "@eaDir", ".hidden", "lost+found"))
+        assert found(tmp_path).train.class_names == ("cat", "dog")
+
+    def test_a_broken_link(self, tmp_path):
+        classes(tmp_path)
+        (tmp_path / "link").symlink_to("nowhere")
+        assert "1 of a broken link" in found(tmp_path).notes[0]
+        (tmp_path / "cat" / "x.png").symlink_to("nowhere")
+        with pytest.raises(NotFoundError, match="is a link to nowhere, which does not exist"):
+            found(tmp_path)
 
     def test_classes_may_be_called_like_parts(self, tmp_path):
         classes(tmp_path, names=("train", "car"))
@@ -94,7 +133,7 @@ class TestLinks:
         link(tmp_path / "cat" / "0.png", tmp_path / "cat" / "copy.png")
         split = found(tmp_path)
         assert len(split.train) + len(split.validation) == 8
-        assert any("1 links" in note for note in split.notes)
+        assert any("1 link to an image" in note for note in split.notes)
 
     def test_a_class_may_be_a_link(self, tmp_path):
         classes(tmp_path / "elsewhere")
@@ -213,6 +252,16 @@ class TestPixels:
         with pytest.raises(DataError, match="no known range"):
             self.take(tmp_path)
 
+    def test_32_bits_that_may_be_8_are_refused(self, tmp_path):
+        self.tiff(tmp_path, np.full((4, 4), 200, np.int32))
+        with pytest.raises(DataError, match="no known range"):
+            self.take(tmp_path)
+
+    def test_floats_are_found_in_the_header(self, tmp_path):
+        self.tiff(tmp_path, np.full((4, 4), 0.5, np.float32))
+        with pytest.raises(DataError, match="floating-point pixels"):
+            found(tmp_path).train.check(whole=False)
+
     def test_32_bits_within_16_are_scaled(self, tmp_path):
         self.tiff(tmp_path, np.full((4, 4), 32768, np.int32))
         assert self.take(tmp_path) == pytest.approx(128 / 255, abs=1e-3)
@@ -284,3 +333,67 @@ class TestRegularFiles:
     def test_more_samples_than_memory(self):
         with pytest.raises(DataError, match="of memory"):
             load(f"synthetic:{10**15}", SHAPE)
+
+
+class TestDigests:
+    def test_the_same_names_and_sizes_with_other_pixels(self, tmp_path):
+        classes(tmp_path)
+        before = found(tmp_path).train.digest()
+        path = tmp_path / "cat" / "0.png"
+        content = bytearray(path.read_bytes())
+        content[-20] ^= 1
+        for each in (tmp_path / "cat").iterdir():
+            each.write_bytes(content)
+        assert found(tmp_path).train.digest() != before
+
+
+def test_first_lines_tell_numbers_from_counts(tmp_path):
+    np.savez(tmp_path / "x.npz", x=np.zeros((9, 4, 4, 1), np.uint8), y=[0, 0, 0, 0, 2, 2, 2, 2, 4])
+    lines = summary(load(f"npz:{tmp_path}/x.npz", SHAPE))
+    assert lines[1] == "5 classes (training + validation samples): 0: 3+1, 1: 0+0, 2: 3+1, 3: 0+0, 4: 1+0"
+    assert lines[2:] == (
+        "without training samples: 2 classes (1, 3)",
+        "without validation samples: 3 classes (1, 3, 4)",
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="this system has no /proc")
+def test_what_the_system_makes_up_is_empty(tmp_path):
+    classes(tmp_path)
+    (tmp_path / "cat" / "x.png").symlink_to("/proc/self/status")
+    with pytest.raises(DataError, match="the file has 0 bytes"):
+        check_all(found(tmp_path), whole=False)
+
+
+class TestNamesInArchives:
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("x", "y", "x_test", "y_test"),
+            ("X_train", "Y_train", "X_dev", "Y_dev"),
+            ("train_images", "train_labels", "eval_images", "eval_labels"),
+            ("x_tr", "y_tr", "x_te", "y_te"),
+            ("data", "target", "data_holdout", "target_holdout"),
+        ],
+    )
+    def test_the_part_that_is_held_back_is_known(self, tmp_path, names):
+        arrays = (
+            np.zeros((6, 4, 4, 1), np.uint8),
+            np.arange(6) % 2,
+            np.zeros((3, 4, 4, 1), np.uint8),
+            np.arange(3) % 2,
+        )
+        np.savez(tmp_path / "a.npz", **dict(zip(names, arrays, strict=True)))
+        split = load(f"npz:{tmp_path}/a.npz", SHAPE)
+        assert (len(split.train), len(split.validation)) == (6, 3)
+
+    def test_values_too_large_for_float32(self, tmp_path):
+        np.savez(tmp_path / "a.npz", x=np.full((6, 4, 4), 1e300), y=np.arange(6) % 2)
+        with pytest.raises(DataError, match="too large for float32"):
+            load(f"npz:{tmp_path}/a.npz", Wanted("sequence", (4, 4)))
+
+    def test_what_grows_too_much_when_it_is_unpacked(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("hal.data.files._UNSUSPICIOUS_BYTES", 1 << 20)
+        np.savez_compressed(tmp_path / "a.npz", x=np.zeros((1 << 17, 4, 4, 1), np.uint8), y=np.arange(1 << 17) % 2)
+        with pytest.raises(DataError, match="which would become 3 MiB"):
+            load(f"npz:{tmp_path}/a.npz", SHAPE)

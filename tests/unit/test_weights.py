@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 import torch
-from fuzzing import damaged, survives
+from fuzzing import SEEDS, damaged, strange_safetensors, survives
 from safetensors.torch import save_file
 
 from hal import nn
@@ -16,7 +16,6 @@ from hal.models._backbones import files
 from hal.models._backbones.blocks import Backbone, Block
 from hal.models._backbones.weights import load_weights
 
-SEEDS = range(int(os.environ.get("HAL_FUZZ", "60")))
 CONV = nn.Conv2d(4, 3, bias=False)
 BACKBONE = Backbone("tiny", (Block("stem", nn.Sequential(CONV, nn.BatchNorm()), ("conv", "bn")),), "nobody", 1)
 
@@ -192,4 +191,12 @@ def test_damaged_files(tmp_path, module, kind, seed):
     # Most of an archive is data and padding: the damage is done where the structure is, at both ends.
     head, tail = content[:1500], content[1500:]
     path.write_bytes(damaged(head, rng) + tail if rng.random() < 0.5 else damaged(content, rng))
-    survives(lambda: load(path), f"{kind} {seed}")
+    survives(lambda: load(path), f"{kind}, seed {seed}")
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_files_with_an_odd_header(tmp_path, module, seed):
+    path = tmp_path / "w.safetensors"
+    save_file(module.state_dict(), path)
+    path.write_bytes(strange_safetensors(path.read_bytes(), random.Random(f"header {seed}")))
+    survives(lambda: load(path), f"weights with an odd header, seed {seed}")

@@ -20,6 +20,8 @@ __all__ = ["REPORT", "report_of", "write_report"]
 REPORT = "report.html"
 """Name of the page in the folder of a tuning."""
 
+_MOST_KEYS_BYTES = 1 << 20
+
 
 def write_report(tuning: Tuning, folder: Path, path: Path | None = None, notes: tuple[str, ...] = ()) -> Path:
     """Write the page of a tuning.
@@ -36,8 +38,9 @@ def write_report(tuning: Tuning, folder: Path, path: Path | None = None, notes: 
     Raises:
         NotFoundError: it cannot be written there.
     """
-    best = folder / "best.yaml"
-    text = best.read_text(encoding="utf-8", errors="replace") if best.is_file() else ""
+    text = ""
+    with contextlib.suppress(OSError):
+        text = read_regular(folder / "best.yaml", _MOST_KEYS_BYTES).decode(errors="replace")
     page = page_of(tuning, text, notes)
     path = path or folder / REPORT
     try:

@@ -273,4 +273,4 @@ def _without_winner(tuning: Tuning, folder: Path) -> Iterable[str]:
 def _native_code(tuning: Tuning) -> Iterable[str]:
     if tuning.native_code:
         yield "[dim]The same settings without hal:[/]"
-        yield from (f"[dim]    {escaped(line)}[/]" for line in tuning.native_code.rstrip().splitlines())
+        yield from (f"[dim]{escaped(line)}[/]" for line in tuning.native_code.rstrip().splitlines())
