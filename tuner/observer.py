@@ -9,8 +9,9 @@ from pathlib import Path
 from hal.tuner.messages import Description
 from hal.tuner.result import ControlMeasurement, Trial, Tuning
 from hal.tuner.space import Space
+from hal.util.telling import Teller
 
-__all__ = ["Observer", "TuningProgress"]
+__all__ = ["LastingObserver", "Observer", "TuningProgress"]
 
 
 @dataclass(frozen=True)
@@ -65,3 +66,38 @@ class Observer:
 
     def ended(self, tuning: Tuning, folder: Path) -> None:
         """The tuning is over, and its files are written."""
+
+
+class LastingObserver(Observer):
+    """Passes everything on to another observer; that it cannot write does not end the tuning (:class:`Teller`)."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer, self._teller = observer, Teller(observer.note)
+
+    def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.started, described, space, folder, resumed)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.note, text)
+
+    def trying(self, trial: str, progress: TuningProgress) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.trying, trial, progress)
+
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.trial, trial, progress)
+
+    def control(self, control: ControlMeasurement) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.control, control)
+
+    def finals(self, trials: Sequence[Trial]) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.finals, trials)
+
+    def ended(self, tuning: Tuning, folder: Path) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.ended, tuning, folder)

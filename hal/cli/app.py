@@ -13,7 +13,8 @@ import typer
 from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
-from hal.cli.terminal import guard, prepare_streams, write
+from hal.cli.streams import prepare_streams
+from hal.cli.terminal import guard, write
 from hal.cli.typed import HintingCommand, HintingGroup
 
 __all__ = ["COMMANDS", "app", "main"]

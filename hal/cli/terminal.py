@@ -6,15 +6,13 @@ goes through :func:`escaped` before it is printed.
 
 from __future__ import annotations
 
-import codecs
 import contextlib
-import io
 import json
 import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -22,6 +20,7 @@ from rich.markup import escape
 from rich.progress import Task, TextColumn
 from rich.text import Text
 
+from hal.cli.streams import lasting_stream, lost_output
 from hal.errors import HalError, UnsavedError
 from hal.util.links import links_explained
 
@@ -32,7 +31,6 @@ __all__ = [
     "escaped",
     "guard",
     "note",
-    "prepare_streams",
     "print_json",
     "shown_though_unsaved",
     "visible",
@@ -42,9 +40,6 @@ __all__ = [
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it: 128 plus the signal's number."""
 
-
-_PLAIN = {"→": "->", "×": "x", "·": "-", "✗": "x", "≥": ">=", "≤": "<=", "–": "-", "—": "-", "…": "..."}
-"""What stands for hal's own signs where the terminal's encoding lacks them; another character is shown as its code."""
 
 _BIDIRECTIONAL = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """Characters that change the order in which the characters after them are shown."""
@@ -58,17 +53,9 @@ class PlainColumn(TextColumn):
         return Text.from_markup(self.text_format.format(task=task), style=self.style, emoji=False)
 
 
-class _Console(Console):
-    """A console that goes on without output when nobody reads it any more, as in ``hal run ... | head -1``."""
-
-    def on_broken_pipe(self) -> None:
-        """Send what is printed from now on nowhere; the command does its work to the end."""
-        _discard(self.file)
-
-
 def console(to_stderr: bool = False) -> Console:
     """Where text for people goes: stdout, or stderr where stdout belongs to JSON."""
-    return _Console(stderr=to_stderr, highlight=False, emoji=False)
+    return Console(stderr=to_stderr, highlight=False, emoji=False)
 
 
 def visible(value: object, *, lines: bool = False) -> str:
@@ -106,50 +93,20 @@ def note(text: str) -> None:
 def write(text: str, *, to_stderr: bool = False) -> None:
     """Print a text as it is."""
     stream = sys.stderr if to_stderr else sys.stdout
-    try:
-        stream.write(text)
-        stream.flush()
-    except BrokenPipeError:
-        _discard(stream)
+    stream.write(text)
+    stream.flush()
 
 
 def print_json(value: Any) -> None:
-    """Print a value to stdout as JSON."""
+    """Print a value to stdout as JSON.
+
+    Raises:
+        UnsavedError: it cannot be written, although somebody wants it: half a result is none.
+    """
     write(json.dumps(value, indent=1) + "\n")
-
-
-@contextlib.contextmanager
-def prepare_streams() -> Iterator[None]:
-    """Around a command: stdout and stderr take every character, and stay quiet if nobody reads them any more."""
-    codecs.register_error("hal.plain", _plainly)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="hal.plain")
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            try:
-                stream.flush()
-            except BrokenPipeError:
-                _discard(stream)
-            except ValueError:  # it is closed
-                pass
-
-
-def _plainly(error: UnicodeError) -> tuple[str, int]:
-    """Replace characters that an encoding lacks, as an error handler of :mod:`codecs`."""
-    assert isinstance(error, UnicodeEncodeError)
-    wrong = error.object[error.start : error.end]
-    return "".join(_PLAIN.get(each, each.encode("ascii", "backslashreplace").decode()) for each in wrong), error.end
-
-
-def _discard(stream: TextIO | Any) -> None:
-    """Send what is written to a stream from now on nowhere, and what it still holds too."""
-    with contextlib.suppress(OSError, ValueError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)
+    lost = lost_output(sys.stdout)
+    if lost is not None:
+        raise UnsavedError(f"the JSON was not written to stdout: {lost.strerror}")
 
 
 @contextlib.contextmanager
@@ -159,7 +116,8 @@ def shown_though_unsaved(show: Callable[[Any], None]) -> Iterator[None]:
         yield
     except UnsavedError as error:
         if error.result is not None:
-            show(error.result)
+            with contextlib.suppress(UnsavedError):  # the first one is told
+                show(error.result)
         raise
 
 
@@ -180,7 +138,7 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
     except HalError as error:
         if json_output and not isinstance(error, UnsavedError):  # whose result the command has printed
             about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
-            print_json({"error": about, "exit_status": error.exit_status})
+            _print_error(about, error.exit_status)
         _show_error(error)
         status = error.exit_status
     except KeyboardInterrupt:
@@ -189,9 +147,14 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
     except Exception as error:
         if json_output:  # whoever reads the JSON gets some; the author of a model gets the traceback too
             about = {"type": type(error).__name__, "message": str(error), "fix": None}
-            print_json({"error": about, "exit_status": 1})
+            _print_error(about, 1)
         raise
     raise typer.Exit(status)
+
+
+def _print_error(about: dict[str, Any], status: int) -> None:
+    with contextlib.suppress(UnsavedError):  # the error matters more
+        print_json({"error": about, "exit_status": status})
 
 
 def _show_error(error: HalError) -> None:
@@ -215,7 +178,7 @@ def _only_json_on_stdout() -> Iterator[None]:
     sys.stdout.flush()
     saved, ours = os.dup(1), sys.stdout
     os.dup2(2, 1)
-    sys.stdout = os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    sys.stdout = lasting_stream(saved, "utf-8")
     try:
         yield
     finally:

@@ -12,7 +12,7 @@ import optree
 
 from hal.config import build
 from hal.contract.device import DeviceFacts
-from hal.errors import ConfigError
+from hal.errors import ConfigError, DataError, InUseError, NotFoundError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
 from hal.measure import EnvironmentWatch
@@ -20,19 +20,21 @@ from hal.nn import Param
 from hal.processes.launch import launch, pinned
 from hal.processes.rendezvous import leads
 from hal.run.auxiliaries import train_auxiliaries
-from hal.run.checkpoint import Checkpoint
+from hal.run.checkpoint import Checkpoint, latest
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
-from hal.run.observer import RunObserver
-from hal.run.record import Record, now
+from hal.run.observer import LastingObserver, RunObserver
+from hal.run.record import EarlierPart, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder
-from hal.util.lock import locked
+from hal.util.lock import locked, require_free
 from hal.util.paths import user_path
 from hal.workload import short_name
 
 __all__ = ["run", "run_worker"]
+
+_WAIT = "wait until that run ends, or choose another out="
 
 
 def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
@@ -52,10 +54,13 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     """
     at = None if config.resume is None else find_resume_point(config.resume)
     resume, own = (None, None) if at is None else (at.checkpoint, at.folder)
+    asked = user_path(config.out) if config.out else own
+    if asked is not None and leads():
+        require_free(asked, _WAIT)
+    earlier = () if own is None else _earlier_parts(own)
     job = prepare(config)
     first = leads() and job.group.rank == 0
-    watch = observer or RunObserver() if first else RunObserver()
-    asked = user_path(config.out) if config.out else own
+    watch = LastingObserver(observer) if first and observer is not None else RunObserver()
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
@@ -64,12 +69,25 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(_taken(folder))
+            _check_folder(folder, own)
+            if config.resume is not None and at is not None and latest(user_path(config.resume)) != at.checkpoint.path:
+                raise InUseError(
+                    f"another process has continued the run in {own or folder} meanwhile",
+                    fix="give the command again, to continue from where that process ended",
+                )
         task = {"keys": pinned(config, job), "folder": str(folder)}
         job = stack.enter_context(launch(job, "hal.run.session:run_worker", task))
         stack.enter_context(classified(job.backend))
         stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
-        return _Session(job, config, folder, watch).run(resume, interrupt)
+        return _Session(job, config, folder, watch, earlier).run(resume, interrupt)
+
+
+def _earlier_parts(folder: Path) -> tuple[EarlierPart, ...]:
+    """The processes that trained the run in a folder so far; none where its record cannot be read."""
+    with contextlib.suppress(DataError, NotFoundError):
+        return read_record(folder).parts()
+    return ()
 
 
 def _check_folder(folder: Path, own: Path | None) -> None:
@@ -104,7 +122,7 @@ def _taken(folder: Path) -> Iterator[None]:
     new = not folder.exists()
     make_folder(folder)
     try:
-        with locked(folder, "wait until that run ends, or choose another out="):
+        with locked(folder, _WAIT):
             yield
     finally:
         if new:
@@ -125,8 +143,11 @@ def run_worker(keys: Mapping[str, Any], folder: str) -> None:
 class _Session:
     """One run in one process: the record before, while and after a training."""
 
-    def __init__(self, job: Job, config: RunConfig, folder: Path, observer: RunObserver) -> None:
+    def __init__(
+        self, job: Job, config: RunConfig, folder: Path, observer: RunObserver, earlier: tuple[EarlierPart, ...]
+    ) -> None:
         self.job, self.config, self.folder, self.observer = job, config, folder, observer
+        self.earlier = earlier
         self.environment = EnvironmentWatch(job.backend.versions())
         self.started = now()
 
@@ -139,6 +160,11 @@ class _Session:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
             if job.origin:
                 self.observer.note(job.origin)
+            if self.earlier and self.earlier[-1].status == "killed":
+                self.observer.note(
+                    f"the process that trained this run before, since {self.earlier[-1].started}, was killed or "
+                    "crashed; what it did after its last checkpoint is done again"
+                )
             if trainer.state.progress.epoch >= trainer.epochs:
                 self.observer.note(
                     f"this run has already finished its {trainer.epochs} epochs; to train further, set more epochs, "
@@ -153,7 +179,7 @@ class _Session:
                 "checkpoint": _text(trainer.state.saved),
                 "error": str(named) or type(named).__name__,
             }
-            status = "failed"
+            status: Status = "failed"
             if isinstance(error, KeyboardInterrupt):
                 status, partial["error"] = "interrupted", "stopped by a second Ctrl-C, without saving"
             with contextlib.suppress(OSError):  # what stopped the run matters more
@@ -184,12 +210,13 @@ class _Session:
             "files": tuple(str(path) for path in training.files),
         }
 
-    def _record(self, status: str, **more: Any) -> Record:
+    def _record(self, status: Status, **more: Any) -> Record:
         job = self.job
         fields: dict[str, Any] = {
             "status": status,
             "started": self.started,
             "ended": None if status == "running" else now(),
+            "earlier": self.earlier,
             "config": self.config.model_dump(mode="json", exclude_unset=True),
             "workload": job.workload,
             "plan": job.plan,

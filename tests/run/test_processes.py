@@ -16,7 +16,7 @@ from run_helpers import CNN, RNN_CLASSIFY, pairs, train
 
 import hal
 from hal.backends._host.memory import resident_memory
-from hal.errors import ConfigError, PlanError, RunError, ShapeError, UnavailableError
+from hal.errors import ConfigError, OutOfMemoryError, PlanError, RunError, ShapeError, UnavailableError
 from hal.processes import workers as workers_module
 
 # Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
@@ -219,6 +219,85 @@ def test_a_killed_rank_is_named(tmp_path):
     record = json.loads((tmp_path / "run" / "record.json").read_text())
     assert record["status"] == "failed"
     assert "rank 1" in record["error"]
+
+
+ENDS = """
+import os, signal
+import torch.distributed as dist
+from normalised import Normalised
+
+when, how = os.environ["ENDS"].split()
+
+def end(*args, **keys):
+    os._exit(3) if how == "exit" else os.kill(os.getpid(), signal.Signals[how])
+
+def then(function, calls=1):
+    left = [calls]
+    def called(*args, **keys):
+        left[0] -= 1
+        done = function(*args, **keys)
+        return end() if left[0] == 0 else done
+    return called
+
+class Ends(Normalised):
+    pass
+
+if os.environ.get("RANK") == "1":
+    if when == "loading":
+        end()
+    elif when == "ready":
+        dist.init_process_group = end
+    elif when == "joined":
+        dist.init_process_group = then(dist.init_process_group)
+    else:
+        dist.all_reduce = then(dist.all_reduce, 5)
+"""
+HOW = {"exit": "ended with status 3", "SIGKILL": "was killed by another process", "SIGSEGV": "was ended by SIGSEGV"}
+HOW["SIGSTOP"] = "was stopped, as SIGSTOP does, and nothing continued it"
+
+
+@pytest.fixture
+def ending(tmp_path, monkeypatch):
+    """Keys of a run whose worker of rank 1 ends at some moment in some way."""
+    (tmp_path / "ends.py").write_text(ENDS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def keys(when, how):
+        monkeypatch.setenv("ENDS", f"{when} {how}")
+        return {**NORMALISED, "model": {"name": f"{tmp_path}/ends.py:Ends"}, "epochs": 1}
+
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("when", "how"),
+    [
+        *[("loading", how) for how in ("SIGKILL", "SIGSTOP")],
+        *[("ready", how) for how in ("SIGKILL", "SIGSTOP", "exit")],
+        *[("joined", how) for how in ("SIGKILL", "SIGSTOP")],
+        *[("computing", how) for how in ("SIGSEGV", "SIGSTOP", "exit")],
+    ],
+)
+def test_a_worker_that_ends_at_any_moment_is_named(tmp_path, monkeypatch, ending, when, how):
+    monkeypatch.setattr(workers_module, "_MOST_STOPPED", 3)
+    with pytest.raises((RunError, OutOfMemoryError), match=f"rank 1 {HOW[how]}"):
+        train(tmp_path / "run", base=ending(when, how), parallel="dp=2")
+    assert workers() == []
+    assert left_over(tmp_path) == []
+    record = tmp_path / "run" / "record.json"
+    assert not record.exists() or "rank 1" in json.loads(record.read_text())["error"]
+
+
+def test_the_first_of_several_workers_that_ends_is_named(tmp_path, monkeypatch, ending):
+    """Whichever it is, and although the process that waits for the others cannot be interrupted."""
+    keys = pairs({**ending("ready", "exit"), "parallel": "dp=4", "out": str(tmp_path / "run")})
+    with tempfile.TemporaryFile("w+") as said:  # no pipe, which an orphan would hold open
+        leader = subprocess.Popen([sys.executable, "-m", "hal", "run", *keys], stdout=said, stderr=said)
+        assert leader.wait(timeout=100) == 1
+        said.seek(0)
+        assert "rank 1 ended with status 3" in " ".join(said.read().split())
+    assert left_over(tmp_path) == []
 
 
 def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
