@@ -1,7 +1,7 @@
 """Are runs and tunings lost when they are killed? Processes of hal are killed at random moments, resumed and compared.
 
-Runs: each is killed by SIGKILL at a moment that is drawn over the time of a whole run, and resumed. All arrays of its last
-checkpoint must then equal those of a run that nobody killed, bit for bit, and its record must say that it was killed.
+Runs: each is killed by SIGKILL at a moment that is drawn over the time of a whole run, and resumed. All arrays of its
+last checkpoint must then equal those of a run that nobody killed, bit for bit, and its record must say so.
 Tunings: each is killed and resumed likewise. No trial that had a result may be lost or changed, and no plan may have
 two. Ends: a run and a tuning are ended politely in each way that there is, and resumed.
 

@@ -1,8 +1,6 @@
 """Small runs, and how to compare two of them."""
 
-import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -110,14 +108,6 @@ class Watching(RunObserver):
 
     def epoch(self, epoch):
         self.epochs.append(epoch)
-
-
-def hal_process(*words):
-    """``hal`` as the body of a process that was forked when everything was imported already."""
-    with open(os.devnull, "w") as nothing:
-        sys.stdout = sys.stderr = nothing
-        sys.argv = ["hal", *words]
-        app()
 
 
 def content(folder):

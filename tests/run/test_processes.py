@@ -122,7 +122,7 @@ def test_torchrun_on_two_nodes(single, tmp_path):
         )
         for node in (0, 1)
     ]
-    done = [each.communicate(timeout=120) for each in both]
+    done = [each.communicate(timeout=300) for each in both]
     assert [each.returncode for each in both] == [0, 0], done
     assert done[1][0] == "", "one speaks"
     epochs = json.loads(done[0][0])["epochs"]
@@ -152,7 +152,7 @@ def workers():
     return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
@@ -174,7 +174,7 @@ def test_nobody_else_can_take_part(tmp_path, parallel):
         connections = [each for p in (psutil.Process(leader.pid), follower) for each in p.net_connections("inet")]
     finally:
         leader.send_signal(signal.SIGINT)
-        leader.communicate(timeout=60)
+        leader.communicate(timeout=300)
     assert connections, "gloo connects the two"
     addresses = {end.ip for each in connections for end in (each.laddr, each.raddr) if end}
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -211,7 +211,7 @@ def test_workers_that_cannot_be_started(tmp_path, monkeypatch, failing):
 def test_a_killed_rank_is_named(tmp_path):
     leader, follower = started(tmp_path / "run")
     follower.kill()
-    _, err = leader.communicate(timeout=60)
+    _, err = leader.communicate(timeout=300)
     assert leader.returncode == 4, "taken for the kernel's doing"
     assert "rank 1 was killed by another process" in err
     assert "Traceback" not in err
@@ -294,7 +294,7 @@ def test_the_first_of_several_workers_that_ends_is_named(tmp_path, monkeypatch, 
     keys = pairs({**ending("ready", "exit"), "parallel": "dp=4", "out": str(tmp_path / "run")})
     with tempfile.TemporaryFile("w+") as said:  # no pipe, which an orphan would hold open
         leader = subprocess.Popen([sys.executable, "-m", "hal", "run", *keys], stdout=said, stderr=said)
-        assert leader.wait(timeout=100) == 1
+        assert leader.wait(timeout=300) == 1
         said.seek(0)
         assert "rank 1 ended with status 3" in " ".join(said.read().split())
     assert left_over(tmp_path) == []
@@ -303,14 +303,14 @@ def test_the_first_of_several_workers_that_ends_is_named(tmp_path, monkeypatch, 
 def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
     leader, follower = started(tmp_path / "run")
     leader.send_signal(signal.SIGINT)
-    out, err = leader.communicate(timeout=60)
+    out, err = leader.communicate(timeout=300)
     assert leader.returncode == 130, err
     assert "Stopped and saved" in out
     assert not follower.is_running()
     assert left_over(tmp_path) == []
     leader, follower = started(tmp_path / "other")
     leader.kill()
-    leader.communicate(timeout=60)
+    leader.communicate(timeout=300)
     wait_for(lambda: not follower.is_running() or follower.status() == psutil.STATUS_ZOMBIE)
 
 

@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     """The folder of a tuning with failures."""
     path = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        fake_tune(patch, path, FAULTS, budget=120.0, space={"threads": [None, 1]})
+        fake_tune(patch, path, FAULTS, space={"threads": [None, 1]})
     return path / "out"
 
 
@@ -230,7 +230,7 @@ class TestSections:
 
     def test_command(self, tuning):
         (code,) = section(tuning, "environment").codes
-        assert code.text.startswith("hal tune model=cnn backend=cpu 'space.threads=[null,1]' budget=120 limit=3 ")
+        assert code.text.startswith("hal tune model=cnn backend=cpu 'space.threads=[null,1]' budget=100000 limit=1000 ")
 
     def test_figures_are_what_plotly_reads(self, tuning):
         for plot in (plot for each in page_of(tuning, "").sections for plot in each.plots):
