@@ -103,9 +103,10 @@ def save(trace: Trace, folder: Path) -> None:
         write_whole(temporary / _ARRAYS, content)
         write_whole(temporary / _META, (json.dumps(meta, indent=1) + "\n").encode())
         temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(folder)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it is there where something failed
     sync_folder(folder.parent)
 
 

@@ -53,33 +53,45 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Returns:
         The folder of the new checkpoint.
-    """
-    from safetensors.numpy import save as serialize
 
+    Raises:
+        OSError: it cannot be written. It names the new checkpoint, and the earlier ones are as they were.
+    """
     make_folder(folder)
     for left_over in folder.glob(".step-*.part"):  # of a process that was killed
         shutil.rmtree(left_over, ignore_errors=True)
     final = folder / f"step-{checkpoint.step:09d}"
     temporary = folder / f".{final.name}.{os.getpid()}.part"
-    temporary.mkdir()
-    arrays = serialize(flat(checkpoint.carry))
-    meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
-    meta["crc32"] = _checksum(arrays, meta)
-    for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
-        with (temporary / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    sync_folder(temporary)
-    if final.exists():  # of the run before it was resumed from an earlier step
-        discard(final)
-    temporary.replace(final)
-    sync_folder(folder)
+    try:
+        temporary.mkdir()
+        _write(temporary, checkpoint)
+        if final.exists():  # of the run before it was resumed from an earlier step
+            discard(final)
+        temporary.replace(final)
+        sync_folder(folder)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(final)) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)  # it is there where the disk is full
     kept = [path for path in _all(folder) if path <= final][-_KEPT:]
     for path in _all(folder):
         if path not in kept:
             discard(path)
     return final
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
+    from safetensors.numpy import save as serialize
+
+    arrays = serialize(flat(checkpoint.carry))
+    meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
+    meta["crc32"] = _checksum(arrays, meta)
+    for name, content in ((_ARRAYS, arrays), (_META, json.dumps(meta, indent=1).encode())):
+        with (folder / name).open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    sync_folder(folder)
 
 
 def latest(path: Path) -> Path:
