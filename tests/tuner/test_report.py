@@ -20,6 +20,7 @@ from hal.page import rendered
 from hal.tuner import Tuning
 from hal.tuner.report import REPORT, write_report
 from hal.tuner.report.sections import page_of
+from hal.util.lock import locked
 
 FAULTS = {"batch=1024 precision=bf16": "oom", "batch=16 precision=bf16 compile=default": "segv"}
 STYLE = (Path(__file__).parents[2] / "hal" / "page" / "style.css").read_text()
@@ -114,6 +115,13 @@ class TestWritten:
         assert done.exit_code == status
         assert said in done.stderr
         assert not (tmp_path / REPORT).exists()
+
+    def test_a_tuning_at_work(self, tmp_path):
+        (tmp_path / "config.json").write_text("{}")
+        with locked(tmp_path, ""):
+            done = CliRunner().invoke(app, ["report", str(tmp_path)], env={"COLUMNS": "300"})
+        assert done.exit_code == 2
+        assert f"is in use by process {os.getpid()}" in done.stderr
 
     def test_trials_after_the_last_end_are_named(self, folder, tmp_path):
         for name in ("tuning.json", "trials.jsonl"):

@@ -44,7 +44,7 @@ def test_markup_in_foreign_text_stays_text(text, capsys):
 def test_foreign_text_has_one_way_to_the_terminal():
     for path in CLI.rglob("*.py"):
         text = path.read_text()
-        if path.name != "terminal.py":
+        if path.name not in ("terminal.py", "streams.py"):
             assert "rich.markup" not in text, f"{path}: use escaped of hal.cli.terminal"
             assert "Console(" not in text, f"{path}: use console() of hal.cli.terminal"
             assert "TextColumn(" not in text, f"{path}: use PlainColumn of hal.cli.terminal"
