@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import ParamSpec
 
-__all__ = ["Teller"]
+__all__ = ["Teller", "lasting_note"]
 
 P = ParamSpec("P")
 
@@ -33,3 +33,9 @@ class Teller:
                 self._noted = True
                 with contextlib.suppress(OSError):
                     self._note(f"what happens cannot be shown any more: {error.strerror or error}")
+
+
+def lasting_note(note: Callable[[str], object]) -> Callable[[str], None]:
+    """A function that takes sentences as another does, and that does not end the work where that one cannot write."""
+    teller = Teller(note)
+    return lambda text: teller.tell(note, text)
