@@ -67,6 +67,8 @@ def join(backend: TorchBackend) -> None:
     # gloo carries what is said between hosts also where tensors travel by the vendor's library.
     libraries = "cpu:gloo,cuda:nccl" if backend.device_type != "cpu" else "gloo"
     folder, address = os.environ.get(_FOLDER), f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    # Names that the processes call their group by count up in each process, also where it met nobody before.
+    dist.distributed_c10d._world.group_count = 0
     try:
         if folder:
             rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])

@@ -244,6 +244,10 @@ class WorkerGroup:
                 if thread.is_alive():
                     raise
         if outcome[0] is not None:
+            until = time.monotonic() + _EXPLAIN_S
+            while time.monotonic() < until:  # a worker that ended may be why; it takes a moment to be gone
+                self.check()
+                time.sleep(_POLL_S)
             raise outcome[0]
 
     def explain(self, error: BaseException) -> HalError | None:

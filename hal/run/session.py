@@ -70,11 +70,8 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
         if first:
             stack.enter_context(_taken(folder))
             _check_folder(folder, own)
-            if config.resume is not None and at is not None and latest(user_path(config.resume)) != at.checkpoint.path:
-                raise InUseError(
-                    f"another process has continued the run in {own or folder} meanwhile",
-                    fix="give the command again, to continue from where that process ended",
-                )
+            if config.resume is not None and own is not None and _same(folder, own):
+                _check_still_last(config.resume, resume, own)
         task = {"keys": pinned(config, job), "folder": str(folder)}
         job = stack.enter_context(launch(job, "hal.run.session:run_worker", task))
         stack.enter_context(classified(job.backend))
@@ -100,7 +97,7 @@ def _check_folder(folder: Path, own: Path | None) -> None:
     Raises:
         ConfigError: it holds another run, or files that are no run.
     """
-    if own is not None and folder.resolve() == own.resolve():
+    if own is not None and _same(folder, own):
         return
     if (folder / "record.json").exists():
         raise ConfigError(
@@ -114,6 +111,19 @@ def _check_folder(folder: Path, own: Path | None) -> None:
             f"out={folder} is a folder with other files in it, among which a run would write its own",
             fix="choose a new or an empty folder for out=",
         )
+
+
+def _check_still_last(asked: str, resume: Checkpoint | None, own: Path) -> None:
+    """Refuse to go on from a checkpoint that was the last before the lock was taken, and is no longer."""
+    if resume is not None and latest(user_path(asked)) != resume.path:
+        raise InUseError(
+            f"another process has continued the run in {own} meanwhile",
+            fix="give the command again, to continue from where that process ended",
+        )
+
+
+def _same(folder: Path, other: Path) -> bool:
+    return folder.resolve() == other.resolve()
 
 
 @contextlib.contextmanager

@@ -287,6 +287,8 @@ def test_a_worker_that_ends_at_any_moment_is_named(tmp_path, monkeypatch, ending
     assert left_over(tmp_path) == []
     record = tmp_path / "run" / "record.json"
     assert not record.exists() or "rank 1" in json.loads(record.read_text())["error"]
+    if (when, how) == ("ready", "exit"):  # in the same process: its thread that waits for the worker is still there
+        assert train(tmp_path / "next", base=NORMALISED, epochs=1, parallel="dp=2").status == "done"
 
 
 def test_the_first_of_several_workers_that_ends_is_named(tmp_path, monkeypatch, ending):
