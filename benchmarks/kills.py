@@ -251,7 +251,8 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="a new folder for all that is written")
     args = parser.parse_args()
     FORKS.set_forkserver_preload(["torch", "hal.cli", "hal.cli.commands._run_view", "hal.tuner", "hal.models.cnn"])
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # processes that are started do not ignore it
+    for number in (signal.SIGINT, signal.SIGHUP):  # processes that are started do not ignore them, as nohup wishes
+        signal.signal(number, lambda *_: sys.exit(1))
     draw = random.Random(args.seed)
     moments = [draw.random() for _ in range(args.runs + args.tunings)]
     with tempfile.TemporaryDirectory() as temporary:
