@@ -260,6 +260,7 @@ def main() -> int:
         whole, tuned = top / "whole-run", top / "whole-tuning"
         for folder in (whole, tuned):
             folder.mkdir(parents=True)
+        finished(top, ["run", "--help"])  # starts the process that others are forked from
         run_s = finished(whole, [*RUN, "out=out"])
         tune_s = finished(tuned, [*TUNE, "out=out"])
         plans = whole_tuning(tuned, {}, None)
