@@ -19,7 +19,7 @@ from hal.tuner.config import TuneConfig
 from hal.tuner.drift import DriftMonitor
 from hal.tuner.files import results_folder, used_alone, write_best
 from hal.tuner.finals import FinalMeasurements
-from hal.tuner.observer import TuneObserver
+from hal.tuner.observer import LastingObserver, TuneObserver
 from hal.tuner.outcomes import first_line
 from hal.tuner.pool import Pool
 from hal.tuner.process import Failure, command_of
@@ -58,7 +58,7 @@ def tune(config: TuneConfig, observer: TuneObserver | None = None, *, command: S
     """
     if config.model is None:
         raise ConfigError("hal tune needs a model, but no model was given", fix="add a model, for example model=cnn")
-    began, watch = time.monotonic(), observer or TuneObserver()
+    began, watch = time.monotonic(), LastingObserver(observer or TuneObserver())
     keys = config.model_dump(mode="json", exclude_unset=True)
     if config.storage is not None:
         keys["storage"] = without_password(config.storage)
@@ -195,7 +195,7 @@ def _aside(
         return work()
     except kinds as error:
         why = error.message if isinstance(error, HalError) else f"{type(error).__name__}: {first_line(error)}"
-        with contextlib.suppress(OSError, ValueError):  # the note may be what cannot be printed
+        with contextlib.suppress(ValueError):  # the note may be what cannot be printed
             session.observer.note(f"{said}: {why}")
         return None
 

@@ -125,10 +125,10 @@ def used_alone(config: TuneConfig, folder: Path) -> Iterator[None]:
 
 
 def remove_if_unused(folder: Path) -> None:
-    """Remove the folder if no tuning began in it, so that a wrong request leaves nothing behind."""
+    """Remove the folder if no tuning began in it, so that neither a wrong request nor a full disk leaves something."""
     if (folder / "config.json").exists() or not folder.is_dir():
         return
-    own = {"workers.log", LOCK}
+    own = {"workers.log", "study.db", "study.db-journal", LOCK}
     if {path.name for path in folder.iterdir()} <= own:
         for name in own:
             (folder / name).unlink(missing_ok=True)

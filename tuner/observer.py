@@ -10,8 +10,9 @@ from hal.tuner.messages import Description
 from hal.tuner.result import ControlMeasurement, Tuning
 from hal.tuner.space import Space
 from hal.tuner.trial_result import Trial
+from hal.util.telling import Teller
 
-__all__ = ["TuneObserver", "TuningProgress"]
+__all__ = ["LastingObserver", "TuneObserver", "TuningProgress"]
 
 
 @dataclass(frozen=True)
@@ -66,3 +67,38 @@ class TuneObserver:
 
     def ended(self, tuning: Tuning, folder: Path) -> None:
         """The tuning is over, and its files are written."""
+
+
+class LastingObserver(TuneObserver):
+    """Passes everything on to another observer; that it cannot write does not end the tuning (:class:`Teller`)."""
+
+    def __init__(self, observer: TuneObserver) -> None:
+        self._observer, self._teller = observer, Teller(observer.note)
+
+    def started(self, described: Description, space: Space, folder: Path, resumed: int) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.started, described, space, folder, resumed)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.note, text)
+
+    def trying(self, trial: str, progress: TuningProgress) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.trying, trial, progress)
+
+    def trial(self, trial: Trial, progress: TuningProgress) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.trial, trial, progress)
+
+    def control(self, control: ControlMeasurement) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.control, control)
+
+    def finals(self, trials: Sequence[Trial]) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.finals, trials)
+
+    def ended(self, tuning: Tuning, folder: Path) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.ended, tuning, folder)

@@ -218,6 +218,10 @@ def _named(storage: str, error: Exception) -> HalError:
     shown = without_password(storage)
     if _malformed(error):
         return _damaged(storage, error)
+    if "disk is full" in _said(error):
+        return RunError(
+            f"storage={shown} cannot be written: {_said(error)}", fix="free some space, or give another out="
+        )
     if isinstance(error, ImportError):
         if _is_server(storage):
             return UnavailableError(

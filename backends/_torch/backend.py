@@ -97,10 +97,16 @@ class TorchBackend(SpreadsOver):
         """The device alone, or this process among those that the plan spreads over."""
         if self.processes(plan) == 1:
             return Group(self, device)
-        from hal.backends._torch.group import join
+        from hal.backends._torch.group import group_of
 
         self.ops(device)
-        return join(self, device, plan)
+        return group_of(self, device, plan)
+
+    def join(self, device: Device, plan: Plan) -> None:
+        """Meet by gloo, and for cards by the vendor's library too."""
+        from hal.backends._torch.group import join
+
+        join(self)
 
     def ops(self, device: Device) -> TorchOps:
         """The neutral tensor API bound to a device."""

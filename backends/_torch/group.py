@@ -35,16 +35,18 @@ from hal.errors import RunError
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree
-from hal.util.messages import first_line
 
 if TYPE_CHECKING:
     from hal.backends._torch.backend import TorchBackend
 
-__all__ = ["DataParallel", "FullySharded", "join", "local_of"]
+__all__ = ["DataParallel", "FullySharded", "group_of", "join", "local_of"]
 
 Tensor = torch.Tensor
 _TIMEOUT = timedelta(minutes=15)
 """How long a process waits for the others, while they are built or rank 0 works alone."""
+
+_FOLDER = "HAL_RENDEZVOUS"
+"""The environment variable that names the folder in which processes that hal started meet."""
 
 _devices_before: list[int] = []
 """The current card before this process joined a group."""
@@ -54,35 +56,40 @@ _wrapped: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 """What averages gradients in this process's group."""
 
 
-def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
+def join(backend: TorchBackend) -> None:
     """Meet the other processes of a run, unless that was done.
 
     Raises:
         RunError: they cannot be reached.
     """
-    if not dist.is_initialized():
-        accelerated = backend.device_type != "cpu"
-        if accelerated:
-            _devices_before.append(torch.cuda.current_device())
-            torch.cuda.set_device(device.index)
-        folder = os.environ.get("HAL_RENDEZVOUS")
-        # gloo carries what is said between hosts also where tensors travel by the vendor's library.
-        libraries = "cpu:gloo,cuda:nccl" if accelerated else "gloo"
-        try:
-            if folder:
-                _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
-                rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-                store = FileStore(os.path.join(folder, "store"), size)
+    if dist.is_initialized():
+        return
+    # gloo carries what is said between hosts also where tensors travel by the vendor's library.
+    libraries = "cpu:gloo,cuda:nccl" if backend.device_type != "cpu" else "gloo"
+    folder, address = os.environ.get(_FOLDER), f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    # Names that the processes call their group by count up in each process, also where it met nobody before.
+    dist.distributed_c10d._world.group_count = 0
+    try:
+        if folder:
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            store = FileStore(os.path.join(folder, "store"), size)
+            with _on_loopback():
                 dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size)
-            else:
-                dist.init_process_group(libraries, timeout=_TIMEOUT)
-        except (RuntimeError, ValueError) as error:
-            _settings.close()
-            if accelerated:
-                torch.cuda.set_device(_devices_before.pop())
-            where = f"in {folder}" if folder else f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            said = first_line(error)
-            raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
+        else:
+            dist.init_process_group(libraries, timeout=_TIMEOUT)
+    except (RuntimeError, ValueError) as error:
+        where = f"in {folder}" if folder else f"at {address}"
+        said = first_line(error)
+        raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
+
+
+def group_of(backend: TorchBackend, device: Device, plan: Plan) -> Group:
+    """The group of processes that have met."""
+    if os.environ.get(_FOLDER):
+        _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
+    if backend.device_type != "cpu" and not _devices_before:
+        _devices_before.append(torch.cuda.current_device())
+        torch.cuda.set_device(device.index)
     kind = next(iter(plan.spread()), "dp")
     return (FullySharded if kind == "fsdp" else DataParallel)(backend, device)
 

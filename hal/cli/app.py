@@ -14,7 +14,8 @@ from hal import __version__
 from hal.cli import commands
 from hal.cli.command import Command, Panel
 from hal.cli.guard import guard
-from hal.cli.terminal import prepare_streams, write
+from hal.cli.streams import prepare_streams
+from hal.cli.terminal import write
 from hal.cli.typed import HintingCommand, HintingGroup
 
 if TYPE_CHECKING:

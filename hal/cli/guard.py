@@ -25,7 +25,8 @@ def shown_though_unsaved(show: Callable[[Any], None]) -> Iterator[None]:
         yield
     except UnsavedError as error:
         if error.result is not None:
-            show(error.result)
+            with contextlib.suppress(UnsavedError):  # the first one is told
+                show(error.result)
         raise
 
 
@@ -46,7 +47,7 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
     except HalError as error:
         if json_output and not isinstance(error, UnsavedError):  # whose result the command has printed
             about = {"type": type(error).__name__, "message": error.message, "fix": error.fix}
-            print_json({"error": about, "exit_status": error.exit_status})
+            _print_error(about, error.exit_status)
         from hal.cli.styled import show_error
 
         show_error(error)
@@ -57,6 +58,11 @@ def guard(work: Callable[[], int], json_output: bool, *, interrupted: str = "Sto
     except Exception as error:
         if json_output:  # whoever reads the JSON gets some; the author of a model gets the traceback too
             about = {"type": type(error).__name__, "message": str(error), "fix": None}
-            print_json({"error": about, "exit_status": 1})
+            _print_error(about, 1)
         raise
     raise typer.Exit(status)
+
+
+def _print_error(about: dict[str, Any], status: int) -> None:
+    with contextlib.suppress(UnsavedError):  # the error matters more
+        print_json({"error": about, "exit_status": status})

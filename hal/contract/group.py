@@ -120,20 +120,17 @@ class SpreadsOver(Backend):
     """A backend whose runtime drives several devices or processes at once.
 
     Its devices list the kinds of parallelism in ``Capabilities.parallel``, and the largest number of devices in
-    ``Capabilities.spread``. There are two ways to implement it: one process for each device (override :meth:`processes`
-    and :meth:`local_device`), or one process that drives all devices (do not override them).
+    ``Capabilities.spread``. There are two ways to implement it: one process for each device (override
+    :meth:`processes`, :meth:`join` and :meth:`local_device`), or one process that drives all devices (do not override
+    them).
     """
 
     @abc.abstractmethod
     def group(self, device: Device, plan: Plan) -> Group:
         """The devices that a plan spreads over, including ``device``; a plain Group for a single device.
 
-        Where :meth:`processes` is above one this joins the others and waits for them. The environment variables RANK
-        and WORLD_SIZE say who takes part. Where they meet is the folder in HAL_RENDEZVOUS, which only this user can
-        open, if hal started them; otherwise it is the address in MASTER_ADDR and MASTER_PORT.
-
-        Called once for each plan that runs, by :mod:`hal.job.prepare` or, for several processes, by
-        :mod:`hal.processes.launch`.
+        Called once for each plan that runs, by :mod:`hal.job.prepare` or, for several processes and after
+        :meth:`join`, by :mod:`hal.processes.launch`.
 
         Raises:
             UnavailableError: there are not enough devices.
@@ -146,6 +143,23 @@ class SpreadsOver(Backend):
             >>> alone = registry.backend("cpu").group(device, hal.Plan(parallel="none"))
             >>> alone.rank, alone.size
             (0, 1)
+        """
+
+    def join(self, device: Device, plan: Plan) -> None:
+        """Meet the other processes of a run and wait for them; return at once if that was done.
+
+        The environment variables RANK and WORLD_SIZE say who takes part. Where they meet is the folder in
+        HAL_RENDEZVOUS, which only this user can open, if hal started them; otherwise it is the address in MASTER_ADDR
+        and MASTER_PORT.
+
+        Called in each process of a plan for which :meth:`processes` is above one, before :meth:`group`. It may run in
+        a thread of its own, which is left behind if another process dies meanwhile, so what holds for one thread
+        alone, such as the current device, belongs in :meth:`group`.
+
+        By default this does nothing, because one process drives all devices.
+
+        Raises:
+            RunError: the other processes cannot be reached.
         """
 
     def processes(self, plan: Plan) -> int:

@@ -22,6 +22,7 @@ from hal.parity.config import VerifyConfig
 from hal.parity.trace import Given, Side, Subject, Trace, record
 from hal.util.files import check_new, write_result
 from hal.util.paths import user_path
+from hal.util.telling import lasting_note
 from hal.workload import BUILT_IN, configure, model_class
 
 __all__ = ["Verification", "verify"]
@@ -55,6 +56,7 @@ def verify(config: VerifyConfig, note: Note = lambda text: None) -> Verification
         UnsavedError: the result cannot be written to ``out``; carries it.
         HalError: the model failed while it ran.
     """
+    note = lasting_note(note)
     out = None if config.out is None else user_path(config.out)
     if out is not None:
         check_new(out)

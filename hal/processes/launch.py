@@ -77,29 +77,37 @@ def launch(job: Job, call: str, arguments: Mapping[str, Any], plans: tuple[Plan,
     if world is None:
         job.backend.local_device(job.device, spread, count - 1)  # raises where there are not enough devices
         with _meeting(count) as world, _workers(world, {"call": call, "arguments": dict(arguments)}) as workers:
-            yield from _joined(job, world, spread, workers.explain, workers.wait_ready, workers.watch)
+            yield from _joined(job, world, spread, workers)
         return
-    yield from _joined(job, world, spread, lambda error: None, report_ready, lambda abort: None)
+    yield from _joined(job, world, spread, None)
 
 
 def _joined(
     job: Job,
     world: Rendezvous,
     spread: Plan,
-    explain: Callable[[BaseException], BaseException | None],
-    ready: Callable[[], None],
-    watch: Callable[[Callable[[], None]], None],
+    workers: WorkerGroup | None,
 ) -> Iterator[Job]:
-    assert isinstance(job.backend, SpreadsOver), "only those want more than one process"
-    device = job.backend.local_device(job.device, spread, world.local_rank)
-    ready()
+    """The job with its group, in the process that started the workers, or (None) in one that was started."""
+    backend = job.backend
+    assert isinstance(backend, SpreadsOver), "only those want more than one process"
+    device = backend.local_device(job.device, spread, world.local_rank)
     with exported(world):
-        group = job.backend.group(device, spread)
+        if workers is None:
+            report_ready()
+            backend.join(device, spread)
+        else:
+            workers.wait_ready()
+            workers.joined(lambda: backend.join(device, spread))
+        group = backend.group(device, spread)
     try:
-        watch(group.abort)
+        if workers is not None:
+            workers.watch(group.abort)
         own = group if process_count(job.backend, job.plan) > 1 else Group(job.backend, device)
         own.rank = world.rank
-        yield replace(job, device=device, group=own, connected=True, explain=explain)
+        yield replace(
+            job, device=device, group=own, connected=True, explain=workers.explain if workers else job.explain
+        )
     finally:
         group.close()
 

@@ -19,6 +19,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import IO, Any
 
+import psutil
+
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, RunError, error_from_name
 from hal.processes.rendezvous import Rendezvous
 
@@ -28,6 +30,9 @@ _START_S = 240.0
 _EXPLAIN_S = 5.0
 _LEAVE_S = 20.0
 _POLL_S = 0.2
+_MOST_STOPPED = 50
+"""A worker that is found stopped so often in a row is given up; counted, since this process may be stopped as well."""
+
 _TAIL_BYTES = 2000
 _MORE = (
     "allow more processes and open files (see ulimit -u and ulimit -n), end other programs, or use fewer processes: "
@@ -61,7 +66,9 @@ class _Worker:
         finally:
             os.close(theirs)
         self._said = b""
-        self.ready = False
+        self._status = psutil.Process(self.process.pid)
+        self._stopped = 0
+        self.ready = self.suspended = False
         self.error: dict[str, Any] | None = None
         stdin: Any = self.process.stdin
         with contextlib.suppress(BrokenPipeError):
@@ -79,8 +86,33 @@ class _Worker:
             self.error = report.get("error", self.error)
         return bool(more)
 
+    def drain(self) -> None:
+        """Read what it has reported; does not wait, since a process that it forked may hold the pipe open."""
+        while select.select([self.reports], [], [], 0)[0] and self.listen():
+            pass
+
+    def lost(self) -> bool:
+        """Whether it has ended, or is stopped for so long that nobody can wait for it; it is killed then.
+
+        To be called every now and then, at intervals of :data:`_POLL_S`.
+        """
+        if self.process.poll() is not None:
+            return True
+        with contextlib.suppress(psutil.Error):
+            self._stopped = self._stopped + 1 if self._status.status() == psutil.STATUS_STOPPED else 0
+        if self._stopped >= _MOST_STOPPED:
+            self.suspended = True
+            self.process.kill()
+        return self.suspended
+
     def failure(self) -> HalError:
         """Why the worker ended."""
+        if self.suspended:
+            return RunError(
+                f"rank {self.rank} was stopped, as SIGSTOP does, and nothing continued it for "
+                f"{_MOST_STOPPED * _POLL_S:.0f} s, so it was ended",
+                fix="continue from the last checkpoint with resume=",
+            )
         if self.error is not None:
             said = f"rank {self.rank} failed: {self.error['message']}"
             return error_from_name(self.error.get("type"), said, self.error.get("fix"))
@@ -143,18 +175,30 @@ class WorkerGroup:
 
         Raises:
             RunError: a worker ended, or took too long.
+            HalError: what a worker reported.
         """
         until = time.monotonic() + _START_S
+        while waiting := {each.reports: each for each in self._workers if not each.ready}:
+            for found in select.select(list(waiting), [], [], _POLL_S)[0]:
+                if not waiting[found].listen():
+                    raise waiting[found].failure()
+            self.check()
+            if time.monotonic() > until:
+                raise RunError(
+                    f"rank {next(iter(waiting.values())).rank} did not start within {_START_S:.0f} s",
+                    fix="use fewer processes, or check what else keeps the machine busy",
+                )
+
+    def check(self) -> None:
+        """Called now and then until every worker has joined.
+
+        Raises:
+            HalError: why a worker ended.
+        """
         for each in self._workers:
-            while not each.ready:
-                found, _, _ = select.select([each.reports], [], [], max(0.0, until - time.monotonic()))
-                if not found:
-                    raise RunError(
-                        f"rank {each.rank} did not start within {_START_S:.0f} s",
-                        fix="use fewer processes, or check what else keeps the machine busy",
-                    )
-                if not each.listen():
-                    raise each.failure()
+            if each.lost():
+                each.drain()
+                raise each.failure()
 
     def watch(self, abort: Callable[[], None]) -> None:
         """Call a function, in a thread, as soon as a worker fails, since exchanges with that worker would not end.
@@ -165,14 +209,46 @@ class WorkerGroup:
 
         def wait() -> None:
             while not self._over.wait(_POLL_S):
-                if any(each.process.poll() not in (None, 0) for each in self._workers):
+                if any(each.lost() and each.process.poll() != 0 for each in self._workers):
                     abort()
                     return
 
-        try:
-            threading.Thread(target=wait, name="hal-workers", daemon=True).start()
-        except RuntimeError as error:
-            raise RunError(f"the workers of this run cannot be watched: {error}", fix=_MORE) from error
+        _start(wait, "hal-workers")
+
+    def joined(self, join: Callable[[], None]) -> None:
+        """Join the workers, who are ready; give up as soon as one of them fails, since the others would wait for it.
+
+        Args:
+            join: returns when all have met. It cannot be interrupted, so it runs in a thread, which is left behind
+                where a worker fails; it ends with its own time limit.
+
+        Raises:
+            HalError: why a worker ended, or why this process cannot join.
+        """
+        outcome: list[BaseException | None] = []
+
+        def work() -> None:
+            try:
+                join()
+                outcome.append(None)
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                outcome.append(error)
+
+        thread = _start(work, "hal-join")
+        while thread.is_alive():
+            thread.join(_POLL_S)
+            try:
+                self.check()
+            except HalError:
+                thread.join(_POLL_S)  # what has met may still be left in the usual way
+                if thread.is_alive():
+                    raise
+        if outcome[0] is not None:
+            until = time.monotonic() + _EXPLAIN_S
+            while time.monotonic() < until:  # a worker that ended may be why; it takes a moment to be gone
+                self.check()
+                time.sleep(_POLL_S)
+            raise outcome[0]
 
     def explain(self, error: BaseException) -> HalError | None:
         """Why a worker ended, where that is why an exchange with it failed; None: no worker explains the error.
@@ -187,8 +263,7 @@ class WorkerGroup:
         while any(each.process.poll() != 0 for each in self._workers):
             for each in self._workers:
                 if each.process.poll() not in (None, 0):
-                    while each.listen():
-                        pass
+                    each.drain()
                     alike = {type(error).__name__}
                     if not isinstance(error, DeviceLostError):  # that error only says that a process is gone
                         alike.add(type(error.__cause__).__name__)
@@ -213,3 +288,12 @@ class WorkerGroup:
         for each in self._workers:
             each.end()
         self._workers.clear()
+
+
+def _start(work: Callable[[], None], name: str) -> threading.Thread:
+    try:
+        thread = threading.Thread(target=work, name=name, daemon=True)
+        thread.start()
+    except RuntimeError as error:
+        raise RunError(f"the workers of this run cannot be watched: {error}", fix=_MORE) from error
+    return thread

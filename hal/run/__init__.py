@@ -3,8 +3,8 @@
 from hal.run.bench import Bench, bench
 from hal.run.observer import RunObserver
 from hal.run.predict import predict
-from hal.run.record import Epoch, Record
+from hal.run.record import Epoch, Record, read_record
 from hal.run.resuming import resumed
 from hal.run.session import run
 
-__all__ = ["Bench", "Epoch", "Record", "RunObserver", "bench", "predict", "resumed", "run"]
+__all__ = ["Bench", "Epoch", "Record", "RunObserver", "bench", "predict", "read_record", "resumed", "run"]

@@ -54,6 +54,9 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
 
     Returns:
         The folder of the new checkpoint.
+
+    Raises:
+        OSError: it cannot be written. It names the new checkpoint, and the earlier ones are as they were.
     """
     from safetensors.numpy import save as serialize
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,10 @@ def view_training(
         split=split,
         write=write,
         call=call,
-        auxiliary=auxiliary,
+        auxiliary={
+            name: replace(each, params=cast_params(each.params, each.model.params(), precision))
+            for name, each in auxiliary.items()
+        },
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
 from collections.abc import Callable
@@ -43,13 +42,13 @@ class Interrupt:
                 raise KeyboardInterrupt
             return
         self.asked = True
-        with contextlib.suppress(OSError):  # the terminal may be gone
-            self._say("stopping after this step; press Ctrl-C again to quit without saving")
+        self._say("stopping after this step; press Ctrl-C again to quit without saving")
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                self._before[number] = signal.signal(number, self._handle)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup wishes
+                    self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from hal.job.prepare import Job
 from hal.run.record import Epoch, Record
+from hal.util.telling import Teller
 
-__all__ = ["RunObserver"]
+__all__ = ["LastingObserver", "RunObserver"]
 
 
 class RunObserver:
@@ -43,3 +44,30 @@ class RunObserver:
 
     def ended(self, record: Record, folder: Path) -> None:
         """The run is over; the record is written."""
+
+
+class LastingObserver(RunObserver):
+    """Passes everything on to another observer; that it cannot write does not end the run (:class:`Teller`)."""
+
+    def __init__(self, observer: RunObserver) -> None:
+        self._observer, self._teller = observer, Teller(observer.note)
+
+    def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.started, job, folder, epochs, resumed_step)
+
+    def note(self, text: str) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.note, text)
+
+    def step(self, epoch: int, step: int, steps: int, samples: int, loss: Callable[[], dict[str, float]]) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.step, epoch, step, steps, samples, loss)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.epoch, epoch)
+
+    def ended(self, record: Record, folder: Path) -> None:
+        """Passed on."""
+        self._teller.tell(self._observer.ended, record, folder)

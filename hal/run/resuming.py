@@ -40,8 +40,14 @@ def find_resume_point(resume: str) -> ResumePoint:
         NotFoundError: there is no checkpoint.
         CheckpointError: it is damaged.
     """
-    at = latest(user_path(resume))
-    return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
+    while True:
+        at = latest(user_path(resume))
+        try:
+            return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
+        except CheckpointError:
+            if at.exists():
+                raise
+            # a run that is at work has written newer ones and removed this one meanwhile
 
 
 def resumed(keys: Mapping[str, Any]) -> RunConfig:

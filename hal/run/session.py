@@ -12,7 +12,7 @@ import optree
 
 from hal.config import build
 from hal.contract.device import DeviceFacts
-from hal.errors import ConfigError
+from hal.errors import ConfigError, DataError, InUseError, NotFoundError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
 from hal.job.statistics import check_statistics
@@ -21,15 +21,15 @@ from hal.nn import Param
 from hal.processes.launch import launch, pinned
 from hal.processes.rendezvous import leads
 from hal.run.auxiliaries import train_auxiliaries
-from hal.run.checkpoint import Checkpoint
+from hal.run.checkpoint import Checkpoint, latest
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
-from hal.run.observer import RunObserver
-from hal.run.record import Record, now
+from hal.run.observer import LastingObserver, RunObserver
+from hal.run.record import EarlierPart, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder
-from hal.util.lock import locked
+from hal.util.lock import locked, require_free
 from hal.util.paths import user_path
 from hal.workload import short_name
 
@@ -37,6 +37,7 @@ __all__ = ["run", "run_worker"]
 
 _DECODED = 2000
 """Training samples up to this number are all decoded before the first step; of more, only the beginnings are read."""
+_WAIT = "wait until that run ends, or choose another out="
 
 
 def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
@@ -56,10 +57,13 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     """
     at = None if config.resume is None else find_resume_point(config.resume)
     resume, own = (None, None) if at is None else (at.checkpoint, at.folder)
+    asked = user_path(config.out) if config.out else own
+    if asked is not None and leads():
+        require_free(asked, _WAIT)
+    earlier = () if own is None else _earlier_parts(own)
     job = prepare(config)
     first = leads() and job.group.rank == 0
-    watch = observer or RunObserver() if first else RunObserver()
-    asked = user_path(config.out) if config.out else own
+    watch = LastingObserver(observer) if first and observer is not None else RunObserver()
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
@@ -69,12 +73,22 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     with contextlib.ExitStack() as stack:
         if first:
             stack.enter_context(_taken(folder))
+            _check_folder(folder, own)
+            if config.resume is not None and own is not None and _same(folder, own):
+                _check_still_last(config.resume, resume, own)
         task = {"keys": pinned(config, job), "folder": str(folder)}
         job = stack.enter_context(launch(job, "hal.run.session:run_worker", task))
         stack.enter_context(classified(job.backend))
         stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
-        return _Session(job, config, folder, watch).run(resume, interrupt)
+        return _Session(job, config, folder, watch, earlier).run(resume, interrupt)
+
+
+def _earlier_parts(folder: Path) -> tuple[EarlierPart, ...]:
+    """The processes that trained the run in a folder so far; none where its record cannot be read."""
+    with contextlib.suppress(DataError, NotFoundError):
+        return read_record(folder).parts()
+    return ()
 
 
 def _check_folder(folder: Path, own: Path | None) -> None:
@@ -87,7 +101,7 @@ def _check_folder(folder: Path, own: Path | None) -> None:
     Raises:
         ConfigError: it holds another run, or files that are no run.
     """
-    if own is not None and folder.resolve() == own.resolve():
+    if own is not None and _same(folder, own):
         return
     if (folder / "record.json").exists():
         raise ConfigError(
@@ -103,13 +117,26 @@ def _check_folder(folder: Path, own: Path | None) -> None:
         )
 
 
+def _check_still_last(asked: str, resume: Checkpoint | None, own: Path) -> None:
+    """Refuse to go on from a checkpoint that was the last before the lock was taken, and is no longer."""
+    if resume is not None and latest(user_path(asked)) != resume.path:
+        raise InUseError(
+            f"another process has continued the run in {own} meanwhile",
+            fix="give the command again, to continue from where that process ended",
+        )
+
+
+def _same(folder: Path, other: Path) -> bool:
+    return folder.resolve() == other.resolve()
+
+
 @contextlib.contextmanager
 def _taken(folder: Path) -> Iterator[None]:
     """The run's folder, made and locked for the time of a block; removed again if nothing was written to it."""
     new = not folder.exists()
     make_folder(folder)
     try:
-        with locked(folder, "wait until that run ends, or choose another out="):
+        with locked(folder, _WAIT):
             yield
     finally:
         if new:
@@ -130,8 +157,11 @@ def run_worker(keys: Mapping[str, Any], folder: str) -> None:
 class _Session:
     """One run in one process: the record before, while and after a training."""
 
-    def __init__(self, job: Job, config: RunConfig, folder: Path, observer: RunObserver) -> None:
+    def __init__(
+        self, job: Job, config: RunConfig, folder: Path, observer: RunObserver, earlier: tuple[EarlierPart, ...]
+    ) -> None:
         self.job, self.config, self.folder, self.observer = job, config, folder, observer
+        self.earlier = earlier
         self.environment = EnvironmentWatch(job.backend.versions())
         self.started = now()
 
@@ -144,6 +174,11 @@ class _Session:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
             if job.origin:
                 self.observer.note(job.origin)
+            if self.earlier and self.earlier[-1].status == "killed":
+                self.observer.note(
+                    f"the process that trained this run before, since {self.earlier[-1].started}, was killed or "
+                    "crashed; what it did after its last checkpoint is done again"
+                )
             if trainer.state.progress.epoch >= trainer.epochs:
                 self.observer.note(
                     f"this run has already finished its {trainer.epochs} epochs; to train further, set more epochs, "
@@ -158,7 +193,7 @@ class _Session:
                 "checkpoint": _text(trainer.state.saved),
                 "error": str(named) or type(named).__name__,
             }
-            status = "failed"
+            status: Status = "failed"
             if isinstance(error, KeyboardInterrupt):
                 status, partial["error"] = "interrupted", "stopped by a second Ctrl-C, without saving"
             with contextlib.suppress(OSError):  # what stopped the run matters more
@@ -189,12 +224,13 @@ class _Session:
             "files": tuple(str(path) for path in training.files),
         }
 
-    def _record(self, status: str, **more: Any) -> Record:
+    def _record(self, status: Status, **more: Any) -> Record:
         job = self.job
         fields: dict[str, Any] = {
             "status": status,
             "started": self.started,
             "ended": None if status == "running" else now(),
+            "earlier": self.earlier,
             "config": self.config.model_dump(mode="json", exclude_unset=True),
             "workload": job.workload,
             "plan": job.plan,

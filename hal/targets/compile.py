@@ -20,6 +20,7 @@ from hal.targets.largest_batch import Attempt, LargestBatch, largest_batch
 from hal.targets.waiting import wait_for
 from hal.util.files import check_new, write_result, write_whole
 from hal.util.paths import user_path
+from hal.util.telling import lasting_note
 from hal.workload import Workload
 
 __all__ = ["Compilation", "compile_for_target"]
@@ -72,7 +73,7 @@ def compile_for_target(config: CompileConfig, tell: Callable[[str], None] = lamb
         UnavailableError: the target's compiler is not installed.
         UnsavedError: it cannot be written to ``out``; carries what the compiler said.
     """
-    until = time.monotonic() + config.seconds
+    until, tell = time.monotonic() + config.seconds, lasting_note(tell)
     folder = None if config.out is None else user_path(config.out)
     if folder is not None:
         check_new(folder)

@@ -1,8 +1,6 @@
 """Small runs, and how to compare two of them."""
 
-import os
 import signal
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +9,7 @@ from typer.testing import CliRunner
 import hal
 from hal.cli.app import app
 from hal.run import RunObserver
-from hal.run.checkpoint import latest, load
+from hal.run.checkpoint import Checkpoint, latest, load
 
 CNN = {
     "model": {"name": "cnn", "filters": [4, 4, 4], "dense": 8, "size": 20},
@@ -112,16 +110,23 @@ class Watching(RunObserver):
         self.epochs.append(epoch)
 
 
-def hal_process(*words):
-    """``hal`` as the body of a process that was forked when everything was imported already."""
-    with open(os.devnull, "w") as nothing:
-        sys.stdout = sys.stderr = nothing
-        sys.argv = ["hal", *words]
-        app()
-
-
 def content(folder):
     """Every file in a folder, byte for byte."""
     return {
         str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()
     }
+
+
+def made(step=3, **meta):
+    rng = np.random.default_rng(step)
+    carry = {
+        "params": {"body": {"kernel": rng.standard_normal((3, 4)).astype(np.float32), "bias": np.zeros(4, np.float32)}},
+        "state": {},
+        "optimizers": {"classify": {"step": np.float32(step), "mean": {"body": rng.standard_normal(5)}}},
+        "scale": {"factor": np.array(8.0, np.float32)},
+    }
+    return Checkpoint(step, carry, {"config": {"model": {"name": "cnn"}}, "position": {"sums": {"loss": 0.1}}, **meta})
+
+
+def steps(folder):
+    return sorted(path.name for path in folder.iterdir())

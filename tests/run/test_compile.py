@@ -3,7 +3,6 @@
 import importlib.util
 import json
 import threading
-import time
 
 import pytest
 from run_helpers import command
@@ -102,14 +101,12 @@ class TestAnswers:
 
         def build(fn, arguments, target, plan, **keys):
             if 100 < plan.batch <= 1024:
-                done.wait(60)
+                done.wait()
             return quick(fn, arguments, target, plan, **keys)
 
         monkeypatch.setattr(compiler[0], "build", build)
         try:
-            began = time.monotonic()
-            found = answer("target=t1000", "batch=8", "seconds=8")
-            assert time.monotonic() - began < 50
+            found = answer("target=t1000", "batch=8", "seconds=8")  # comes although that one still builds
         finally:
             done.set()
         largest = found["largest"]

@@ -16,7 +16,7 @@ from run_helpers import CNN, RNN_CLASSIFY, pairs, train
 
 import hal
 from hal.backends._host.memory import resident_memory
-from hal.errors import ConfigError, PlanError, RunError, ShapeError, UnavailableError
+from hal.errors import ConfigError, OutOfMemoryError, PlanError, RunError, ShapeError, UnavailableError
 from hal.processes import workers as workers_module
 
 # Batch statistics, dropout, parameters that take no part, and an evaluation batch of 3, which two do not divide.
@@ -122,7 +122,7 @@ def test_torchrun_on_two_nodes(single, tmp_path):
         )
         for node in (0, 1)
     ]
-    done = [each.communicate(timeout=120) for each in both]
+    done = [each.communicate(timeout=300) for each in both]
     assert [each.returncode for each in both] == [0, 0], done
     assert done[1][0] == "", "one speaks"
     epochs = json.loads(done[0][0])["epochs"]
@@ -152,7 +152,7 @@ def workers():
     return [child for child in psutil.Process().children() if "hal.processes.worker" in child.cmdline()]
 
 
-def wait_for(condition, seconds=60):
+def wait_for(condition, seconds=300):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
@@ -174,7 +174,7 @@ def test_nobody_else_can_take_part(tmp_path, parallel):
         connections = [each for p in (psutil.Process(leader.pid), worker) for each in p.net_connections("inet")]
     finally:
         leader.send_signal(signal.SIGINT)
-        leader.communicate(timeout=60)
+        leader.communicate(timeout=300)
     assert connections, "gloo connects the two"
     addresses = {end.ip for each in connections for end in (each.laddr, each.raddr) if end}
     assert addresses <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
@@ -211,7 +211,7 @@ def test_workers_that_cannot_be_started(tmp_path, monkeypatch, failing):
 def test_a_killed_rank_is_named(tmp_path):
     leader, worker = started(tmp_path / "run")
     worker.kill()
-    _, err = leader.communicate(timeout=60)
+    _, err = leader.communicate(timeout=300)
     assert leader.returncode == 4, "taken for the kernel's doing"
     assert "rank 1 was killed by another process" in err
     assert "Traceback" not in err
@@ -221,17 +221,98 @@ def test_a_killed_rank_is_named(tmp_path):
     assert "rank 1" in record["error"]
 
 
+ENDS = """
+import os, signal
+import torch.distributed as dist
+from normalised import Normalised
+
+when, how = os.environ["ENDS"].split()
+
+def end(*args, **keys):
+    os._exit(3) if how == "exit" else os.kill(os.getpid(), signal.Signals[how])
+
+def then(function, calls=1):
+    left = [calls]
+    def called(*args, **keys):
+        left[0] -= 1
+        done = function(*args, **keys)
+        return end() if left[0] == 0 else done
+    return called
+
+class Ends(Normalised):
+    pass
+
+if os.environ.get("RANK") == "1":
+    if when == "loading":
+        end()
+    elif when == "ready":
+        dist.init_process_group = end
+    elif when == "joined":
+        dist.init_process_group = then(dist.init_process_group)
+    else:
+        dist.all_reduce = then(dist.all_reduce, 5)
+"""
+HOW = {"exit": "ended with status 3", "SIGKILL": "was killed by another process", "SIGSEGV": "was ended by SIGSEGV"}
+HOW["SIGSTOP"] = "was stopped, as SIGSTOP does, and nothing continued it"
+
+
+@pytest.fixture
+def ending(tmp_path, monkeypatch):
+    """Keys of a run whose worker of rank 1 ends at some moment in some way."""
+    (tmp_path / "ends.py").write_text(ENDS)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    def keys(when, how):
+        monkeypatch.setenv("ENDS", f"{when} {how}")
+        return {**NORMALISED, "model": {"name": f"{tmp_path}/ends.py:Ends"}, "epochs": 1}
+
+    return keys
+
+
+@pytest.mark.parametrize(
+    ("when", "how"),
+    [
+        *[("loading", how) for how in ("SIGKILL", "SIGSTOP")],
+        *[("ready", how) for how in ("SIGKILL", "SIGSTOP", "exit")],
+        *[("joined", how) for how in ("SIGKILL", "SIGSTOP")],
+        *[("computing", how) for how in ("SIGSEGV", "SIGSTOP", "exit")],
+    ],
+)
+def test_a_worker_that_ends_at_any_moment_is_named(tmp_path, monkeypatch, ending, when, how):
+    monkeypatch.setattr(workers_module, "_MOST_STOPPED", 3)
+    with pytest.raises((RunError, OutOfMemoryError), match=f"rank 1 {HOW[how]}"):
+        train(tmp_path / "run", base=ending(when, how), parallel="dp=2")
+    assert workers() == []
+    assert left_over(tmp_path) == []
+    record = tmp_path / "run" / "record.json"
+    assert not record.exists() or "rank 1" in json.loads(record.read_text())["error"]
+    if (when, how) == ("ready", "exit"):  # in the same process: its thread that waits for the worker is still there
+        assert train(tmp_path / "next", base=NORMALISED, epochs=1, parallel="dp=2").status == "done"
+
+
+def test_a_command_whose_worker_never_joins_ends(tmp_path, ending):
+    """Although its own thread that joins goes on waiting."""
+    keys = pairs({**ending("ready", "exit"), "parallel": "dp=2", "out": str(tmp_path / "run")})
+    with tempfile.TemporaryFile("w+") as said:  # no pipe, which an orphan would hold open
+        leader = subprocess.Popen([sys.executable, "-m", "hal", "run", *keys], stdout=said, stderr=said)
+        assert leader.wait(timeout=300) == 1
+        said.seek(0)
+        assert "rank 1 ended with status 3" in " ".join(said.read().split())
+    assert left_over(tmp_path) == []
+
+
 def test_ctrl_c_saves_and_a_kill_leaves_no_orphan(tmp_path):
     leader, worker = started(tmp_path / "run")
     leader.send_signal(signal.SIGINT)
-    out, err = leader.communicate(timeout=60)
+    out, err = leader.communicate(timeout=300)
     assert leader.returncode == 130, err
     assert "Stopped and saved" in out
     assert not worker.is_running()
     assert left_over(tmp_path) == []
     leader, worker = started(tmp_path / "other")
     leader.kill()
-    leader.communicate(timeout=60)
+    leader.communicate(timeout=300)
     wait_for(lambda: not worker.is_running() or worker.status() == psutil.STATUS_ZOMBIE)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from run_helpers import CNN, SignalAt, Watching, assert_same_end, command, flat, last, train
+from run_helpers import CNN, RNN_CLASSIFY, SignalAt, Watching, assert_same_end, command, flat, last, train
 
 import hal
 from hal.data import batches
@@ -31,15 +31,38 @@ GAN = {
     "batch": 8,
     "threads": 1,
 }
+TRANSFER = {
+    "model": {"name": "transfer", "weights": "random", "blocks": 2, "size": 32, "unfreeze": 1, "fine_tune_epochs": 2},
+    "backend": "cpu",
+    "data": {"name": "synthetic:80"},
+    "batch": 16,
+    "threads": 1,
+}
+"""Four steps an epoch: one epoch of the head on features that are computed once, then two of a block as well."""
+
 RUNS = {
     "cnn": {**CNN, "epochs": 3},
     "cnn-fp16": {**CNN, "epochs": 2, "precision": "fp16"},
+    "cnn-bf16": {**CNN, "epochs": 2, "precision": "bf16", "layout": "nchw", "optimizer": {"name": "sgd"}},
     "cnn-clip-accumulate": {**CNN, "epochs": 2, "clip": 0.1, "accumulate": 2, "optimizer": {"name": "rmsprop"}},
+    "cnn-augmented": {**CNN, "data": {"name": "synthetic:80", "augment": ["crop", "flip", "brightness"]}, "epochs": 2},
     "rnn-text": {**RNN, "epochs": 2},
+    "rnn-fp16-accumulate": {**RNN_CLASSIFY, "epochs": 2, "precision": "fp16", "accumulate": 2},
     "gan": {**GAN, "epochs": 2},
+    "gan-bf16-accumulate": {**GAN, "epochs": 2, "precision": "bf16", "accumulate": 2},
+    "transfer": {**TRANSFER, "epochs": 1},
+    "transfer-augmented": {**TRANSFER, "data": {"name": "synthetic:80", "augment": ["flip"]}, "epochs": 1},
 }
-INSIDE = {"cnn": 6, "cnn-fp16": 6, "cnn-clip-accumulate": 3, "rnn-text": 8, "gan": 5}
-"""A step within an epoch that is not the first."""
+INSIDE = {
+    **dict.fromkeys(RUNS, 2),
+    "cnn": 6,
+    "cnn-fp16": 6,
+    "cnn-clip-accumulate": 3,
+    "rnn-text": 8,
+    "gan": 5,
+    "transfer": 6,
+}
+"""A step within an epoch that is not the last."""
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -73,14 +96,15 @@ def go_on(folder, observer=None, **keys):
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_interrupted_within_an_epoch(whole, tmp_path, name):
+def test_interrupted_within_an_epoch_and_again(whole, tmp_path, name):
     stopped = train(tmp_path / "run", SignalAt(INSIDE[name]), base=RUNS[name])
     at = last(tmp_path / "run")
     assert stopped.status == "interrupted"
     assert at.step == INSIDE[name]
     assert at.meta["position"]["step_in_epoch"] > 0, "the test should stop within an epoch"
-    resumed = go_on(tmp_path / "run")
-    assert resumed.status == "done"
+    assert go_on(tmp_path / "run", SignalAt(1)).status == "interrupted"
+    assert last(tmp_path / "run").step == INSIDE[name] + 1
+    assert go_on(tmp_path / "run").status == "done"
     assert_same_end(whole(name), tmp_path / "run")
 
 

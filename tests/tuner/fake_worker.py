@@ -1,7 +1,8 @@
 """A worker that speaks the protocol and computes nothing: its speeds are a formula, its faults are told by the test.
 
 Environment: FAKE_DESCRIPTION, a file with the answer to "open"; FAKE_FAULTS, JSON of "key=value key=value" to a fault;
-FAKE_LOG, a file that gets a line for each trial that begins and ends; FAKE_SECONDS, how long a trial takes.
+FAKE_LOG, a file that gets a line for each trial or control that begins or ends; FAKE_SECONDS, how long a trial takes;
+FAKE_GATE, a file for which each trial waits.
 """
 
 import json
@@ -16,6 +17,7 @@ from hal.util.parent import die_with_parent
 READ, WRITE, _ = map(int, sys.argv[1:]) if __name__ == "__main__" else (0, 0, 0)
 FAULTS = json.loads(os.environ.get("FAKE_FAULTS", "{}"))
 SECONDS = float(os.environ.get("FAKE_SECONDS", "0"))
+GATE = os.environ.get("FAKE_GATE")
 MIB = 1 << 20
 
 
@@ -46,8 +48,10 @@ def fault_of(plan):
 
 def trial(order):
     plan = order["plan"]
-    log("begin", plan)
+    log("begin" if order["guard"] else "control", plan)  # of which a slow machine has more
     time.sleep(SECONDS)
+    while GATE and not os.path.exists(GATE):
+        time.sleep(0.01)
     fault = fault_of(plan)
     if fault == "segv":
         os.kill(os.getpid(), signal.SIGSEGV)

@@ -32,7 +32,7 @@ needs_libtpu = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, re
 def tuned(tmp_path, observer=None, **keys):
     given = {"model": SMALL, "data": {"name": "synthetic:4096"}, "backend": None, "target": "t1000", **keys}
     given = {name: value for name, value in given.items() if value is not None}
-    built = TuneConfig.model_validate({"budget": 60, "out": str(tmp_path / "out"), **given})
+    built = TuneConfig.model_validate({"budget": 100_000, "out": str(tmp_path / "out"), **given})
     return tune(built, observer, command=WORKER)
 
 
@@ -103,7 +103,7 @@ def test_a_batch_that_does_not_fit_rules_out_larger_ones(tmp_path):
 def test_a_compiler_that_fails_costs_one_trial(tmp_path, monkeypatch):
     faults = {16: "crash", 32: "hang", 128: "refuse", 256: "cannot"}
     monkeypatch.setenv("TARGET_FAULTS", json.dumps(faults))
-    found = tuned(tmp_path, **ONE, limit=3, space={"batch": [64, 512, *faults]})
+    found = tuned(tmp_path, **ONE, limit=10, space={"batch": [64, 512, *faults]})
     ended = {t.plan.batch: (t.outcome.value, t.message) for t in found.trials}
     assert {batch: outcome for batch, (outcome, _) in ended.items()} == {
         16: "crash",
@@ -185,7 +185,7 @@ def test_one_device_or_all():
 @needs_libtpu
 def test_a_real_compiler(tmp_path):
     keys = ["model=cnn", "model.filters=[4]", "model.dense=8", "model.size=12", "target=tpu-v5e:1x1", "batch=16"]
-    keys += ["conv=patches", "pool=window", "precision=fp32", "budget=90", f"out={tmp_path}/out"]
+    keys += ["conv=patches", "pool=window", "precision=fp32", "budget=3h", f"out={tmp_path}/out"]
     done = CliRunner().invoke(app, ["tune", *keys, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

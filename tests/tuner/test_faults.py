@@ -28,7 +28,8 @@ ONE = {"batch": [32, 64, 128], "precision": ["fp32", "bf16"], "compile": ["eager
     ],
 )
 def test_one_fault(monkeypatch, tmp_path, fault, outcome, said):
-    found = fake_tune(monkeypatch, tmp_path, {"batch=128 precision=bf16": fault}, space=ONE, limit=1.0)
+    limit = {"limit": 5.0} if fault == "hang" else {}
+    found = fake_tune(monkeypatch, tmp_path, {"batch=128 precision=bf16": fault}, space=ONE, **limit)
     assert found.status == "done"
     bad = [t for t in found.trials if t.outcome is not Outcome.OK]
     assert [t.outcome for t in bad] == [outcome]

@@ -5,10 +5,11 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
-from tuner_helpers import FAKE, Seen, environment, fake_tune
+from tuner_helpers import FAKE, UNHURRIED, Seen, environment, fake_tune
 
 from hal.errors import ConfigError, NotFoundError, RunError, UnsavedError
 from hal.job.stored_plans import stored
@@ -106,23 +107,61 @@ def test_a_full_disk_does_not_end_the_trials(monkeypatch, tmp_path):
     assert sorted(json.loads(line)["number"] for line in lines) == [t.number for t in found.trials]
 
 
+class Broken(Seen):
+    """Cannot write, as on a terminal that was closed."""
+
+    def refuse(self, *_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    started = trying = trial = control = finals = ended = refuse
+
+
+def test_an_observer_that_cannot_write_ends_no_tuning(monkeypatch, tmp_path):
+    broken = Broken()
+    found = fake_tune(monkeypatch, tmp_path, observer=broken, trials=2, **FIXED)
+    assert broken.notes == ["what happens cannot be shown any more: Input/output error"]
+    assert Tuning.model_validate_json((tmp_path / "out" / "tuning.json").read_text()) == found
+    broken.note = broken.refuse
+    assert fake_tune(monkeypatch, tmp_path, observer=broken, trials=2, out=str(tmp_path / "b"), **FIXED).finalists
+
+
+@pytest.mark.parametrize("stream", ["pipe", "/dev/full"])
+def test_a_tuning_goes_on_when_its_output_breaks(tmp_path, stream):
+    """The command itself, whose first line is read; real trials of a small model."""
+    keys = "model=cnn model.filters=[4] model.dense=8 model.size=12 backend=cpu data=synthetic:64 batch=16 seconds=0.1"
+    keys += " precision=fp32 compile=eager threads=1 conv=direct pool=window trials=1 finalists=1 out=out"
+    words = [sys.executable, "-m", "hal", "tune", *keys.split()]
+    out = subprocess.PIPE if stream == "pipe" else open(stream, "wb")  # noqa: SIM115 - closed with the process
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=out, stderr=subprocess.PIPE)
+    if stream == "pipe":
+        assert b"cnn" in process.stdout.readline()
+        process.stdout.close()
+    else:
+        out.close()
+    said = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 0, said
+    assert said == ("" if stream == "pipe" else "some of the output was not printed: No space left on device\n")
+    assert {"tuning.json", "best.yaml", "report.html"} <= set(os.listdir(tmp_path / "out"))
+
+
 # One process in a folder
 
 
 def test_four_processes_on_one_folder(tmp_path):
-    keys = {"model": {"name": "cnn"}, "backend": "cpu", "limit": 30.0, "out": str(tmp_path / "out"), **FIXED}
-    env = {**os.environ, **environment(tmp_path / "fake", seconds=15), "OMP_NUM_THREADS": "1"}
+    """One tries its first plan until the three others have ended, and then goes on."""
+    keys = {"model": {"name": "cnn"}, "backend": "cpu", "out": str(tmp_path / "out"), **UNHURRIED, **FIXED}
+    env = {**os.environ, **environment(tmp_path / "fake"), "OMP_NUM_THREADS": "1", "FAKE_GATE": str(tmp_path / "gate")}
     words = [sys.executable, DRIVE, json.dumps({**keys, "trials": 1, "finalists": 1})]
     four = [subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(4)]
-    ended = [(*process.communicate(timeout=180), process.returncode) for process in four]
-    assert sorted(status for *_, status in ended) == [0, 1, 1, 1], ended
-    pids = [process.pid for process in four if process.returncode == 0]
-    for _, stderr, status in ended:
-        if status:
-            said = stderr.decode()
-            assert "Error" in said
-            assert f"is in use by process {pids[0]} on " in said or "holds a tuning already" in said, said
-    assert any("InUseError" in stderr.decode() for _, stderr, _ in ended)
+    while sum(process.poll() is not None for process in four) < 3:
+        time.sleep(0.05)
+    (tmp_path / "gate").touch()
+    ended = [(process.communicate(timeout=300)[1].decode(), process.returncode) for process in four]
+    assert sorted(status for _, status in ended) == [0, 1, 1, 1], ended
+    (pid,) = [process.pid for process in four if process.returncode == 0]
+    refused = [stderr for stderr, status in ended if status]
+    assert all("InUseError" in said and f"is in use by process {pid} on " in said for said in refused), refused
     assert not (tmp_path / "out" / LOCK).exists()
     assert Tuning.model_validate_json((tmp_path / "out" / "tuning.json").read_text()).winner is not None
 

@@ -20,6 +20,7 @@ from hal.page import rendered
 from hal.tuner import Tuning
 from hal.tuner.report import REPORT, write_report
 from hal.tuner.report.sections import page_of
+from hal.util.lock import locked
 
 FAULTS = {"batch=1024 precision=bf16": "oom", "batch=16 precision=bf16 compile=default": "segv"}
 STYLE = (Path(__file__).parents[2] / "hal" / "page" / "style.css").read_text()
@@ -30,7 +31,7 @@ def folder(tmp_path_factory):
     """The folder of a tuning with failures."""
     path = tmp_path_factory.mktemp("report")
     with pytest.MonkeyPatch.context() as patch:
-        fake_tune(patch, path, FAULTS, budget=120.0, space={"threads": [None, 1]})
+        fake_tune(patch, path, FAULTS, space={"threads": [None, 1]})
     return path / "out"
 
 
@@ -114,6 +115,13 @@ class TestWritten:
         assert done.exit_code == status
         assert said in done.stderr
         assert not (tmp_path / REPORT).exists()
+
+    def test_a_tuning_at_work(self, tmp_path):
+        (tmp_path / "config.json").write_text("{}")
+        with locked(tmp_path, ""):
+            done = CliRunner().invoke(app, ["report", str(tmp_path)], env={"COLUMNS": "300"})
+        assert done.exit_code == 2
+        assert f"is in use by process {os.getpid()}" in done.stderr
 
     def test_trials_after_the_last_end_are_named(self, folder, tmp_path):
         for name in ("tuning.json", "trials.jsonl"):
@@ -230,7 +238,7 @@ class TestSections:
 
     def test_command(self, tuning):
         (code,) = section(tuning, "environment").codes
-        assert code.text.startswith("hal tune model=cnn backend=cpu 'space.threads=[null,1]' budget=120 limit=3 ")
+        assert code.text.startswith("hal tune model=cnn backend=cpu 'space.threads=[null,1]' budget=100000 limit=1000 ")
 
     def test_figures_are_what_plotly_reads(self, tuning):
         for plot in (plot for each in page_of(tuning, "").sections for plot in each.plots):

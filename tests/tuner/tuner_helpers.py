@@ -82,8 +82,12 @@ def environment(folder, faults=None, seconds=0.0, described=None):
     }
 
 
+UNHURRIED = {"budget": 100_000.0, "limit": 1000.0}
+"""A budget and a limit that no machine reaches, so that nothing depends on its speed; a search then tries all plans."""
+
+
 def config(**keys):
-    return build(TuneConfig, {"model": {"name": "cnn"}, "backend": "cpu", "budget": 60.0, "limit": 3.0, **keys})
+    return build(TuneConfig, {"model": {"name": "cnn"}, "backend": "cpu", **UNHURRIED, **keys})
 
 
 def fake_tune(monkeypatch, tmp_path, faults=None, observer=None, described=None, **keys):

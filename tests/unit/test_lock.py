@@ -1,5 +1,7 @@
 """One process at a time in a folder, whatever becomes of the others."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -8,7 +10,7 @@ import sys
 import pytest
 
 from hal.errors import InUseError
-from hal.util.lock import LOCK, locked
+from hal.util.lock import LOCK, in_use, locked, require_free
 
 HOLD = """
 import sys, time
@@ -46,6 +48,39 @@ def test_a_killed_holder_leaves_no_lock(holder, tmp_path):
     holder.wait()
     assert take(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_whether_a_folder_is_in_use(holder, tmp_path):
+    assert in_use(tmp_path)
+    with pytest.raises(InUseError, match=f"in use by process {holder.pid} on "):
+        require_free(tmp_path, "wait")
+    holder.kill()
+    holder.wait()
+    assert (tmp_path / LOCK).exists(), "it could not remove it"
+    assert not in_use(tmp_path)
+    require_free(tmp_path, "wait")
+    require_free(tmp_path / "nowhere", "wait")
+    assert not in_use(tmp_path / "nowhere")
+
+
+def test_a_file_system_without_locks_cannot_tell(tmp_path, monkeypatch):
+    def refuse(handle, kind):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("hal.util.lock.fcntl.flock", refuse)
+    (tmp_path / LOCK).touch()
+    assert in_use(tmp_path), "it may be"
+    require_free(tmp_path, "wait")
+    assert take(tmp_path)
+
+
+def test_one_that_only_asks_keeps_nobody_out(tmp_path, monkeypatch):
+    """A reader holds the lock for a moment; whoever wants the folder then tries again."""
+    (tmp_path / LOCK).touch()
+    with (tmp_path / LOCK).open() as reader:
+        fcntl.flock(reader, fcntl.LOCK_SH)
+        monkeypatch.setattr("hal.util.lock.time.sleep", lambda _: fcntl.flock(reader, fcntl.LOCK_UN))
+        assert take(tmp_path)
 
 
 def test_one_after_the_other(tmp_path):

@@ -49,7 +49,7 @@ def test_foreign_text_has_one_way_to_the_terminal():
             assert "rich.markup" not in text, f"{path}: use escaped of hal.cli.styled"
             assert "Console(" not in text, f"{path}: use console() of hal.cli.styled"
             assert "TextColumn(" not in text, f"{path}: use PlainColumn of hal.cli.styled"
-        if path.name != "terminal.py":
+        if path.name not in ("terminal.py", "streams.py"):
             assert not re.search(r"sys\.std(out|err)\.write", text), f"{path}: use write of hal.cli.terminal"
 
 
@@ -94,6 +94,61 @@ def test_a_failure_is_told_when_nobody_reads(tmp_path):
     assert (done.returncode, done.stderr) == (1, b"")
     done = shell("hal run model=nothing 2>&1 | true", tmp_path)
     assert (done.returncode, done.stderr) == (2, b"")
+
+
+def test_a_disk_that_is_full_behind_the_output_is_a_note(tmp_path):
+    done = shell(f"hal run {' '.join(TINY)} out=run > /dev/full", tmp_path)
+    assert done.returncode == 0
+    assert done.stderr == b"some of the output was not printed: No space left on device\n"
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
+    done = shell(f"hal run {' '.join(TINY)} out=both > /dev/full 2>&1", tmp_path)
+    assert done.returncode == 0
+    assert json.loads((tmp_path / "both" / "record.json").read_bytes())["status"] == "done"
+
+
+def test_json_that_is_lost_is_an_error(tmp_path):
+    done = shell(f"hal run {' '.join(TINY)} out=run --json > /dev/full", tmp_path)
+    assert done.returncode == 1
+    assert "the JSON was not written to stdout: No space left on device" in done.stderr.decode()
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(closed, tmp_path):
+    done = shell(f"hal run {' '.join(TINY)} out=run {closed}", tmp_path)
+    assert (done.returncode, b"Done" in done.stdout) == (0, closed == "2>&-")
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
+
+
+def test_a_terminal_that_is_closed_while_it_is_written_to(tmp_path):
+    """The run goes on without it. The bar is moved all the time."""
+    ours, terminal = os.openpty()
+    words = [sys.executable, "-m", "hal", "run", *TINY, "steps=400", "out=run"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=terminal, stderr=terminal, stdin=terminal)
+    os.close(terminal)
+    shown = b""
+    while b"/1" not in shown:
+        shown += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(timeout=300) == 0
+    assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
+
+
+def test_a_handler_of_a_signal_prints_while_something_is_printed():
+    code = """
+import signal, sys
+from hal.cli.streams import prepare_streams
+from hal.cli.terminal import note
+signal.signal(signal.SIGALRM, lambda *_: note("from the handler " * 100))
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+with prepare_streams():
+    for _ in range(3000):
+        note("x" * 300)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert b"from the handler" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from hal.page import rendered
 from hal.tuner.report.sections import page_of
 from hal.tuner.result import Tuning
 from hal.util.files import write_whole
+from hal.util.lock import require_free
 from hal.util.reading import read_regular
 
 __all__ = ["REPORT", "report_of", "write_report"]
@@ -62,12 +63,14 @@ def report_of(folder: Path, path: Path | None = None) -> Path:
 
     Raises:
         NotFoundError: there is no tuning that has ended, or the page cannot be written.
+        InUseError: the tuning has not ended; says which process is at work.
         DataError: ``tuning.json`` is damaged, or of another version of hal.
     """
     source = folder / "tuning.json"
     try:
         tuning = Tuning.model_validate_json(read_regular(source))
     except OSError as error:
+        require_free(folder, "wait until the tuning ends")
         begun = (folder / "config.json").exists()
         raise NotFoundError(
             f"{folder} contains no tuning" + (" that has ended" if begun else ""),

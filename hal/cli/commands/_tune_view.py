@@ -111,7 +111,8 @@ class TuneView(TuneObserver):
             self.console.print(table)
         for line in _after(tuning, folder):
             self.console.print(line, soft_wrap=True)
-        self.console.print(f"Report:  [bold]{escaped(str(folder / REPORT))}[/]", soft_wrap=True)
+        if (folder / REPORT).is_file():  # a note has said why it is not
+            self.console.print(f"Report:  [bold]{escaped(str(folder / REPORT))}[/]", soft_wrap=True)
 
     def close(self) -> None:
         """Take the bar away."""
