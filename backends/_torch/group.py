@@ -35,6 +35,7 @@ from hal.errors import RunError
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree
+from hal.util.messages import first_line
 
 if TYPE_CHECKING:
     from hal.backends._torch.backend import TorchBackend
