@@ -24,6 +24,7 @@ __all__ = ["TorchOps", "eagerly", "generator"]
 Tensor = torch.Tensor
 Method = TypeVar("Method", bound=Callable[..., Any])
 _local = threading.local()
+_IGNORED = -100  # a label without a loss or a gradient
 
 
 def eagerly(method: Method) -> Method:
@@ -69,6 +70,19 @@ class TorchOps(Ops):
 
     def _filled(self, shape: tuple[int, ...], value: float, like: Tensor) -> Tensor:
         return torch.full(shape, value, dtype=like.dtype, device=like.device)
+
+    # The standard, where PyTorch has no derivative or a NaN for it
+
+    def floor_divide(self, x1: Any, x2: Any, /) -> Any:
+        """``floor(x1 / x2)``; its derivative is 0."""
+        return standard.floor_divide(*(x.detach() if isinstance(x, Tensor) else x for x in (x1, x2)))
+
+    def hypot(self, x1: Tensor, x2: Tensor, /) -> Tensor:
+        """``sqrt(x1² + x2²)`` without overflow; its derivatives at (0, 0) are 0."""
+        origin = (x1 == 0) & (x2 == 0)
+        fixed = (torch.where(origin, x.detach(), x) if isinstance(x, Tensor) else x for x in (x1, x2))
+        root: Tensor = standard.hypot(*fixed)
+        return root
 
     # Randomness
 
@@ -141,7 +155,10 @@ class TorchOps(Ops):
         self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
     ) -> Tensor:
         image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, 0.0)
-        y = F.conv2d(image, kernel.permute(3, 2, 0, 1), bias, strides, padding, dilation, groups)
+        weight = kernel.permute(3, 2, 0, 1)
+        if kernel.dtype == torch.float64:  # no library has it: PyTorch's own kernel wants its gradient contiguous
+            weight = weight.contiguous()
+        y = F.conv2d(image, weight, bias, strides, padding, dilation, groups)
         return y.permute(0, 2, 3, 1)
 
     def _conv2d_transpose(
@@ -226,8 +243,11 @@ class TorchOps(Ops):
     # Losses
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1).long(), reduction="none")
-        return flat.reshape(labels.shape)
+        classes, given = logits.shape[-1], labels.long()
+        inside = (given >= 0) & (given < classes)
+        known = torch.where(inside, given, _IGNORED).reshape(-1)
+        losses = F.cross_entropy(logits.reshape(-1, classes), known, reduction="none", ignore_index=_IGNORED)
+        return torch.where(inside, losses.reshape(labels.shape), float("nan"))
 
     def _sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
@@ -259,8 +279,8 @@ def _symmetric(image: Tensor, pads: Pads, value: float, window: Pair | None = No
 def _pools_in_onednn(image: Tensor) -> bool:
     """Whether oneDNN's max-pooling serves: on the CPU, where PyTorch's own is slow for images stored as NCHW.
 
-    It takes half the time of PyTorch's, forward and backward together, though it copies the image. It drops NaN, which
-    PyTorch's keeps; a sum finds out.
+    It takes half the time of PyTorch's, forward and backward together, though it copies the image. It drops NaN and
+    makes a finite number of -inf, which PyTorch's keeps; a sum finds out.
     """
     return (
         image.device.type == "cpu"
@@ -269,7 +289,7 @@ def _pools_in_onednn(image: Tensor) -> bool:
         and image.shape[1] > 1
         and image.numel() > 0
         and not torch.compiler.is_compiling()
-        and not torch.isnan(image.detach().sum())
+        and bool(torch.isfinite(image.detach().sum()))
     )
 
 

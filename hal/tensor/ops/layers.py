@@ -42,7 +42,8 @@ class Layers(Activations):
 
         Args:
             table: (entries, features).
-            ids: integers (...) from 0 to below entries.
+            ids: integers (...) from 0 to below entries. Others are an error where the device checks them; elsewhere
+                they give NaN, never a row of the table.
 
         Returns:
             (..., features).
@@ -69,7 +70,8 @@ class Layers(Activations):
             query: (batch, heads, time, features).
             key: (batch, heads, source time, features).
             value: (batch, heads, source time, value features).
-            mask: booleans that broadcast to (batch, heads, time, source time); true where attention may look.
+            mask: booleans that broadcast to (batch, heads, time, source time); true where attention may look. A query
+                that may look nowhere gives zeros, and its gradients are zeros.
             causal: look at no later position; position 0 of query and source stand side by side.
 
         Returns:
@@ -94,6 +96,11 @@ class Layers(Activations):
             steps, sources = scores.shape[-2:]
             rows, columns = (self.positions(count, like=query) for count in (steps, sources))
             mask = xp.expand_dims(rows, axis=1) >= xp.expand_dims(columns, axis=0)
-        if mask is not None:
-            scores = xp.where(mask, scores, self.filled(scores.shape, -float("inf"), like=scores))
-        return xp.matmul(self.softmax(scores), value)
+        if mask is None:
+            return xp.matmul(self.softmax(scores), value)
+        # A query that may look nowhere looks everywhere, so that no number is NaN, and its result is replaced by zeros.
+        somewhere = xp.any(mask, axis=-1, keepdims=True)
+        looks = xp.logical_or(mask, xp.logical_not(somewhere))
+        scores = xp.where(looks, scores, self.filled(scores.shape, -float("inf"), like=scores))
+        result = xp.matmul(self.softmax(scores), value)
+        return xp.where(somewhere, result, xp.zeros_like(result))
