@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
     return getattr(jnp, name)
 
 
-def abs(x: Array, /) -> Array:  # noqa: A001 - the standard's name
+def abs(x: Array, /) -> Array:
     """``|x|``; its derivative at 0 is 0."""
     return jnp.abs(_fixed(x, x == 0) if _floating(x) else x)
 
@@ -31,7 +31,7 @@ def atan2(x1: Any, x2: Any, /) -> Array:
     return jnp.atan2(*_fixed_at_origin(x1, x2))
 
 
-def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:  # noqa: A002 - the standard's names
+def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
     """X within bounds; at a bound the derivative with respect to x is 1, that with respect to the bound 0."""
     if not _floating(x):
         return jnp.clip(x, min, max)
@@ -49,7 +49,7 @@ def hypot(x1: Any, x2: Any, /) -> Array:
     return jnp.hypot(*_fixed_at_origin(x1, x2))
 
 
-def pow(x1: Any, x2: Any, /) -> Array:  # noqa: A001 - the standard's name
+def pow(x1: Any, x2: Any, /) -> Array:
     """``x1 ** x2``; the derivative with respect to x1 where x2 is 0 is 0, at x1 = 0 too."""
     return jnp.pow(_fixed(x1, x2 == 0) if _floating(x1) else x1, x2)
 

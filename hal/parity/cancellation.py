@@ -45,6 +45,9 @@ _SUMMING = frozenset(
 _USUAL = 4.0
 """How many roundings the result of a sum of random terms moves by if each term moves by one, at the most."""
 
+_BOTH = 2.0
+"""The same for a gradient, which moves with the weights of the results and with the arguments."""
+
 
 def sums(op: str) -> bool:
     """Whether an op adds terms up, so that its results may cancel; all others are judged by their own magnitude."""
@@ -102,14 +105,15 @@ def gradient_scales_of_op(
 
     Args:
         gradients: by name of the argument.
-        moved: the same where the weights of the results were moved by a rounding.
+        moved: the same where the weights of the results were moved by a rounding, and the arguments too if the op
+            adds terms up.
         arguments: give the values of the arguments.
         weighted: the results, multiplied by their weights.
         precision: of the run.
     """
     found = {}
     for name, values in gradients.items():
-        terms = _terms(values, moved[name], STEP[precision])
+        terms = _terms(values, moved[name], _BOTH * STEP[precision])
         if _undetermined(values, terms, precision):
             terms = terms.or_larger(_natural(weighted, arguments[name]()))
         found[name] = scale_of(values).or_larger(terms)

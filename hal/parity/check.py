@@ -250,10 +250,15 @@ def _another_model(why: str) -> RunError:
 
 
 def _rounded_in_a_row(call: Call) -> float:
-    """How many times a value is rounded on its way through one op: at every step of a sequence, at every addition."""
+    """How many times a value is rounded on its way through one op: at every step of a sequence, at every addition.
+
+    An op whose parts one library fuses and another rounds one by one counts its parts.
+    """
     match call.op:
         case "gru" | "lstm" | "rnn":
             return float(call.args[0].shape[1])
+        case "attention":
+            return 4.0  # the scores and the weights, and both again on the way back
         case "scan":
             return float(call.args[2].shape[0])
         case "embedding":

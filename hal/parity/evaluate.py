@@ -89,16 +89,18 @@ class Evaluator:
         """
         precision, random = self.plan.precision, np.random.default_rng([self.seed, index])
         outputs: tuple[Scale, ...] = ()
+        moved = call
         if sums(call.op):
-            moved: list[Any] = optree.tree_leaves(moved_values(call, self.place, precision, random).run())
-            pairs = zip(found.outputs, moved, strict=True)
+            moved = moved_values(call, self.place, precision, random)
+            results: list[Any] = optree.tree_leaves(moved.run())
+            pairs = zip(found.outputs, results, strict=True)
             outputs = tuple(result_scale(values, self.backend.to_host(x), precision) for values, x in pairs)
         if not found.gradients:
             return Scales(outputs, {})
         weights = self._weights(found.outputs, found.dtypes, index)
         shifted = [w * (1 + np.float32(STEP[precision]) * signs(w.shape, random)) for w in weights]
         leaves: list[Any] = optree.tree_leaves(result)
-        gradients = self._gradients(call, leaves, shifted)
+        gradients = self._gradients(moved, leaves, shifted)
         arguments = {
             name: functools.partial(self.backend.to_host, leaf) for _, _, name, leaf in _differentiated(call, leaves)
         }
