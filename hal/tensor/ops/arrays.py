@@ -116,8 +116,11 @@ class Arrays(Namespace, abc.ABC):
             given: names and arrays.
             wide: whether the others may all be fp32 where x is narrower.
         """
-        dtypes = {array.dtype for _, array in given if array is not None}
-        if dtypes <= {x.dtype} or (wide and dtypes == {self.standard.float32} and x.dtype != self.standard.float64):
+        dtypes = [array.dtype for _, array in given if array is not None]
+        if all(dtype == x.dtype for dtype in dtypes):
+            return
+        narrower = wide and x.dtype != self.standard.float64
+        if narrower and all(dtype == self.standard.float32 for dtype in dtypes):
             return
         others = ", ".join(f"{name} of {array.dtype}" for name, array in given if array is not None)
         raise UnsupportedError(
