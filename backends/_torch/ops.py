@@ -24,6 +24,7 @@ __all__ = ["TorchOps", "eagerly", "generator"]
 Tensor = torch.Tensor
 Method = TypeVar("Method", bound=Callable[..., Any])
 _local = threading.local()
+_IGNORED = -100  # a label without a loss or a gradient
 
 
 def eagerly(method: Method) -> Method:
@@ -69,6 +70,19 @@ class TorchOps(Ops):
 
     def _filled(self, shape: tuple[int, ...], value: float, like: Tensor) -> Tensor:
         return torch.full(shape, value, dtype=like.dtype, device=like.device)
+
+    # The standard, where PyTorch has no derivative or a NaN for it
+
+    def floor_divide(self, x1: Any, x2: Any, /) -> Any:
+        """``floor(x1 / x2)``; its derivative is 0."""
+        return standard.floor_divide(*(x.detach() if isinstance(x, Tensor) else x for x in (x1, x2)))
+
+    def hypot(self, x1: Tensor, x2: Tensor, /) -> Tensor:
+        """``sqrt(x1² + x2²)`` without overflow; its derivatives at (0, 0) are 0."""
+        origin = (x1 == 0) & (x2 == 0)
+        fixed = (torch.where(origin, x.detach(), x) if isinstance(x, Tensor) else x for x in (x1, x2))
+        root: Tensor = standard.hypot(*fixed)
+        return root
 
     # Randomness
 
@@ -141,7 +155,10 @@ class TorchOps(Ops):
         self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
     ) -> Tensor:
         image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, 0.0)
-        y = F.conv2d(image, kernel.permute(3, 2, 0, 1), bias, strides, padding, dilation, groups)
+        weight = kernel.permute(3, 2, 0, 1)
+        if kernel.dtype == torch.float64:  # no library has it: PyTorch's own kernel wants its gradient contiguous
+            weight = weight.contiguous()
+        y = F.conv2d(image, weight, bias, strides, padding, dilation, groups)
         return y.permute(0, 2, 3, 1)
 
     def _conv2d_transpose(
@@ -186,6 +203,8 @@ class TorchOps(Ops):
         return y.movedim(1, -1), mean, variance
 
     def _layer_norm(self, x: Tensor, scale: Tensor, offset: Tensor, epsilon: float) -> Tensor:
+        if x.device.type == "cpu":  # whose kernel adds up the gradients of scale and offset in the dtype of x
+            return F.layer_norm(x.to(scale.dtype), (x.shape[-1],), scale, offset, epsilon).to(x.dtype)
         return F.layer_norm(x, (x.shape[-1],), scale.to(x.dtype), offset.to(x.dtype), epsilon)
 
     def _attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
@@ -224,8 +243,11 @@ class TorchOps(Ops):
     # Losses
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        flat = F.cross_entropy(logits.reshape(-1, logits.shape[-1]), labels.reshape(-1).long(), reduction="none")
-        return flat.reshape(labels.shape)
+        classes, given = logits.shape[-1], labels.long()
+        inside = (given >= 0) & (given < classes)
+        known = torch.where(inside, given, _IGNORED).reshape(-1)
+        losses = F.cross_entropy(logits.reshape(-1, classes), known, reduction="none", ignore_index=_IGNORED)
+        return torch.where(inside, losses.reshape(labels.shape), float("nan"))
 
     def _sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")

@@ -94,13 +94,9 @@ def _patches(x: Array, kernel: Array, strides: Pair, pads: Pads, dilation: Pair,
 
 
 def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """Max-pooling by the algorithm at work.
-
-    Of several largest values in a window, ``window`` sends the gradient to the first, ``reshape`` an equal share to
-    each.
-    """
+    """Max-pooling by the algorithm at work; of several largest values in a window, the first gets the gradient."""
     if chosen().pool == "reshape":
-        return _by_axes(jnp.maximum, _padded(x, pads, -np.inf), window, strides)
+        return _by_axes(_first_larger, _padded(x, pads, -np.inf), window, strides)
     lowest = np.array(-np.inf, x.dtype)
     pooled: Array = lax.reduce_window(x, lowest, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
     return pooled
@@ -119,10 +115,15 @@ def avg_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
 
 
 def _by_axes(combine: Callable[[Array, Array], Array], x: Array, window: Pair, strides: Pair) -> Array:
-    """Combine the values of each window: first those of its rows, then what they gave."""
-    width = (x.shape[2] - window[1]) // strides[1] * strides[1] + window[1]  # what follows is in no window
-    x = functools.reduce(combine, _slices(x[:, :, :width, :], (window[0], 1), (strides[0], 1), (1, 1)))
-    return functools.reduce(combine, _slices(x, (1, window[1]), (1, strides[1]), (1, 1)))
+    """Combine the values of each window: first along its rows, then what they gave, so that the first row is first."""
+    height = (x.shape[1] - window[0]) // strides[0] * strides[0] + window[0]  # what follows is in no window
+    x = functools.reduce(combine, _slices(x[:, :height, :, :], (1, window[1]), (1, strides[1]), (1, 1)))
+    return functools.reduce(combine, _slices(x, (window[0], 1), (strides[0], 1), (1, 1)))
+
+
+def _first_larger(first: Array, second: Array) -> Array:
+    """The larger one; the first of two that are equal, with all of the gradient; NaN where one is NaN."""
+    return jnp.where((second > first) | jnp.isnan(second), second, first)
 
 
 def _counts(size: int, window: int, stride: int, pads: Pair) -> np.ndarray:

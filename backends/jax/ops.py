@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.core import Tracer
 
+from hal.backends.jax import standard
 from hal.backends.jax.algorithms import avg_pool, chosen, convolve, max_pool, translated_by_products
 from hal.tensor import Ops, register
 from hal.tensor.shapes import Pads, Pair
@@ -26,7 +27,7 @@ class JaxOps(Ops):
     fuses: ClassVar[bool] = True
 
     def __init__(self, device: Any = None) -> None:
-        super().__init__(jnp, device)
+        super().__init__(standard, device)
 
     def _stop_gradient(self, x: Array) -> Array:
         return lax.stop_gradient(x)
@@ -57,7 +58,7 @@ class JaxOps(Ops):
         return jax.nn.relu(x)
 
     def _leaky_relu(self, x: Array, slope: float) -> Array:
-        return jax.nn.leaky_relu(x, slope)
+        return jnp.where(x > 0, x, x * slope)  # jax.nn.leaky_relu has the derivative 1 at 0
 
     def _elu(self, x: Array) -> Array:
         return jax.nn.elu(x)
@@ -84,6 +85,11 @@ class JaxOps(Ops):
 
     def _linear(self, x: Array, kernel: Array, bias: Array | None) -> Array:
         return _biased(jnp.matmul(x, kernel), bias)
+
+    def _embedding(self, table: Array, ids: Array) -> Array:
+        outside = jnp.where(ids < 0, table.shape[0], ids)  # JAX counts from the end otherwise
+        rows: Array = jnp.take(table, outside, axis=0, mode="fill", fill_value=jnp.nan)
+        return rows
 
     def _conv2d(
         self, x: Array, kernel: Array, bias: Array | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
@@ -122,10 +128,11 @@ class JaxOps(Ops):
 
 
 def _biased(y: Array, bias: Array | None) -> Array:
-    """Y + bias. Its gradient sums a whole image in fp32: XLA adds bf16 numbers up in bf16 on the CPU, 10 % off."""
+    """Y + bias. Its gradient sums a whole image in fp32 or wider: XLA adds bf16 up in bf16 on the CPU, 10 % off."""
     if bias is None:
         return y
-    return y + jnp.broadcast_to(bias.astype(jnp.float32), y.shape).astype(y.dtype)
+    wide = jnp.promote_types(bias.dtype, jnp.float32)
+    return y + jnp.broadcast_to(bias.astype(wide), y.shape).astype(y.dtype)
 
 
 for _type in (jax.Array, type(jnp.zeros(())), Tracer, type(jax.random.key(0))):

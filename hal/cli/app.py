@@ -89,9 +89,9 @@ def _root(
 
 def main() -> None:
     """Entry point of the ``hal`` command."""
-    prepare_streams()
     try:
-        app(prog_name="hal")
+        with prepare_streams():
+            app(prog_name="hal")
     except SystemExit as ended:
         from hal.targets.waiting import still_compiling
 

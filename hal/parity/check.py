@@ -12,8 +12,20 @@ from pydantic import BaseModel, ConfigDict, Field
 from hal import ops
 from hal.errors import RunError
 from hal.job.prepare import Job
-from hal.parity.deviation import EPSILON, TINY, TOLERANCES, Deviation, Limit, PrecisionLimits, deviation, relative
-from hal.parity.evaluate import Evaluated, is_floating, smooth
+from hal.parity.cancellation import cancellation
+from hal.parity.compared import Compared, compared
+from hal.parity.deviation import (
+    EPSILON,
+    TINY,
+    TOLERANCES,
+    Deviation,
+    Limit,
+    PrecisionLimits,
+    Scale,
+    deviation,
+    relative,
+)
+from hal.parity.evaluate import Evaluated, is_floating
 from hal.parity.trace import UPDATES, OpTrace, PartWatch, Runner, Side, Trace
 from hal.parity.watch import Call
 from hal.types import Array, Tree
@@ -32,6 +44,11 @@ class Finding(BaseModel):
     name: str
     found: Deviation
     exceeds: bool
+    cancellation: float | None = Field(
+        default=1.0,
+        description="How many times smaller the values are than the terms that cancel in them, by which the deviation "
+        "is measured; 1 where nothing cancels, None where the values are zero.",
+    )
 
 
 class OpFinding(BaseModel):
@@ -95,6 +112,7 @@ class DeviceComparison(BaseModel):
     losses: tuple[LossFinding, ...] = Field(
         description="Losses of each optimizer step, where each side trains its own parameters."
     )
+    compared: Compared
     agrees: bool
 
     @property
@@ -116,7 +134,7 @@ def check(job: Job, trace: Trace) -> DeviceComparison:
     runner = Runner(job, trace.given, trace.subject.seed)
     drifts = _drifts(runner, trace)
     found = _ops(runner, trace, tolerance, drifts)
-    gradients = _named(runner.gradients(_forced(runner, trace)), trace.gradients, tolerance.gradient)
+    gradients = _gradients(runner.gradients(_forced(runner, trace)), trace, tolerance.gradient)
     updated = runner.updates({name: nested(each) for name, each in trace.gradients.items()})
     updates = _updates(updated, trace, tolerance.update)
     after = _after(runner.loss_after(trace.training), trace, tolerance.loss)
@@ -142,6 +160,7 @@ def check(job: Job, trace: Trace) -> DeviceComparison:
         updates=tuple(updates),
         loss_after=tuple(after),
         losses=tuple(losses),
+        compared=compared(job, trace),
         agrees=not wrong,
     )
 
@@ -200,7 +219,7 @@ def _forced(runner: Runner, trace: Trace) -> PartWatch:
 
     def watch(part: str, call: Call) -> Tree:
         expected = follow(part, call).found
-        leaves, structure = optree.tree_flatten(smooth(call).run())
+        leaves, structure = optree.tree_flatten(call.run())
         return structure.unflatten(map(force, leaves, expected.outputs, expected.dtypes))
 
     return watch
@@ -231,10 +250,15 @@ def _another_model(why: str) -> RunError:
 
 
 def _rounded_in_a_row(call: Call) -> float:
-    """How many times a value is rounded on its way through one op: at every step of a sequence, at every addition."""
+    """How many times a value is rounded on its way through one op: at every step of a sequence, at every addition.
+
+    An op whose parts one library fuses and another rounds one by one counts its parts.
+    """
     match call.op:
         case "gru" | "lstm" | "rnn":
             return float(call.args[0].shape[1])
+        case "attention":
+            return 4.0  # the scores and the weights, and both again on the way back
         case "scan":
             return float(call.args[2].shape[0])
         case "embedding":
@@ -245,7 +269,15 @@ def _rounded_in_a_row(call: Call) -> float:
 
 
 def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit, drift: Deviation) -> OpFinding:
-    forward = _worst(zip(evaluated.outputs, expected.found.outputs, strict=True), limit)
+    scales = expected.scales.outputs or (None,) * len(expected.found.outputs)
+    forward = max(
+        (
+            _measured(mine, its, scale, limit)
+            for mine, its, scale in zip(evaluated.outputs, expected.found.outputs, scales, strict=True)
+        ),
+        key=limit.share,
+        default=Deviation(),
+    )
     for mine, its in zip(evaluated.dtypes, expected.found.dtypes, strict=True):
         if mine != its and is_floating(its):
             forward = Deviation(problem=f"dtype {mine} instead of {its}")
@@ -253,7 +285,8 @@ def _compared(index: int, expected: OpTrace, evaluated: Evaluated, limit: Limit,
         names = [", ".join(sorted(each)) or "none" for each in (evaluated.gradients, expected.found.gradients)]
         raise _another_model(f"{_named_op(expected)} has the gradients {names[0]} where the reference has {names[1]}")
     gradients = {
-        name: deviation(evaluated.gradients[name], gradient) for name, gradient in expected.found.gradients.items()
+        name: _measured(evaluated.gradients[name], gradient, expected.scales.gradients[name], limit)
+        for name, gradient in expected.found.gradients.items()
     }
     worst = max(gradients, key=lambda name: limit.share(gradients[name]), default="")
     gradient = gradients.get(worst)
@@ -278,13 +311,29 @@ def _worst(pairs: Iterable[tuple[np.ndarray, np.ndarray]], limit: Limit) -> Devi
     return max((deviation(a, e) for a, e in pairs), key=limit.share, default=Deviation())
 
 
-def _named(found: Mapping[str, Any], expected: Mapping[str, Any], limit: Limit) -> list[Finding]:
+def _gradients(found: Mapping[str, Mapping[str, np.ndarray]], trace: Trace, limit: Limit) -> list[Finding]:
     findings = []
-    for part, arrays in expected.items():
+    for part, arrays in trace.gradients.items():
         for path, array in arrays.items():
-            each = deviation(found[part][path], array)
-            findings.append(Finding(name=f"{part}: {path}", found=each, exceeds=limit.exceeded(each)))
+            scale = trace.scales[part][path]
+            each, cancels = _measured(found[part][path], array, scale, limit), cancellation(array, scale)
+            findings.append(
+                Finding(
+                    name=f"{part}: {path}",
+                    found=each,
+                    exceeds=limit.exceeded(each),
+                    cancellation=cancels if np.isfinite(cancels) else None,
+                )
+            )
     return findings
+
+
+def _measured(found: np.ndarray, expected: np.ndarray, scale: Scale | None, limit: Limit) -> Deviation:
+    """A deviation; one that exceeds the limit where zeros are expected is told in words."""
+    each = deviation(found, expected, scale)
+    if limit.exceeded(each) and each.problem is None and not expected.any():
+        return Deviation(problem="should be zero everywhere")
+    return each
 
 
 def _updates(found: Mapping[str, Mapping[str, np.ndarray]], trace: Trace, limit: Limit) -> list[Finding]:

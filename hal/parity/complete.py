@@ -39,6 +39,9 @@ def _problems(job: Job, trace: Trace) -> Iterator[str]:
         yield from _names(f"the {what} of objectives", objectives, held)
         for name, objective in objectives.items():
             yield from _tree(f"the {what} of {name}", trained_part(objective, job.params), nested(held[name]))
+    yield from _names("the scales of gradients of objectives", objectives, trace.scales)
+    for name, scales in trace.scales.items():
+        yield from _names(f"the scales of the gradients of {name}:", trace.gradients[name], scales)
     trained = {name for each in objectives.values() for name in trained_part(each, job.params)}
     after = {name: spec for name, spec in job.params.items() if name in trained}
     yield from _tree("the trained parameters", after, training.params, finite=False)
@@ -56,6 +59,8 @@ def _problems(job: Job, trace: Trace) -> Iterator[str]:
     for index, op in enumerate(trace.ops):
         if not op.found.outputs:
             yield f"op {index}, {op.op}, has no result"
+        if op.scales.outputs and len(op.scales.outputs) != len(op.found.outputs):
+            yield f"op {index}, {op.op}, has scales for {len(op.scales.outputs)} of {len(op.found.outputs)} results"
 
 
 def _tree(what: str, specs: Mapping[str, Any], found: Mapping[str, Any], *, finite: bool = True) -> Iterator[str]:

@@ -12,14 +12,39 @@ from hal.contract.device import PrecisionName
 __all__ = [
     "EPSILON",
     "ROUNDING",
+    "STEP",
     "TINY",
     "TOLERANCES",
     "Deviation",
     "Limit",
     "PrecisionLimits",
+    "Scale",
     "deviation",
     "relative",
+    "scale_of",
 ]
+
+
+class Scale(BaseModel):
+    """What the errors of an array are measured by; see :mod:`hal.parity.cancellation`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    largest: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="What the largest error is divided by.")
+    typical: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="What the root of the mean squared error is divided by.",
+    )
+
+    def times(self, factor: float) -> Scale:
+        """The scale, larger by a factor."""
+        return Scale(largest=_finite(self.largest * factor), typical=_finite(self.typical * factor))
+
+    def or_larger(self, other: Scale) -> Scale:
+        """The larger one of two, number by number."""
+        return Scale(largest=max(self.largest, other.largest), typical=max(self.typical, other.typical))
 
 
 class Deviation(BaseModel):
@@ -30,9 +55,13 @@ class Deviation(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    largest: float = Field(default=0.0, description="Largest error, divided by the largest magnitude.")
+    largest: float = Field(
+        default=0.0, description="Largest error, divided by the largest magnitude of the values or of their terms."
+    )
     typical: float = Field(
-        default=0.0, description="Root of the mean squared error, divided by the root of the mean square of the values."
+        default=0.0,
+        description="Root of the mean squared error, divided by the root of the mean square of the values or of their "
+        "terms.",
     )
     problem: str | None = Field(
         default=None, description="Why the two cannot be compared; the numbers are then meaningless."
@@ -86,6 +115,9 @@ EPSILON = 2.0**-23
 ROUNDING: Mapping[PrecisionName, float] = {"fp32": 4 * EPSILON, "tf32": 2.0**-12, "bf16": 2.0**-9, "fp16": 2.0**-12}
 """What the results of a sound op are off by, about: a sum of some hundred products in fp32, or one rounding to less."""
 
+STEP: Mapping[PrecisionName, float] = {"fp32": 4 * EPSILON, "tf32": 2.0**-12, "bf16": 2.0**-7, "fp16": 2.0**-10}
+"""By which share numbers are moved to see how their rounding grows: at least the distance to the next number."""
+
 TINY = float(np.finfo(np.float32).tiny)
 
 _UPDATE = Limit(largest=1e-4, typical=1e-4)
@@ -105,8 +137,25 @@ TOLERANCES: Mapping[PrecisionName, PrecisionLimits] = {
 }
 
 
-def deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
-    """How far an array is from what it should be; of integers and booleans, the share that differs."""
+def scale_of(array: np.ndarray) -> Scale:
+    """The largest magnitude and the root of the mean square of the finite values of an array."""
+    wide = np.abs(np.asarray(array, np.float64))
+    wide = np.where(np.isfinite(wide), wide, 0.0)
+    largest = float(wide.max(initial=0.0))
+    if largest == 0.0:
+        return Scale()
+    # Divided first: the square of a small number may be no number any more.
+    return Scale(largest=largest, typical=_finite(largest * float(np.sqrt(np.mean((wide / largest) ** 2)))))
+
+
+def deviation(actual: np.ndarray, expected: np.ndarray, scale: Scale | None = None) -> Deviation:
+    """How far an array is from what it should be; of integers and booleans, the share that differs.
+
+    Args:
+        actual: what was found.
+        expected: what it should be.
+        scale: what errors are measured by where it is larger than the scale of the values expected.
+    """
     if actual.shape != expected.shape:
         return Deviation(problem=f"shape {actual.shape} instead of {expected.shape}")
     if expected.dtype.kind in "biu":
@@ -118,17 +167,22 @@ def deviation(actual: np.ndarray, expected: np.ndarray) -> Deviation:
     if not (same | finite).all():
         return Deviation(problem=f"{int((~(same | finite)).sum())} of {a.size} values are not finite, or should not be")
     with np.errstate(invalid="ignore"):
-        error, size = np.where(same, 0.0, np.abs(a - e)), np.where(np.isfinite(e), np.abs(e), 0.0)
-    largest = error.max(initial=0.0)
-    if largest == 0.0:
+        error = scale_of(np.where(same, 0.0, a - e))
+    if error.largest == 0.0:
         return Deviation()
-    if (scale := size.max()) == 0.0:
+    measure = scale_of(e).or_larger(scale or Scale())
+    if measure.largest == 0.0:
         return Deviation(problem="should be zero everywhere")
-    # Divided first: the square of a small number may be no number any more.
-    mean = np.sqrt(np.mean((error / scale) ** 2) / np.mean((size / scale) ** 2))
-    return Deviation(largest=float(largest / scale), typical=float(mean))
+    return Deviation(
+        largest=_finite(error.largest / measure.largest), typical=_finite(error.typical / max(measure.typical, TINY))
+    )
 
 
 def relative(actual: float, expected: float) -> float:
     """The relative error of one number."""
     return 0.0 if actual == expected else abs(actual - expected) / max(abs(expected), TINY)
+
+
+def _finite(number: float) -> float:
+    """A number, or the largest one there is in its place."""
+    return min(number, float(np.finfo(np.float64).max))

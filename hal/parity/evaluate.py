@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,11 +16,13 @@ from hal.contract import Backend
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.job.placing import axis_names
+from hal.parity.cancellation import gradient_scales_of_op, moved_values, result_scale, signs, sums
+from hal.parity.deviation import STEP, Scale
 from hal.parity.watch import Call
 from hal.tensor import Ops, namespace
 from hal.types import Array, Tree
 
-__all__ = ["Evaluated", "Evaluator", "is_floating", "smooth"]
+__all__ = ["Evaluated", "Evaluator", "Scales", "is_floating"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,19 @@ class Evaluated:
     outputs: tuple[np.ndarray, ...]
     dtypes: tuple[str, ...]
     gradients: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Scales:
+    """What the errors of what one op gave are measured by: see :mod:`hal.parity.cancellation`.
+
+    Attributes:
+        outputs: of its results; none for those of an op that adds nothing up.
+        gradients: by name of the argument.
+    """
+
+    outputs: tuple[Scale, ...]
+    gradients: Mapping[str, Scale]
 
 
 @dataclass(frozen=True)
@@ -58,55 +74,94 @@ class Evaluator:
             What the op gave, on the device and on the host.
         """
         result = call.run()
-        outputs: list[Any] = optree.tree_leaves(result)
-        found = Evaluated(
-            tuple(self.backend.to_host(x) for x in outputs),
-            tuple(_dtype_of(x) for x in outputs),
-            self._gradients(call, outputs, index),
-        )
-        return result, found
+        leaves: list[Any] = optree.tree_leaves(result)
+        outputs, dtypes = tuple(self.backend.to_host(x) for x in leaves), tuple(_dtype_of(x) for x in leaves)
+        return result, Evaluated(outputs, dtypes, self._gradients(call, leaves, self._weights(outputs, dtypes, index)))
+
+    def scales(self, call: Call, result: Tree, found: Evaluated, index: int) -> Scales:
+        """Run an op again, with its operands moved by a rounding, to see what its errors are to be measured by.
+
+        Args:
+            call: the op with its arguments.
+            result: what :meth:`run` gave for it, on the device.
+            found: the same on the host.
+            index: its position in the trace.
+        """
+        precision, random = self.plan.precision, np.random.default_rng([self.seed, index])
+        outputs: tuple[Scale, ...] = ()
+        moved = call
+        if sums(call.op):
+            moved = moved_values(call, self.place, precision, random)
+            results: list[Any] = optree.tree_leaves(moved.run())
+            pairs = zip(found.outputs, results, strict=True)
+            outputs = tuple(result_scale(values, self.backend.to_host(x), precision) for values, x in pairs)
+        if not found.gradients:
+            return Scales(outputs, {})
+        weights = self._weights(found.outputs, found.dtypes, index)
+        shifted = [w * (1 + np.float32(STEP[precision]) * signs(w.shape, random)) for w in weights]
+        leaves: list[Any] = optree.tree_leaves(result)
+        gradients = self._gradients(moved, leaves, shifted)
+        arguments = {
+            name: functools.partial(self.backend.to_host, leaf) for _, _, name, leaf in _differentiated(call, leaves)
+        }
+        floating = [x for x, dtype in zip(found.outputs, found.dtypes, strict=True) if is_floating(dtype)]
+        weighted = [x * w for x, w in zip(floating, weights, strict=True)]
+        return Scales(outputs, gradient_scales_of_op(found.gradients, gradients, arguments, weighted, precision))
 
     def place(self, values: np.ndarray, dtype: str = "") -> Array:
         """An array on the device, stored as the plan says."""
         array = self.backend.from_host(values, self.device, axes=axis_names(values), layout=self.plan.layout)
         return ops.cast(array, getattr(namespace(array), dtype)) if is_floating(dtype) else array
 
-    def _gradients(self, call: Call, outputs: Sequence[Array], index: int) -> dict[str, np.ndarray]:
+    def _weights(self, outputs: Sequence[np.ndarray], dtypes: Sequence[str], index: int) -> list[np.ndarray]:
+        """What each floating-point result is weighted by, from the seed and the position of the op alone."""
+        random = np.random.Generator(np.random.Philox(key=np.array([self.seed, index], np.uint64)))
+        shapes = [x.shape for x, dtype in zip(outputs, dtypes, strict=True) if is_floating(dtype)]
+        return [2 * random.random(shape, dtype=np.float32) - 1 for shape in shapes]
+
+    def _gradients(self, call: Call, outputs: Sequence[Array], weights: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """By name of the argument, of the sum of the floating-point results with these weights."""
+        arguments = _differentiated(call, outputs)
+        if not arguments or not weights:
+            return {}
         given: Any = (call.args, dict(call.kwargs))
         leaves: list[Any]
-        paths, leaves, structure = optree.tree_flatten_with_path(given)
-        names = [_name(call.op, path) for path in paths]
-        constant = _CONSTANT.get(call.op, ("like",))
-        places = [
-            place
-            for place, leaf in enumerate(leaves)
-            if _is_like(leaf, outputs) and is_floating(_dtype_of(leaf)) and names[place] not in constant
-        ]
-        weighed = [place for place, x in enumerate(outputs) if is_floating(_dtype_of(x))]
-        if not places or not weighed:
-            return {}
-        random = np.random.Generator(np.random.Philox(key=np.array([self.seed, index], np.uint64)))
-        weights = [self.place(2 * random.random(tuple(outputs[p].shape), dtype=np.float32) - 1) for p in weighed]
+        leaves, structure = optree.tree_flatten(given)
+        placed = [self.place(weight) for weight in weights]
 
         def loss(inputs: Sequence[Array]) -> tuple[Array, Tree]:
             merged = list(leaves)
-            for place, x in zip(places, inputs, strict=True):
+            for (place, _, _, _), x in zip(arguments, inputs, strict=True):
                 merged[place] = x
             args: Any
             named: Any
             args, named = structure.unflatten(merged)
-            results: list[Any] = optree.tree_leaves(smooth(replace(call, args=args, kwargs=named)).run())
+            results: list[Any] = optree.tree_leaves(replace(call, args=args, kwargs=named).run())
             total: Any = 0.0
-            for place, weight in zip(weighed, weights, strict=True):
-                total = total + ops.sum(ops.cast(results[place], weight.dtype) * weight)
+            for x, weight in zip([x for x in results if is_floating(_dtype_of(x))], placed, strict=True):
+                total = total + ops.sum(ops.cast(x, weight.dtype) * weight)
             return total, ()
 
         gradient = self.backend.value_and_grad(loss, self.plan)
-        _, gradients = gradient([leaves[place] for place in places])
+        _, gradients = gradient([leaf for _, _, _, leaf in arguments])
         return {
-            names[place]: _unambiguous(call, paths[place], self.backend.to_host, self.backend.to_host(g))
-            for place, g in zip(places, gradients, strict=True)
+            name: _unambiguous(call, path, self.backend.to_host, self.backend.to_host(g))
+            for (_, path, name, _), g in zip(arguments, gradients, strict=True)
         }
+
+
+def _differentiated(call: Call, outputs: Sequence[Array]) -> list[tuple[int, tuple[Any, ...], str, Array]]:
+    """The arguments that gradients are taken of: place among the leaves, path, name, and the array."""
+    given: Any = (call.args, dict(call.kwargs))
+    leaves: list[Any]
+    paths, leaves, _ = optree.tree_flatten_with_path(given)
+    constant = _CONSTANT.get(call.op, ("like",))
+    found = []
+    for place, (path, leaf) in enumerate(zip(paths, leaves, strict=True)):
+        name = _name(call.op, path)
+        if _is_like(leaf, outputs) and is_floating(_dtype_of(leaf)) and name not in constant:
+            found.append((place, path, name, leaf))
+    return found
 
 
 def _dtype_of(array: Array) -> str:
@@ -141,25 +196,8 @@ def _name(op: str, path: tuple[Any, ...]) -> str:
 # give their dtype alone.
 _CONSTANT: Mapping[str, tuple[str, ...]] = {"batch_norm": ("mean", "variance")}
 
-# Where a function has no derivative several gradients are right, and libraries differ. Some choose among equal values,
-# so that only what equal values get together is determined; others have a kink, with any slope between.
+# Where several values are equal, libraries choose among them: only what equal values get together is determined.
 _CHOOSING = frozenset({"max", "max_pool2d", "min"})
-_KINKS: Mapping[str, Callable[..., tuple[float, ...]]] = {
-    "abs": lambda x: (0,),
-    "clip": lambda x, min=None, max=None: tuple(bound for bound in (min, max) if isinstance(bound, int | float)),
-    "leaky_relu": lambda x, slope=0.01: (0,),
-    "relu": lambda x: (0,),
-}
-
-
-def smooth(call: Call) -> Call:
-    """The same call, whose gradient is zero for values that lie on a kink."""
-    if call.op not in _KINKS:
-        return call
-    x, *others = call.args
-    for at in _KINKS[call.op](*call.args, **call.kwargs):
-        x = ops.where(x == at, ops.stop_gradient(x), x)
-    return replace(call, args=(x, *others))
 
 
 def _unambiguous(

@@ -17,7 +17,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hal.errors import ConfigError, NotFoundError
-from hal.parity.evaluate import Evaluated
+from hal.parity.deviation import Scale
+from hal.parity.evaluate import Evaluated, Scales
 from hal.parity.trace import Given, OpTrace, Side, Subject, Trace, TrainingTrace
 from hal.util.files import check_writable, make_folder, write_folder
 from hal.util.paths import user_path
@@ -40,16 +41,19 @@ class _Op(BaseModel):
     op: str
     dtypes: tuple[str, ...]
     gradients: tuple[str, ...]
+    output_scales: tuple[Scale, ...]
+    gradient_scales: tuple[Scale, ...]
 
 
 class _Meta(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     side: Side
     subject: Subject
     batches: int
     ops: tuple[_Op, ...]
+    scales: dict[str, dict[str, Scale]]
     losses: tuple[dict[str, float | None], ...]
     loss_after: dict[str, float | None]
     amplified: dict[str, float]
@@ -86,9 +90,18 @@ def save(trace: Trace, folder: Path) -> None:
         subject=trace.subject,
         batches=len(trace.given.batches),
         ops=tuple(
-            _Op(part=op.part, layer=op.layer, op=op.op, dtypes=op.found.dtypes, gradients=tuple(op.found.gradients))
+            _Op(
+                part=op.part,
+                layer=op.layer,
+                op=op.op,
+                dtypes=op.found.dtypes,
+                gradients=tuple(op.found.gradients),
+                output_scales=op.scales.outputs,
+                gradient_scales=tuple(op.scales.gradients[name] for name in op.found.gradients),
+            )
             for op in trace.ops
         ),
+        scales={part: dict(each) for part, each in trace.scales.items()},
         losses=tuple(_finite(each) for each in trace.training.losses),
         loss_after=_finite(trace.loss_after),
         amplified=dict(trace.amplified),
@@ -121,10 +134,10 @@ def load(folder: Path) -> Trace:
         raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
     if not isinstance(held, dict):
         raise _damaged(folder, f"{_META} does not hold a trace as JSON")
-    if held.get("schema_version", 2) != 2:
+    if held.get("schema_version", 3) != 3:
         raise NotFoundError(
             f"the trace in {folder} has schema version {str(held['schema_version'])[:20]}, but this version of hal "
-            "reads only 2",
+            "reads only 3",
             fix="record a new trace with this version of hal, or use the version of hal that wrote it",
         )
     if held.pop("crc32", None) != _checksum(content, held):
@@ -188,7 +201,8 @@ def _trace(meta: _Meta, arrays: Mapping[str, np.ndarray]) -> Trace:
         held = tree["ops"][f"{index:05d}"]
         gradients = {name: held["gradients"][str(place)] for place, name in enumerate(op.gradients)}
         outputs = tuple(held["outputs"][str(place)] for place in range(len(op.dtypes)))
-        ops.append(OpTrace(op.part, op.layer, op.op, Evaluated(outputs, op.dtypes, gradients)))
+        scales = Scales(op.output_scales, dict(zip(op.gradients, op.gradient_scales, strict=True)))
+        ops.append(OpTrace(op.part, op.layer, op.op, Evaluated(outputs, op.dtypes, gradients), scales))
     trained = tree["trained"]
     return Trace(
         side=meta.side,
@@ -200,6 +214,7 @@ def _trace(meta: _Meta, arrays: Mapping[str, np.ndarray]) -> Trace:
         ),
         ops=tuple(ops),
         gradients={name: flat(each) for name, each in tree["gradients"].items()},
+        scales=meta.scales,
         updates={name: flat(each) for name, each in tree["updates"].items()},
         training=TrainingTrace(
             tuple(_numbers(each) for each in meta.losses), trained["params"], trained.get("state", {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,8 +21,8 @@ from hal.job.precision import cast_inputs, cast_params
 from hal.job.prepare import Job
 from hal.job.step import Step
 from hal.nn import Objective, Phase
-from hal.parity.deviation import ROUNDING, relative
-from hal.parity.evaluate import Evaluated, Evaluator, smooth
+from hal.parity.deviation import ROUNDING, Scale
+from hal.parity.evaluate import Evaluated, Evaluator, Scales
 from hal.parity.watch import Call, host_random, watched
 from hal.tensor import Key, namespace
 from hal.types import Array, Tree
@@ -39,13 +39,10 @@ __all__ = [
     "Subject",
     "Trace",
     "TrainingTrace",
-    "record",
 ]
 
 UPDATES = 3
 """Optimizer updates in a row with equal gradients: enough to use and to change its state."""
-
-_DISTURBED_RUNS = 2
 
 
 class Side(BaseModel):
@@ -121,12 +118,14 @@ class OpTrace:
         layer: path of the layer; empty outside of layers.
         op: its name.
         found: values and gradients.
+        scales: what their errors are measured by.
     """
 
     part: str
     layer: str
     op: str
     found: Evaluated
+    scales: Scales
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,7 @@ class Trace:
         given: what it started from.
         ops: each op by itself, in the order in which the model calls them.
         gradients: of each objective, by the parameter's path.
+        scales: what the errors of these gradients are measured by.
         updates: parameters of each objective after :data:`UPDATES` updates with these gradients.
         training: some optimizer steps.
         loss_after: of each objective, with the parameters after these steps.
@@ -166,6 +166,7 @@ class Trace:
     given: Given
     ops: tuple[OpTrace, ...]
     gradients: Mapping[str, Mapping[str, np.ndarray]]
+    scales: Mapping[str, Mapping[str, Scale]]
     updates: Mapping[str, Mapping[str, np.ndarray]]
     training: TrainingTrace
     loss_after: Mapping[str, float]
@@ -330,39 +331,6 @@ class Runner:
         return optree.tree_map(self.job.backend.to_host, tree)
 
 
-def record(job: Job, given: Given, subject: Subject) -> Trace:
-    """Run a model and keep what each op, each gradient and each step gives.
-
-    Args:
-        job: what runs where.
-        given: what it starts from.
-        subject: the seed and the number of steps.
-    """
-    runner = Runner(job, given, subject.seed)
-    evaluator = runner.evaluator
-    found: list[OpTrace] = []
-
-    def watch(part: str, call: Call) -> Tree:
-        result, evaluated = evaluator.run(call, len(found))
-        found.append(OpTrace(part, call.layer, call.op, evaluated))
-        return result
-
-    runner.forward(watch)
-    gradients = runner.gradients(lambda part, call: smooth(call).run())
-    training = runner.train(subject.steps)
-    return Trace(
-        side=Side.of(job),
-        subject=subject,
-        given=given,
-        ops=tuple(found),
-        gradients=gradients,
-        updates=runner.updates({name: nested(each) for name, each in gradients.items()}),
-        training=training,
-        loss_after=runner.loss_after(training),
-        amplified=_amplified(training, [runner.train(subject.steps, seed) for seed in range(_DISTURBED_RUNS)]),
-    )
-
-
 def _disturbed(params: Mapping[str, Any], precision: PrecisionName, seed: int) -> dict[str, Any]:
     random = np.random.default_rng(seed)
 
@@ -372,13 +340,3 @@ def _disturbed(params: Mapping[str, Any], precision: PrecisionName, seed: int) -
         return moved
 
     return nested({path: move(array) for path, array in flat(params).items()})
-
-
-def _amplified(training: TrainingTrace, disturbed: Sequence[TrainingTrace]) -> dict[str, float]:
-    worst: dict[str, float] = {}
-    for other in disturbed:
-        for expected, found in zip(training.losses, other.losses, strict=True):
-            for name, value in expected.items():
-                off = relative(found[name], value)
-                worst[name] = max(worst.get(name, 0.0), off if np.isfinite(off) else 0.0)
-    return worst

@@ -19,7 +19,8 @@ from hal.parity import store
 from hal.parity.check import DeviceComparison, check
 from hal.parity.complete import missing
 from hal.parity.config import VerifyConfig
-from hal.parity.trace import Given, Side, Subject, Trace, record
+from hal.parity.record import record
+from hal.parity.trace import Given, Side, Subject, Trace
 from hal.util.files import check_new, write_result
 from hal.util.paths import user_path
 from hal.util.telling import lasting_note

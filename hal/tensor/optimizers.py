@@ -21,7 +21,10 @@ HYPER: Mapping[str, Mapping[str, float]] = {
     "adamw": {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01},
     "rmsprop": {"decay": 0.99, "epsilon": 1e-8, "weight_decay": 0.0},
 }
-"""Constants of each optimizer with their defaults; weight decay is decoupled in adamw alone."""
+"""Constants of each optimizer with their defaults; weight decay is decoupled in adamw alone.
+
+Epsilon is added outside of the root, in adam, adamw and rmsprop alike: ``lr * mean / (sqrt(square) + epsilon)``.
+"""
 
 Slots: Mapping[str, tuple[str, ...]] = {
     "sgd": ("velocity",),

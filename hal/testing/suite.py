@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hal.testing.check_contract import ContractChecks
+from hal.testing.check_edges import EdgeChecks
 from hal.testing.check_ops import OpsChecks
 from hal.testing.check_properties import PropertyChecks
 from hal.testing.check_random import RandomChecks
@@ -11,7 +12,7 @@ from hal.testing.check_training import TrainingChecks
 __all__ = ["BackendConformance"]
 
 
-class BackendConformance(OpsChecks, PropertyChecks, RandomChecks, TrainingChecks, ContractChecks):
+class BackendConformance(OpsChecks, EdgeChecks, PropertyChecks, RandomChecks, TrainingChecks, ContractChecks):
     """Checks of one backend against the contract and a float64 oracle.
 
     A test module runs it by subclassing::

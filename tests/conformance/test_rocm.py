@@ -1,6 +1,6 @@
 """The ROCm backend passes the suite where its hardware is."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -11,6 +11,7 @@ from hal.testing import BackendConformance
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
 class TestRocm(BackendConformance):
     backend_name = "rocm"
+    cannot: ClassVar = {"test_ids_outside_the_table": "the kernel stops the device, and all that follows fails"}
 
     def settings(self) -> dict[str, Any]:
         import torch

@@ -167,3 +167,35 @@ class _Hasty(Optimizer):
 class OptimizerOff(OtherCpu):
     def optimizer(self, name, hyper):
         return _Hasty(super().optimizer(name, hyper))
+
+
+def spoiled(op: str, kind: str) -> type:
+    """Ops of which one is one percent off: all of its result, only its gradient, or one element of its result."""
+
+    def spoil(y: Any) -> Any:
+        if not isinstance(y, torch.Tensor) or not y.dtype.is_floating_point:
+            return y
+        if kind == "forward":
+            return y * 1.01
+        if kind == "gradient":
+            return y * 1.01 - 0.01 * y.detach()
+        flat = torch.zeros(y.numel(), dtype=y.dtype)
+        flat[y.numel() // 2] = 0.01 * y.detach().abs().max()
+        return y + flat.reshape(y.shape)
+
+    class Spoiled(TorchOps):
+        def __getattribute__(self, name: str) -> Any:
+            try:
+                found = super().__getattribute__(name)
+            except AttributeError:
+                found = super().__getattr__(name)
+            if name != op:
+                return found
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                result = found(*args, **kwargs)
+                return (spoil(result[0]), *result[1:]) if isinstance(result, tuple) else spoil(result)
+
+            return call
+
+    return Spoiled

@@ -1,5 +1,7 @@
 """What verification found in JAX; skipped where it is not installed. All models: tests/gpu."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from parity_helpers import CNN
@@ -20,6 +22,17 @@ def test_they_agree():
     found = hal.verify(**CNN, backends="cpu,jax:cpu:0")
     assert found.agrees, verdict(found.comparisons[0], found.reference)
     assert all(each.off < 1e-4 for each in found.comparisons[0].loss_after)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision"), [("ResNet", "fp32"), ("Encoder", "fp32"), ("Invariances", "fp32"), ("Encoder", "bf16")]
+)
+def test_gradients_that_are_zero_in_theory_agree(name, precision):
+    model = f"{Path(__file__).with_name('cancelling_models.py')}:{name}"
+    keys = {"data": "synthetic:60", "batch": 6, "steps": 1, "seed": 1, "precision": precision}
+    found = hal.verify(model=model, backends="cpu,jax:cpu:0", **keys)
+    assert found.agrees, verdict(found.comparisons[0], found.reference)
 
 
 def test_the_gradient_of_a_narrow_bias_is_summed_wide():

@@ -126,6 +126,7 @@ def test_a_trace_of_more_ops(trace):
 
     write_arrays(trace, more)
     op = {"part": "classify", "layer": "", "op": "relu", "dtypes": ["float32"], "gradients": []}
+    op |= {"output_scales": [], "gradient_scales": []}
     write_meta(trace, lambda meta: meta["ops"].append(op))
     with pytest.raises(RunError, match="calls no more ops where the reference has relu in classify"):
         hal.verify(against=str(trace), backend="cpu")
@@ -249,7 +250,7 @@ def _pipe(name):
         (lambda trace: (trace / "trace.json").write_text("[1]"), "trace.json does not hold a trace as JSON"),
         (
             _meta(lambda meta: meta.update(schema_version=1)),
-            "has schema version 1, but this version of hal reads only 2",
+            "has schema version 1, but this version of hal reads only 3",
         ),
         (_sealed(lambda meta: meta.pop("subject")), "trace.json does not hold a trace as JSON"),
         (_sealed(lambda meta: meta["ops"].append(meta["ops"][0])), "does not hold what trace.json lists"),

@@ -27,6 +27,10 @@ def test_a_port_that_is_right(other):
     assert done.exit_code == 0, done.output
     assert "other:0 agrees with cpu:0: 14 ops forward and backward, 10 gradients" in " ".join(done.stdout.split())
     assert "✗" not in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "of 14 ops, " in said
+    assert "10 optimizer updates, 4 losses over 3 steps" in said
+    assert "2 choices among equal values: only what all equal values get together is compared" in said
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "cpu:0: running each op forward and backward" in done.stderr
 
@@ -48,6 +52,11 @@ def test_json_has_everything(other):
     assert done.exit_code == 1
     found = Verification.model_validate(json.loads(done.stdout, parse_constant=pytest.fail))
     assert len(found.comparisons[0].ops) == 14
+    amount = found.comparisons[0].compared
+    assert (amount.ops, amount.gradients, amount.updates, amount.losses, amount.steps) == (14, 10, 10, 4, 3)
+    assert amount.values > 16 * 18 * 18 * 4
+    assert amount.op_gradient_values > amount.gradient_values > 0
+    assert all(each.count > 0 and each.why for each in amount.skipped)
     assert found.comparisons[0].first.where == "body/dense linear"
     assert "does not agree" in done.stderr
 

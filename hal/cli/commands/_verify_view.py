@@ -132,6 +132,16 @@ def _whole(found: DeviceComparison, verification: Verification) -> Iterable[tupl
         if each.step == steps:
             grown = f"; one rounding error at the start grows to {each.amplified:.0e} by then" if each.off else ""
             yield "training", f"{escaped(each.name)} after {steps} steps, each device on its own: {_pair(each)}{grown}"
+    amount = found.compared
+    yield (
+        "compared",
+        f"{counted(amount.values, 'value')} and {counted(amount.op_gradient_values, 'gradient value')} of "
+        f"{counted(amount.ops, 'op')}, {counted(amount.gradient_values, 'value')} in the gradients of the whole model, "
+        f"{counted(amount.updates, 'optimizer update')}, {amount.losses:,} losses over "
+        f"{counted(amount.steps, 'step')}",
+    )
+    for left_out in amount.skipped:
+        yield "except", f"{left_out.count} {left_out.what}: {left_out.why}"
 
 
 def _worst(findings: Sequence[Finding], what: str) -> str:

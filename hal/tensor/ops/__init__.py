@@ -29,7 +29,10 @@ class Ops(Images, Recurrence, Layers, Normalization, Losses, Activations, Random
     """Tensor functions of one backend: the Array API standard, plus what neural networks need.
 
     Conventions: images (batch, height, width, channels); convolution kernels (height, width, in, out); sequences
-    (batch, time, features). Results have the dtype of the first argument, except for the losses, which are fp32.
+    (batch, time, features). Results have the dtype of the first argument, except for the losses, which are fp32, or
+    float64 where that is given. Where a definition leaves a choice (derivatives at kinks, equal values, masked rows,
+    labels outside of the classes), docs/numerics.md says which one is made; the conformance suite holds all backends
+    to it.
 
     Args:
         standard: a namespace of the Array API standard (2024.12) whose functions can be differentiated.

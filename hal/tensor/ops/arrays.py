@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hal.errors import UnsupportedError
 from hal.tensor.ops.namespace import Namespace
 from hal.types import Array, Tree
 
@@ -103,3 +104,25 @@ class Arrays(Namespace, abc.ABC):
 
     def _cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else self.standard.astype(x, dtype)
+
+    def _check_dtypes(
+        self, op: str, x: Array, given: Sequence[tuple[str, Array | None]], *, wide: bool = False
+    ) -> None:
+        """Refuse arrays of another dtype than x, which some frameworks promote, some narrow and some refuse.
+
+        Args:
+            op: for the message.
+            x: gives the dtype.
+            given: names and arrays.
+            wide: whether the others may all be fp32 where x is narrower.
+        """
+        dtypes = [array.dtype for _, array in given if array is not None]
+        if all(dtype == x.dtype for dtype in dtypes):
+            return
+        narrower = wide and x.dtype != self.standard.float64
+        if narrower and all(dtype == self.standard.float32 for dtype in dtypes):
+            return
+        others = ", ".join(f"{name} of {array.dtype}" for name, array in given if array is not None)
+        raise UnsupportedError(
+            f"{op} was given x of dtype {x.dtype} with {others}", fix="cast them to one dtype, as layers do"
+        )

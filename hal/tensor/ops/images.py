@@ -41,8 +41,10 @@ class Images(Arrays):
 
         Raises:
             ShapeError: shapes do not fit.
+            UnsupportedError: the arrays are not of one dtype.
         """
         shapes.check_conv2d("conv2d", x.shape, kernel.shape, None if bias is None else tuple(bias.shape), groups)
+        self._check_dtypes("conv2d", x, (("kernel", kernel), ("bias", bias)))
         step, spacing = shapes.pair(strides, "strides"), shapes.pair(dilation, "dilation")
         window = (kernel.shape[0], kernel.shape[1])
         pads = shapes.pads_of(padding, x.shape[1:3], window, step, spacing)
@@ -82,8 +84,10 @@ class Images(Arrays):
 
         Raises:
             ShapeError: shapes do not fit.
+            UnsupportedError: the arrays are not of one dtype.
         """
         shapes.check_conv2d("conv2d_transpose", x.shape, kernel.shape, None if bias is None else tuple(bias.shape), 1)
+        self._check_dtypes("conv2d_transpose", x, (("kernel", kernel), ("bias", bias)))
         step = shapes.pair(strides, "strides")
         crop, append = shapes.transpose_pads(padding, (kernel.shape[0], kernel.shape[1]), step)
         return self._conv2d_transpose(x, kernel, bias, step, crop, append)
@@ -109,6 +113,8 @@ class Images(Arrays):
         self, x: Array, window: Size = 2, *, strides: Size | None = None, padding: Padding = "valid"
     ) -> Array:
         """The largest value of each window; padding never wins, NaN always does.
+
+        Of several that are equal, the first one, row by row, gets the gradient.
 
         Args:
             x: (batch, height, width, channels).

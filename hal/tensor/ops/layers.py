@@ -25,12 +25,14 @@ class Layers(Activations):
 
         Raises:
             ShapeError: the features of x are not those of the kernel.
+            UnsupportedError: the arrays are not of one dtype.
         """
         if not x.shape or len(kernel.shape) != 2 or x.shape[-1] != kernel.shape[0]:
             raise ShapeError(
                 f"linear was given x of shape {tuple(x.shape)} and a kernel of shape {tuple(kernel.shape)}, but these "
                 "must be (..., in) and (in, out)"
             )
+        self._check_dtypes("linear", x, (("kernel", kernel), ("bias", bias)))
         return self._linear(x, kernel, bias)
 
     def _linear(self, x: Array, kernel: Array, bias: Array | None) -> Array:
@@ -42,7 +44,8 @@ class Layers(Activations):
 
         Args:
             table: (entries, features).
-            ids: integers (...) from 0 to below entries.
+            ids: integers (...) from 0 to below entries. Others are an error where the device checks them; elsewhere
+                they give NaN, never a row of the table.
 
         Returns:
             (..., features).
@@ -69,7 +72,8 @@ class Layers(Activations):
             query: (batch, heads, time, features).
             key: (batch, heads, source time, features).
             value: (batch, heads, source time, value features).
-            mask: booleans that broadcast to (batch, heads, time, source time); true where attention may look.
+            mask: booleans that broadcast to (batch, heads, time, source time); true where attention may look. A query
+                that may look nowhere gives zeros, and its gradients are zeros.
             causal: look at no later position; position 0 of query and source stand side by side.
 
         Returns:
@@ -77,6 +81,7 @@ class Layers(Activations):
 
         Raises:
             ShapeError: the shapes do not fit each other, or both mask and causal are given.
+            UnsupportedError: the arrays are not of one dtype.
         """
         if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
             raise ShapeError(
@@ -85,15 +90,23 @@ class Layers(Activations):
             )
         if mask is not None and causal:
             raise ShapeError("attention takes either mask or causal=True, not both; put the causal part into the mask")
+        self._check_dtypes("attention", query, (("key", key), ("value", value)))
         return self._attention(query, key, value, mask, causal)
 
     def _attention(self, query: Array, key: Array, value: Array, mask: Array | None, causal: bool) -> Array:
+        """Scores and weights are fp32 at least: a sum of rounded weights is not 1."""
         xp = self.standard
-        scores = xp.matmul(query, xp.matrix_transpose(key)) / query.shape[-1] ** 0.5
+        wide = xp.float64 if query.dtype == xp.float64 else xp.float32
+        scores = self.cast(xp.matmul(query, xp.matrix_transpose(key)), wide) / query.shape[-1] ** 0.5
         if causal:
             steps, sources = scores.shape[-2:]
             rows, columns = (self.positions(count, like=query) for count in (steps, sources))
             mask = xp.expand_dims(rows, axis=1) >= xp.expand_dims(columns, axis=0)
-        if mask is not None:
-            scores = xp.where(mask, scores, self.filled(scores.shape, -float("inf"), like=scores))
-        return xp.matmul(self.softmax(scores), value)
+        if mask is None:
+            return xp.matmul(self.cast(self.softmax(scores), value.dtype), value)
+        # A query that may look nowhere looks everywhere, so that no number is NaN, and its result is replaced by zeros.
+        somewhere = xp.any(mask, axis=-1, keepdims=True)
+        looks = xp.logical_or(mask, xp.logical_not(somewhere))
+        scores = xp.where(looks, scores, self.filled(scores.shape, -float("inf"), like=scores))
+        result = xp.matmul(self.cast(self.softmax(scores), value.dtype), value)
+        return xp.where(somewhere, result, xp.zeros_like(result))

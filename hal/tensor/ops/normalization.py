@@ -45,9 +45,11 @@ class Normalization(Arrays):
         Raises:
             ShapeError: scale, offset, mean or variance is not (channels,), or there are no two values to take
                 statistics of.
+            UnsupportedError: the arrays are neither of one dtype nor, but for x, of fp32.
         """
         given = (("scale", scale), ("offset", offset), ("mean", mean), ("variance", variance))
         _check_channels("batch_norm", x, given)
+        self._check_dtypes("batch_norm", x, given, wide=True)
         if training:
             _check_values(x, self._batch_shares())
         return self._batch_norm(x, scale, offset, mean, variance, training, momentum, epsilon)
@@ -98,8 +100,11 @@ class Normalization(Arrays):
 
         Raises:
             ShapeError: scale or offset is not (features,).
+            UnsupportedError: the arrays are neither of one dtype nor, but for x, of fp32.
         """
-        _check_channels("layer_norm", x, (("scale", scale), ("offset", offset)))
+        given = (("scale", scale), ("offset", offset))
+        _check_channels("layer_norm", x, given)
+        self._check_dtypes("layer_norm", x, given, wide=True)
         return self._layer_norm(x, scale, offset, epsilon)
 
     def _layer_norm(self, x: Array, scale: Array, offset: Array, epsilon: float) -> Array:

@@ -40,8 +40,11 @@ class Recurrence(Layers):
 
         Raises:
             ShapeError: the shapes do not fit each other, or there is no step.
+            UnsupportedError: the arrays are not of one dtype.
         """
         _check("rnn", x, (state,), kernel, recurrent, (bias,), gates=1)
+        given = (("state", state), ("kernel", kernel), ("recurrent", recurrent), ("bias", bias))
+        self._check_dtypes("rnn", x, given)
         return self._rnn(x, self._initial(x, state, recurrent), kernel, recurrent, bias, activation)
 
     def _rnn(
@@ -77,9 +80,12 @@ class Recurrence(Layers):
 
         Raises:
             ShapeError: the shapes do not fit each other, or there is no step.
+            UnsupportedError: the arrays are not of one dtype.
         """
         h, c = (None, None) if state is None else state
         _check("lstm", x, (h, c), kernel, recurrent, (bias,), gates=4)
+        given = (("h", h), ("c", c), ("kernel", kernel), ("recurrent", recurrent), ("bias", bias))
+        self._check_dtypes("lstm", x, given)
         first = (self._initial(x, h, recurrent), self._initial(x, c, recurrent))
         return self._lstm(x, first, kernel, recurrent, bias)
 
@@ -121,8 +127,17 @@ class Recurrence(Layers):
 
         Raises:
             ShapeError: the shapes do not fit each other, or there is no step.
+            UnsupportedError: the arrays are not of one dtype.
         """
         _check("gru", x, (state,), kernel, recurrent, (bias, recurrent_bias), gates=3)
+        given = (
+            ("state", state),
+            ("kernel", kernel),
+            ("recurrent", recurrent),
+            ("bias", bias),
+            ("recurrent_bias", recurrent_bias),
+        )
+        self._check_dtypes("gru", x, given)
         return self._gru(x, self._initial(x, state, recurrent), kernel, recurrent, bias, recurrent_bias)
 
     def _gru(
