@@ -33,6 +33,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Phases",
+    "Sampler",
     "SearchCoverage",
     "Summary",
     "Trial",
@@ -40,6 +41,7 @@ __all__ = [
 ]
 
 Origin = Literal["default", "baseline", "stored", "grid", "search"]
+Sampler = Literal["hal", "tpe", "gp", "random", "brute"]
 Objective = Literal["throughput", "latency", "energy", "memory", "time_to_loss"]
 
 OBJECTIVES: dict[Objective, tuple[str, Literal["maximize", "minimize"]]] = {
