@@ -33,7 +33,7 @@ from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment
 from hal.tuner.config import SpaceSection
 from hal.tuner.messages import Description
-from hal.tuner.result import Outcome, Phases, Trial
+from hal.tuner.result import Outcome, Trial
 from hal.tuner.search import Search
 from hal.tuner.space import Space, key_of
 from hal.workload import Workload
@@ -243,7 +243,6 @@ def _trial(case: Case, number: int, plan: Plan, rng: np.random.Generator) -> Tri
         plan=plan,
         origin="search",
         outcome=outcome,
-        phases=Phases(wall_s=1.0),
         values=values,  # type: ignore[arg-type]
         candidate=key in case.space.plans,
         started="",

@@ -287,6 +287,7 @@ class SearchCoverage(BaseModel):
     method: Literal["grid", "search"] = Field(
         description="Grid: every plan is tried; search: the most promising plans are tried."
     )
+    sampler: Sampler = Field(default="hal", description="What chose the plans, as the key sampler names it.")
     plans: int = Field(ge=0, description="Plans in the space.")
     tried: int = Field(ge=0)
     ruled_out: int = Field(

@@ -8,6 +8,7 @@ expected improvement as in Jones, Schonlau and Welch, Journal of Global Optimiza
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from hal.tuner.distance import Codes, Distance, Floats
 
@@ -24,8 +25,9 @@ __all__ = ["MOST_FITTED", "GaussianProcess", "expected_improvement"]
 MOST_FITTED = 200
 """Points that the parameters of the kernel are fitted to."""
 
-_DRAWS = 48
-_REFINEMENTS = 24
+_DRAWS, _STEPS, _REFINEMENTS = 48, 3, 12
+"""The kernel's parameters are the best of so many draws, and then of so many near the best, in so many steps."""
+
 _JITTER = 1e-8
 
 
@@ -70,8 +72,9 @@ class GaussianProcess:
         # The parameters hardly change with more points than these, and their cost grows with the cube.
         some = np.arange(len(y)) if len(y) <= MOST_FITTED else rng.choice(len(y), MOST_FITTED, replace=False)
         self._shape = self._fitted(self._points[some], y[some], rng)
-        factor = np.linalg.cholesky(self._covariance(self._points, self._shape))
-        self._inverse = np.linalg.inv(factor)
+        noise = max(self._shape.noise, self._least_noise) ** 2 + _JITTER
+        covariance = self._kernel(self._points, self._points, self._shape) + noise * np.eye(len(y))
+        self._inverse = np.linalg.inv(np.linalg.cholesky(covariance))
         self._weights = self._inverse.T @ (self._inverse @ y)
 
     def predict(self, points: Codes) -> tuple[Floats, Floats]:
@@ -98,48 +101,58 @@ class GaussianProcess:
 
     def _kernel(self, a: Codes, b: Codes, shape: _Shape) -> Floats:
         """How alike the values at two sets of points are, shape (len(a), len(b))."""
+        return np.asarray(self._kernels(a, b, [shape])[0])
+
+    def _kernels(self, a: Codes, b: Codes, shapes: Sequence[_Shape]) -> Floats:
+        """The kernel for several parameters at once, shape (len(shapes), len(a), len(b))."""
         tables = self._distance.tables()
-        total, product = np.zeros((len(a), len(b))), np.ones((len(a), len(b)))
+        total, product = np.zeros((len(shapes), len(a), len(b))), np.ones((len(shapes), len(a), len(b)))
         for index, table in enumerate(tables):
-            alike = np.exp(-0.5 * table / shape.lengths[index] ** 2)[a[:, index]][:, b[:, index]]
+            lengths = np.array([shape.lengths[index] for shape in shapes])
+            alike = np.exp(-0.5 * table / lengths[:, None, None] ** 2)[:, a[:, index]][:, :, b[:, index]]
             total += alike
             product *= alike
-        return shape.main * total / len(tables) + (1 - shape.main) * product if tables else product
-
-    def _covariance(self, points: Codes, shape: _Shape) -> Floats:
-        """How the measured values at some points vary together."""
-        noise = max(shape.noise, self._least_noise) ** 2 + _JITTER
-        return self._kernel(points, points, shape) + noise * np.eye(len(points))
+        main = np.array([shape.main for shape in shapes])[:, None, None]
+        return np.asarray(main * total / len(tables) + (1 - main) * product if tables else product)
 
     def _fitted(self, points: Codes, y: Floats, rng: np.random.Generator) -> _Shape:
         """The kernel's parameters with the highest posterior density, by random search and refinement."""
         keys = points.shape[1]
-        best, best_density = _Shape(np.full(keys, 2.0), 0.6, 0.05), -math.inf
-        for index in range(_DRAWS + _REFINEMENTS):
-            if index == 0:
-                shape = best
-            elif index < _DRAWS:
-                lengths = np.exp(rng.normal(math.log(2.0), 0.8, keys))
-                shape = _Shape(lengths, float(rng.beta(3, 2)), float(np.exp(rng.normal(math.log(0.05), 0.7))))
-            else:
-                lengths = best.lengths * np.exp(rng.normal(0, 0.25, keys))
-                main = float(np.clip(best.main + rng.normal(0, 0.1), 0.05, 0.95))
-                shape = _Shape(lengths, main, best.noise * float(np.exp(rng.normal(0, 0.25))))
-            density = self._log_density(points, y, shape)
-            if density > best_density:
-                best, best_density = shape, density
+        best = _Shape(np.full(keys, 2.0), 0.6, 0.05)
+        tried = [best]
+        for _ in range(_DRAWS - 1):
+            lengths = np.exp(rng.normal(math.log(2.0), 0.8, keys))
+            tried.append(_Shape(lengths, float(rng.beta(3, 2)), float(np.exp(rng.normal(math.log(0.05), 0.7)))))
+        best_density = -math.inf
+        for step in range(_STEPS + 1):
+            densities = self._log_densities(points, y, tried)
+            if float(densities.max()) > best_density:
+                best, best_density = tried[int(densities.argmax())], float(densities.max())
+            tried = [_near(best, 0.3 / (step + 1), rng) for _ in range(_REFINEMENTS)]
         return best
 
-    def _log_density(self, points: Codes, y: Floats, shape: _Shape) -> float:
-        try:
-            factor = np.linalg.cholesky(self._covariance(points, shape))
-        except np.linalg.LinAlgError:
-            return -math.inf
-        half = np.linalg.solve(factor, y)
-        likelihood = -0.5 * float(half @ half) - float(np.log(np.diag(factor)).sum())
-        prior = -0.5 * float(np.sum((np.log(shape.lengths / 2.0) / 0.8) ** 2))
-        prior += -0.5 * (math.log(shape.noise / 0.05) / 0.7) ** 2
-        return likelihood + prior + 2 * math.log(shape.main) + math.log(1 - shape.main)
+    def _log_densities(self, points: Codes, y: Floats, shapes: Sequence[_Shape]) -> Floats:
+        """The logarithm of the posterior density of each set of parameters, up to a constant."""
+        noise = np.array([max(shape.noise, self._least_noise) ** 2 + _JITTER for shape in shapes])
+        covariances = self._kernels(points, points, shapes) + noise[:, None, None] * np.eye(len(points))
+        factors = np.linalg.cholesky(covariances)
+        halves = np.linalg.solve(factors, np.broadcast_to(y[:, None], (len(shapes), len(y), 1)))[..., 0]
+        likelihoods = -0.5 * (halves**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
+        return np.asarray(likelihoods + np.array([_log_prior(shape) for shape in shapes]))
+
+
+def _near(shape: _Shape, width: float, rng: np.random.Generator) -> _Shape:
+    """Parameters that differ a little from others."""
+    lengths = shape.lengths * np.exp(rng.normal(0, width, len(shape.lengths)))
+    main = float(np.clip(shape.main + rng.normal(0, 0.4 * width), 0.05, 0.95))
+    return _Shape(lengths, main, shape.noise * float(np.exp(rng.normal(0, width))))
+
+
+def _log_prior(shape: _Shape) -> float:
+    """Lengths and noise are log-normal, the share of the main effects has a beta distribution."""
+    lengths = -0.5 * float(np.sum((np.log(shape.lengths / 2.0) / 0.8) ** 2))
+    noise = -0.5 * (math.log(shape.noise / 0.05) / 0.7) ** 2
+    return lengths + noise + 2 * math.log(shape.main) + math.log(1 - shape.main)
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
@@ -153,5 +166,11 @@ def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats
 
 def _one_thread() -> AbstractContextManager[Any]:
     """For matrices as small as these, threads cost more than they bring, and disturb who measures beside."""
-    limited: AbstractContextManager[Any] = threadpool_limits(1)
+    limited: AbstractContextManager[Any] = _libraries().limit(limits=1)
     return limited
+
+
+@functools.cache
+def _libraries() -> ThreadpoolController:
+    """The libraries that compute with threads; looking for them takes longer than a small fit."""
+    return ThreadpoolController()
