@@ -38,7 +38,8 @@ MOST_DRAWN = 300
 
 _DRAWS = 400
 _EXPLORED_AT_RANDOM = 0.05
-"""Share of proposals that are drawn at random, because the model can be wrong."""
+_FEWEST_TO_EXPLORE = 12
+"""Share of proposals that are drawn at random, because the model can be wrong, once so many plans have worked."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ class Search:
         able = sum(score is not None for _, score in known)
         if able == 0 or (self._estimates and len(trials) < _FEWEST_FOR_GRID):
             return self._any(plans)
-        if self._rng.random() < _EXPLORED_AT_RANDOM:
+        if able >= _FEWEST_TO_EXPLORE and self._rng.random() < _EXPLORED_AT_RANDOM:
             weights = 1 / costs
             return plans[int(self._rng.choice(len(plans), p=weights / weights.sum()))]
         if self.settled(trials, plans):
