@@ -195,16 +195,23 @@ def _failures(space: Space, rng: np.random.Generator) -> tuple[set[str], frozens
     return oom | crashes, frozenset(crashes - oom)
 
 
-def measured(file: Path) -> Iterator[Case]:
-    """Tables of measured values: of each, two keys with their values and the rows of the results."""
+def measured(file: Path, seed: int) -> Iterator[Case]:
+    """Tables of measured seconds by two ordered keys; the plan that a search begins with is drawn from the seed.
+
+    Args:
+        file: JSON with a list of ``tables``: of each, its name, the values of ``batch`` and of the ``other`` key, and
+            the ``seconds`` of the same work, a row for each batch.
+        seed: of the plan to begin with.
+    """
+    rng = np.random.default_rng(seed)
     for table in json.loads(file.read_text())["tables"]:
-        batches, others, rows = table["batch"], table["other"], np.array(table["values"], float)
-        # What is no plan key takes the place of threads, the other key that is a number.
-        space = space_of({"batch": batches, "threads": others}, Plan(batch=batches[len(batches) // 2]))
+        batches, others = table["batch"], table["other"]
+        # A power limit is no plan key. It takes the place of threads, the other key that is a number.
+        start = Plan(batch=int(rng.choice(batches)), threads=int(rng.choice(others)))
+        space = space_of({"batch": batches, "threads": others}, start)
         values = {
-            key: float(rows[batches.index(plan.batch), others.index(plan.threads)])
+            key: 1000 / table["seconds"][batches.index(plan.batch)][others.index(plan.threads)]
             for key, plan in space.plans.items()
-            if plan.threads in others
         }
         yield Case(table["name"], space, values, frozenset(), 0.01)
 
@@ -321,7 +328,7 @@ def main() -> None:
     def cases() -> Iterator[tuple[str, Case, int]]:
         for seed in range(args.seeds):
             if args.tables is not None:
-                yield from (("measured", case, seed) for case in measured(args.tables))
+                yield from (("measured", case, seed) for case in measured(args.tables, seed))
             else:
                 for size, shape in itertools.product(
                     SMALL if args.spaces == "small" else LARGE, args.shapes.split(",")

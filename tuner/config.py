@@ -6,7 +6,7 @@ import difflib
 import re
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from hal.config import LONGEST_S, JobConfig, Keys, PlanKeys, constrained, keys_like
@@ -32,7 +32,10 @@ def _seconds(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return value if value is None or isinstance(value, (list, tuple)) else [value]
+    found = value if value is None or isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(each, bool) for each in found or ()):
+        raise ValueError("true and false are not values of a plan key")
+    return found
 
 
 _LIMIT_S, _BUILD_LIMIT_S = 90.0, 45.0
@@ -81,6 +84,18 @@ class SpaceSection(Keys):
     """Values to try for each plan key. Values of a key that is left out follow from the device and the workload."""
 
     _lists = field_validator("*", mode="before")(_listed)
+
+    @field_validator("*")
+    @classmethod
+    def _values_of_plans(cls, values: tuple[Any, ...] | None, info: ValidationInfo) -> tuple[Any, ...] | None:
+        """What a plan would not accept is refused here, since a space is made of plans."""
+        for value in values or ():
+            try:
+                Plan.model_validate({str(info.field_name): value})
+            except ValidationError as error:
+                said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"{value} is not a value of this key: {said}") from error
+        return values
 
     def given(self) -> dict[str, tuple[Any, ...]]:
         """The keys that were listed, with their values."""

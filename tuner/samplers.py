@@ -24,7 +24,7 @@ from hal.tuner.space import Space
 if TYPE_CHECKING:
     import optuna
 
-__all__ = ["OPTUNAS", "OptunaSampler", "check_sampler"]
+__all__ = ["OPTUNAS", "OptunaSampler", "check_sampler", "what_it_loads"]
 
 OPTUNAS: tuple[Sampler, ...] = ("tpe", "gp", "random")
 
@@ -50,6 +50,14 @@ def check_sampler(name: Sampler) -> None:
                 f"{error}",
                 fix=f"pip install {package}, or leave sampler= out to use hal's own search, which needs no framework",
             ) from error
+
+
+def what_it_loads(name: Sampler) -> str:
+    """A sentence about what a sampler loads into the tuner's own process; empty where it loads nothing."""
+    packages = " and ".join(_NEEDED.get(name, ()))
+    if not packages:
+        return ""
+    return f"sampler={name} loads {packages} into the tuner's own process, which otherwise loads no framework"
 
 
 class OptunaSampler:

@@ -22,6 +22,7 @@ from hal.tuner.messages import Description
 from hal.tuner.observer import Observer
 from hal.tuner.pool import Pool
 from hal.tuner.result import Trial
+from hal.tuner.samplers import what_it_loads
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Study
@@ -109,7 +110,8 @@ class TuningSession:
             estimates=described.target is not None,
         )
         observer.started(described, self.space, folder, len(earlier))
-        for text in [*self._other_studies(name), *(said for _, said in seeds)]:
+        notes = [what_it_loads(config.sampler), *self._other_studies(name), *(said for _, said in seeds)]
+        for text in filter(None, notes):
             observer.note(text)
 
     def _other_studies(self, name: str) -> list[str]:

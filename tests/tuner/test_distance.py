@@ -96,4 +96,5 @@ def test_order_of_values():
         "parallel": ["none", "dp=2", "fsdp=2", "dp=16"],
         "batch": [8, 64, 512],
     }.items():
-        assert sorted(reversed(values), key=lambda value: rank_of(key, value)) == values
+        backwards = values[::-1]
+        assert sorted(backwards, key=lambda value, key=key: rank_of(key, value)) == values
