@@ -296,7 +296,7 @@ def after(row: Mapping[str, Any], trials: int) -> float:
 def table(rows: list[dict[str, Any]], counts: list[int]) -> Iterator[str]:
     """The shares, a line for each group, case and sampler."""
     heads = [f"{f'after {count}':>22}" for count in counts]
-    yield f"{'spaces':<24}{'sampler':<9}{'replays':>8}{''.join(heads)}{'slowest proposal':>18}"
+    yield f"{'spaces':<38}{'sampler':<9}{'replays':>8}{''.join(heads)}{'slowest proposal':>18}"
     groups = dict.fromkeys(row["group"] for row in rows)
     wanted = [(group, "") for group in groups] + [
         (g, c) for g, c in dict.fromkeys((r["group"], r["case"]) for r in rows)
@@ -309,7 +309,7 @@ def table(rows: list[dict[str, Any]], counts: list[int]) -> Iterator[str]:
             low, high = interval(hits, len(mine))
             cells += f"{f'{hits / len(mine):.0%} [{low:.0%}, {high:.0%}]':>22}"
         slowest = max(row["slowest_s"] for row in mine)
-        yield f"{f'{group} {case}'.strip():<24}{sampler:<9}{len(mine):>8}{cells}{slowest:>16.2f} s"
+        yield f"{f'{group} {case}'.strip():<38}{sampler:<9}{len(mine):>8}{cells}{slowest:>16.2f} s"
 
 
 def main() -> None:

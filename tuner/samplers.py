@@ -106,7 +106,7 @@ class OptunaSampler:
         import optuna
 
         if self._name == "tpe":
-            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_AT_RANDOM, multivariate=True)
+            return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_AT_RANDOM)
         return optuna.samplers.GPSampler(seed=seed, n_startup_trials=_AT_RANDOM)
 
     def _distributions(self) -> dict[str, Any]:
