@@ -1,8 +1,9 @@
 """How soon does each sampler find a plan within 3% of the best? Replayed on spaces whose every value is known.
 
-Nothing is trained: a trial's value is looked up and disturbed by noise. The spaces are drawn from a seed, so each
+Nothing is trained: a trial's value is looked up and disturbed by noise. The spaces are drawn from a seed, so that each
 sampler meets the same ones; a file of measured tables can be replayed too. The result of a search after some trials is
-the truly best of the three plans with the best measured values, as the final measurements would find it.
+the truly best of the three plans with the best measured values, as the final measurements would find it. Seconds are
+those of the processor, because the machine may be shared.
 
     python -m benchmarks.replay                            hal and the other samplers, small spaces
     python -m benchmarks.replay --spaces large             5,040 plans, with the seconds of a proposal
@@ -217,7 +218,7 @@ def measured(file: Path, seed: int) -> Iterator[Case]:
 
 
 def replayed(case: Case, sampler: str, most: int, seed: int) -> tuple[list[float], list[float]]:
-    """The quality of the result after each trial, and the seconds that each proposal took."""
+    """The quality of the result after each trial, and the seconds of processor time that each proposal took."""
     rng = np.random.default_rng(seed)
     options: dict[str, Any] = {} if sampler == "hal" else {"sampler": sampler}
     search = Search(case.space, ("throughput",), [], seed, **options)
@@ -225,9 +226,9 @@ def replayed(case: Case, sampler: str, most: int, seed: int) -> tuple[list[float
     trials: list[Trial] = []
     quality, seconds = [], []
     for number in range(most + search.outside):
-        began = time.perf_counter()
+        began = time.process_time()
         proposal = search.next(trials, set(), float(most - number) + 0.5, None)
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.process_time() - began)
         if proposal is None:
             break
         trials.append(_trial(case, number, proposal.plan, rng))

@@ -94,7 +94,7 @@ class SpaceSection(Keys):
                 Plan.model_validate({str(info.field_name): value})
             except ValidationError as error:
                 said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-                raise ValueError(f"{value} is not a value of this key: {said}") from error
+                raise ValueError(f"the value {value} is not possible: {said}") from error
         return values
 
     def given(self) -> dict[str, tuple[Any, ...]]:

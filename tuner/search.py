@@ -156,9 +156,9 @@ class Search:
         if able >= _FEWEST_TO_EXPLORE and self._rng.random() < _EXPLORED_AT_RANDOM:
             weights = 1 / costs
             return plans[int(self._rng.choice(len(plans), p=weights / weights.sum()))]
-        if self.settled(trials, plans):
-            return None
         model, best = self._model(known)
+        if self._may_settle(able) and self._drawn_gain(model, best, plans)[0] < _SETTLED_GAIN:
+            return None
         gain = expected_improvement(*model.predict(self._distance.codes(plans)), best)
         return plans[int(np.argmax(gain / costs))]
 
@@ -167,10 +167,11 @@ class Search:
 
         Never true for several objectives, nor for another sampler than hal's own, which knows no such rule.
         """
-        if len(self._objectives) > 1 or self._sampler != "hal":
-            return False
-        able = sum(score is not None for _, score in self._scored(trials))
-        return able >= _FEWEST_TO_SETTLE and self.gain(trials, plans)[0] < _SETTLED_GAIN
+        able = sum(t.feasible for t in trials)
+        return self._may_settle(able) and self.gain(trials, plans)[0] < _SETTLED_GAIN
+
+    def _may_settle(self, able: int) -> bool:
+        return len(self._objectives) == 1 and self._sampler == "hal" and able >= _FEWEST_TO_SETTLE
 
     def costs(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> Floats:
         """Expected seconds of a trial of each plan."""
@@ -184,15 +185,18 @@ class Search:
         return found
 
     def gain(self, trials: Sequence[Trial], plans: Sequence[Plan]) -> tuple[float, float]:
-        """What trying some plans is expected to bring over the best so far, as a share: mean and 95th percentile.
+        """What trying some plans is expected to bring over the best so far, as a share: mean and 95th percentile."""
+        known = self._scored(trials)
+        if not plans or all(score is None for _, score in known):
+            return 0.0, 0.0
+        return self._drawn_gain(*self._model(known), plans)
+
+    def _drawn_gain(self, model: GaussianProcess, best: float, plans: Sequence[Plan]) -> tuple[float, float]:
+        """The gain by joint draws.
 
         Of many plans, the most promising alone are drawn: the others hardly ever hold the best, and the work of a joint
         draw grows with the cube of their number.
         """
-        known = self._scored(trials)
-        if not plans or all(score is None for _, score in known):
-            return 0.0, 0.0
-        model, best = self._model(known)
         points = self._distance.codes(plans)
         if len(points) > MOST_DRAWN:
             mean, deviation = model.predict(points)

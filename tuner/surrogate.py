@@ -16,14 +16,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from hal.tuner.distance import Codes, Distance, Floats
 
-__all__ = ["MOST_FITTED", "GaussianProcess", "expected_improvement"]
+__all__ = ["MOST_FITTED", "MOST_POINTS", "GaussianProcess", "expected_improvement"]
 
-MOST_FITTED = 200
-"""Points that the parameters of the kernel are fitted to."""
+MOST_POINTS = 300
+"""Points that a model is made of: its cost grows with the cube of their number, and more hardly change it."""
+
+MOST_FITTED = 100
+"""Points that the parameters of the kernel are fitted to, which is done many times."""
 
 _DRAWS, _STEPS, _REFINEMENTS = 48, 3, 12
 """The kernel's parameters are the best of so many draws, and then of so many near the best, in so many steps."""
@@ -56,12 +60,13 @@ class GaussianProcess:
     ) -> None:
         if not len(points) or len(points) != len(values):
             raise ValueError(f"{len(points)} points and {len(values)} values; give one value for each point")
-        self._distance, self._points = distance, points
-        with _one_thread():
-            self._fit(values, noise, seed)
-
-    def _fit(self, values: Sequence[float], noise: float, seed: int) -> None:
         raw = np.asarray(values, np.float64)
+        telling = _telling(raw)
+        self._distance, self._points = distance, points[telling]
+        with _one_thread():
+            self._fit(raw[telling], noise, seed)
+
+    def _fit(self, raw: Floats, noise: float, seed: int) -> None:
         self._mean = float(raw.mean())
         self._scale = float(raw.std()) or 1.0
         # Three equal values by accident would make everything else look certain.
@@ -69,7 +74,6 @@ class GaussianProcess:
         y = (raw - self._mean) / self._scale
         self._least_noise = noise / self._scale
         rng = np.random.default_rng(seed)
-        # The parameters hardly change with more points than these, and their cost grows with the cube.
         some = np.arange(len(y)) if len(y) <= MOST_FITTED else rng.choice(len(y), MOST_FITTED, replace=False)
         self._shape = self._fitted(self._points[some], y[some], rng)
         noise = max(self._shape.noise, self._least_noise) ** 2 + _JITTER
@@ -139,6 +143,16 @@ class GaussianProcess:
         halves = np.linalg.solve(factors, np.broadcast_to(y[:, None], (len(shapes), len(y), 1)))[..., 0]
         likelihoods = -0.5 * (halves**2).sum(axis=1) - np.log(np.diagonal(factors, axis1=1, axis2=2)).sum(axis=1)
         return np.asarray(likelihoods + np.array([_log_prior(shape) for shape in shapes]))
+
+
+def _telling(values: Floats) -> NDArray[np.intp]:
+    """Which points a model is made of: all, or of very many the highest, and some of the others at even distances."""
+    if len(values) <= MOST_POINTS:
+        return np.arange(len(values))
+    order = np.argsort(-values, kind="stable")
+    best, others = order[: MOST_POINTS // 2], order[MOST_POINTS // 2 :]
+    some = np.linspace(0, len(others) - 1, MOST_POINTS - len(best)).astype(np.intp)
+    return np.sort(np.concatenate([best, others[some]]))
 
 
 def _near(shape: _Shape, width: float, rng: np.random.Generator) -> _Shape:

@@ -24,7 +24,7 @@ PLANS = 12
 def test_the_same_tuning_with_each(monkeypatch, tmp_path, sampler):
     """Every plan once, the default first, failures kept, the winner measured again and stored."""
     faults = {"batch=256 precision=bf16": "oom", "batch=16 compile=default": "compile"}
-    found = fake_tune(monkeypatch, tmp_path, faults, sampler=sampler, space=SPACE, trials=PLANS)
+    found = fake_tune(monkeypatch, tmp_path, faults, sampler=sampler, space=SPACE, trials=PLANS, budget=600.0)
     assert found.searched.sampler == sampler
     assert found.trials[0].plan == found.default
     assert len(launched(tmp_path)) == len(set(launched(tmp_path))) == len(found.trials)
@@ -36,13 +36,13 @@ def test_the_same_tuning_with_each(monkeypatch, tmp_path, sampler):
 
 
 def test_every_plan_in_order(monkeypatch, tmp_path):
-    found = fake_tune(monkeypatch, tmp_path, sampler="brute", space=SPACE)
+    found = fake_tune(monkeypatch, tmp_path, sampler="brute", space=SPACE, budget=600.0)
     assert (found.status, found.searched.method) == ("done", "grid")
     space = Space(description(), PlanKeys(), SpaceSection(**SPACE), ("throughput",))
     assert [key_of(t.plan) for t in found.trials] == list(space.plans)
 
 
-def test_brute_ends_with_the_budget(monkeypatch, tmp_path):
+def test_brute_ends_with_the_trials(monkeypatch, tmp_path):
     found = fake_tune(monkeypatch, tmp_path, sampler="brute", trials=3)
     assert (found.status, len(found.trials)) == ("trials", 3)
 
