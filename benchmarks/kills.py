@@ -33,8 +33,8 @@ from hal import cli
 from hal.run import read_record
 from hal.run.checkpoint import latest, load
 from hal.tuner import Tuning
-from hal.tuner.result import Trial
 from hal.tuner.space import key_of
+from hal.tuner.trial_result import Trial
 
 TASK = ["model=cnn", "model.filters=[4,4,4]", "model.dense=8", "model.size=20", "backend=cpu", "threads=1"]
 RUN = ["run", *TASK, "data=synthetic:800", "batch=16", "epochs=5", "checkpoint=7"]

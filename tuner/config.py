@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic.fields import FieldInfo
 
 from hal.config import LONGEST_S, JobConfig, Keys, PlanKeys, constrained, keys_like
@@ -31,13 +32,32 @@ def _seconds(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    return value if value is None or isinstance(value, (list, tuple)) else [value]
+    found = value if value is None or isinstance(value, (list, tuple)) else [value]
+    if any(isinstance(each, bool) for each in found or ()):
+        raise ValueError("true and false are not values of a plan key")
+    return found
 
 
 _LIMIT_S, _BUILD_LIMIT_S = 90.0, 45.0
 _MEASURED = ("backend", "device", "seconds", "finalists")
 """Keys that cannot be combined with ``target``, since nothing runs there."""
 
+
+SAMPLERS = ("hal", "tpe", "gp", "random", "brute")
+_NO_SAMPLER = {
+    ("nsgaii", "nsga2", "nsgaiii", "nsga3"): "the sampler NSGA-II breeds generations of 50 trials, and a tuning has "
+    "few trials in all; use hal, which also finds Pareto fronts",
+    (
+        "cmaes",
+        "cma",
+    ): "the sampler CMA-ES chooses among numbers alone, and most plan keys have names as values; use hal or gp",
+    ("qmc", "sobol", "halton"): "the sampler QMC spreads points over ranges of numbers, and most plan keys have names "
+    "as values; use random",
+    ("grid", "bruteforce", "exhaustive", "all"): "no sampler has this name; did you mean brute?",
+    ("bayesian", "bo", "gpsampler"): "no sampler has this name; did you mean gp?",
+    ("tpesampler", "optuna"): "no sampler has this name; did you mean tpe?",
+}
+"""Names that people know from elsewhere, and what is said of each."""
 
 _UNSET = {
     "batch": "sizes around the model's own, for example [32,64,128]",
@@ -64,6 +84,18 @@ class SpaceSection(Keys):
     """Values to try for each plan key. Values of a key that is left out follow from the device and the workload."""
 
     _lists = field_validator("*", mode="before")(_listed)
+
+    @field_validator("*")
+    @classmethod
+    def _values_of_plans(cls, values: tuple[Any, ...] | None, info: ValidationInfo) -> tuple[Any, ...] | None:
+        """What a plan would not accept is refused here, since a space is made of plans."""
+        for value in values or ():
+            try:
+                Plan.model_validate({str(info.field_name): value})
+            except ValidationError as error:
+                said = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
+                raise ValueError(f"the value {value} is not possible: {said}") from error
+        return values
 
     def given(self) -> dict[str, tuple[Any, ...]]:
         """The keys that were listed, with their values."""
@@ -119,6 +151,11 @@ class TuneConfig(JobConfig):
         "has begun "
         "is finished.",
     )
+    sampler: Literal["hal", "tpe", "gp", "random", "brute"] = Field(
+        default="hal",
+        description="What chooses the plans to try: hal (its own search), tpe, gp or random (samplers of Optuna), or "
+        "brute (every plan, in order). gp loads PyTorch and SciPy into the tuner's own process.",
+    )
     seconds: float = Field(
         default=1.5, gt=0, le=LONGEST_S, description="Longest time to measure each plan after its warm-up, in seconds."
     )
@@ -159,6 +196,19 @@ class TuneConfig(JobConfig):
     @classmethod
     def _several(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("sampler", mode="before")
+    @classmethod
+    def _known_sampler(cls, value: Any) -> Any:
+        if value in SAMPLERS:
+            return value
+        plain = re.sub("[^a-z0-9]", "", str(value).lower())
+        for names, said in _NO_SAMPLER.items():
+            if plain in names:
+                raise ValueError(said)
+        near = difflib.get_close_matches(plain, SAMPLERS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"use one of: {', '.join(SAMPLERS)}"
+        raise ValueError(f"no sampler has this name; {hint}")
 
     _budget = field_validator("budget", "limit", mode="before")(_seconds)
     _memory = field_validator("memory_limit", mode="before")(_bytes)

@@ -26,6 +26,7 @@ from hal.tuner.process import Failure, command_of
 from hal.tuner.ranking import winner_of
 from hal.tuner.report import write_report
 from hal.tuner.result import ControlMeasurement, Finalist, SearchCoverage, Tuning
+from hal.tuner.samplers import check_sampler
 from hal.tuner.session import TuningSession
 from hal.tuner.storage import storage_errors
 from hal.tuner.summary import remember_winner, summarize
@@ -51,7 +52,7 @@ def tune(config: TuneConfig, observer: TuneObserver | None = None, *, command: S
 
     Raises:
         RequestError: the request is wrong.
-        UnavailableError: the backend or device is not available.
+        UnavailableError: the backend or device is not available, or a package that the sampler needs.
         InUseError: another process uses the folder of the tuning.
         UnsavedError: the result cannot be written; carries it.
         HalError: the tuning failed while it ran.
@@ -63,6 +64,7 @@ def tune(config: TuneConfig, observer: TuneObserver | None = None, *, command: S
     if config.storage is not None:
         keys["storage"] = without_password(config.storage)
     workload = config.for_workers()
+    check_sampler(config.sampler)
     folder = results_folder(config)
     with used_alone(config, folder):
         pool = Pool(command or command_of(config.python), workload, config.mode, folder, config.memory_limit or 0)
@@ -138,6 +140,7 @@ def _summarized(
         native_code=native_code,
         searched=SearchCoverage(
             method="grid" if search.method == "grid" or not rest else "search",
+            sampler=session.config.sampler,
             plans=len(session.space),
             tried=sum(t.candidate for t in trials),
             ruled_out=len(search.ruled_out(trials)),

@@ -40,7 +40,7 @@ __all__ = [
 
 _MAY_CHANGE = (
     *("resume", "budget", "trials", "finalists", "limit", "seconds"),
-    *("python", "memory_limit", "storage", "seed"),
+    *("python", "memory_limit", "storage", "seed", "sampler"),
 )
 """Keys that may change when a tuning is resumed."""
 
@@ -303,7 +303,7 @@ def resumed(keys: Mapping[str, Any]) -> TuneConfig:
         inner = saved.get(name)
         saved[name] = {**inner, **value} if isinstance(inner, dict) and isinstance(value, dict) else value
     config = build(TuneConfig, saved)
-    changed = [name for name in TuneConfig.model_fields if getattr(config, name) != getattr(before, name)]
+    changed = [name for name in TuneConfig.model_fields if _comparable(config, name) != _comparable(before, name)]
     if wrong := [name for name in changed if name not in _MAY_CHANGE]:
         raise ConfigError(
             f"{' and '.join(f'{name}=' for name in wrong)} cannot change when a tuning is resumed, because the "
@@ -311,6 +311,13 @@ def resumed(keys: Mapping[str, Any]) -> TuneConfig:
             fix=f"leave {'it' if len(wrong) == 1 else 'them'} out, or start a new tuning without resume=",
         )
     return config
+
+
+def _comparable(config: TuneConfig, name: str) -> Any:
+    """The value of a key; of listed values, neither the order nor a repetition makes a difference."""
+    if name == "space":
+        return {key: set(values) for key, values in config.space.given().items()}
+    return getattr(config, name)
 
 
 def write_best(folder: Path, tuning: Tuning, keys: Mapping[str, Any], plan: Plan) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from hal.contract.plan import Plan
@@ -15,6 +16,7 @@ from hal.tuner.trial_result import OBJECTIVES, Objective, Outcome, Trial
 __all__ = [
     "best_of",
     "by_cause",
+    "merit",
     "order_of",
     "pareto",
     "require_values",
@@ -116,6 +118,14 @@ def order_of(trial: Trial, objective: Objective) -> float:
     if value is None:
         return float("inf")
     return -value if OBJECTIVES[objective][1] == "maximize" else value
+
+
+def merit(trial: Trial, objective: Objective) -> float | None:
+    """The logarithm of an objective, larger for better; None where the trial has none."""
+    value = trial.values.get(objective)
+    if value is None or value <= 0:
+        return None
+    return math.log(value) * (1 if OBJECTIVES[objective][1] == "maximize" else -1)
 
 
 def best_of(trials: Sequence[Trial], objective: Objective) -> list[Trial]:

@@ -18,7 +18,7 @@ from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.job.stored_plans import Fingerprint
 from hal.measure import Environment, Estimate
-from hal.tuner.trial_result import STRICT, Objective, Outcome, Trial
+from hal.tuner.trial_result import STRICT, Objective, Outcome, Sampler, Trial
 from hal.util.files import write_whole
 from hal.workload import Workload
 
@@ -71,6 +71,7 @@ class SearchCoverage(BaseModel):
     method: Literal["grid", "search"] = Field(
         description="Grid: every plan is tried; search: the most promising plans are tried."
     )
+    sampler: Sampler = Field(default="hal", description="What chose the plans, as the key sampler names it.")
     plans: int = Field(ge=0, description="Plans in the space.")
     tried: int = Field(ge=0)
     ruled_out: int = Field(

@@ -11,8 +11,9 @@ from typing import Any
 
 from hal import __version__
 from hal.config import PlanKeys
+from hal.contract.plan import Plan
 from hal.errors import ConfigError
-from hal.job.stored_plans import StoredPlan, find, nearest
+from hal.job.stored_plans import find, nearest
 from hal.run.interrupt import Interrupt
 from hal.run.record import now
 from hal.tuner.config import TuneConfig
@@ -20,12 +21,16 @@ from hal.tuner.files import Journal, write_config, writing
 from hal.tuner.messages import Description
 from hal.tuner.observer import TuneObserver
 from hal.tuner.pool import Pool
+from hal.tuner.samplers import what_it_loads
 from hal.tuner.search import Proposal, Search
 from hal.tuner.space import Space, key_of
 from hal.tuner.study import Study
 from hal.tuner.trial_result import Trial
 
 __all__ = ["TuningSession"]
+
+_MOST_SEEDS = 3
+"""Stored plans that a tuning begins with. Three bring much more than one, and each costs a trial."""
 
 
 class TuningSession:
@@ -78,7 +83,7 @@ class TuningSession:
         self.space = Space(described, fixed, config.space, self.objectives)
         private = config.storage is None
         name = _study_name(described, self.space, config)
-        self.study = Study(storage, name, self.objectives, self.space.dimensions, private=private)
+        self.study = Study(storage, name, self.objectives, self.space.varied, private=private)
         self.study.recover()
         with writing(folder):
             self.journal = Journal(folder)
@@ -95,16 +100,28 @@ class TuningSession:
         self.record(earlier)
         before_s = max((t.elapsed_s for t in earlier), default=0.0) if private else 0.0
         self.started, self._zero = now(), began - before_s
-        stored = _earlier_plans(described, config)
-        proposals = [Proposal(each.plan, "stored") for each in stored if key_of(each.plan) in self.space.plans]
+        seeds = _seeds(described, config, self.space)
         self.search = Search(
-            self.space, self.objectives, proposals, config.seed, estimates=described.target is not None
+            self.space,
+            self.objectives,
+            [Proposal(plan, "stored") for plan, _ in seeds],
+            config.seed,
+            sampler=config.sampler,
+            estimates=described.target is not None,
         )
         observer.started(described, self.space, folder, len(earlier))
-        for each in stored if proposals else ():
-            changed = ", ".join(each.fingerprint.differences(described.fingerprint))
-            found = f"with another {changed}" if changed else "here before"
-            observer.note(f"the search also tries a plan of {each.when[:10]} that was found {found}")
+        notes = [what_it_loads(config.sampler), *self._other_studies(name), *(said for _, said in seeds)]
+        for text in filter(None, notes):
+            observer.note(text)
+
+    def _other_studies(self, name: str) -> list[str]:
+        """A sentence if the storage holds studies of the same question that have other plans to choose from."""
+        if not any(each != name and _question(each) == _question(name) for each in self.study.names()):
+            return []
+        return [
+            "the storage also holds a tuning of this workload that chooses from other plans, because space= or a fixed "
+            "key differs; its trials are not used here"
+        ]
 
     def record(self, trials: Sequence[Trial]) -> None:
         """Copy trials to ``trials.jsonl``; the first time that this fails is noted, since the study has them."""
@@ -135,10 +152,13 @@ class TuningSession:
 
 
 def _study_name(described: Description, space: Space, config: TuneConfig) -> str:
-    """A name that is equal for processes that may share a study: the same question on the same kind of hardware."""
+    """A name that is equal for processes that may share a study.
+
+    They ask the same question on the same kind of hardware, which the first digest stands for, and choose from the same
+    plans, which the second stands for.
+    """
     here = described.fingerprint
     asked: dict[str, Any] = {
-        "space": sorted(space.plans),
         "objectives": config.objective,
         "constraint": config.constraint.model_dump(),
         "device": [here.backend, here.kind, here.vendor, here.arch, here.name],
@@ -147,13 +167,37 @@ def _study_name(described: Description, space: Space, config: TuneConfig) -> str
     }
     if described.target is not None:
         asked["estimated for"] = described.target
-    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:12]
-    return f"hal-{Path(here.model).stem}-{here.backend}-{digest}"
+    return f"hal-{Path(here.model).stem}-{here.backend}-{_digest(asked)}-{_digest(sorted(space.plans))}"
 
 
-def _earlier_plans(described: Description, config: TuneConfig) -> Sequence[StoredPlan]:
-    """The stored plan for the same workload and device, or else for the most similar; none helps an estimate."""
+def _question(name: str) -> str:
+    """The part of a study's name that does not depend on the plans."""
+    return name.rpartition("-")[0]
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _seeds(described: Description, config: TuneConfig, space: Space) -> list[tuple[Plan, str]]:
+    """Stored plans to begin with, and a sentence about each: the plan for exactly this, or those for the most similar.
+
+    A plan that the space does not hold stands for the nearest that it holds. None helps an estimate.
+    """
     if described.target is not None:
-        return ()
+        return []
     same = find(described.fingerprint, config.objective[0])
-    return nearest(described.fingerprint)[:1] if same is None else (same,)
+    near = nearest(described.fingerprint, config.objective[0], any_model=True) if same is None else (same,)
+    distance, plans = space.distance(), list(space.plans.values())
+    found: list[tuple[Plan, str]] = []
+    for each in near:
+        plan = each.plan if key_of(each.plan) in space.plans else distance.nearest(each.plan, plans)
+        if plan in [seed for seed, _ in found] or (plan == space.default and same is None):
+            continue
+        changed = ", ".join(each.fingerprint.differences(described.fingerprint))
+        said = f"with another {changed}" if changed else "here before"
+        like = "a plan" if plan == each.plan else "the plan nearest to one"
+        found.append((plan, f"the search also tries {like} of {each.when[:10]} that was found {said}"))
+        if len(found) == _MOST_SEEDS:
+            break
+    return found

@@ -12,9 +12,10 @@ from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import ConfigError, RequestError
 from hal.tuner.config import SpaceSection
+from hal.tuner.distance import Distance, rank_of
 from hal.tuner.messages import Description
 
-__all__ = ["Space", "Value", "costlier", "key_of", "signature_of"]
+__all__ = ["Space", "Value", "costlier", "key_of", "memory_settings", "signature_of"]
 
 Value: TypeAlias = str | int | None
 
@@ -146,9 +147,22 @@ class Space:
     def __len__(self) -> int:
         return len(self.plans)
 
-    def parameters(self, plan: Plan) -> dict[str, Value]:
-        """The keys of a plan that vary within the space."""
-        return {name: getattr(plan, name) for name, values in self.dimensions.items() if len(values) > 1}
+    @property
+    def varied(self) -> dict[str, tuple[Value, ...]]:
+        """The keys that differ between plans of the space, with the values that plans have, in one order for all.
+
+        The order in which the values were listed, and values that no plan can have, make no difference.
+        """
+        found = {name: {getattr(plan, name) for plan in self.plans.values()} for name in Plan.model_fields}
+        return {
+            name: tuple(sorted(values, key=lambda value: rank_of(name, value)))
+            for name, values in found.items()
+            if len(values) > 1
+        }
+
+    def distance(self) -> Distance:
+        """The distance between plans of the space."""
+        return Distance(tuple(self.varied), self._device.compute_units or 1)
 
 
 def _counts(described: Description, spread: int) -> tuple[int, ...]:
@@ -185,14 +199,14 @@ def costlier(plan: Plan, failed: Plan) -> bool:
     The same settings on the same devices, with a batch as large in as many parts or fewer and numbers as wide. Of
     another spread nothing is sure: cards hold less each, and processes on one memory need more of it together.
     """
-    same = all(
-        getattr(plan, name) == getattr(failed, name)
-        for name in Plan.model_fields
-        if name not in ("batch", "accumulate", "precision")
-    )
     return (
-        same
+        memory_settings(plan) == memory_settings(failed)
         and plan.batch / plan.accumulate >= failed.batch / failed.accumulate
         and plan.batch >= failed.batch
         and _WIDTH[plan.precision] >= _WIDTH[failed.precision]
     )
+
+
+def memory_settings(plan: Plan) -> tuple[Value, ...]:
+    """The values of a plan that make no order of memory: only plans that are equal in them can be compared."""
+    return tuple(getattr(plan, name) for name in Plan.model_fields if name not in ("batch", "accumulate", "precision"))

@@ -97,7 +97,7 @@ class Study:
         storage: URL of an Optuna storage, or ``journal:FILE``.
         name: of the study; processes that give the same name and storage work on one.
         objectives: what is optimized.
-        dimensions: values of each plan key.
+        varied: keys that differ between plans, with their values in an order that is the same in all processes.
         private: no other host uses the storage, so a claim of an unknown process is one of a process that has ended.
 
     Raises:
@@ -110,7 +110,7 @@ class Study:
         storage: str,
         name: str,
         objectives: Sequence[Objective],
-        dimensions: Mapping[str, Sequence[Value]],
+        varied: Mapping[str, Sequence[Value]],
         *,
         private: bool = False,
     ) -> None:
@@ -118,7 +118,7 @@ class Study:
 
         self._optuna: Any = optuna
         self._objectives = tuple(objectives)
-        self._dimensions = {name: tuple(values) for name, values in dimensions.items() if len(values) > 1}
+        self._varied = {name: tuple(values) for name, values in varied.items()}
         self._study, self.close = open_study(storage, name, [OBJECTIVES[each][1] for each in self._objectives])
         with warnings.catch_warnings(), contextlib.suppress(Exception):  # names for a dashboard
             warnings.simplefilter("ignore")
@@ -160,6 +160,11 @@ class Study:
         """Note something that is no trial."""
         self._study.set_user_attr(f"hal:{name}", value)
 
+    @damage_explained
+    def names(self) -> list[str]:
+        """The names of all studies in the storage."""
+        return list(self._optuna.get_all_study_names(self._study._storage))
+
     def _all(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
@@ -179,7 +184,7 @@ class Study:
             expires_s: seconds after which the claim is void.
             most: largest number of trials in the study; None for no limit.
         """
-        params = {name: getattr(plan, name) for name in self._dimensions}
+        params = {name: getattr(plan, name) for name in self._varied}
         return self._claimed(key_of(plan), _PLAN, params, expires_s, most)
 
     @damage_explained
@@ -196,13 +201,11 @@ class Study:
         self, key: str, kind: str, params: Mapping[str, Value], expires_s: float, most: int | None
     ) -> Claim | None:
         optuna = self._optuna
-        known = {name: value for name, value in params.items() if value in self._dimensions[name]}
+        known = {name: value for name, value in params.items() if value in self._varied[name]}
         template = optuna.trial.create_trial(
             state=optuna.trial.TrialState.RUNNING,
             params=known,
-            distributions={
-                name: optuna.distributions.CategoricalDistribution(self._dimensions[name]) for name in known
-            },
+            distributions={name: optuna.distributions.CategoricalDistribution(self._varied[name]) for name in known},
             user_attrs={_KEY: key, _OWNER: self.owner, _KIND: kind, _EXPIRES: time.time() + expires_s},
         )
         # create_new_trial, since Study.add_trial does not say which number the trial got.

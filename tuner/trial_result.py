@@ -22,11 +22,13 @@ __all__ = [
     "Origin",
     "Outcome",
     "Phases",
+    "Sampler",
     "Summary",
     "Trial",
 ]
 
 Origin = Literal["default", "baseline", "stored", "grid", "search"]
+Sampler = Literal["hal", "tpe", "gp", "random", "brute"]
 Objective = Literal["throughput", "latency", "energy", "memory", "time_to_loss"]
 
 OBJECTIVES: dict[Objective, tuple[str, Literal["maximize", "minimize"]]] = {

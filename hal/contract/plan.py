@@ -41,6 +41,8 @@ class KeyTraits:
         unit: what the value counts, in the singular; empty where it counts nothing.
         images: the key matters for models of images alone.
         searched: `hal tune` varies the key by itself; otherwise only where the user lists values of it.
+        ordered: the values are texts with numbers in them, such as dp=4, and are compared by these: on a scale of
+            logarithms, as the values of every key of integers are, so that twice as much is always as far away.
     """
 
     named: bool = True
@@ -50,6 +52,7 @@ class KeyTraits:
     unit: str = ""
     images: bool = False
     searched: bool = True
+    ordered: bool = False
 
 
 class Plan(BaseModel):
@@ -105,7 +108,7 @@ class Plan(BaseModel):
         le=_MOST_THREADS,
         description="CPU threads per process. Default: the framework's own choice.",
     )
-    parallel: Annotated[str, KeyTraits(named=False)] = Field(
+    parallel: Annotated[str, KeyTraits(named=False, ordered=True)] = Field(
         default="none",
         description="How to spread over devices: none, dp=N (each batch is split over N devices), or fsdp=N (the "
         "parameters are split too).",
@@ -123,6 +126,12 @@ class Plan(BaseModel):
         """What is known of a key beside its type, its default and its description."""
         found = (each for each in cls.model_fields[key].metadata if isinstance(each, KeyTraits))
         return next(found, KeyTraits())
+
+    @classmethod
+    def ordered(cls, key: str) -> bool:
+        """Whether values of a key are compared as numbers: those of integers, and those whose traits say so."""
+        kind = cls.model_fields[key].annotation
+        return cls.traits(key).ordered or any(k is int or isinstance(k, int) for k in (kind, *get_args(kind)))
 
     @classmethod
     def algorithms(cls) -> dict[str, tuple[str, ...]]:

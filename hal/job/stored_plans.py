@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -214,15 +214,40 @@ def find(fingerprint: Fingerprint, objective: str | None = None) -> StoredPlan |
     return next(same, None)
 
 
-def nearest(fingerprint: Fingerprint) -> tuple[StoredPlan, ...]:
-    """Plans for the same model and mode under another fingerprint, the one with the fewest differences first."""
+def nearest(
+    fingerprint: Fingerprint, objective: str | None = None, *, any_model: bool = False
+) -> tuple[StoredPlan, ...]:
+    """Plans for the same mode under another fingerprint, the most similar first.
+
+    The vendor and the architecture of the device count most: plans hold across models of one architecture better than
+    across architectures. The workload comes next, and then the number of other differences.
+
+    Args:
+        fingerprint: what a plan is wanted for.
+        objective: what the plans were tuned for; None for any objective.
+        any_model: include plans for other models.
+    """
     near = [
         p
         for p in stored()
         if p.fingerprint != fingerprint
-        and (p.fingerprint.model, p.fingerprint.mode) == (fingerprint.model, fingerprint.mode)
+        and p.fingerprint.mode == fingerprint.mode
+        and (any_model or p.fingerprint.model == fingerprint.model)
+        and objective in (None, p.objective)
     ]
-    return tuple(sorted(near, key=lambda p: len(fingerprint.differences(p.fingerprint))))
+    return tuple(sorted(near, key=lambda p: _unlike(fingerprint.differences(p.fingerprint))))
+
+
+def _unlike(differences: Collection[str]) -> tuple[bool, bool, bool, int, int]:
+    """How unlike two fingerprints are that differ in some fields; the first number decides, then the second, ..."""
+    workload = [name for name in ("input_shape", "structure") if name in differences]
+    return (
+        "vendor" in differences,
+        "arch" in differences,
+        "model" in differences,
+        len(workload),
+        len(differences),
+    )
 
 
 def export_plans(path: Path, plans: Iterable[StoredPlan]) -> int:

@@ -162,7 +162,7 @@ class TestClaims:
         opened = []
 
         def another():
-            opened.append(Study(storage, "study", ("throughput",), space.dimensions))
+            opened.append(Study(storage, "study", ("throughput",), space.varied))
             return opened[-1]
 
         yield another

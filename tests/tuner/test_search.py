@@ -7,10 +7,12 @@ import pytest
 from tuner_helpers import description
 
 from hal.config import PlanKeys
+from hal.contract.plan import Plan
 from hal.tuner.config import SpaceSection
-from hal.tuner.search import Search
+from hal.tuner.distance import Distance
+from hal.tuner.search import MOST_DRAWN, Proposal, Search
 from hal.tuner.space import Space, key_of
-from hal.tuner.surrogate import GaussianProcess, expected_improvement
+from hal.tuner.surrogate import MOST_FITTED, MOST_POINTS, GaussianProcess, expected_improvement
 from hal.tuner.trial_result import Outcome, Phases, Trial
 
 
@@ -94,16 +96,16 @@ def test_failures_are_learnt_from(space):
 
 
 def test_the_process_interpolates():
-    points = [{"batch": 2**i, "precision": p} for i in range(4, 10) for p in ("fp32", "bf16")]
-    values = [math.log2(p["batch"]) + (p["precision"] == "bf16") for p in points]
-    held = [3, 8]
-    model = GaussianProcess(
-        [p for i, p in enumerate(points) if i not in held], [v for i, v in enumerate(values) if i not in held]
-    )
-    mean, deviation = model.predict([points[i] for i in held])
+    plans = [Plan(batch=2**i, precision=p) for i in range(4, 10) for p in ("fp32", "bf16")]
+    values = [math.log2(p.batch) + (p.precision == "bf16") for p in plans]
+    distance, held = Distance(("batch", "precision"), units=4), [3, 8]
+    points = distance.codes(plans)
+    others = [i for i in range(len(plans)) if i not in held]
+    model = GaussianProcess(distance, points[others], [values[i] for i in others])
+    mean, deviation = model.predict(points[held])
     assert mean == pytest.approx([values[i] for i in held], abs=0.5)
     assert (np.abs(mean - [values[i] for i in held]) < 4 * deviation + 0.1).all()
-    drawn = model.draw([points[i] for i in held], 500)
+    drawn = model.draw(points[held], 500)
     assert drawn.mean(axis=0) == pytest.approx(mean, abs=0.2)
 
 
@@ -123,3 +125,94 @@ def test_the_smallest_first(space):
         assert search.next([failed], set(), 1e6, None).plan.batch == smallest
         built = trial(0, first.plan, 1000.0)
         assert search.next([built], set(), 1e6, None).plan.batch == smallest
+
+
+@pytest.fixture(scope="module")
+def large():
+    """5,040 plans."""
+    described = description(
+        layouts=("nhwc", "nchw"),
+        compile=("eager", "default", "max"),
+        algorithms={"conv": ("direct", "patches"), "pool": ("window", "reshape")},
+        samples=1 << 20,
+    )
+    listed = {
+        "batch": [2**i for i in range(3, 13)],
+        "precision": ["fp32", "bf16", "fp16"],
+        "threads": [None, 1, 2, 3, 5, 6, 8],
+    }
+    return Space(described, PlanKeys(), SpaceSection(**listed), ("throughput",))
+
+
+def speed_of(plan):
+    """Best with a large batch in bf16 on 5 threads, and no other key matters much."""
+    value = math.log(plan.batch / (plan.batch + 60)) + 0.4 * (plan.precision == "bf16")
+    value += 0.1 * (plan.compile == "default") - 0.1 * math.log2((plan.threads or 4) / 5) ** 2
+    return 1000 * math.exp(value)
+
+
+def test_a_large_space_is_searched(large):
+    assert len(large) == 5040
+    search, trials = Search(large, ("throughput",), [], 0), []
+    best = max(map(speed_of, large.plans.values()))
+    while len(trials) < 30 and (proposal := search.next(trials, set(), 600.0, None)) is not None:
+        trials.append(trial(len(trials), proposal.plan, speed_of(proposal.plan), 20.0))
+    assert len({key_of(t.plan) for t in trials}) == len(trials) <= 30
+    assert max(t.values["throughput"] for t in trials) >= 0.97 * best
+    assert 0 <= search.gain(trials, list(search.remaining(trials, set()).values()))[0] < 0.5
+
+
+def test_the_work_of_a_proposal_is_bounded(large, monkeypatch):
+    """Joint draws are of the most promising plans alone, and all other work grows with the number of plans."""
+    drawn, fitted, elements = [], [], []
+
+    class Counting(GaussianProcess):
+        def draw(self, points, *args):
+            drawn.append(len(points))
+            return super().draw(points, *args)
+
+        def _fitted(self, points, *args):
+            fitted.append(len(points))
+            return super()._fitted(points, *args)
+
+        def _kernels(self, a, b, shapes):
+            elements.append(len(a) * len(b) * len(shapes))
+            return super()._kernels(a, b, shapes)
+
+    monkeypatch.setattr("hal.tuner.search.GaussianProcess", Counting)
+    plans = list(large.plans.values())
+    trials = [trial(i, plan, speed_of(plan), 20.0) for i, plan in enumerate(plans[::8])]
+    search = Search(large, ("throughput",), [], 0)
+    assert search.next(trials, set(), 600.0, None) is not None
+    assert drawn
+    assert max(drawn) == MOST_DRAWN
+    assert max(fitted) == MOST_FITTED
+    # Of each plan, the time is predicted once and the value twice: to choose, and to find the most promising.
+    fits = 2 * (100 * MOST_FITTED**2 + MOST_POINTS**2) + MOST_DRAWN**2
+    assert sum(elements) <= 3 * (len(plans) + len(trials)) * MOST_POINTS + fits
+
+
+def test_memory_is_compared_within_equal_settings_alone(large, monkeypatch):
+    """Every failure is compared with the few plans that it may rule out, and not with all."""
+    from hal.tuner import search as module
+
+    compared = []
+
+    def counting(plan, failed, original=module.costlier):
+        compared.append(plan)
+        return original(plan, failed)
+
+    monkeypatch.setattr(module, "costlier", counting)
+    failed = [p for p in large.plans.values() if p.batch == 4096][:50]
+    trials = [trial(i, plan, None, outcome=Outcome.OOM) for i, plan in enumerate(failed)]
+    assert Search(large, ("throughput",), [], 0).ruled_out(trials) == set(), "each of them is a plan by itself"
+    assert len(compared) <= 50 * 30
+
+
+def test_several_seeds_come_after_the_default(space):
+    plans = [p for p in space.plans.values() if p.batch == 512][:3]
+    search, trials = Search(space, ("throughput",), [Proposal(p, "stored") for p in plans], 0), []
+    for number in range(4):
+        proposal = search.next(trials, set(), 100.0, None)
+        trials.append(trial(number, proposal.plan, 100.0))
+    assert [t.plan for t in trials] == [space.default, *plans]

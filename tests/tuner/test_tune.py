@@ -306,3 +306,29 @@ def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
     assert f"Cut short because they are certainly not the best: {len(cut)} trials" in "\n".join(lines)
     shown = [line for line in lines if re.match(r"(best|finalist)? +[\d,.]+ \[", line)]
     assert 0 < len(shown) <= len(found.trials) - len(cut)
+
+
+def test_five_thousand_plans(monkeypatch, tmp_path):
+    """A space far too large to be tried whole: searched, ended, measured again, reported and resumed."""
+    described = description(
+        layouts=("nhwc", "nchw"),
+        compile=("eager", "default", "max"),
+        algorithms={"conv": ("direct", "patches"), "pool": ("window", "reshape")},
+        samples=1 << 20,
+    )
+    space = {
+        "batch": [2**n for n in range(3, 13)],
+        "precision": ["fp32", "bf16", "fp16"],
+        "threads": [None, 1, 2, 3, 5, 6, 8],
+    }
+    found = fake_tune(monkeypatch, tmp_path, described=described, space=space, trials=20, budget=600.0)
+    assert found.searched.plans == 5040
+    assert found.status in ("trials", "settled")
+    assert found.searched.remaining == 5040 - len(found.trials)
+    assert found.searched.likely_gain is not None
+    assert found.winner.precision == "fp16", "four times as fast as fp32"
+    assert found.finalists
+    assert (tmp_path / "out" / "report.html").exists()
+    keys = resumed({"resume": str(tmp_path / "out"), "trials": 21})
+    again = fake_tune(monkeypatch, tmp_path, described=described, **keys.model_dump(exclude_unset=True), out=None)
+    assert again.trials[: len(found.trials)] == found.trials

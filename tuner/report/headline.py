@@ -111,7 +111,8 @@ def numbers_of(tuning: Tuning) -> Iterator[Number]:
     yield Number("Time to tune", seconds_text(tuning.seconds), (ENDED[tuning.status],))
     share = f"{searched.tried / searched.plans:.0%} of {searched.plans:,}" if searched.plans else ""
     ruled_out = f"{searched.ruled_out:,} more ruled out: too much memory" if searched.ruled_out else ""
-    yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out))
+    by = f"chosen by sampler={searched.sampler}" if searched.sampler != "hal" else ""
+    yield Number("Plans tried", f"{searched.tried:,}", (share, ruled_out, by))
     if searched.remaining and searched.likely_gain is not None and searched.remaining_s is not None:
         high = max(searched.likely_gain, searched.likely_gain_high or 0.0)
         more = f"in about {seconds_text(searched.remaining_s)}, at most about {high:.1%}"
