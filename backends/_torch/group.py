@@ -3,35 +3,27 @@
 What one process would compute from a whole batch, they compute together: gradients, losses and state are averaged,
 batch statistics are those of all rows (:mod:`hal.backends._torch.shared_ops`), and random numbers are drawn for the
 whole batch, of which each process takes its rows. That costs each process the drawing of all of them.
-
-Neither PyTorch's store nor its sockets know who connects. Processes that hal started on one machine therefore meet in
-a file that only this user can open, and their sockets are those of the loopback interface.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
 import torch
 import torch.distributed as dist
-from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from hal.backends._torch.meeting import leave, meet
 from hal.contract import Group
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.errors import RunError
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree
@@ -42,13 +34,6 @@ if TYPE_CHECKING:
 __all__ = ["DataParallel", "FullySharded", "join", "local_of"]
 
 Tensor = torch.Tensor
-_TIMEOUT = timedelta(minutes=15)
-"""How long a process waits for the others, while they are built or rank 0 works alone."""
-
-_devices_before: list[int] = []
-"""The current card before this process joined a group."""
-_settings = contextlib.ExitStack()
-"""Environment variables of this process for as long as it is in a group."""
 _wrapped: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 """What averages gradients in this process's group."""
 
@@ -60,44 +45,9 @@ def join(backend: TorchBackend, device: Device, plan: Plan) -> Group:
         RunError: they cannot be reached.
     """
     if not dist.is_initialized():
-        accelerated = backend.device_type != "cpu"
-        if accelerated:
-            _devices_before.append(torch.cuda.current_device())
-            torch.cuda.set_device(device.index)
-        folder = os.environ.get("HAL_RENDEZVOUS")
-        # gloo carries what is said between hosts also where tensors travel by the vendor's library.
-        libraries = "cpu:gloo,cuda:nccl" if accelerated else "gloo"
-        try:
-            if folder:
-                _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
-                rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-                store = FileStore(os.path.join(folder, "store"), size)
-                dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size)
-            else:
-                dist.init_process_group(libraries, timeout=_TIMEOUT)
-        except (RuntimeError, ValueError) as error:
-            _settings.close()
-            if accelerated:
-                torch.cuda.set_device(_devices_before.pop())
-            where = f"in {folder}" if folder else f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
-            said = str(error).strip().splitlines()[0]
-            raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
-    kind = next(iter(plan.spread()), "dp")
-    return (FullySharded if kind == "fsdp" else DataParallel)(backend, device)
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let gloo and NCCL use the loopback interface for the time of a block, unless the user has named one."""
-    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    unset = [name for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if name not in os.environ]
-    if loopback is not None:
-        os.environ.update(dict.fromkeys(unset, loopback))
-    try:
-        yield
-    finally:
-        for name in unset:
-            os.environ.pop(name, None)
+        meet(torch.device(backend.device_type, device.index))
+    sharded = next(iter(plan.spread()), "dp") == "fsdp"
+    return (FullySharded if sharded else DataParallel)(backend, device)
 
 
 class DataParallel(Group):
@@ -221,9 +171,7 @@ class DataParallel(Group):
                 module = _wrapped.pop()
                 del module.reducer, module.logger
             del group
-        _settings.close()
-        if _devices_before:
-            torch.cuda.set_device(_devices_before.pop())
+        leave()
 
 
 class FullySharded(DataParallel):

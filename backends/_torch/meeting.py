@@ -1,0 +1,95 @@
+"""How the processes of a run meet, and what their libraries read from the environment.
+
+Neither PyTorch's store nor its sockets know who connects. Processes that hal started on one machine therefore meet in
+a file that only this user can open, and their sockets are those of the loopback interface.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch.distributed import FileStore  # type: ignore[attr-defined]
+
+from hal.errors import RunError
+
+__all__ = ["leave", "meet"]
+
+_TIMEOUT = timedelta(minutes=15)
+"""How long a process waits for the others, while they are built or rank 0 works alone."""
+
+_VARIABLES = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "2"}
+"""What NCCL and RCCL read. After an error or a timeout they end the exchanges, which then raise; by default they end
+the process, before it can say why and write its record."""
+
+_devices_before: list[int] = []
+"""The current device before this process met others."""
+_settings = contextlib.ExitStack()
+"""Environment variables of this process for as long as it is in a group."""
+
+
+def meet(device: torch.device) -> None:
+    """Meet the other processes: in the folder that hal made, or where the launcher's variables say.
+
+    Args:
+        device: what this process computes on.
+
+    Raises:
+        RunError: they cannot be reached.
+    """
+    accelerated = device.type != "cpu"
+    folder = os.environ.get("HAL_RENDEZVOUS")
+    # gloo carries what is said between hosts also where tensors travel by the vendor's library.
+    libraries = f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device)}" if accelerated else "gloo"
+    # With its device, a process connects to the others now, and says here what is wrong.
+    own = device if accelerated else None
+    if accelerated:
+        _devices_before.append(torch.accelerator.current_device_index())
+        torch.accelerator.set_device_index(device.index)
+        _settings.enter_context(_environment(_VARIABLES))
+    try:
+        if folder:
+            _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
+            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+            store = FileStore(os.path.join(folder, "store"), size)
+            dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size, device_id=own)
+        else:
+            dist.init_process_group(libraries, timeout=_TIMEOUT, device_id=own)
+    except (RuntimeError, ValueError) as error:
+        leave()
+        where = f"in {folder}" if folder else f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        said = str(error).strip().splitlines()[0]
+        raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
+
+
+def leave() -> None:
+    """Put back what :func:`meet` changed in this process, besides the group."""
+    _settings.close()
+    if _devices_before:
+        torch.accelerator.set_device_index(_devices_before.pop())
+
+
+@contextlib.contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Let gloo and NCCL use the loopback interface for the time of a block, unless the user has named one."""
+    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
+    names = () if loopback is None else ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+    with _environment(dict.fromkeys(names, loopback or "")):
+        yield
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables for the time of a block, but for those that the user has set."""
+    unset = {name: value for name, value in variables.items() if name not in os.environ}
+    os.environ.update(unset)
+    try:
+        yield
+    finally:
+        for name in unset:
+            os.environ.pop(name, None)
