@@ -22,10 +22,13 @@ def native_code(plan: Plan, device_type: str) -> str:
     if plan.threads is not None:
         lines += [f"torch.set_num_threads({plan.threads})"]
     if plan.precision == "tf32":
-        lines += ["torch.backends.cuda.matmul.fp32_precision = torch.backends.cudnn.conv.fp32_precision = 'tf32'"]
+        # These two set PyTorch's newer switches as well; what was compiled asks both.
+        lines += ['torch.set_float32_matmul_precision("high")', "torch.backends.cudnn.allow_tf32 = True"]
+    if plan.conv == "search":
+        lines += ["torch.backends.cudnn.benchmark = True"]
     lines += [f'model = model.to("{device_type}"){nhwc}']
     if plan.compile != "eager":
-        mode = ', mode="max-autotune"' if plan.compile == "max" else ""
+        mode = ', mode="max-autotune-no-cudagraphs"' if plan.compile == "max" else ""
         lines += [f"model = torch.compile(model, dynamic=False{mode})"]
     lines += [f"loader = torch.utils.data.DataLoader(dataset, batch_size={micro}, shuffle=True, drop_last=True)"]
     scaled = plan.precision == "fp16"
