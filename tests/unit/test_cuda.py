@@ -253,7 +253,7 @@ def test_before_tensor_cores_fp32_is_all(card):
 @pytest.mark.parametrize("compiled", ["default", "max"])
 def test_bf16_is_not_compiled_where_it_is_converted(card, compiled):
     """TorchInductor would leave the function as it is."""
-    device = describe(build("cu126", any_card(*card)), DRIVEN)[0]
+    device = describe(Build("2.13.0+cu126", cuda="12.6", devices=(any_card(*card),)), DRIVEN)[0]
     assert Plan(precision="bf16").resolve(device).compile == "eager"
     for precision in ("fp32", "fp16"):
         assert Plan(precision=precision, compile=compiled).resolve(device).compile == compiled
