@@ -9,19 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
+import threading
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed import FileStore  # type: ignore[attr-defined]
+from torch.distributed import FileStore, TCPStore  # type: ignore[attr-defined]
 
+from hal.backends._torch.heartbeat import Heartbeat
 from hal.errors import RunError
 
 __all__ = ["leave", "meet"]
 
 _TIMEOUT = timedelta(minutes=15)
 """How long a process waits for the others, while they are built or rank 0 works alone."""
+
+_FAREWELL_S = 30.0
+"""How long a process may take to say that it lost another one and to write its record."""
 
 _VARIABLES = {"TORCH_NCCL_ASYNC_ERROR_HANDLING": "2"}
 """What NCCL and RCCL read. After an error or a timeout they end the exchanges, which then raise; by default they end
@@ -60,11 +67,38 @@ def meet(device: torch.device) -> None:
             dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size, device_id=own)
         else:
             dist.init_process_group(libraries, timeout=_TIMEOUT, device_id=own)
+            if int(os.environ.get("LOCAL_WORLD_SIZE", "0")) < dist.get_world_size():
+                _settings.callback(_watch_hosts(accelerated).stop)
     except (RuntimeError, ValueError) as error:
         leave()
         where = f"in {folder}" if folder else f"at {os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         said = str(error).strip().splitlines()[0]
         raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
+
+
+def _watch_hosts(accelerated: bool) -> Heartbeat:
+    """Watch processes on other hosts, and end this one where one of them is gone.
+
+    On accelerators the exchanges are ended first, which lets a run say what happened. gloo, which is used on
+    processors and for what is said between hosts, lets nothing end an exchange that has begun.
+    """
+
+    def lost(what: str) -> None:
+        sys.stderr.write(f"{what}, so this process ends; continue from the last checkpoint with resume=\n")
+        sys.stderr.flush()
+        if accelerated:
+            threading.Thread(target=dist.distributed_c10d._abort_process_group, daemon=True).start()
+            if heartbeat.wait_stopped(_FAREWELL_S):
+                return
+        os._exit(1)
+
+    heartbeat = Heartbeat(_second_connection, dist.get_rank(), dist.get_world_size(), lost)
+    return heartbeat
+
+
+def _second_connection() -> Any:
+    where, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    return TCPStore(where, port, is_master=False, wait_for_workers=False, timeout=_TIMEOUT)
 
 
 def leave() -> None:
