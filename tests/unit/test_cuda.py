@@ -249,39 +249,6 @@ def test_before_tensor_cores_fp32_is_all(card):
         Plan(precision="fp16").resolve(device)
 
 
-@pytest.mark.parametrize("card", [(7, 0), (7, 2), (7, 5)])
-@pytest.mark.parametrize("compiled", ["default", "max"])
-def test_bf16_is_not_compiled_where_it_is_converted(card, compiled):
-    """TorchInductor would leave the function as it is."""
-    device = describe(Build("2.13.0+cu126", cuda="12.6", devices=(any_card(*card),)), DRIVEN)[0]
-    assert Plan(precision="bf16").resolve(device).compile == "eager"
-    for precision in ("fp32", "fp16"):
-        assert Plan(precision=precision, compile=compiled).resolve(device).compile == compiled
-    with pytest.raises(
-        UnsupportedError, match=f"compile={compiled} is not supported .* together with precision=bf16"
-    ) as raised:
-        Plan(precision="bf16", compile=compiled).resolve(device)
-    assert raised.value.fix == "use precision=fp32 or fp16, or one of: compile=eager"
-
-
-@pytest.mark.parametrize("card", [(8, 0), (9, 0), (12, 0)])
-def test_bf16_is_compiled_where_it_is_computed(card):
-    device = describe(build("cu130", any_card(*card)), DRIVEN)[0]
-    assert Plan(precision="bf16", compile="max").resolve(device).compile == "max"
-
-
-@pytest.mark.parametrize(("units", "tuned"), [(58, False), (68, True)])
-def test_max_says_where_it_tunes_no_products(units, tuned):
-    card = Properties("card", 8, 9, 2**33, units)
-    assert ("compile=max" in describe(build("cu130", card), DRIVEN)[0].facts) is not tuned
-
-
-def test_convolutions_may_search():
-    device = describe(build("cu130", any_card(9, 0)), DRIVEN)[0]
-    assert Plan().resolve(device).conv == "direct"
-    assert Plan(conv="search").resolve(device).conv == "search"
-
-
 def test_a_card_older_than_the_table_is_taken_for_its_oldest_row():
     state = availability(build("cu126", any_card(3, 5)), DRIVEN, {})
     assert isinstance(state, Unavailable)

@@ -340,42 +340,6 @@ def test_a_hip_build_is_described():
     assert found == Build("2.13.0+rocm7.0", None, "7.0.51831", ("gfx942",), (properties("mi300x"),))
 
 
-def test_partitions_of_a_card_are_its_functions():
-    """Eight of the first card's, as it shows them in its mode CPX; the second is whole."""
-    common = {"name": "card", "major": 9, "minor": 4, "total_memory": 1, "multi_processor_count": 38}
-    cards = [SimpleNamespace(**common, pci_domain_id=0, pci_bus_id=bus, pci_device_id=0) for bus in [12] * 8 + [34]]
-    cuda = SimpleNamespace(
-        get_arch_list=list,
-        is_available=lambda: True,
-        device_count=lambda: len(cards),
-        get_device_properties=cards.__getitem__,
-    )
-    found = {
-        hip: [
-            each.pci
-            for each in describe_torch(
-                SimpleNamespace(__version__="2", version=SimpleNamespace(cuda=cuda_version, hip=hip), cuda=cuda)
-            ).devices
-        ]
-        for cuda_version, hip in [(None, "7.0"), ("13.0", None)]
-    }
-    assert found["7.0"] == [*(f"0000:0c:00.{n}" for n in range(8)), "0000:22:00.0"]
-    # Slices of NVIDIA's cards have the address of the whole card.
-    assert found[None] == ["0000:0c:00.0"] * 8 + ["0000:22:00.0"]
-
-
-@pytest.mark.parametrize(("arch", "tuned"), [("gfx1030", False), ("gfx1100", True), ("gfx90a", True)])
-def test_max_says_where_it_tunes_no_products(arch, tuned):
-    device = describe(build("rocm7.0", any_card(arch)), {})[0]
-    assert ("compile=max" in device.facts) is not tuned
-
-
-@pytest.mark.parametrize("arch", ["gfx942", "gfx950"])
-def test_tf32_says_that_convolutions_are_fp32(arch):
-    device = describe(build("rocm7.0", any_card(arch)), {})[0]
-    assert device.capabilities.precisions["tf32"].note.startswith("matrix products alone, MIOpen convolves in fp32")
-
-
 def test_variables_that_contradict_each_other_are_carried():
     def count():
         raise RuntimeError("HIP_VISIBLE_DEVICES contains more devices than ROCR_VISIBLE_DEVICES")

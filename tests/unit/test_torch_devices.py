@@ -1,6 +1,7 @@
 """What the backends on PyTorch ask of ``torch.accelerator``, with one that records it; needs no device."""
 
 import contextlib
+import os
 import threading
 from types import SimpleNamespace
 
@@ -11,6 +12,7 @@ import torch
 from hal import registry
 from hal.backends._torch.build import Build, Properties
 from hal.backends._torch.copies import CopyStream, copying_ahead
+from hal.backends._torch.meeting import leave, meet
 from hal.backends.cuda import CudaBackend
 from hal.backends.cuda.decisions import describe
 from hal.backends.cuda.host import Host
@@ -140,6 +142,31 @@ def test_the_peak_is_what_was_reserved(accelerator):
 def test_caches_of_both_memories_are_given_back(accelerator):
     CudaBackend().clear_caches(DEVICES[0])
     assert accelerator.log == [("empty_cache",), ("empty_host_cache",)]
+
+
+@pytest.mark.parametrize("own", [None, "1"])
+def test_processes_join_with_their_device(accelerator, monkeypatch, tmp_path, own):
+    name, seen = "TORCH_NCCL_ASYNC_ERROR_HANDLING", []
+    monkeypatch.delenv(name, raising=False)
+    for variable, value in {
+        "RANK": 1,
+        "WORLD_SIZE": 2,
+        "HAL_RENDEZVOUS": tmp_path,
+        **({name: own} if own else {}),
+    }.items():
+        monkeypatch.setenv(variable, str(value))
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", accelerator.noted("current"))
+    monkeypatch.setattr(
+        torch.distributed,
+        "init_process_group",
+        lambda libraries, **more: seen.append((libraries, more["device_id"], os.environ[name])),
+    )
+    meet(torch.device("cuda", 1))
+    leave()
+    assert seen == [("cpu:gloo,cuda:nccl", torch.device("cuda", 1), own or "2")]
+    assert accelerator.log == [("current", 1), ("current", 0)]
+    assert os.environ.get(name) == own
 
 
 def test_a_limit_of_addresses_is_refused_where_the_runtime_reserves_them(monkeypatch):
