@@ -78,7 +78,7 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the GPU may be a different one"
         if _OVERRIDE in environ
         else "",
-        "compile=max": "tunes no matrix products on RDNA 1 and 2" if "max" in row.compile and _is_gfx10(found) else "",
+        "compile=max": "tunes no matrix products on RDNA 2" if "max" in row.compile and _is_gfx10(found) else "",
     }
     facts.update({key: value for key, value in optional.items() if value})
     if not serves(build.archs, found):
