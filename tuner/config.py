@@ -170,8 +170,8 @@ class TuneConfig(JobConfig):
         default=None,
         gt=0,
         lt=2**63,
-        description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. "
-        "Default: no limit.",
+        description="Limit of the address space of each worker process, in bytes or with a unit, such as 8GB. Not for "
+        "GPUs, whose runtimes reserve more addresses than that. Default: no limit.",
     )
     finalists: int = Field(
         default=3,

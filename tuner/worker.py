@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hal.tuner.protocol import Channel, ClosedError, ProtocolError
 from hal.util.parent import die_with_parent
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from hal.contract.device import Device
+
+__all__ = ["limit_memory", "main"]
 
 
 def main(arguments: list[str]) -> int:
@@ -23,15 +26,11 @@ def main(arguments: list[str]) -> int:
     """
     read_fd, write_fd, memory_limit = map(int, arguments)
     die_with_parent()
-    if memory_limit:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
     # Children of this process (compilers) must not keep the tuner's pipes open.
     os.set_inheritable(read_fd, False)
     os.set_inheritable(write_fd, False)
     channel = Channel(read_fd, write_fd)
-    server = _Server(channel)
+    server = _Server(channel, memory_limit)
     while True:
         try:
             request = channel.receive()
@@ -43,9 +42,32 @@ def main(arguments: list[str]) -> int:
             return 2
 
 
+def limit_memory(memory_limit: int, device: Device) -> None:
+    """Limit the address space of this process.
+
+    Args:
+        memory_limit: in bytes.
+        device: what the process computes on.
+
+    Raises:
+        ConfigError: the device's runtime reserves more addresses than any sensible limit.
+    """
+    from hal.errors import ConfigError
+
+    if device.capabilities.reserves_addresses:
+        raise ConfigError(
+            f"memory_limit={memory_limit} limits the address space of a process, of which the runtime of {device} "
+            "reserves far more than it uses",
+            fix="leave memory_limit= out; a plan that needs more memory than the device has is skipped anyway",
+        )
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_AS, (memory_limit, memory_limit))
+
+
 class _Server:
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, channel: Channel, memory_limit: int) -> None:
+        self._channel, self._memory_limit = channel, memory_limit
         self._runner: Any = None
         self._id = 0
 
@@ -96,7 +118,10 @@ class _Server:
             self._runner = Estimator(build(CompileConfig, {**keys, "mode": mode}), self._phase)
         else:
             self._runner = TrialRunner(build(JobConfig, keys), mode, self._phase)
-        described: dict[str, Any] = self._runner.describe().model_dump(mode="json")
+        description = self._runner.describe()
+        if self._memory_limit:
+            limit_memory(self._memory_limit, description.device)
+        described: dict[str, Any] = description.model_dump(mode="json")
         return described
 
     def _phase(self, name: str) -> None:

@@ -60,11 +60,12 @@ class Architecture:
         """The same row where nothing can run, for the reason given."""
         return replace(self, precisions={name: Precision(False, False, reason) for name in PRECISIONS})
 
-    def capabilities(self, *, threads: bool = False, spread: int = 1) -> Capabilities:
+    def capabilities(self, *, threads: bool = False, reserves_addresses: bool = False, spread: int = 1) -> Capabilities:
         """What a device of this architecture can do.
 
         Args:
             threads: whether the plan key ``threads`` has a meaning.
+            reserves_addresses: whether the runtime reserves far more addresses than it uses memory.
             spread: how many processes a plan may spread over on this machine.
         """
         return Capabilities(
@@ -76,6 +77,7 @@ class Architecture:
             algorithms=self.algorithms,
             needs=self.needs,
             threads=threads,
+            reserves_addresses=reserves_addresses,
         )
 
 

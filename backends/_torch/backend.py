@@ -10,23 +10,20 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import optree
 
 from hal.backends._torch.build import Build, read_build
-from hal.backends._torch.copies import CopyStream
+from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.native_code import native_code
 from hal.contract import Group, MemoryUse, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnavailableError, UnsupportedError
+from hal.errors import HalError, UnavailableError, UnsupportedError
 from hal.tensor.dispatch import namespace, serving
-from hal.tensor.random import Key
 from hal.types import Array, Tree
-from hal.util.messages import first_line
 from hal.util.readahead import read_ahead
 
 if TYPE_CHECKING:
@@ -67,7 +64,7 @@ class TorchBackend(SpreadsOver):
     def _torch_device(self, device: Device) -> torch.device:
         import torch
 
-        return torch.device(self.device_type) if self.device_type == "cpu" else torch.device("cuda", device.index)
+        return torch.device("cpu") if self.device_type == "cpu" else torch.device(self.device_type, device.index)
 
     def processes(self, plan: Plan) -> int:
         """One for each device."""
@@ -104,9 +101,11 @@ class TorchBackend(SpreadsOver):
 
     def join(self, device: Device, plan: Plan) -> None:
         """Meet by gloo, and for cards by the vendor's library too."""
-        from hal.backends._torch.group import join
+        import torch
 
-        join(self)
+        from hal.backends._torch.meeting import meet
+
+        meet(torch.device(self.device_type, device.index))
 
     def ops(self, device: Device) -> TorchOps:
         """The neutral tensor API bound to a device."""
@@ -119,7 +118,7 @@ class TorchBackend(SpreadsOver):
         self.ops(device)  # from now on hal.ops serves tensors
         order = _STORAGE.get((axes, layout)) if array.size else None
         stored = array if order is None else array.transpose(order)
-        host = torch.empty(stored.shape, dtype=_dtype(array.dtype), pin_memory=self.device_type != "cpu")
+        host = torch.empty(stored.shape, dtype=_dtype(array.dtype), pin_memory=copying_ahead())
         np.copyto(host.numpy(), stored)
         tensor = host.to(self._torch_device(device), non_blocking=True)
         return tensor if order is None else tensor.permute(tuple(np.argsort(order).tolist()))
@@ -163,30 +162,21 @@ class TorchBackend(SpreadsOver):
         """Compile with TorchInductor."""
         if plan.compile == "eager":
             return fn
-        import torch
+        from hal.backends._torch.compiling import compiled
 
-        mode = "max-autotune" if plan.compile == "max" else None
-        compiled = torch.compile(fn, mode=mode, dynamic=False)
-
-        @functools.wraps(fn)
-        def call(*args: Any) -> Any:
-            # A compiled graph cannot seed a generator: it draws from PyTorch's own, seeded here and restored.
-            keys = [a for a in args if isinstance(a, Key)]
-            if not keys:
-                return compiled(*args)
-            leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
-            used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
-            with torch.random.fork_rng(devices=[device for device in used if device.type != "cpu"]):
-                torch.manual_seed(keys[0].seed or 0)
-                return compiled(*(replace(a, seed=None) if isinstance(a, Key) else a for a in args))
-
-        return call
+        return compiled(fn, plan.compile)
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """PyTorch's fused optimizers behind the functional face."""
         from hal.backends._torch.optimizers import torch_optimizer
 
         return torch_optimizer(name, hyper)
+
+    def unscale(self, grads: Tree, factor: torch.Tensor) -> tuple[Tree, torch.Tensor]:
+        """Divide gradients by the loss scale, with kernels that take all of them at once."""
+        from hal.backends._torch.gradients import unscale
+
+        return unscale(grads, factor)
 
     def prefetch(
         self,
@@ -221,22 +211,29 @@ class TorchBackend(SpreadsOver):
             threads = max(1, (device.compute_units or 1) // _local_processes(plan, self.processes(plan)))
         from hal.backends._torch.algorithms import under
 
-        switches = _tf32_switches() if self.device_type != "cpu" else []
-        before = [switch.fp32_precision for switch in switches]
         try:
             if threads != before_threads:
                 torch.set_num_threads(threads)
-            for switch in switches:
-                switch.fp32_precision = "tf32" if plan.precision == "tf32" else "ieee"
-            with self._shared(plan), under(plan):
+            with self._shared(plan), under(plan), self._on(device, plan):
                 yield
         finally:
             if torch.get_num_threads() != before_threads:
                 torch.set_num_threads(before_threads)
             if outermost:
                 self._usual_threads = None
-            for switch, value in zip(switches, before, strict=True):
-                switch.fp32_precision = value
+
+    @contextlib.contextmanager
+    def _on(self, device: Device, plan: Plan) -> Iterator[None]:
+        """Where the device is an accelerator, make it the one that code which names none uses, and set its switches."""
+        if self.device_type == "cpu":
+            yield
+            return
+        import torch
+
+        from hal.backends._torch.switches import switched
+
+        with torch.accelerator.device_index(device.index), switched(plan):
+            yield
 
     @contextlib.contextmanager
     def _shared(self, plan: Plan) -> Iterator[None]:
@@ -265,7 +262,7 @@ class TorchBackend(SpreadsOver):
         if self.device_type != "cpu":
             import torch
 
-            torch.cuda.synchronize(device.index)
+            torch.accelerator.synchronize(device.index)
 
     def clear_caches(self, device: Device) -> None:
         """Drop compiled code, which PyTorch keeps a limited number of for each function, and cached memory."""
@@ -276,50 +273,39 @@ class TorchBackend(SpreadsOver):
         if self.device_type != "cpu":
             import torch
 
-            torch.cuda.empty_cache()
+            torch.accelerator.memory.empty_cache()
+            # The memory for copies; older versions of PyTorch have it under another name.
+            empty = getattr(torch.accelerator.memory, "empty_host_cache", None)
+            empty = empty or getattr(torch._C, "_host_emptyCache", None)
+            if empty is not None:
+                empty()
 
     def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain PyTorch."""
         return native_code(plan, self.device_type, mode)
 
     def memory(self, device: Device) -> MemoryUse:
-        """What PyTorch's allocator holds."""
+        """What PyTorch's allocator holds; the peak is what it had reserved, gaps and private pools included.
+
+        That is what has to fit. The context and the buffers of the library that exchanges between GPUs come on top.
+        """
         import torch
 
-        return MemoryUse(torch.cuda.memory_allocated(device.index), torch.cuda.max_memory_allocated(device.index))
+        counters = torch.accelerator.memory
+        return MemoryUse(counters.memory_allocated(device.index), counters.max_memory_reserved(device.index))
 
     def reset_peak_memory(self, device: Device) -> None:
-        """Start a new peak."""
+        """Start a new peak: what is reserved and not used any more is given back first."""
         import torch
 
-        torch.cuda.reset_peak_memory_stats(device.index)
+        torch.accelerator.memory.empty_cache()
+        torch.accelerator.memory.reset_peak_memory_stats(device.index)
 
     def classify(self, error: BaseException) -> HalError | None:
-        """Name PyTorch's exceptions by type; the CPU's allocator raises a bare RuntimeError, known by its words."""
-        import torch
+        """Name PyTorch's exceptions."""
+        from hal.backends._torch.errors import classify
 
-        if isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-            type(error) is RuntimeError and "DefaultCPUAllocator" in str(error)
-        ):
-            return OutOfMemoryError(
-                f"{self.name} ran out of memory: {first_line(error)}",
-                fix="use a smaller batch=, or split the batch with accumulate=",
-            )
-        # gloo raises a bare RuntimeError too; its words begin with the place in its source.
-        if isinstance(error, torch.distributed.DistError) or (
-            type(error) is RuntimeError and "/gloo/" in first_line(error)
-        ):
-            return DeviceLostError(
-                f"communication with another process of this run failed: {first_line(error)}",
-                fix="read the output of that process, and continue from the last checkpoint with resume=",
-            )
-        if isinstance(error, torch.AcceleratorError):
-            return DeviceLostError(f"{self.name} failed: {first_line(error)}", fix="run: hal devices")
-        if any(type(cause).__name__ == "InvalidCxxCompiler" for cause in _causes(error)):
-            return UnsupportedError(
-                "compile= needs a C++ compiler, but none was found", fix="install g++ or clang, or use compile=eager"
-            )
-        return None
+        return classify(error, self.name)
 
     def versions(self) -> dict[str, str]:
         """PyTorch and the runtime that it was built for."""
@@ -361,18 +347,3 @@ def _constant(tree: Tree) -> Tree:
     if type(tree) is dict:
         return {name: _constant(child) for name, child in tree.items()}
     return optree.tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, tree)
-
-
-def _tf32_switches() -> list[Any]:
-    import torch
-
-    cudnn: Any = torch.backends.cudnn
-    return [torch.backends.cuda.matmul, cudnn.conv, cudnn.rnn]
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and those that it was raised for; the compiler wraps its own in others."""
-    seen: BaseException | None = error
-    while seen is not None:
-        yield seen
-        seen = getattr(seen, "inner_exception", None) or seen.__cause__

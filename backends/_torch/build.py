@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,7 +27,9 @@ class Properties:
         multi_processor_count: multiprocessors or compute units, as the runtime counts them.
         arch_name: ``gcnArchName`` with its feature flags; empty where the build has no such field.
         uuid: identifier without a prefix; empty where unknown.
-        pci: address as ``domain:bus:device.function`` in hexadecimal digits; empty where unknown.
+        pci: address as ``domain:bus:device.function`` in hexadecimal digits; empty where unknown. PyTorch does not name
+            the function. It is 0, but for further devices of one address in a HIP build: a card in partitions shows
+            them as functions 0, 1, 2 and so on, in the order in which the runtime lists them.
         integrated: the device shares the host's memory.
     """
 
@@ -105,10 +108,13 @@ def describe_torch(torch: ModuleType | Any) -> Build:
 
 
 def _properties(torch: ModuleType | Any) -> Iterator[Properties]:
+    listed: Counter[str] = Counter()
     for index in range(torch.cuda.device_count()):
         found = torch.cuda.get_device_properties(index)
         bus = getattr(found, "pci_bus_id", None)
-        pci = "" if bus is None else f"{found.pci_domain_id:04x}:{bus:02x}:{found.pci_device_id:02x}.0"
+        place = "" if bus is None else f"{found.pci_domain_id:04x}:{bus:02x}:{found.pci_device_id:02x}"
+        pci = f"{place}.{listed[place] if torch.version.hip else 0:x}" if place else ""
+        listed[place] += 1
         yield Properties(
             name=found.name,
             major=found.major,

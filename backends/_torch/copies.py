@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import optree
@@ -12,18 +14,28 @@ from hal.types import Tree
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CopyStream"]
+__all__ = ["CopyStream", "copying_ahead"]
+
+_thread = threading.local()
+
+
+def copying_ahead() -> bool:
+    """Whether this thread copies batches that are used later.
+
+    Only then is host memory pinned: a copy from other memory holds up the thread, and PyTorch keeps what it has pinned,
+    rounded up to a power of two.
+    """
+    return getattr(_thread, "copying", False)
 
 
 class CopyStream:
-    """Copies on a stream of their own where the device has streams; otherwise a plain call."""
+    """Copies on a stream of their own; on the processor, which has none, a plain call."""
 
     def __init__(self, device: torch.device) -> None:
         import torch
 
-        streams: Any = torch.cuda
         self.device = device
-        self.stream = streams.Stream(device) if device.type == "cuda" else None
+        self.stream = None if device.type == "cpu" else torch.Stream(device)
 
     def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
         """In the reader's thread: start the copy; the event says when it is done."""
@@ -31,7 +43,8 @@ class CopyStream:
             return put(batch), None
         import torch
 
-        with torch.cuda.stream(self.stream):
+        # What is the current device is a matter of each thread.
+        with torch.accelerator.device_index(self.device.index), self.stream, _copying():
             return put(batch), self.stream.record_event()
 
     def receive(self, item: tuple[Tree, Any]) -> Tree:
@@ -40,8 +53,18 @@ class CopyStream:
         if event is not None:
             import torch
 
-            current = torch.cuda.current_stream(self.device)
+            current = torch.accelerator.current_stream(self.device)
             current.wait_event(event)
-            for tensor in optree.tree_leaves(tree):
-                tensor.record_stream(current)
+            for leaf in optree.tree_leaves(tree):
+                if isinstance(leaf, torch.Tensor) and leaf.device == self.device:
+                    leaf.record_stream(current)
         return tree
+
+
+@contextlib.contextmanager
+def _copying() -> Iterator[None]:
+    _thread.copying = True
+    try:
+        yield
+    finally:
+        _thread.copying = False

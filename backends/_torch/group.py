@@ -3,110 +3,46 @@
 What one process would compute from a whole batch, they compute together: gradients, losses and state are averaged,
 batch statistics are those of all rows (:mod:`hal.backends._torch.shared_ops`), and random numbers are drawn for the
 whole batch, of which each process takes its rows. That costs each process the drawing of all of them.
-
-Neither PyTorch's store nor its sockets know who connects. Processes that hal started on one machine therefore meet in
-a file that only this user can open, and their sockets are those of the loopback interface.
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import socket
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optree
 import torch
 import torch.distributed as dist
-from torch.distributed import FileStore  # type: ignore[attr-defined]
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from hal.backends._torch.meeting import leave, settle
 from hal.contract import Group
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.errors import RunError
 from hal.tensor.optimizers import Optimizer
 from hal.tensor.random import Key, Share
 from hal.types import Array, Tree
-from hal.util.messages import first_line
 
 if TYPE_CHECKING:
     from hal.backends._torch.backend import TorchBackend
 
-__all__ = ["DataParallel", "FullySharded", "group_of", "join", "local_of"]
+__all__ = ["DataParallel", "FullySharded", "group_of", "local_of"]
 
 Tensor = torch.Tensor
-_TIMEOUT = timedelta(minutes=15)
-"""How long a process waits for the others, while they are built or rank 0 works alone."""
-
-_FOLDER = "HAL_RENDEZVOUS"
-"""The environment variable that names the folder in which processes that hal started meet."""
-
-_devices_before: list[int] = []
-"""The current card before this process joined a group."""
-_settings = contextlib.ExitStack()
-"""Environment variables of this process for as long as it is in a group."""
 _wrapped: weakref.WeakSet[DistributedDataParallel] = weakref.WeakSet()
 """What averages gradients in this process's group."""
 
 
-def join(backend: TorchBackend) -> None:
-    """Meet the other processes of a run, unless that was done.
-
-    Raises:
-        RunError: they cannot be reached.
-    """
-    if dist.is_initialized():
-        return
-    # gloo carries what is said between hosts also where tensors travel by the vendor's library.
-    libraries = "cpu:gloo,cuda:nccl" if backend.device_type != "cpu" else "gloo"
-    folder, address = os.environ.get(_FOLDER), f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
-    # Names that the processes call their group by count up in each process, also where it met nobody before.
-    dist.distributed_c10d._world.group_count = 0
-    try:
-        if folder:
-            rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-            store = FileStore(os.path.join(folder, "store"), size)
-            with _on_loopback():
-                dist.init_process_group(libraries, timeout=_TIMEOUT, store=store, rank=rank, world_size=size)
-        else:
-            dist.init_process_group(libraries, timeout=_TIMEOUT)
-    except (RuntimeError, ValueError) as error:
-        where = f"in {folder}" if folder else f"at {address}"
-        said = first_line(error)
-        raise RunError(f"the processes of this run cannot meet {where}: {said}") from error
-
-
 def group_of(backend: TorchBackend, device: Device, plan: Plan) -> Group:
     """The group of processes that have met."""
-    if os.environ.get(_FOLDER):
-        _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
-    if backend.device_type != "cpu" and not _devices_before:
-        _devices_before.append(torch.cuda.current_device())
-        torch.cuda.set_device(device.index)
-    kind = next(iter(plan.spread()), "dp")
-    return (FullySharded if kind == "fsdp" else DataParallel)(backend, device)
-
-
-@contextlib.contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Let gloo and NCCL use the loopback interface for the time of a block, unless the user has named one."""
-    loopback = next((name for _, name in socket.if_nameindex() if name in ("lo", "lo0")), None)
-    unset = [name for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME") if name not in os.environ]
-    if loopback is not None:
-        os.environ.update(dict.fromkeys(unset, loopback))
-    try:
-        yield
-    finally:
-        for name in unset:
-            os.environ.pop(name, None)
+    settle(torch.device(backend.device_type, device.index))
+    sharded = next(iter(plan.spread()), "dp") == "fsdp"
+    return (FullySharded if sharded else DataParallel)(backend, device)
 
 
 class DataParallel(Group):
@@ -230,9 +166,7 @@ class DataParallel(Group):
                 module = _wrapped.pop()
                 del module.reducer, module.logger
             del group
-        _settings.close()
-        if _devices_before:
-            torch.cuda.set_device(_devices_before.pop())
+        leave()
 
 
 class FullySharded(DataParallel):

@@ -31,13 +31,16 @@ def _setup(plan: Plan, device_type: str) -> Iterator[str]:
     if plan.threads is not None:
         yield f"torch.set_num_threads({plan.threads})"
     if plan.precision == "tf32":
-        yield "torch.backends.cuda.matmul.fp32_precision = 'tf32'"
-        yield "torch.backends.cudnn.conv.fp32_precision = 'tf32'"
+        # These two set PyTorch's newer switches as well; what was compiled asks both.
+        yield 'torch.set_float32_matmul_precision("high")'
+        yield "torch.backends.cudnn.allow_tf32 = True"
+    if plan.conv == "search":
+        yield "torch.backends.cudnn.benchmark = True"
     yield f'model = model.to("{device_type}")'
     if plan.layout == "nhwc":
         yield "model = model.to(memory_format=torch.channels_last)"
     if plan.compile != "eager":
-        mode = ', mode="max-autotune"' if plan.compile == "max" else ""
+        mode = ', mode="max-autotune-no-cudagraphs"' if plan.compile == "max" else ""
         yield f"model = torch.compile(model, dynamic=False{mode})"
 
 

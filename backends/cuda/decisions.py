@@ -14,6 +14,9 @@ from hal.contract.device import Device
 __all__ = ["architecture", "availability", "describe", "mig_profile", "serves"]
 
 VENDOR = "NVIDIA"
+_TUNED_FROM = 68
+"""Multiprocessors from which TorchInductor tunes matrix products (``torch._inductor.utils.is_big_gpu``)."""
+_SMALL = f"tunes no matrix products, which needs {_TUNED_FROM} multiprocessors"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 _INSTALL = "install a CUDA build of torch: see pytorch.org, Get Started, platform CUDA"
 _INSTALL_THERE = f"on a machine with an NVIDIA GPU, {_INSTALL}"
@@ -80,6 +83,7 @@ def _device(build: Build, host: Host, index: int, found: Properties) -> Device:
         "mig": mig_profile(found.name),
         "fp8": row.fp8,
         "memory": "shared with the host" if found.integrated else "",
+        "compile=max": _SMALL if "max" in row.compile and found.multi_processor_count < _TUNED_FROM else "",
     }
     facts.update({key: value for key, value in optional.items() if value})
     if not serves(build.archs, found):
@@ -92,7 +96,7 @@ def _device(build: Build, host: Host, index: int, found: Properties) -> Device:
         arch=_sm(found),
         memory_bytes=found.total_memory,
         compute_units=found.multi_processor_count,
-        capabilities=row.capabilities(spread=_alike(build, found)),
+        capabilities=row.capabilities(reserves_addresses=True, spread=_alike(build, found)),
         facts=facts,
     )
 

@@ -78,6 +78,7 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         "overridden": f"{_OVERRIDE}={environ[_OVERRIDE]}: the GPU may be a different one"
         if _OVERRIDE in environ
         else "",
+        "compile=max": "tunes no matrix products on RDNA 2" if "max" in row.compile and _is_gfx10(found) else "",
     }
     facts.update({key: value for key, value in optional.items() if value})
     if not serves(build.archs, found):
@@ -90,7 +91,7 @@ def _device(build: Build, environ: Mapping[str, str], index: int, found: Propert
         arch=gfx(found),
         memory_bytes=found.total_memory,
         compute_units=found.multi_processor_count,
-        capabilities=row.capabilities(spread=_alike(build, found)),
+        capabilities=row.capabilities(reserves_addresses=True, spread=_alike(build, found)),
         facts=facts,
     )
 
@@ -139,6 +140,11 @@ def _other_build(found: Properties, environ: Mapping[str, str]) -> str:
     if _order(gfx(found)) >= (11,):
         return f"{step}; do not set {_OVERRIDE}, which does harm on this GPU"
     return step
+
+
+def _is_gfx10(found: Properties) -> bool:
+    """Whether TorchInductor leaves matrix products to the library (``torch._inductor.utils.is_big_gpu``)."""
+    return _order(gfx(found))[0] == 10
 
 
 def _alike(build: Build, found: Properties) -> int:

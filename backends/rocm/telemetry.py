@@ -17,6 +17,8 @@ from hal.contract import Telemetry
 
 __all__ = ["AmdSmiReader"]
 
+_UNKNOWN = tuple(2**bits - 1 for bits in (16, 32, 64))
+"""How the library's C side says that it does not know a number; its Python side translates only the first of them."""
 _POWER_KEYS = ("current_socket_power", "average_socket_power", "socket_power")
 
 
@@ -95,8 +97,8 @@ class AmdSmiReader:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or None for ``"N/A"``, other words and nothing at all."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    """A finite number, or None for ``"N/A"``, other words and nothing at all, and for what means "not known"."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value in _UNKNOWN:
         return None
     return float(value)
 

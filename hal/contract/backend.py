@@ -17,6 +17,7 @@ from hal.contract.availability import Available, Unavailable
 from hal.contract.counters import MemoryUse, Telemetry
 from hal.errors import HalError, UnsupportedError
 from hal.tensor import Key, Ops
+from hal.tensor.gradients import neutral_unscale
 from hal.tensor.optimizers import Optimizer, neutral_optimizer
 from hal.types import Array, Tree
 from hal.util.readahead import read_ahead
@@ -231,6 +232,22 @@ class Backend(abc.ABC):
             UnsupportedError: no optimizer of that name.
         """
         return neutral_optimizer(name, hyper)
+
+    def unscale(self, grads: Tree, factor: Array) -> tuple[Tree, Array]:
+        """Divide gradients by the loss scale, and find out whether all of them are finite.
+
+        Called once for each objective in each training step in fp16.
+
+        By default this is written in neutral ops, with several kernels for each array.
+
+        Args:
+            grads: floating arrays; they are not changed.
+            factor: scalar array.
+
+        Returns:
+            The quotients, and a boolean scalar array.
+        """
+        return neutral_unscale(grads, factor)
 
     def rng(self, seed: int, device: Device) -> Any:
         """A random key for a device. Equal seeds give equal streams on equal devices and versions.

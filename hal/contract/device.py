@@ -60,8 +60,12 @@ class Capabilities:
         algorithms: values that the backend offers of plan keys such as ``conv`` and ``pool``, the fastest first as far
             as is known of this device. The first value that the other keys of a plan allow is the default.
         needs: for a value that does not go with every plan, written ``key=value``, the plan keys that it depends on and
-            the values of them that it needs: ``{"pool=blocked": {"compile": ("eager",)}}``.
+            the values of them that it needs: ``{"pool=blocked": {"compile": ("eager",)}}``. ``layout``, ``compile`` and
+            the keys of ``algorithms`` are resolved in this order: each depends on those before it alone, and on the
+            keys that every plan has a value of, such as ``precision``.
         threads: whether the plan key ``threads`` has a meaning here.
+        reserves_addresses: the runtime reserves far more addresses than it uses memory, so that a limit of a process's
+            address space limits no memory and only ends the process.
         values: false where shapes are computed alone, so that nothing can be trained or measured.
         trains: false where the backend runs trained models and cannot differentiate.
     """
@@ -78,6 +82,7 @@ class Capabilities:
     )
     needs: Annotated[Mapping[str, Mapping[str, tuple[str, ...]]], _AS_DICT] = field(default_factory=dict)
     threads: bool = False
+    reserves_addresses: bool = False
     values: bool = True
     trains: bool = True
 
@@ -85,6 +90,10 @@ class Capabilities:
         object.__setattr__(self, "precisions", MappingProxyType(dict(self.precisions)))
         object.__setattr__(self, "algorithms", MappingProxyType(dict(self.algorithms)))
         object.__setattr__(self, "needs", MappingProxyType(dict(self.needs)))
+
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """The keys of a plan that the device chooses a value of, with the values that it offers."""
+        return {"layout": self.layouts, "compile": self.compile, **self.algorithms}
 
     def supported_precisions(self) -> tuple[PrecisionName, ...]:
         """Names of the precisions whose results are right here."""

@@ -15,7 +15,7 @@ __all__ = ["LARGEST_COUNT", "KeyTraits", "Plan"]
 
 Layout = Literal["auto", "nhwc", "nchw"]
 Compile = Literal["auto", "eager", "default", "max"]
-Conv = Literal["auto", "direct", "patches"]
+Conv = Literal["auto", "direct", "search", "patches"]
 Pool = Literal["auto", "window", "blocked", "reshape"]
 Crop = Literal["auto", "gather", "products"]
 Heap = Literal["auto", "keep", "trim"]
@@ -83,8 +83,9 @@ class Plan(BaseModel):
     )
     conv: Annotated[Conv, KeyTraits(usual=("direct",), images=True)] = Field(
         default="auto",
-        description="Convolution algorithm: direct (the library's own), patches (patches of the image, multiplied by "
-        "the kernel as one matrix), or auto (the device's default).",
+        description="Convolution algorithm: direct (the one that the library's rules choose), search (the fastest that "
+        "the library finds by trying its algorithms at the first call with each shape), patches (patches of the image, "
+        "multiplied by the kernel as one matrix), or auto (the device's default).",
     )
     pool: Annotated[Pool, KeyTraits(usual=("window",), images=True)] = Field(
         default="auto",
@@ -169,11 +170,9 @@ class Plan(BaseModel):
                 + (f": {entry.note}" if entry and entry.note else ""),
                 fix=f"use one of: {', '.join(can.supported_precisions())}",
             )
-        chosen = {"layout": self._chosen(device, "layout", can.layouts)}
-        chosen["compile"] = self._chosen(device, "compile", can.compile)
-        settled = self.model_copy(update=chosen)
-        for key in self.algorithms():
-            chosen[key] = settled._algorithm(device, key)
+        settled = self
+        for key in ("layout", "compile", *self.algorithms()):
+            settled = settled.model_copy(update={key: settled._possible(device, key, can.choices().get(key, ()))})
         if len(self.spread()) > 1:
             raise PlanError(
                 f"parallel={self.parallel} combines two kinds of parallelism, which is not possible",
@@ -196,7 +195,7 @@ class Plan(BaseModel):
                 f"threads={self.threads} was given, but {device} does not support the key threads",
                 fix="leave threads= out",
             )
-        return self.model_copy(update=chosen)
+        return settled
 
     def spread(self) -> dict[str, int]:
         """How many devices each kind of parallelism spreads over; empty for none."""
@@ -217,10 +216,8 @@ class Plan(BaseModel):
             )
         return offered[0] if offered and value == "auto" else value
 
-    def _algorithm(self, device: Device, key: str) -> str:
-        """The value of a key that chooses among algorithms, for a plan whose other keys are resolved."""
-        can = device.capabilities
-        offered = can.algorithms.get(key, ())
+    def _possible(self, device: Device, key: str, offered: tuple[str, ...]) -> str:
+        """The value of a key on a device that offers some, for a plan whose keys it may depend on are resolved."""
         possible = tuple(value for value in offered if not self._lacks(device, key, value))
         chosen = self._chosen(device, key, offered)
         if getattr(self, key) == "auto":
@@ -237,7 +234,7 @@ class Plan(BaseModel):
         return chosen
 
     def _lacks(self, device: Device, key: str, value: str) -> dict[str, tuple[str, ...]]:
-        """The keys of this plan that an algorithm does not go with, and the values that it needs."""
+        """The keys of this plan that a value of another key does not go with, and the values that it needs."""
         needs = device.capabilities.needs.get(f"{key}={value}", {})
         return {other: values for other, values in needs.items() if str(getattr(self, other)) not in values}
 

@@ -16,7 +16,7 @@ from hal.contract.device import PrecisionName
 from hal.tensor import namespace
 from hal.types import Array, Tree
 
-__all__ = ["all_finite", "cast_inputs", "cast_params", "initial_scale", "next_scale"]
+__all__ = ["cast_inputs", "cast_params", "initial_scale", "next_scale"]
 
 _COMPUTE: Mapping[str, str] = {"fp32": "float32", "tf32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _FIRST_SCALE = 2.0**15
@@ -53,15 +53,6 @@ def initial_scale(precision: PrecisionName) -> dict[str, np.ndarray]:
     if precision != "fp16":
         return {}
     return {"factor": np.array(_FIRST_SCALE, np.float32), "good_steps": np.array(0.0, np.float32)}
-
-
-def all_finite(grads: Tree) -> Array:
-    """Whether every gradient is finite; a boolean scalar."""
-    total = None
-    for grad in optree.tree_leaves(grads):
-        part = ops.all(ops.isfinite(grad))
-        total = part if total is None else ops.logical_and(total, part)
-    return total
 
 
 def next_scale(scale: Tree, finite: Array) -> Tree:

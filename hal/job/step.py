@@ -13,7 +13,7 @@ from hal.contract import Backend, Group
 from hal.contract.plan import Plan
 from hal.data.augment import augment
 from hal.job.carry import Carry, trained_part
-from hal.job.precision import all_finite, cast_inputs, cast_params, next_scale
+from hal.job.precision import cast_inputs, cast_params, next_scale
 from hal.nn import Model, Objective, Phase
 from hal.tensor import namespace
 from hal.tensor.optimizers import Optimizer
@@ -117,8 +117,8 @@ class Step:
         metrics = {name: x / parts for name, x in metrics.items()}
         skip = None
         if scale:
-            grads = optree.tree_map(lambda g: g / scale["factor"], grads)
-            finite = self.group.gather_params(all_finite(grads))
+            grads, finite = self.group.backend.unscale(grads, scale["factor"])
+            finite = self.group.gather_params(finite)
             skip, scale = ops.logical_not(finite), next_scale(scale, finite)
             # Statistics of a pass that overflowed are as worthless as its gradients.
             state = optree.tree_map(lambda now, before: ops.where(skip, before, now), state, carry["state"])

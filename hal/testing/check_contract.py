@@ -101,7 +101,7 @@ class ContractChecks(ConformanceBase):
             known = Plan.algorithms()
             assert {"conv", "pool"} <= set(can.algorithms) <= set(known)
             assert all(values and set(values) <= set(known[key]) for key, values in can.algorithms.items())
-            offered = {f"{key}={value}" for key, values in can.algorithms.items() for value in values}
+            offered = {f"{key}={value}" for key, values in can.choices().items() for value in values}
             assert set(can.needs) <= offered, "needs= names a value that is not offered"
             assert all(set(needs) <= set(Plan.model_fields) for needs in can.needs.values())
             for name, entry in can.precisions.items():
@@ -113,7 +113,7 @@ class ContractChecks(ConformanceBase):
         can = device.capabilities
         plan = Plan().resolve(device)
         assert (plan.layout, plan.compile) == (can.layouts[0], can.compile[0])
-        for key, values in can.algorithms.items():
+        for key, values in can.choices().items():
             free = [value for value in values if f"{key}={value}" not in can.needs]
             assert free, f"every value of {key} needs something, so a plan may find none"
             assert getattr(plan, key) in values[: values.index(free[0]) + 1]

@@ -133,6 +133,21 @@ class TrainingChecks(ConformanceBase):
         (value, _), gradients = backend.value_and_grad(lambda p, x: (ops.sum(x), ()))(params, x)
         self._assert_tree(backend, [value, gradients["a"]], [np.asarray(6.0), np.zeros(2)], "constant loss")
 
+    def test_unscale(self, backend: Backend, device: Device) -> None:
+        """Gradients divided by the loss scale, those that were given left alone; one infinite value is found."""
+        host: Any = {
+            "a": [np.array([[2.0, -4.0]], np.float32), np.array(1.0, np.float32)],
+            "b": np.array([8.0], np.float32),
+        }
+        factor = backend.from_host(np.array(2.0, np.float32), device)
+        for value, finite in ((8.0, 1.0), (np.inf, 0.0), (np.nan, 0.0)):
+            grads = self._place(backend, device, {**host, "b": np.array([value], np.float32)})
+            divided, found = backend.unscale(grads, factor)
+            wanted = [host["a"][0] / 2, host["a"][1] / 2, np.array([value / 2])]
+            self._assert_tree(backend, [*divided["a"], divided["b"]], wanted, "quotients")
+            self._assert_tree(backend, grads["a"], host["a"], "gradients")
+            assert not self.values or bool(backend.to_host(found)) == bool(finite)
+
     @pytest.mark.usefixtures("trains")
     def test_gradients_leave_parameters_alone(self, backend: Backend, device: Device, ops: Ops) -> None:
         """Differentiating changes neither the parameters nor what the caller may do with them."""

@@ -17,4 +17,10 @@ class TestCuda(BackendConformance):
         import torch
 
         kernels = (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn)
-        return {"threads": torch.get_num_threads(), "tf32": [kernel.fp32_precision for kernel in kernels]}
+        return {
+            "threads": torch.get_num_threads(),
+            "tf32": [kernel.fp32_precision for kernel in kernels],
+            "older switches": (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
+            "search": torch.backends.cudnn.benchmark,
+            "device": torch.accelerator.current_device_index(),
+        }

@@ -108,10 +108,15 @@ def test_layouts_compute_the_same(device, layout, on_cpu, tmp_path):
 
 # torch.compile imports parts of PyTorch that warn about themselves.
 @pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
-def test_compiled_steps_compute_the_same(device, on_cpu, tmp_path):
-    supported(device, "compile", "default")
-    record = hal.train(**keys("cnn", device, compile="default"), out=str(tmp_path / "run"))
-    assert record.epochs[0].train["loss"] == pytest.approx(on_cpu("cnn")[0].epochs[0].train["loss"], rel=1e-3)
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("mode", ["default", "max"])
+def test_compiled_steps_compute_the_same(device, mode, accumulate, on_cpu, tmp_path):
+    """With gradients of several parts, and an evaluation of several batches."""
+    supported(device, "compile", mode)
+    record = hal.train(**keys("cnn", device, compile=mode, accumulate=accumulate), out=str(tmp_path / "run"))
+    wanted = on_cpu("cnn")[0].epochs[0]
+    assert record.epochs[0].train["loss"] == pytest.approx(wanted.train["loss"], rel=1e-3)
+    assert record.epochs[0].validation["loss"] == pytest.approx(wanted.validation["loss"], rel=1e-3)
 
 
 def test_the_defaults_learn(device, tmp_path):

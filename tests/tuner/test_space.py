@@ -44,6 +44,15 @@ def test_impossible_ones_are_left_out():
     assert {(p.batch, p.accumulate) for p in found.plans.values()} == {(10, 1), (64, 1), (64, 4)}
 
 
+def test_what_is_not_compiled_in_a_precision_is_left_out():
+    found = space(description(needs={"compile=default": {"precision": ("fp32",)}}))
+    assert {(p.precision, p.compile) for p in found.plans.values()} == {
+        ("fp32", "eager"),
+        ("fp32", "default"),
+        ("bf16", "eager"),
+    }
+
+
 def test_batches_fit_the_data():
     assert max(p.batch for p in space(description(samples=100)).plans.values()) == 64
     assert max(p.batch for p in space(description(mode="infer", samples=100)).plans.values()) == 64

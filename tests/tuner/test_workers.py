@@ -24,6 +24,7 @@ def tuned(monkeypatch, tmp_path, fault, **keys):
         "threads": 1,
         "parallel": "none",
         "layout": "nchw",
+        "pool": "window",
         "compile": "eager",
         "space": {"precision": ["fp32", "bf16"]},
         "seconds": 0.1,

@@ -107,6 +107,25 @@ def test_an_algorithm_that_other_keys_exclude():
     assert error.fix == "use layout=nchw and compile=eager, or one of: pool=window"
 
 
+def test_how_much_is_compiled_may_need_a_precision_as_well():
+    here = device(compile=("default", "eager"), needs={"compile=default": {"precision": ("fp32",)}})
+    assert Plan().resolve(here).compile == "default"
+    assert Plan(precision="bf16").resolve(here).compile == "eager"
+    error = refused(Plan(precision="bf16", compile="default"), here)
+    assert error.message == "compile=default is not supported on fake:1 (Model T) together with precision=bf16"
+    assert error.fix == "use precision=fp32, or one of: compile=eager"
+
+
+def test_an_algorithm_may_need_what_compile_came_to():
+    here = device(
+        compile=("default", "eager"),
+        algorithms={"conv": ("direct",), "pool": ("blocked", "window")},
+        needs={"compile=default": {"precision": ("fp32",)}, "pool=blocked": {"compile": ("eager",)}},
+    )
+    assert Plan().resolve(here).pool == "window"
+    assert Plan(precision="bf16").resolve(here).pool == "blocked"
+
+
 def test_threads_where_they_mean_nothing():
     error = refused(Plan(threads=2), device(threads=False))
     assert "threads=2 was given, but fake:1 does not support the key threads" in error.message

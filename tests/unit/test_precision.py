@@ -5,6 +5,7 @@ from typing import ClassVar
 import numpy as np
 import optree
 import pytest
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from hal import nn, ops
 from hal.config import build
@@ -12,13 +13,14 @@ from hal.data import Wanted
 from hal.job import precision
 from hal.job.carry import initial_carry, place_carry, start_optimizers
 from hal.job.placing import place, put_batch
-from hal.job.precision import all_finite, cast_inputs, cast_params, initial_scale, next_scale
+from hal.job.precision import cast_inputs, cast_params, initial_scale, next_scale
 from hal.job.prepare import prepare
 from hal.job.step import Step, evaluation, inference
 from hal.nn import Defaults, LossOutput, Objective
 from hal.registry import backend
 from hal.run.config import RunConfig
 from hal.tensor import namespace
+from hal.tensor.gradients import neutral_unscale
 from hal.workload import BUILT_IN
 
 CPU = backend("cpu")
@@ -215,7 +217,48 @@ def test_the_rule(factor, good, finite, wanted):
 
 @pytest.mark.parametrize(("value", "finite"), [(1.0, True), (np.inf, False), (-np.inf, False), (np.nan, False)])
 def test_one_value_that_is_not_finite_is_enough(value, finite):
-    assert bool(all_finite({"a": put(x=1.0), "b": [put(x=value)["x"]]})) is finite
+    grads, one = {"a": put(x=1.0), "b": [put(x=value)["x"]]}, put(x=1.0)["x"]
+    for unscale in (neutral_unscale, CPU.unscale):
+        assert bool(unscale(grads, one)[1]) is finite
+
+
+def test_kernels_for_all_gradients_at_once_give_the_same():
+    """Bit for bit, from denormal numbers on; one of the gradients is that of two parameters, as autograd gives it."""
+    rng = np.random.default_rng(0)
+    host = {
+        str(n): (rng.standard_normal((3, n + 1)) * 2.0 ** rng.integers(-149, 120)).astype(np.float32) for n in range(40)
+    }
+    grads = {**put(**host), "empty": put(x=np.zeros((0, 2), np.float32))["x"], "scalar": put(x=2.5)["x"]}
+    grads["shared"] = grads["0"]
+    for factor in (1.0, 2.0**15, 2.0**-3, 3.0):
+        scale = put(x=factor)["x"]
+        wanted, found = neutral_unscale(grads, scale), CPU.unscale(grads, scale)
+        assert bool(found[1]) is bool(wanted[1]) is True
+        for name, value in wanted[0].items():
+            assert np.array_equal(CPU.to_host(found[0][name]), CPU.to_host(value)), name
+    assert all(np.array_equal(CPU.to_host(grads[name]), value) for name, value in host.items()), "they are not changed"
+
+
+class _Calls(TorchDispatchMode):
+    """Counts what is given to PyTorch's dispatcher."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_unscaling_takes_as_many_calls_for_many_gradients_as_for_one():
+    counts = []
+    for number in (1, 50):
+        grads, scale = {str(n): put(x=float(n))["x"] for n in range(number)}, put(x=2.0)["x"]
+        with _Calls() as calls:
+            CPU.unscale(grads, scale)
+        counts.append(calls.count)
+    assert counts[0] == counts[1] > 0
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])

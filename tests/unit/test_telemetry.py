@@ -183,6 +183,8 @@ class TestAmdSmi:
             ({"socket_power": 212, "current_socket_power": "N/A", "average_socket_power": "N/A"}, 212.0),
             ({"current_socket_power": "N/A", "average_socket_power": "N/A"}, None),
             ({"current_socket_power": 0, "average_socket_power": 0}, None),  # second die of a card
+            ({"current_socket_power": 0xFFFFFFFF, "average_socket_power": 0xFFFF}, None),  # the library's "not known"
+            ({"current_socket_power": 2**64 - 1, "average_socket_power": 94}, 94.0),
             ({}, None),
             (AmdSmiException("not supported"), None),
         ],

@@ -1,0 +1,46 @@
+"""Compiled functions, by TorchInductor."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import optree
+import torch
+
+from hal.tensor.random import Key
+
+__all__ = ["MODES", "compiled"]
+
+MODES = {"default": "default", "max": "max-autotune-no-cudagraphs"}
+"""PyTorch's word for each value of the plan key ``compile`` that compiles.
+
+Not ``max-autotune``: on GPUs that replays CUDA graphs, in which the results of a call lie in memory that the next call
+writes again. Steps and evaluations keep results longer than that: sums, gradients of several parts, batch statistics.
+"""
+
+
+def compiled(fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    """Compile a function.
+
+    Args:
+        fn: pure, of trees of tensors and keys.
+        mode: a value of the plan key ``compile`` other than eager.
+    """
+    graph = torch.compile(fn, mode=MODES[mode], dynamic=False)
+
+    @functools.wraps(fn)
+    def call(*args: Any) -> Any:
+        # A compiled graph cannot seed a generator: it draws from PyTorch's own, seeded here and restored.
+        keys = [a for a in args if isinstance(a, Key)]
+        if not keys:
+            return graph(*args)
+        leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+        used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
+        with torch.random.fork_rng(devices=[device for device in used if device.type != "cpu"]):
+            torch.manual_seed(keys[0].seed or 0)
+            return graph(*(replace(a, seed=None) if isinstance(a, Key) else a for a in args))
+
+    return call
