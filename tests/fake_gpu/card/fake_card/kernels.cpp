@@ -148,23 +148,23 @@ Tensor strided_view(const Tensor& self, IntArrayRef size, IntArrayRef stride, st
 }
 void record_stream(Tensor& self, Stream stream) { allocator.recordStream(self.storage().data_ptr(), stream); }
 
-// Recurrent layers take these cells where there is no cuDNN, and only a build for GPUs has them. Autograd differentiates
-// what they are made of, so what they save for a backward kernel of theirs is empty.
-using Optional = std::optional<Tensor>;
-Tensor biased(const Tensor& gates, const Optional& bias) { return bias && bias->defined() ? gates + *bias : gates; }
-
-std::tuple<Tensor, Tensor, Tensor> fused_lstm_cell(const Tensor& input, const Tensor& hidden, const Tensor& cell, const Optional& input_bias, const Optional& hidden_bias) {
-  auto gates = (biased(input, input_bias) + biased(hidden, hidden_bias)).chunk(4, 1);
-  auto next = gates[1].sigmoid() * cell + gates[0].sigmoid() * gates[2].tanh();
-  return {gates[3].sigmoid() * next.tanh(), next, at::empty({0}, input.options())};
+// Recurrent layers have one kernel on the processor; PyTorch would take them apart where there is no cuDNN.
+Tensor moved(const Tensor& tensor, Device device) { return tensor.to(tensor.options().device(device), /*non_blocking=*/true); }
+std::vector<Tensor> moved(TensorList tensors, Device device) {
+  std::vector<Tensor> there;
+  for (auto& each : tensors) there.push_back(moved(each, device));
+  return there;
 }
-std::tuple<Tensor, Tensor> fused_gru_cell(const Tensor& input, const Tensor& hidden, const Tensor& state, const Optional& input_bias, const Optional& hidden_bias) {
-  auto given = biased(input, input_bias).chunk(3, 1), carried = biased(hidden, hidden_bias).chunk(3, 1);
-  auto reset = (given[0] + carried[0]).sigmoid(), update = (given[1] + carried[1]).sigmoid();
-  auto next = (given[2] + reset * carried[2]).tanh();
-  return {next + update * (state - next), at::empty({0}, input.options())};
+template <auto layer>
+auto recurrent(const Tensor& x, const Tensor& state, TensorList weights, bool biases, int64_t layers, double dropout, bool train, bool both, bool batch_first) {
+  auto [ys, last] = layer(moved(x, kCPU), moved(state, kCPU), moved(weights, kCPU), biases, layers, dropout, train, both, batch_first);
+  return std::make_tuple(moved(ys, x.device()), moved(last, x.device()));
 }
-int64_t plain_attention(const Tensor&, const Tensor&, const Tensor&, const Optional&, double, bool, std::optional<double>, bool) { return 0; }
+auto lstm_layer(const Tensor& x, TensorList state, TensorList weights, bool biases, int64_t layers, double dropout, bool train, bool both, bool batch_first) {
+  auto [ys, h, c] = at::lstm(moved(x, kCPU), moved(state, kCPU), moved(weights, kCPU), biases, layers, dropout, train, both, batch_first);
+  return std::make_tuple(moved(ys, x.device()), moved(h, x.device()), moved(c, x.device()));
+}
+int64_t plain_attention(const Tensor&, const Tensor&, const Tensor&, const std::optional<Tensor>&, double, bool, std::optional<double>, bool) { return 0; }
 
 }  // namespace
 
@@ -183,12 +183,14 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("set_.source_Storage_storage_offset", &at::native::set_storage_cpu_);
   m.impl("set_.source_Tensor", &at::native::set_tensor_);
   m.impl("_fused_sdp_choice", &plain_attention);
-  m.impl("_thnn_fused_lstm_cell", &fused_lstm_cell);
-  m.impl("_thnn_fused_gru_cell", &fused_gru_cell);
   // These have kernels for all devices, which choose a library by the device.
   for (auto* name : {"convolution", "convolution_backward"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&on_processor>());
 }
+// Above autograd, which differentiates the processor's kernel.
 TORCH_LIBRARY_IMPL(aten, AutogradCUDA, m) {
-  m.impl("_thnn_fused_lstm_cell", &fused_lstm_cell);
-  m.impl("_thnn_fused_gru_cell", &fused_gru_cell);
+  using Layer = std::tuple<Tensor, Tensor> (*)(const Tensor&, const Tensor&, TensorList, bool, int64_t, double, bool, bool, bool);
+  m.impl("lstm.input", &lstm_layer);
+  m.impl("gru.input", &recurrent<static_cast<Layer>(&at::gru)>);
+  m.impl("rnn_tanh.input", &recurrent<static_cast<Layer>(&at::rnn_tanh)>);
+  m.impl("rnn_relu.input", &recurrent<static_cast<Layer>(&at::rnn_relu)>);
 }
