@@ -1,4 +1,4 @@
-"""The four models, as small as they can be; without anything random in a step, so that one device and two do the same."""
+"""The four models, as small as they can be."""
 
 IMAGES = {"data": {"name": "synthetic:64"}, "batch": 16}
 MODELS = {

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Card", "Wanted", "counters", "library", "lose_context", "plug_in", "wanted"]
+__all__ = ["Card", "Wanted", "configure", "counters", "library", "lose_context", "plug_in", "wanted"]
 
 CARDS = Path(__file__).parents[3] / "golden" / "cards"
 
@@ -72,7 +72,7 @@ def plug_in(asked: Wanted) -> None:
         ctypes.CDLL(str(Path(spec.origin).parent / "lib" / name), mode=ctypes.RTLD_GLOBAL)
     library = ctypes.CDLL(asked.library)
     library.fake_allocations.restype = library.fake_freed_in_use.restype = ctypes.c_int64
-    library.fake_configure(asked.count, ctypes.c_int64(asked.memory_bytes))
+    configure(asked.count, asked.memory_bytes)
     from fake_card import collectives, compiling, runtime
 
     runtime.install(Card(asked.card), asked)
@@ -80,6 +80,11 @@ def plug_in(asked: Wanted) -> None:
     compiling.install()
     if asked.report:
         atexit.register(_report, asked)
+
+
+def configure(count: int, memory_bytes: int) -> None:
+    """Have so many cards, of so many bytes each."""
+    library.fake_configure(count, ctypes.c_int64(memory_bytes))
 
 
 def lose_context(card: int = 0) -> None:

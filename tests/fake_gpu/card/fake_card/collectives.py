@@ -14,7 +14,7 @@ Tensors = list[torch.Tensor]
 
 
 class Nccl(dist.ProcessGroup):
-    """What ``ProcessGroupNCCL`` is to PyTorch. It carries tensors of the host too, as PyTorch asks one group for all."""
+    """What ``ProcessGroupNCCL`` is to PyTorch; it carries tensors of the host too, since PyTorch asks it for all."""
 
     class Options:
         """Set by PyTorch, and of no use here."""
@@ -25,15 +25,15 @@ class Nccl(dist.ProcessGroup):
         self.store, self.gloo = store, dist.ProcessGroupGloo(store, rank, size, timeout)
         self.named, self.card = "", None
 
-    def getBackendName(self) -> str:  # noqa: N802 - PyTorch's name
+    def getBackendName(self) -> str:
         """What PyTorch calls it."""
         return "nccl"
 
-    def setGroupName(self, name: str) -> None:  # noqa: N802
+    def setGroupName(self, name: str) -> None:
         """Its name from now on."""
         self.named = name
 
-    def getGroupName(self) -> str:  # noqa: N802
+    def getGroupName(self) -> str:
         """Its name."""
         return self.named
 
@@ -57,7 +57,7 @@ class Nccl(dist.ProcessGroup):
         with torch.no_grad():
             for tensor, found in zip(taken, back, strict=True):
                 tensor.copy_(found)
-        future: Any = torch.futures.Future()  # type: ignore[no-untyped-call]
+        future: Any = torch.futures.Future()
         future.set_result(taken)
         return _create_work_from_future(future)
 
@@ -141,4 +141,4 @@ def install() -> None:
     """Let PyTorch be a build with NCCL."""
     module: Any = dist.distributed_c10d
     module._NCCL_AVAILABLE, module.ProcessGroupNCCL = True, Nccl
-    dist.ProcessGroupNCCL = Nccl  # type: ignore[misc]
+    dist.ProcessGroupNCCL = Nccl

@@ -9,8 +9,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import fake_card
 import torch
+
+import fake_card
 
 __all__ = ["install"]
 
@@ -62,7 +63,7 @@ def _compiler(kind: str, graphs: bool) -> Callable[..., Any]:
             replays.ends(kind, given, results)
             return results
 
-        call._boxed_call = True  # type: ignore[attr-defined]
+        call._boxed_call = True
         return call
 
     return compiler
@@ -72,7 +73,8 @@ def _read_settings(search: bool) -> None:
     """What TorchInductor asks; PyTorch raises where old and new switches for TF32 disagree."""
     cuda: Any = torch.backends.cuda
     if cuda.matmul.fp32_precision != "tf32" and torch.cuda.get_device_capability() >= (8, 0):
-        warnings.warn("TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled.", stacklevel=2)
+        said = "TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled."
+        warnings.warn(said, stacklevel=2)
     if search:
         torch.get_float32_matmul_precision()
         if torch.version.hip:

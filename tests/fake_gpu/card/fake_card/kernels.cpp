@@ -25,6 +25,9 @@ struct Call {
   std::vector<Tensor> given, lent, written;  // the card's tensors, the same on the host, and those that are written
   std::optional<Device> card;
   bool mixed = false;  // it got a tensor of the host
+  // GPUs sum convolutions in float32 whatever the precision; the processor is slow in half precision.
+  bool in_float = name.rfind("aten::convolution", 0) == 0;
+  std::optional<ScalarType> low;  // what the results are rounded to then
 
   Tensor lend(const Tensor& tensor, bool write) {
     if (!tensor.defined()) return tensor;
@@ -35,6 +38,10 @@ struct Call {
     require_device(tensor.device());
     given.push_back(tensor);
     if (write) written.push_back(tensor);
+    if (in_float && isReducedFloatingType(tensor.scalar_type())) {
+      low = tensor.scalar_type();
+      return lent.emplace_back(on_host(tensor).to(kFloat));
+    }
     return lent.emplace_back(on_host(tensor));
   }
   void require_device(Device device) {
@@ -88,8 +95,9 @@ struct Call {
       if (found.is_same(lent[i])) return given[i];
       TORCH_CHECK(!found.is_alias_of(lent[i]), "the card made of the processor cannot return the view that ", name, " makes");
     }
+    auto options = found.options().device(*card).dtype(low.value_or(found.scalar_type()));
     bool dense = found.is_non_overlapping_and_dense();
-    auto ours = dense ? at::empty_strided(found.sizes(), found.strides(), found.options().device(*card)) : at::empty(found.sizes(), found.options().device(*card));
+    auto ours = dense ? at::empty_strided(found.sizes(), found.strides(), options) : at::empty(found.sizes(), options);
     on_host(ours).copy_(found);
     return written.emplace_back(ours);
   }

@@ -5,9 +5,10 @@ import ctypes
 from types import SimpleNamespace
 from typing import Any
 
-import fake_card
 import torch
 from torch._utils import _get_device_index
+
+import fake_card
 
 __all__ = ["install"]
 
@@ -91,6 +92,10 @@ def _cuda(card: fake_card.Card, asked: fake_card.Wanted) -> dict[str, Any]:
     def exchange(index: int) -> int:
         return int(LOWLEVEL._accelerator_exchangeDevice(index))
 
+    def memory_info(device: Any = None) -> tuple[int, int]:
+        free, total = LOWLEVEL._accelerator_getMemoryInfo(_get_device_index(device, optional=True))
+        return free, total
+
     card.properties["total_memory"] = asked.memory_bytes
     return {
         "_initialized": True,
@@ -99,7 +104,7 @@ def _cuda(card: fake_card.Card, asked: fake_card.Wanted) -> dict[str, Any]:
         "_get_device_properties": properties,
         "_exchange_device": exchange,
         "_maybe_exchange_device": exchange,
-        "mem_get_info": lambda device=None: LOWLEVEL._accelerator_getMemoryInfo(_get_device_index(device, optional=True)),
+        "mem_get_info": memory_info,
         "is_bf16_supported": lambda including_emulation=True: including_emulation or card.properties["major"] >= 8,
         "Stream": Stream,
         "Event": torch.Event,
