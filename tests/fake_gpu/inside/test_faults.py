@@ -15,13 +15,7 @@ MODEL = f"{Path(__file__).with_name('losing_model.py')}:Losing"
 def losing(monkeypatch, tmp_path, device):
     """Keys of the model, and the file that it writes."""
     monkeypatch.setenv("LOSING", str(tmp_path / "computed"))
-    keys = {
-        "model": MODEL,
-        "backend": device.backend,
-        "data": "synthetic:64",
-        "compile": "eager",
-        "out": tmp_path / "o",
-    }
+    keys = {"model": MODEL, "backend": device.backend, "data": "synthetic:64", "out": tmp_path / "out"}
     return keys, tmp_path / "computed"
 
 

@@ -51,8 +51,10 @@ def _memory(value: Any) -> int | None:
     return value.untyped_storage().data_ptr() if isinstance(value, torch.Tensor) else None
 
 
-def _compiler(kind: str, graphs: bool) -> Callable[..., Any]:
+def _compiler(kind: str, search: bool, graphs: bool) -> Callable[..., Any]:
     def compiler(module: Any, inputs: Any) -> Any:
+        _read_settings(module, search)
+
         def call(args: list[Any]) -> Any:
             given = list(args)
             args.clear()
@@ -69,10 +71,12 @@ def _compiler(kind: str, graphs: bool) -> Callable[..., Any]:
     return compiler
 
 
-def _read_settings(search: bool) -> None:
-    """What TorchInductor asks; PyTorch raises where old and new switches for TF32 disagree."""
-    cuda: Any = torch.backends.cuda
-    if cuda.matmul.fp32_precision != "tf32" and torch.cuda.get_device_capability() >= (8, 0):
+def _read_settings(module: Any, search: bool) -> None:
+    """What TorchInductor asks: PyTorch raises where its old and its new switches for TF32 disagree."""
+    aten, cuda = torch.ops.aten, torch.backends.cuda
+    products = {aten.mm.default, aten.addmm.default, aten.bmm.default, aten.baddbmm.default}
+    in_float = any(node.target in products and node.meta["val"].dtype == torch.float32 for node in module.graph.nodes)
+    if in_float and cuda.matmul.fp32_precision != "tf32" and torch.cuda.get_device_capability() >= (8, 0):
         said = "TensorFloat32 tensor cores for float32 matrix multiplication available but not enabled."
         warnings.warn(said, stacklevel=2)
     if search:
@@ -91,10 +95,9 @@ def install() -> None:
             return plain(self, module, inputs, **more)
         from torch._dynamo.backends.common import aot_autograd
 
-        _read_settings(bool(self.config.get("max_autotune")))
-        graphs = bool(self.config.get("triton.cudagraphs"))
+        how = bool(self.config.get("max_autotune")), bool(self.config.get("triton.cudagraphs"))
         kinds = {"fw_compiler": "forward", "bw_compiler": "backward", "inference_compiler": "inference"}
-        backend: Any = aot_autograd(**{name: _compiler(kind, graphs) for name, kind in kinds.items()})
+        backend: Any = aot_autograd(**{name: _compiler(kind, *how) for name, kind in kinds.items()})
         return backend(module, inputs)
 
     inductor.__call__ = call
