@@ -6,7 +6,8 @@ from pathlib import Path
 import fake_card
 import pytest
 
-sys.path.append(str(Path(__file__).parents[2] / "run"))  # run_helpers
+HERE = Path(__file__).parent
+sys.path += [str(HERE), str(HERE.parents[1] / "run")]  # small_models and run_helpers
 
 
 @pytest.fixture
