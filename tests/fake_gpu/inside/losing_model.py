@@ -23,10 +23,10 @@ class Losing(nn.Classifier):
     def wanted(cls, config):
         return Wanted("image", (8, 8, 1))
 
-    def predict(self, params, state, inputs):
+    def logits(self, params, state, inputs, *, training=False, key=None):
         low = inputs.dtype != namespace(inputs).float32
         with open(os.environ["LOSING"], "a") as file:
             file.write(f"{os.getpid()} {'low' if low else 'fp32'}\n")
         if low:
             fake_card.lose_context(0)
-        return super().predict(params, state, inputs)
+        return super().logits(params, state, inputs, training=training, key=key)

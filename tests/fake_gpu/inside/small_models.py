@@ -7,7 +7,7 @@ MODELS = {
         "model": {"name": "rnn", "task": "classify", "cell": "lstm", "units": 8, "dropout": 0.0},
         **IMAGES,
     },
-    "gan": {"model": {"name": "gan", "size": 12, "width": 4, "noise": 4, "grid": 2}, **IMAGES},
+    "gan": {"model": {"name": "gan", "size": 20, "width": 4, "noise": 4, "grid": 2}, **IMAGES},
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 3, "dropout": 0.0, "unfreeze": 1},
         **IMAGES,
