@@ -1,0 +1,57 @@
+"""hal on GPUs made of the processor: what needs a card, in processes that have one."""
+
+import xml.etree.ElementTree as xml
+from pathlib import Path
+
+import pytest
+
+CARDS = {"cuda": "h100_sxm5_80gb", "rocm": "mi300x"}
+"""What each backend sees."""
+INSIDE = Path(__file__).parent / "inside"
+
+# Tests of tests/gpu that fail by a fault of hal, with the fault; a test that has begun to pass is named too.
+FAULTS = {
+    "test_prefetching_ends_with_its_reader": "prefetch() takes a batch that `put` left on the host for one on the card",
+    "test_compiled_steps_compute_the_same": "TorchInductor's advice to use TF32 is shown though the plan says fp32",
+}
+
+
+def outcomes(machine, *words, **changes):
+    """Run pytest in a process that has the cards: the outcome of each test by its name, and what pytest printed."""
+    report = machine.folder.parent / "report.xml"
+    done = machine.run("-m", "pytest", "-q", *words, f"--junitxml={report}", "-p", "no:cacheprovider", **changes)
+    assert report.exists(), done.stdout + done.stderr
+    found = {}
+    for case in xml.parse(report).iter("testcase"):
+        bad = {child.tag for child in case} & {"failure", "error", "skipped"}
+        found[case.get("name")] = bad.pop() if bad else "passed"
+    return found, done.stdout[-8000:]
+
+
+def assert_nothing_freed_in_use(machine):
+    counters = machine.counters()
+    assert counters, "each process says what it did"
+    assert all(each["freed_in_use"] == 0 for each in counters)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", CARDS)
+def test_the_tests_for_devices(machine, backend, record_property):
+    """All of tests/gpu, unchanged; wrong-stream use raises in them."""
+    found, said = outcomes(machine, "tests/gpu", card=CARDS[backend])
+    mine = {name: outcome for name, outcome in found.items() if f"{backend}:0" in name}
+    assert len(mine) >= 50
+    bad = {name.partition("[")[0] for name, outcome in mine.items() if outcome != "passed"}
+    assert bad == set(FAULTS), said
+    assert {found[name] for name in found.keys() - mine} == {"skipped"}, "other backends have no card here"
+    record_property("passed", sum(outcome == "passed" for outcome in found.values()))
+    record_property("skipped", sum(outcome == "skipped" for outcome in found.values()))
+    assert_nothing_freed_in_use(machine)
+
+
+@pytest.mark.parametrize(("name", "count"), [("test_refusals.py", 1), ("test_commands.py", 2), ("test_faults.py", 2)])
+def test_inside(machine, name, count):
+    """The tests of a file that needs cards."""
+    found, said = outcomes(machine, INSIDE / name, count=count)
+    assert found
+    assert set(found.values()) == {"passed"}, said
