@@ -1,6 +1,7 @@
 """Settings of all tests."""
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,11 @@ from hypothesis import settings
 # New examples on a developer's machine, the same ones in CI; a busy machine is no failure.
 settings.register_profile("hal", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("hal")
+
+# A shell that starts the tests in the background lets them, and what they start, ignore Ctrl-C; nohup a hang-up.
+for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.SIG_DFL)):
+    if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
+        signal.signal(getattr(signal, _name), _usual)
 
 # Tests see no plan that somebody's tuning has stored, and store none there.
 os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")

@@ -185,7 +185,7 @@ def test_one_device_or_all():
 @needs_libtpu
 def test_a_real_compiler(tmp_path):
     keys = ["model=cnn", "model.filters=[4]", "model.dense=8", "model.size=12", "target=tpu-v5e:1x1", "batch=16"]
-    keys += ["conv=patches", "pool=window", "precision=fp32", "budget=3h", f"out={tmp_path}/out"]
+    keys += ["conv=patches", "pool=window", "crop=gather", "precision=fp32", "budget=3h", f"out={tmp_path}/out"]
     done = CliRunner().invoke(app, ["tune", *keys, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
