@@ -45,7 +45,7 @@ _MEASURED = ("backend", "device", "seconds", "finalists")
 
 SAMPLERS = ("hal", "tpe", "gp", "random", "brute")
 _NO_SAMPLER = {
-    ("nsgaii", "nsga2", "nsgaiii", "nsga3"): "the sampler NSGA-II breeds generations of 50 trials, and a tuning has "
+    ("nsgaii", "nsga2", "nsgaiii", "nsga3"): "the sampler NSGA-II needs generations of 50 trials, and a tuning has "
     "few trials in all; use hal, which also finds Pareto fronts",
     (
         "cmaes",
@@ -62,6 +62,7 @@ _NO_SAMPLER = {
 _UNSET = {
     "batch": "sizes around the model's own, for example [32,64,128]",
     "precision": "fp32 and the precisions that the hardware accelerates",
+    "heap": "only the device's default",
     "threads": "1, half the cores, and null (the framework's own choice)",
     "parallel": "none, and dp=N for the devices in this machine",
     "accumulate": "1, and larger values if memory is an objective",

@@ -74,7 +74,7 @@ class Space:
             if name in fixed.given():
                 if chosen is not None:
                     raise ConfigError(
-                        f"{name}= fixes what space.{name}= lists, so they contradict each other",
+                        f"{name}= fixes the value for which space.{name}= lists several, so they contradict each other",
                         fix="leave one of them out",
                     )
                 chosen = (getattr(self.default, name),)
