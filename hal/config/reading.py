@@ -149,7 +149,7 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             said = item["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
             given = without_password(str(item["input"]))
             given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
-            lines.append(f"{prefix}{place}={given}: {said[:1].lower()}{said[1:]}")
+            lines.append(f"{prefix}{place.removesuffix('.name')}={given}: {said[:1].lower()}{said[1:]}")
     return "\n".join(lines)
 
 

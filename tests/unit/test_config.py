@@ -158,7 +158,7 @@ def test_wrong_values_of_models_are_named():
         ("lr=-1", "lr=-1: input should be greater than 0"),
         ("schedule=linear", "schedule=linear: input should be 'constant' or 'cosine'"),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
-        ("optimizer=lion", "optimizer.name=lion: input should be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
+        ("optimizer=lion", "optimizer=lion: input should be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ("data.validation=1", "data.validation=1: input should be less than 1"),
         ("data.augment=flop", "flop: input should be 'flip', 'crop' or 'brightness'"),
         ("model.size=20", "model is missing"),
