@@ -112,7 +112,10 @@ def _module(path: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise RequestError(f"{path} failed while it was imported: {type(error).__name__}: {error}") from error
+        raise RequestError(
+            f"{path} failed while it was imported: {type(error).__name__}: {error}",
+            fix=f"correct the file; python {path} shows the line that fails",
+        ) from error
     return module
 
 
@@ -120,7 +123,10 @@ def _checked(found: Any, name: str) -> type[Model]:
     from hal.nn import Model
 
     if not (isinstance(found, type) and issubclass(found, Model)):
-        raise ConfigError(f"model={name} is {found!r}, not a subclass of hal.nn.Model")
+        raise ConfigError(
+            f"model={name} is not a subclass of hal.nn.Model",
+            fix="derive the class from hal.nn.Model, or from hal.nn.Classifier if it classifies",
+        )
     return found
 
 

@@ -19,7 +19,7 @@ class CNNConfig(nn.ModelConfig):
     filters: tuple[PositiveInt, ...] = Field(
         default=(32, 64, 64),
         min_length=1,
-        description="Filters of each 3x3 convolution. A pooling layer stands between two convolutions.",
+        description="Filters of each 3x3 convolution. A pooling layer follows each one except the last.",
     )
     dense: int = Field(default=64, ge=1, description="Units of the dense layer before the output layer.")
     size: int = Field(default=28, ge=10, description="Height and width that images are resized to.")

@@ -20,15 +20,24 @@ _SPANS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def _bytes(value: Any) -> Any:
-    """A number of bytes, also as 512M or 8GB; anything else is left to the validation."""
+    """A number of bytes, also as 512M or 8GB; a number of another kind is left to the validation."""
     found = re.fullmatch(r"([0-9.]{1,30})\s*([kmgt]?)(i?b)?", str(value).strip().lower())
-    return min(int(min(float(found[1]), 2.0**63) * _UNITS[found[2]]), 2**63) if found else value
+    return min(int(min(float(found[1]), 2.0**63) * _UNITS[found[2]]), 2**63) if found else _number(value, "8GB")
 
 
 def _seconds(value: Any) -> Any:
-    """A number of seconds, also as 90s, 8m or 1h; anything else is left to the validation."""
+    """A number of seconds, also as 90s, 8m or 1h; a number of another kind is left to the validation."""
     found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*(s|m|h|)", str(value).strip().lower())
-    return float(found[1]) * _SPANS[found[2]] if found else value
+    return float(found[1]) * _SPANS[found[2]] if found else _number(value, "90s, 8m or 1h")
+
+
+def _number(value: Any, example: str) -> Any:
+    """A value that may be a number; text that is none is refused, because pydantic would not name the units."""
+    try:
+        float(value if isinstance(value, str) else 0)
+    except ValueError:
+        raise ValueError(f"write a number, alone or with a unit, such as {example}") from None
+    return value
 
 
 def _listed(value: Any) -> Any:
@@ -45,7 +54,7 @@ _MEASURED = ("backend", "device", "seconds", "finalists")
 
 SAMPLERS = ("hal", "tpe", "gp", "random", "brute")
 _NO_SAMPLER = {
-    ("nsgaii", "nsga2", "nsgaiii", "nsga3"): "the sampler NSGA-II breeds generations of 50 trials, and a tuning has "
+    ("nsgaii", "nsga2", "nsgaiii", "nsga3"): "the sampler NSGA-II needs generations of 50 trials, and a tuning has "
     "few trials in all; use hal, which also finds Pareto fronts",
     (
         "cmaes",
@@ -62,6 +71,7 @@ _NO_SAMPLER = {
 _UNSET = {
     "batch": "sizes around the model's own, for example [32,64,128]",
     "precision": "fp32 and the precisions that the hardware accelerates",
+    "heap": "only the device's default",
     "threads": "1, half the cores, and null (the framework's own choice)",
     "parallel": "none, and dp=N for the devices in this machine",
     "accumulate": "1, and larger values if memory is an objective",

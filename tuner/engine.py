@@ -210,5 +210,6 @@ def _hal_error(failure: Failure) -> HalError:
             failure.details["type"], str(failure.details.get("said", failure)), failure.details.get("fix")
         )
     return RunError(
-        f"no worker could be started: {failure.message}", fix="find the cause with hal bench and the same keys"
+        f"no worker could be started: {failure.message}",
+        fix="correct python= if it was given; otherwise find the cause with hal bench and the same keys",
     )

@@ -71,7 +71,7 @@ class Pool:
                 answer = Answer(outcome=Outcome.PROTOCOL, message=said)
         except NotStartedError as failure:
             raise RunError(
-                failure.message, fix=f"when it can, continue with: hal tune resume={self._log.parent}"
+                failure.message, fix=f"correct this, then continue with: hal tune resume={self._log.parent}"
             ) from failure
         except Failure as failure:
             answer = Answer(outcome=failure.outcome, message=failure.message)

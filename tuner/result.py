@@ -152,12 +152,12 @@ class Tuning(BaseModel):
         if unknown := named - set(numbers):
             raise ValueError(f"trial {min(unknown)} is named, but is not among the trials")
         if len({each.trial for each in self.finalists}) != len(self.finalists):
-            raise ValueError("a finalist is there twice")
+            raise ValueError("a finalist is listed twice")
         won = [each.plan for each in self.trials if each.number == self.winner_trial]
         if (self.winner is None) != (self.winner_trial is None) or (self.winner is not None and won != [self.winner]):
             raise ValueError("the winner is not the plan of the trial that is named as its own")
         if len(set(self.objectives)) != len(self.objectives):
-            raise ValueError("an objective is there twice")
+            raise ValueError("an objective is listed twice")
         if unfamiliar := set(self.space) - set(Plan.model_fields):
             raise ValueError(f"the space has values of {min(unfamiliar)}, which is no plan key")
         if not all(isinstance(self.config.get(section) or {}, dict) for section in ("model", "data")):

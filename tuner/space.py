@@ -45,12 +45,14 @@ class Space:
         self.baseline = _eager(self.default, self._device)
         self.dimensions = self._dimensions(described, fixed, listed, set(objectives))
         self.plans: dict[str, Plan] = {}
+        refused: RequestError | None = None
         own_threads = "threads" not in {**fixed.given(), **listed.given()}
         for values in itertools.product(*self.dimensions.values()):
             keys = dict(zip(self.dimensions, values, strict=True))
             try:
                 plan = Plan.model_validate({**self.default.model_dump(), **keys}).resolve(self._device)
-            except RequestError:
+            except RequestError as error:
+                refused = refused or error
                 continue  # what the device cannot do is no part of the space
             # Processes share the cores evenly unless the user says otherwise.
             if plan.parallel != "none" and plan.threads is not None and own_threads:
@@ -59,7 +61,8 @@ class Space:
                 self.plans.setdefault(key_of(plan), plan)
         if not self.plans:
             raise ConfigError(
-                f"no plan is possible on {self._device} with these keys", fix="fix fewer plan keys, or list more values"
+                f"no plan is possible on {self._device} with these keys" + (f": {refused.message}" if refused else ""),
+                fix="fix fewer plan keys, or list more values; a batch must not be larger than the number of samples",
             )
         if key_of(self.default) not in self.plans and not _excludes(listed, self.default):
             self.plans[key_of(self.default)] = self.default
@@ -74,7 +77,7 @@ class Space:
             if name in fixed.given():
                 if chosen is not None:
                     raise ConfigError(
-                        f"{name}= fixes what space.{name}= lists, so they contradict each other",
+                        f"{name}= fixes the value for which space.{name}= lists several, so they contradict each other",
                         fix="leave one of them out",
                     )
                 chosen = (getattr(self.default, name),)

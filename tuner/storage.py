@@ -112,7 +112,7 @@ def damage_explained(method: Callable[P, R]) -> Callable[P, R]:
         except OSError as error:
             raise RunError(
                 f"the storage of the tuning cannot be used any more: {error.filename or ''} {error.strerror or error}",
-                fix="when it can, continue with: hal tune resume=FOLDER",
+                fix="make it accessible again, then continue with: hal tune resume=FOLDER",
             ) from error
         except Exception as error:
             raise _damaged("", error) from error

@@ -70,7 +70,9 @@ def _rows(config: type[BaseModel], prefix: str, skip: tuple[str, ...] = ()) -> I
         for inner, inner_field in section.model_fields.items():
             key = f"{prefix}{name}" if inner == "name" else f"{prefix}{name}.{inner}"
             value = getattr(given, inner) if given is not None else inner_field.default
-            yield key, _default(value), inner_field.description or ""
+            default, meaning = _default(value), inner_field.description or ""
+            # A command may have a default of its own for a key whose description gives that of the others.
+            yield key, default, meaning.partition(" Default: ")[0] if default else meaning
 
 
 def _default(value: Any) -> str:

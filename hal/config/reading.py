@@ -143,12 +143,13 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             shown = without_password(place) if "://" not in place else f"{place.partition('://')[0]}://..."
             lines.append(f"unknown key {prefix}{shown}{hint}")
         elif item["type"] == "missing":
-            lines.append(f"{prefix}{place.removesuffix('.name')} is missing")
+            absent = prefix + place.removesuffix(".name")
+            lines.append(f"{absent} is missing; add {absent}=VALUE")
         else:
-            said = item["msg"].removeprefix("Value error, ")
+            said = item["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
             given = without_password(str(item["input"]))
             given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
-            lines.append(f"{prefix}{place}={given}: {said[:1].lower()}{said[1:]}")
+            lines.append(f"{prefix}{place.removesuffix('.name')}={given}: {said[:1].lower()}{said[1:]}")
     return "\n".join(lines)
 
 

@@ -75,7 +75,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
             if not isinstance(key, yaml.ScalarNode) or key.tag != f"{_PREFIX}str":
                 raise yaml.MarkedYAMLError(problem="keys should be strings", problem_mark=key.start_mark)
             if key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value} is given twice", problem_mark=key.start_mark)
             seen.add(key.value)
         self.flatten_mapping(node)
         return {self.construct_object(key): self.construct_object(value, deep=True) for key, value in node.value}
@@ -148,7 +148,7 @@ def parse_file(file: Path, is_text: IsText) -> dict[str, Any]:
     if found is None:
         return {}
     if not isinstance(found, dict):
-        raise ConfigError(f"{file} should hold keys and values, one a line: key: value")
+        raise ConfigError(f"{file} should contain one key with its value on each line, as in epochs: 3")
     return found
 
 
@@ -176,7 +176,7 @@ def _replaced(text: str, keys: Mapping[str, Any], chain: tuple[str, ...]) -> Any
     if isinstance(text, Verbatim):
         return str(text)
     if "${" in re.sub(r"\$\{[^{}]*\}", "", text):
-        raise ConfigError(f"{chain[0]}={text}: ${{ begins a reference that does not end", fix="write ${key}")
+        raise ConfigError(f"{chain[0]}={text}: the reference that ${{ begins has no closing }}", fix="write ${key}")
     parts: list[str] = []
     at = 0
     for found in re.finditer(r"\$\{([^{}]*)\}", text):
@@ -239,7 +239,7 @@ def _measure(node: Any, known: dict[int, tuple[int, int]], open_nodes: set[int])
     if id(node) in known:
         return known[id(node)]
     if id(node) in open_nodes:
-        raise yaml.MarkedYAMLError(problem="an alias repeats what it is part of", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem="an alias refers to a value that contains it", problem_mark=node.start_mark)
     open_nodes.add(id(node))
     inner = () if isinstance(node, yaml.ScalarNode) else node.value
     children = [each for child in inner for each in (child if isinstance(child, tuple) else (child,))]

@@ -106,8 +106,8 @@ def check_memory(what: str, needed_bytes: int, stored_bytes: int | None = None) 
     """
     if stored_bytes is not None and needed_bytes > max(_UNSUSPICIOUS_BYTES, _MOST_COMPRESSED * stored_bytes):
         raise DataError(
-            f"{what} has {bytes_text(stored_bytes)}, which would become {bytes_text(needed_bytes)}; data of that size "
-            "that are compressed so much hold nothing to learn from",
+            f"{what} has {bytes_text(stored_bytes)}, which would become {bytes_text(needed_bytes)}; data "
+            "that compress this well contain nothing to learn from",
             fix="look at the file, and store it again without compression if its content is right",
         )
     free = available_bytes()

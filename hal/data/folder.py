@@ -81,7 +81,7 @@ class FolderDataset(Dataset):
         more = len(problems) - _NAMED
         raise DataError(
             "; ".join(problem.message for problem in problems[:_NAMED])
-            + (f"; and {more:,} more images" if more > 0 else ""),
+            + (f"; and {more:,} more image{'s' if more > 1 else ''}" if more > 0 else ""),
             fix=problems[0].fix,
         )
 

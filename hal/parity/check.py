@@ -146,7 +146,7 @@ def check(job: Job, trace: Trace) -> DeviceComparison:
     losses = _losses(trained, trace, tolerance.loss)
     if not (gradients and updates and after and losses):
         raise RunError(
-            "the two sides cannot be said to agree, since the model trains nothing: there is no gradient to compare",
+            "the comparison is incomplete: the model has no trained parameters, so it has no gradients to compare",
             fix="compare a model with parameters",
         )
     wrong: list[Any] = [op for op in found if op.exceeds]

@@ -75,7 +75,7 @@ def _skipped(job: Job, trace: Trace) -> Iterator[Skipped]:
     yield Skipped(
         what="choices among equal values",
         count=sum(op.op in ("max", "max_pool2d", "min") for op in trace.ops),
-        why="only what all equal values get together is compared in the gradients of max, min and max_pool2d",
+        why="in the gradients of max, min and max_pool2d, only the sum over all equal values is compared",
     )
     yield Skipped(
         what="bodies of scan",

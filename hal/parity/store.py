@@ -129,7 +129,7 @@ def load(folder: Path) -> Trace:
         held = json.loads(read_regular(folder / _META, _MOST_META_BYTES))
         content = read_regular(folder / _ARRAYS, available_bytes() // 2)  # it is in memory twice while it is read
     except OSError as error:
-        raise _damaged(folder, str(error)) from error
+        raise _damaged(folder, f"{error.filename}: {error.strerror}" if error.strerror else str(error)) from error
     except (ValueError, RecursionError) as error:
         raise _damaged(folder, f"{_META} does not hold a trace as JSON") from error
     if not isinstance(held, dict):

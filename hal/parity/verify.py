@@ -81,7 +81,7 @@ def _one_task(config: VerifyConfig) -> None:
             if tasks
             else "there is nothing to compare with",
             fix="use one of backends=cpu,... (compare devices of this machine), record=DIR (write a trace of one "
-            "device) and against=DIR (compare one device with a trace)",
+            "device) or against=DIR (compare one device with a trace)",
         )
     if config.data.augment:
         raise ConfigError(
@@ -130,7 +130,7 @@ def _against(config: VerifyConfig, folder: Path, note: Note) -> Verification:
     _same_parameters(job, trace)
     if problem := missing(job, trace):
         raise NotFoundError(
-            f"the trace in {folder} does not hold what is compared: {problem}",
+            f"the trace in {folder} does not contain everything that is compared: {problem}",
             fix="use the version of the model that it was recorded with, or record a new trace",
         )
     try:

@@ -119,7 +119,7 @@ def _meeting(count: int) -> Iterator[Rendezvous]:
         folder = tempfile.mkdtemp(prefix="hal-rendezvous-")
     except OSError as error:
         raise RunError(
-            f"the {count} processes of this run have no folder to meet in: {error}",
+            f"the {count} processes of this run have no temporary folder to connect through: {error}",
             fix="set TMPDIR to a folder of this machine that you can write to",
         ) from error
     try:

@@ -49,8 +49,8 @@ def predict(folder: str | Path, inputs: Any, keys: Mapping[str, Any]) -> np.ndar
     require_trusted_model(saved, "model" in keys, folder)
     if saved.setup is None:
         raise CheckpointError(
-            f"{folder} was written by an earlier version of hal, which did not save all that a model needs",
-            fix=f"continue the run for a step, which saves it anew: hal run resume={folder}",
+            f"{folder} was written by an earlier version of hal, which did not save everything that predicting needs",
+            fix=f"continue the run for a step, which saves what is missing: hal run resume={folder}",
         )
     job = _job(saved.setup, checkpoint, keys, len(inputs) if hasattr(inputs, "__len__") else 1)
     wanted = type(job.model).wanted(job.model.config)

@@ -90,7 +90,7 @@ def read_saved(checkpoint: Checkpoint) -> SavedRun:
         first = error.errors(include_url=False)[0] if isinstance(error, ValidationError) else None
         what = "it is nested too deeply" if first is None else f"{_place(first['loc'])}: {first['msg']}"
         raise CheckpointError(
-            f"the checkpoint {checkpoint.path} does not hold what a run saves ({what})",
+            f"the checkpoint {checkpoint.path} does not contain what a run saves ({what})",
             fix="use an earlier checkpoint of the run, or start a new run without resume=",
         ) from error
     return saved

@@ -112,7 +112,7 @@ def _check_folder(folder: Path, own: Path | None) -> None:
         )
     if folder.is_dir() and any(not path.name.startswith(".") for path in folder.iterdir()):
         raise ConfigError(
-            f"out={folder} is a folder with other files in it, among which a run would write its own",
+            f"out={folder} already contains other files, and a run writes only to a folder of its own",
             fix="choose a new or an empty folder for out=",
         )
 
@@ -122,7 +122,7 @@ def _check_still_last(asked: str, resume: Checkpoint | None, own: Path) -> None:
     if resume is not None and latest(user_path(asked)) != resume.path:
         raise InUseError(
             f"another process has continued the run in {own} meanwhile",
-            fix="give the command again, to continue from where that process ended",
+            fix="run the command again to continue from where that process ended",
         )
 
 

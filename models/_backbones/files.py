@@ -99,7 +99,7 @@ def _read_safetensors(path: Path, file: BinaryIO, size: int) -> dict[str, Stored
         found: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
         return {name: _of_safetensors(tensor) for name, tensor in found}
     except (SafetensorError, KeyError, TypeError, ValueError, OverflowError) as error:
-        raise DataError(f"{path} is no safetensors file or is damaged: {first_line(error)}", fix=_AGAIN) from error
+        raise DataError(f"{path} is not a safetensors file, or is damaged: {first_line(error)}", fix=_AGAIN) from error
 
 
 def _of_safetensors(tensor: Mapping[str, Any]) -> StoredTensor:
@@ -140,7 +140,7 @@ def _read_torch(path: Path, file: BinaryIO, room: int) -> dict[str, StoredTensor
             f"{path} is damaged, or holds Python objects besides tensors, which hal does not load", fix=_SAVE_WEIGHTS
         ) from error
     except Exception as error:  # damaged bytes make the reader fail in any way there is
-        raise DataError(f"{path} is no torch file or is damaged: {first_line(error)}", fix=_AGAIN) from error
+        raise DataError(f"{path} is not a torch file, or is damaged: {first_line(error)}", fix=_AGAIN) from error
     if not isinstance(held, Mapping):
         raise DataError(f"{path} holds a {type(held).__name__}, not tensors by name", fix=_SAVE_WEIGHTS)
     return found

@@ -242,7 +242,7 @@ class TestCode:
 class TestFolder:
     def test_a_folder_with_other_files(self, pets, tmp_path):
         before = bytes_of(pets)
-        with pytest.raises(ConfigError, match="a folder with other files in it"):
+        with pytest.raises(ConfigError, match="already contains other files"):
             pet_run(pets, pets, steps=1)
         assert bytes_of(pets) == before
 

@@ -67,7 +67,7 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
         ("1 / 0\n", RequestError, "ZeroDivisionError"),
         ("", ConfigError, r"mine\.py defines no Mine"),
         ("class Mine:\n    pass\n", ConfigError, r"not a subclass of hal\.nn\.Model"),
-        ("Mine = 3\n", ConfigError, r"is 3, not a subclass of hal\.nn\.Model"),
+        ("Mine = 3\n", ConfigError, r"mine\.py:Mine is not a subclass of hal\.nn\.Model"),
     ],
 )
 def test_files_that_hold_no_model(tmp_path, text, kind, said):

@@ -29,7 +29,7 @@ def devices(json_output: Json = False) -> None:
 COMMAND = Command(
     devices,
     help="List the devices that each backend finds.\n\n"
-    "Where a backend finds none, the reason is shown, and what to do about it.",
+    "If a backend finds none, the reason is shown, and what to do about it.",
     panel=Panel.DEVICES,
     examples=("hal devices", "hal devices --json"),
 )

@@ -46,7 +46,7 @@ COMMAND = Command(
     tune,
     help="Search for the fastest correct plan for a model on a device.\n\n"
     "A plan says how to run: batch size, precision, layout and so on. The best plan is stored, so that other commands "
-    "use it with plan=tuned, and a report is written. Other objectives than speed are possible.",
+    "use it with plan=tuned, and a report is written. Objectives other than speed are possible.",
     panel=Panel.SPEED,
     examples=(
         "hal tune model=cnn",

@@ -89,8 +89,12 @@ def _cuda(card: fake_card.Card, asked: fake_card.Wanted) -> dict[str, Any]:
             is_integrated=int(given["integrated"]),
         )
 
+    # Two functions: Dynamo refuses one of two names.
     def exchange(index: int) -> int:
         return int(LOWLEVEL._accelerator_exchangeDevice(index))
+
+    def maybe_exchange(index: int) -> int:
+        return exchange(index)
 
     def memory_info(device: Any = None) -> tuple[int, int]:
         free, total = LOWLEVEL._accelerator_getMemoryInfo(_get_device_index(device, optional=True))
@@ -103,7 +107,7 @@ def _cuda(card: fake_card.Card, asked: fake_card.Wanted) -> dict[str, Any]:
         "device_count": lambda: asked.count,
         "_get_device_properties": properties,
         "_exchange_device": exchange,
-        "_maybe_exchange_device": exchange,
+        "_maybe_exchange_device": maybe_exchange,
         "mem_get_info": memory_info,
         "is_bf16_supported": lambda including_emulation=True: including_emulation or card.properties["major"] >= 8,
         "Stream": Stream,
