@@ -135,11 +135,11 @@ def test_a_handler_of_a_signal_prints_while_something_is_printed():
     code = """
 import signal, sys
 from hal.cli.streams import prepare_streams
-from hal.cli.terminal import note
+from hal.cli.styled import note
 signal.signal(signal.SIGALRM, lambda *_: note("from the handler " * 100))
-signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
 with prepare_streams():
-    for _ in range(3000):
+    for round in range(300):
+        signal.setitimer(signal.ITIMER_REAL, 1e-6 + 1e-6 * round)  # one signal a round, at another moment of it
         note("x" * 300)
     signal.setitimer(signal.ITIMER_REAL, 0)
 """

@@ -115,7 +115,7 @@ def test_the_search_for_convolution_algorithms(conv):
 
 def test_lines_outside_hal_leave_no_getter_that_raises():
     """They are run as a user would, up to where the model is needed."""
-    lines = native_code(Plan(batch=8, precision="tf32", layout="nchw", compile="max", conv="search"), "cuda")
+    lines = native_code(Plan(batch=8, precision="tf32", layout="nchw", compile="max", conv="search"), "cuda", "train")
     exec(lines.partition("model =")[0], {})
     found = read()
     assert (found["get_float32_matmul_precision"], found["matmul.allow_tf32"]) == ("high", True)
