@@ -1,0 +1,179 @@
+"""What names in a Python file stand for: imports, aliases, and where the values of variables come from."""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import functools
+import re
+from collections.abc import Collection, Iterator
+
+__all__ = ["Names", "matches_name"]
+
+_DEPTH = 40
+_ROUNDS = 3
+_PASSED_ON = frozenset("int float str tuple list parse Version LooseVersion join split replace map sorted max min".split())
+"""Functions whose result is made of what they are given."""
+
+
+@functools.lru_cache(maxsize=1024)
+def _one(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(fnmatch.translate(each) for each in patterns))
+
+
+@functools.lru_cache(maxsize=65536)
+def matches_name(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether a dotted name is one of these; ``*`` in them stands for any characters."""
+    return _one(patterns).match(name) is not None
+
+
+class Names:
+    """Resolves the names of a file.
+
+    Args:
+        tree: the file.
+        watched: names whose values are followed through variables, ``*`` for any characters.
+    """
+
+    def __init__(self, tree: ast.Module, watched: Collection[str]) -> None:
+        self.aliases: dict[str, str] = {}
+        self.imported: set[str] = set()
+        self._watched = (*watched, *{each.rpartition(".")[0] for each in watched if each.count(".") > 1})
+        self._origins: dict[tuple[int, str], frozenset[str]] = {}
+        self._results: dict[str, frozenset[str]] = {}
+        self._parents: dict[int, int] = {}
+        nodes = list(ast.walk(tree))
+        for node in nodes:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._note_import(node)
+        if any(self._is_watched(self.dotted(node) or "") for node in nodes if isinstance(node, ast.Attribute | ast.Name)):
+            assigned = list(_assignments(tree, 0, self._parents))
+            for _ in range(_ROUNDS):
+                if not self._flow(assigned):
+                    break
+
+    def _note_import(self, node: ast.Import | ast.ImportFrom) -> None:
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                self.imported.add(alias.name)
+                first = alias.name.partition(".")[0]
+                self.aliases[alias.asname or first] = alias.name if alias.asname else first
+            return
+        module = "." * node.level + (node.module or "")
+        self.imported.add(module)
+        for alias in node.names:
+            self.imported.add(f"{module}.{alias.name}")
+            self.aliases[alias.asname or alias.name] = f"{module}.{alias.name}"
+
+    def dotted(self, node: ast.AST) -> str | None:
+        """The full name that an expression such as ``T.cuda.x`` stands for; None: it is no name."""
+        parts: list[str] = []
+        while isinstance(node, ast.Attribute):
+            parts.append(node.attr)
+            node = node.value
+        if isinstance(node, ast.Call) and len(node.args) >= 2 and self.dotted(node.func) == "getattr":
+            held, name = node.args[:2]
+            if isinstance(name, ast.Constant) and isinstance(name.value, str) and (inner := self.dotted(held)):
+                return ".".join([inner, name.value, *reversed(parts)])
+            return None
+        if isinstance(node, ast.Call) and (called := self.dotted(node.func)):
+            return ".".join([f"{called}()", *reversed(parts)])
+        if isinstance(node, ast.Subscript) and (held := self.dotted(node.value)):
+            return ".".join([f"{held}[]", *reversed(parts)])
+        if not isinstance(node, ast.Name):
+            return None
+        return ".".join([self.aliases.get(node.id, node.id), *reversed(parts)])
+
+    def imports(self, modules: Collection[str]) -> bool:
+        """Whether the file imports one of these modules or a part of one."""
+        return any(name == each or name.startswith(each + ".") for name in self.imported for each in modules)
+
+    def origins(self, node: ast.AST, scope: int, depth: int = 0) -> frozenset[str]:
+        """The watched names that the value of an expression is made of."""
+        if depth > _DEPTH:
+            return frozenset()
+        again = functools.partial(self.origins, scope=scope, depth=depth + 1)
+        match node:
+            case ast.Name() | ast.Attribute():
+                name = self.dotted(node) or ""
+                if self._is_watched(name):
+                    return frozenset([name])
+                key = ast.unparse(node) if isinstance(node, ast.Attribute) and name.count(".") < 3 else name
+                held = self._lookup(scope, key)
+                if held or isinstance(node, ast.Name):
+                    return held
+                return frozenset(
+                    part if self._is_watched(part := f"{each}.{node.attr}") else each for each in again(node.value)
+                )
+            case ast.Call():
+                name = self.dotted(node.func) or ""
+                if self._is_watched(name):
+                    return frozenset([name])
+                last = name.rpartition(".")[2]
+                if found := self._results.get(last):
+                    return found
+                found = again(node.func.value) if isinstance(node.func, ast.Attribute) else frozenset()
+                return found.union(*map(again, node.args)) if last in _PASSED_ON else found
+            case ast.Subscript() | ast.Starred() | ast.FormattedValue() | ast.NamedExpr():
+                return again(node.value)
+            case ast.BinOp():
+                return again(node.left) | again(node.right)
+            case ast.Tuple() | ast.List():
+                return frozenset().union(*map(again, node.elts))
+            case ast.JoinedStr() | ast.BoolOp():
+                return frozenset().union(*map(again, node.values))
+            case ast.IfExp():
+                return again(node.body) | again(node.orelse)
+            case ast.GeneratorExp() | ast.ListComp():
+                return frozenset().union(*(again(each.iter) for each in node.generators))
+            case ast.UnaryOp():
+                return again(node.operand)
+        return frozenset()
+
+    @functools.lru_cache(maxsize=None)  # noqa: B019 - a Names lives as long as its file is read
+    def _is_watched(self, name: str) -> bool:
+        return bool(self._watched) and bool(name) and matches_name(self._watched, name)
+
+    def _lookup(self, scope: int, name: str) -> frozenset[str]:
+        while True:
+            if found := self._origins.get((scope, name)):
+                return found
+            if scope == 0:
+                return frozenset()
+            scope = self._parents.get(scope, 0)
+
+    def _flow(self, assigned: list[tuple[int, ast.AST, ast.AST]]) -> bool:
+        """Follow each assignment once; whether something new was found."""
+        new = False
+        for scope, place, value in assigned:
+            found = self.origins(value, scope)
+            if not found:
+                continue
+            if isinstance(place, ast.FunctionDef | ast.AsyncFunctionDef):
+                new |= not found <= self._results.get(place.name, frozenset())
+                self._results[place.name] = self._results.get(place.name, frozenset()) | found
+                continue
+            for each in place.elts if isinstance(place, ast.Tuple | ast.List) else [place]:
+                if isinstance(each, ast.Name | ast.Attribute):
+                    inner = isinstance(each, ast.Attribute)
+                    key = (0 if inner else scope, ast.unparse(each))
+                    new |= not found <= self._origins.get(key, frozenset())
+                    self._origins[key] = self._origins.get(key, frozenset()) | found
+        return new
+
+
+def _assignments(tree: ast.AST, scope: int, parents: dict[int, int]) -> Iterator[tuple[int, ast.AST, ast.AST]]:
+    """Each assignment with its scope, what is assigned to, and the value; a return assigns to its function."""
+    pending: list[tuple[ast.AST, int, ast.AST | None]] = [(tree, scope, None)]
+    while pending:
+        node, scope, function = pending.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            parents[id(node)] = scope
+            scope, function = id(node), node
+        elif isinstance(node, ast.Assign):
+            yield from ((scope, place, node.value) for place in node.targets)
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value is not None:
+            yield scope, node.target, node.value
+        elif isinstance(node, ast.Return) and node.value is not None and function is not None:
+            yield scope, function, node.value
+        pending += [(child, scope, function) for child in ast.iter_child_nodes(node)]
