@@ -35,9 +35,7 @@ class CEngine:
         for rule in rules:
             for each in rule.detect:
                 self._by_kind[type(each)].append((rule, each))
-        self._patterns = {
-            detection.code: re.compile(detection.code, re.MULTILINE) for _, detection in self._of(Code)
-        }
+        self._patterns = {detection.code: re.compile(detection.code, re.MULTILINE) for _, detection in self._of(Code)}
 
     def _of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
         return self._by_kind[kind]  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Which lines of a C or C++ file are compiled on the target: conditions of the preprocessor, as far as they are known."""
+"""Which lines of a C or C++ file are compiled on the target: what is known of the preprocessor's conditions."""
 
 from __future__ import annotations
 

@@ -16,7 +16,19 @@ from pydantic import BaseModel, ConfigDict, Field
 from hal.errors import ConfigError
 from hal.porting.rule import Rule, RuleFile
 
-__all__ = ["DATA", "Symbols", "Target", "Vocabulary", "checked", "groups", "rules", "select", "table", "target", "vocabulary"]
+__all__ = [
+    "DATA",
+    "Symbols",
+    "Target",
+    "Vocabulary",
+    "checked",
+    "groups",
+    "rules",
+    "select",
+    "table",
+    "target",
+    "vocabulary",
+]
 
 DATA = Path(__file__).parent
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -219,5 +219,3 @@ def _own_names(root: Path) -> set[str]:
             continue
         found |= {re.sub(r"[-_.]+", "-", each).lower() for each in _NAME.findall(text)}
     return found | {re.sub(r"[-_.]+", "-", each).lower() for each in found}
-
-

@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from hal.porting.catalogue import Symbols, vocabulary
@@ -120,7 +120,7 @@ class _File:
                 yield from self._block(getattr(statement, "body", ()), scope, inner)
                 yield from self._block(getattr(statement, "orelse", ()), scope, caught)
 
-    def _if(self, statement: ast.If, scope: int, caught: Catches) -> Iterator[Match]:
+    def _if(self, statement: ast.If, scope: int, caught: Catches) -> Generator[Match, None, bool]:
         """Walk a chain of conditions; returns whether nothing after it runs on the target."""
         while True:
             yield from self._expressions(statement.test, scope, caught)
@@ -196,9 +196,6 @@ class _File:
             hit = next((each for each in modules if _within(each, detection.imports)), None)
             if hit is not None:
                 yield Match(node.lineno, node.col_offset + 1, rule.id, hit)
-        for rule, used in self.engine.of(Used):
-            if used.assigned is None and any(matches_name(used.uses, each) for each in modules[1:]):
-                yield Match(node.lineno, node.col_offset + 1, rule.id, "")
 
     def _assigns(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign, value: ast.expr) -> Iterator[Match]:
         places = node.targets if isinstance(node, ast.Assign) else [node.target]

@@ -66,8 +66,8 @@ def truth(test: ast.expr, names: Names, symbols: Symbols, known: dict[str, bool]
             return known[name]
         case ast.Name(id="TYPE_CHECKING"):
             return False
-    name = names.dotted(test)
-    return None if name is None else symbols.value(name)
+    dotted = names.dotted(test)
+    return None if dotted is None else symbols.value(dotted)
 
 
 def _compared(left: ast.expr, op: ast.cmpop, other: ast.expr, names: Names, symbols: Symbols) -> bool | None:
@@ -145,7 +145,9 @@ def leaves(body: Iterable[ast.stmt], names: Names) -> bool:
 def catches(node: ast.stmt, names: Names) -> Catches:
     """What a try statement, a ``with suppress(...)`` or a condition about a package handles."""
     if isinstance(node, ast.If):
-        asked = re.search(r"(?:^|\W|_)(?:is|has|have|use|with)_\w+|_available|find_spec|HAS_|_AVAILABLE", ast.unparse(node.test))
+        asked = re.search(
+            r"(?:^|\W|_)(?:is|has|have|use|with)_\w+|_available|find_spec|HAS_|_AVAILABLE", ast.unparse(node.test)
+        )
         return Catches.IMPORTS if asked else Catches.NOTHING
     caught: set[str] = set()
     if isinstance(node, ast.Try | ast.TryStar):

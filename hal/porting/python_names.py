@@ -12,7 +12,9 @@ __all__ = ["Names", "matches_name"]
 
 _DEPTH = 40
 _ROUNDS = 3
-_PASSED_ON = frozenset("int float str tuple list parse Version LooseVersion join split replace map sorted max min".split())
+_PASSED_ON = frozenset(
+    "int float str tuple list parse Version LooseVersion join split replace map sorted max min".split()
+)
 """Functions whose result is made of what they are given."""
 
 
@@ -46,7 +48,9 @@ class Names:
         for node in nodes:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._note_import(node)
-        if any(self._is_watched(self.dotted(node) or "") for node in nodes if isinstance(node, ast.Attribute | ast.Name)):
+        if any(
+            self._is_watched(self.dotted(node) or "") for node in nodes if isinstance(node, ast.Attribute | ast.Name)
+        ):
             assigned = list(_assignments(tree, 0, self._parents))
             for _ in range(_ROUNDS):
                 if not self._flow(assigned):
@@ -78,8 +82,8 @@ class Names:
             return None
         if isinstance(node, ast.Call) and (called := self.dotted(node.func)):
             return ".".join([f"{called}()", *reversed(parts)])
-        if isinstance(node, ast.Subscript) and (held := self.dotted(node.value)):
-            return ".".join([f"{held}[]", *reversed(parts)])
+        if isinstance(node, ast.Subscript) and (indexed := self.dotted(node.value)):
+            return ".".join([f"{indexed}[]", *reversed(parts)])
         if not isinstance(node, ast.Name):
             return None
         return ".".join([self.aliases.get(node.id, node.id), *reversed(parts)])
@@ -93,44 +97,27 @@ class Names:
         if depth > _DEPTH:
             return frozenset()
         again = functools.partial(self.origins, scope=scope, depth=depth + 1)
-        match node:
-            case ast.Name() | ast.Attribute():
-                name = self.dotted(node) or ""
-                if self._is_watched(name):
-                    return frozenset([name])
-                key = ast.unparse(node) if isinstance(node, ast.Attribute) and name.count(".") < 3 else name
-                held = self._lookup(scope, key)
-                if held or isinstance(node, ast.Name):
-                    return held
-                return frozenset(
-                    part if self._is_watched(part := f"{each}.{node.attr}") else each for each in again(node.value)
-                )
-            case ast.Call():
-                name = self.dotted(node.func) or ""
-                if self._is_watched(name):
-                    return frozenset([name])
-                last = name.rpartition(".")[2]
-                if found := self._results.get(last):
-                    return found
-                found = again(node.func.value) if isinstance(node.func, ast.Attribute) else frozenset()
-                return found.union(*map(again, node.args)) if last in _PASSED_ON else found
-            case ast.Subscript() | ast.Starred() | ast.FormattedValue() | ast.NamedExpr():
-                return again(node.value)
-            case ast.BinOp():
-                return again(node.left) | again(node.right)
-            case ast.Tuple() | ast.List():
-                return frozenset().union(*map(again, node.elts))
-            case ast.JoinedStr() | ast.BoolOp():
-                return frozenset().union(*map(again, node.values))
-            case ast.IfExp():
-                return again(node.body) | again(node.orelse)
-            case ast.GeneratorExp() | ast.ListComp():
-                return frozenset().union(*(again(each.iter) for each in node.generators))
-            case ast.UnaryOp():
-                return again(node.operand)
-        return frozenset()
+        if isinstance(node, ast.Name | ast.Attribute):
+            name = self.dotted(node) or ""
+            if self._is_watched(name):
+                return frozenset([name])
+            own = ast.unparse(node) if isinstance(node, ast.Attribute) and name.count(".") < 3 else name
+            found = self._lookup(scope, own)
+            if found or isinstance(node, ast.Name):
+                return found
+            held = {f"{each}.{node.attr}": each for each in again(node.value)}
+            return frozenset(part if self._is_watched(part) else each for part, each in held.items())
+        if isinstance(node, ast.Call):
+            name = self.dotted(node.func) or ""
+            last = name.rpartition(".")[2]
+            if self._is_watched(name):
+                return frozenset([name])
+            if last in self._results:
+                return self._results[last]
+            inner = again(node.func.value) if isinstance(node.func, ast.Attribute) else frozenset()
+            return inner.union(*map(again, node.args)) if last in _PASSED_ON else inner
+        return frozenset().union(*map(again, _operands(node)))
 
-    @functools.lru_cache(maxsize=None)  # noqa: B019 - a Names lives as long as its file is read
     def _is_watched(self, name: str) -> bool:
         return bool(self._watched) and bool(name) and matches_name(self._watched, name)
 
@@ -160,6 +147,26 @@ class Names:
                     new |= not found <= self._origins.get(key, frozenset())
                     self._origins[key] = self._origins.get(key, frozenset()) | found
         return new
+
+
+def _operands(node: ast.AST) -> list[ast.expr]:
+    """The expressions of which the value of another one is made; none for calls and names."""
+    match node:
+        case ast.Subscript() | ast.Starred() | ast.FormattedValue() | ast.NamedExpr():
+            return [node.value]
+        case ast.BinOp():
+            return [node.left, node.right]
+        case ast.Tuple() | ast.List():
+            return node.elts
+        case ast.JoinedStr() | ast.BoolOp():
+            return node.values
+        case ast.IfExp():
+            return [node.body, node.orelse]
+        case ast.GeneratorExp() | ast.ListComp():
+            return [each.iter for each in node.generators]
+        case ast.UnaryOp():
+            return [node.operand]
+    return []
 
 
 def _assignments(tree: ast.AST, scope: int, parents: dict[int, int]) -> Iterator[tuple[int, ast.AST, ast.AST]]:

@@ -1,4 +1,4 @@
-"""Finds the packages that text files require: lists of requirements, project files, environments, calls of installers."""
+"""Finds the packages that text files require: in lists, project files, environments and calls of installers."""
 
 from __future__ import annotations
 
@@ -53,12 +53,14 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
     if kind in ("requirements", "environment"):
         if (listed := _LISTED.fullmatch(line)) and not listed[1].startswith("-"):
             texts.append((listed.start(1), listed[1]))
+    elif kind == "setup":
+        texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
     elif kind == "project":
         texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
         if (keyed := _KEYED.fullmatch(line)) and (version := _QUOTED.search(keyed[2])):
             limit = version[1] if version[1][:1] in "=<>~^!" else f"=={version[1]}"
             texts.append((keyed.start(1), keyed[1] + limit.replace("^", ">=")))
-        elif (listed := _LISTED.fullmatch(line)) and '"' not in line and "=" not in line.split(";")[0].replace("==", ""):
+        elif (listed := _LISTED.fullmatch(line)) and '"' not in line and not re.search(r"(?<![=<>~!])=(?!=)", line):
             texts.append((listed.start(1), listed[1]))
     else:
         for call in _INSTALL.finditer(line):

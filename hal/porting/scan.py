@@ -87,7 +87,9 @@ class Scanner:
         for cell in cells:
             starts.append(line)
             line += cell.source.count("\n") + 1
-            found += [(match, cell.number) for kind in ("notebook", "shell") for match in self._text.find(cell.shell, kind)]
+            found += [
+                (match, cell.number) for kind in ("notebook", "shell") for match in self._text.find(cell.shell, kind)
+            ]
         whole = "\n".join(cell.python for cell in cells)
         try:
             matches = self._python.find(whole, file.path)
@@ -280,7 +282,9 @@ def _verdict(scanner: Scanner, tree: Tree, collected: _Collected) -> Verdict:
         sentence = f"Yes, as far as the source shows: nothing in {counted(read, 'file')} keeps it from {card}"
     if scanner.target.converts and collected.device:
         verb = "converts" if len(collected.device) == 1 else "convert"
-        sentence += f"; {len(free)} of {counted(len(collected.device), 'device source')} {verb} without a change by hand"
+        sentence += (
+            f"; {len(free)} of {counted(len(collected.device), 'device source')} {verb} without a change by hand"
+        )
     return Verdict(
         runs=runs,
         sentence=sentence.rstrip(".") + ".",

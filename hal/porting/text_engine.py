@@ -14,7 +14,7 @@ __all__ = ["TextEngine", "without_comment"]
 
 _COMMENT = re.compile(r"(?:^|\s)#(?!\[).*")
 _LONGEST = 4000
-_REQUIRING = frozenset("requirements environment project docker shell ci".split())
+_REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
 _BLOCK = {
     "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
     "shell": re.compile(r"\s*(if|elif|else|fi)\b(.*)"),
