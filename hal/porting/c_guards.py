@@ -59,7 +59,7 @@ def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: 
     word = directive.word
     if word in ("if", "ifdef", "ifndef"):
         value = evaluate(word, directive.rest, symbols)
-        thought_of = names_target(directive.rest, symbols)
+        thought_of = names_target(directive.rest, symbols) and not _shared(word, directive.rest, value, symbols)
         stack.append(_Level(current, value, thought_of))
         return _inside(current, value, thought_of)
     if not stack:
@@ -69,7 +69,8 @@ def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: 
         stack.pop()
         return level.state
     value = True if word == "else" else evaluate("if", directive.rest, symbols)
-    level.thought_of |= names_target(directive.rest, symbols)
+    shared = word != "else" and _shared("if", directive.rest, value, symbols)
+    level.thought_of |= names_target(directive.rest, symbols) and not shared
     if level.taken is True:
         value = False
     elif level.taken is None and value is True:
@@ -86,6 +87,11 @@ def _inside(outer: Compiled, value: bool | None, thought_of: bool) -> Compiled:
     if thought_of:
         return Compiled.DECIDED
     return Compiled.YES if value else Compiled.NO
+
+
+def _shared(word: str, condition: str, value: bool | None, symbols: Symbols) -> bool:
+    """Whether a condition that holds on the target may hold elsewhere too, as in ``A || defined(TARGET)``."""
+    return value is True and evaluate(word, condition, Symbols(false=symbols.true)) is not False
 
 
 def names_target(condition: str, symbols: Symbols) -> bool:

@@ -113,7 +113,9 @@ class Vocabulary(BaseModel):
     build_modules: tuple[str, ...] = Field(description="Modules that files import which build packages.")
     converter_module: str
     converted_suffixes: tuple[str, ...]
-    converted_file: tuple[str, str] = Field(description="What the converter renames in a file's path, and to what.")
+    converter_map: str = Field(description="The module with the converter's tables of names.")
+    converter_maps: str = Field(description="The name of these tables.")
+    unconvertible: str = Field(description="The table of names that do not exist on the converter's target.")
     unconverted: str = Field(description="An expression for names that a conversion should have replaced.")
 
 

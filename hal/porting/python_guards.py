@@ -125,7 +125,8 @@ def reach_of(test: ast.expr, names: Names, symbols: Symbols, known: dict[str, bo
     if value is None:
         return Reach.RUNS, Reach.RUNS
     if mentions(test, names, symbols):
-        return Reach.LEFT_OUT, (Reach.LEFT_OUT if value else Reach.RUNS)
+        elsewhere = truth(test, names, Symbols(false=symbols.true), {}) if value else False
+        return (Reach.LEFT_OUT if elsewhere is False else Reach.RUNS), (Reach.LEFT_OUT if value else Reach.RUNS)
     return (Reach.RUNS, Reach.LEFT_OUT) if value else (Reach.LEFT_OUT, Reach.RUNS)
 
 
