@@ -82,7 +82,10 @@ class CEngine:
                     continue
                 if detection.side != "any" and scanned.side(found.start()) != detection.side:
                     continue
-                if detection.raw is not None and re.match(detection.raw, scanned.text[found.start() :][:4000]) is None:
+                if (
+                    detection.raw is not None
+                    and re.match(detection.raw, scanned.text[found.start() : found.start() + 4000]) is None
+                ):
                     continue
                 yield self._match(scanned, found.start(), rule, " ".join(found[0].split())[:120])
 

@@ -12,7 +12,9 @@ from hal.porting.catalogue import Symbols
 
 __all__ = ["Compiled", "compiled_lines", "evaluate", "names_target"]
 
-_TOKEN = re.compile(r"\s*(defined|[A-Za-z_]\w*|0[xX][0-9a-fA-F]+|\d+|&&|\|\||[<>=!]=|<<|>>|[-+*/%<>!()&|^~?:,])[uUlL]*")
+_TOKEN = re.compile(
+    r"\s*(?:(defined|[A-Za-z_]\w*|&&|\|\||[<>=!]=|<<|>>|[-+*/%<>!()&|^~?:,])|(0[xX][0-9a-fA-F]+|\d+)[uUlL]*)"
+)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -111,7 +113,7 @@ def evaluate(word: str, condition: str, symbols: Symbols) -> bool | None:
         name = _NAME.search(condition)
         value = symbols.value(name[0]) if name else None
         return value if value is None or word == "ifdef" else not value
-    value_of = _Condition(_TOKEN.findall(condition[:2000]), symbols).either()
+    value_of = _Condition(["".join(found) for found in _TOKEN.findall(condition[:2000])], symbols).either()
     return None if value_of is None else bool(value_of)
 
 

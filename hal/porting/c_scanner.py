@@ -175,12 +175,14 @@ def _regions(code: str) -> list[Region]:
 
 
 _BODY = re.compile(r"[{};()]")
+_HEADER = 2000
+"""Characters that the head of a function may have."""
 
 
 def _body(code: str, start: int) -> int | None:
     """Where the body of the function begins that is declared from here on; None: it has none here."""
     depth = 0
-    for found in _BODY.finditer(code, start, start + 5000):
+    for found in _BODY.finditer(code, start, start + _HEADER):
         sign = found[0]
         depth += {"(": 1, ")": -1}.get(sign, 0)
         if depth <= 0 and sign in "{};":

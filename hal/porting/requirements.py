@@ -17,6 +17,7 @@ _ONE = re.compile(
 )
 _INSTALL = re.compile(r"\b(?:pip3?|uv pip|uv|conda|mamba|micromamba|poetry)\s+(?:install|add)\s+([^&|\n]*)")
 _QUOTED = re.compile(r"""["']([A-Za-z0-9][^"'\n]{0,120})["']""")
+_VERSION = re.compile(r"""["']([\d=<>~^!*][^"'\n]*)["']""")
 _LISTED = re.compile(r"\s*(?:-\s+)?([A-Za-z0-9].*)")
 _KEYED = re.compile(r"""\s*["']?([A-Za-z0-9][\w.-]*)["']?\s*[:=]\s*(.*)""")
 
@@ -57,7 +58,7 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
         texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
     elif kind == "project":
         texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
-        if (keyed := _KEYED.fullmatch(line)) and (version := _QUOTED.search(keyed[2])):
+        if (keyed := _KEYED.fullmatch(line)) and (version := _VERSION.search(keyed[2])):
             limit = version[1] if version[1][:1] in "=<>~^!" else f"=={version[1]}"
             texts.append((keyed.start(1), keyed[1] + limit.replace("^", ">=")))
         elif (listed := _LISTED.fullmatch(line)) and '"' not in line and not re.search(r"(?<![=<>~!])=(?!=)", line):
