@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hal
 from hal.contract.text import counted
 from hal.errors import ConfigError, NotFoundError, RunError, UnavailableError
 from hal.porting.c_guards import Compiled, compiled_lines
@@ -89,7 +88,7 @@ def _run(source: Path, made: Path, result: Path) -> dict[str, Any]:
         RunError: it ended with an error, took too long, or said nothing that makes sense.
     """
     command = [sys.executable, "-m", "hal.porting.converter", str(source), str(made), str(result)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(hal.__file__).parents[1]), *sys.path])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     fix = "run it again without --convert: the report does not need the converter"
     try:
         done = subprocess.run(

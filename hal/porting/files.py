@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from hal.errors import NotFoundError
+from hal.porting.catalogue import vocabulary
 from hal.util.reading import open_regular
 from hal.util.sizes import bytes_text
 
@@ -22,7 +23,6 @@ _SKIPPED = frozenset(
     "node_modules __pycache__ site-packages".split()
 )
 _HIDDEN = frozenset(".github .gitlab .circleci .ci .devcontainer .buildkite .jenkins".split())
-_C = frozenset(".cu .cuh .c .cc .cpp .cxx .h .hpp .hh .hxx .inl .inc .hip .cl".split())
 _NAMES = (
     (r"requirements.*\.(?:txt|in)|constraints.*\.txt|.*requirements\.(?:txt|in)", "requirements"),
     (r"environment.*\.ya?ml|conda.*\.ya?ml|env.*\.ya?ml", "environment"),
@@ -87,7 +87,7 @@ def kind_of(path: str) -> str | None:
         return "python" if suffix == ".py" else None
     if suffix == ".ipynb":
         return "notebook"
-    if suffix in _C:
+    if suffix in vocabulary().source_suffixes:
         return "c"
     parts = pure.parts
     if parts[:2] in ((".github", "workflows"), (".circleci",)) or (parts[0] in _HIDDEN and suffix in (".yml", ".yaml")):

@@ -240,8 +240,16 @@ class _File:
                     continue
                 if detection.where_imported and not self.names.imports(detection.where_imported):
                     continue
-                if _holds(keyword.value, detection.above, detection.matches):
+                if any(_holds(each, detection.above, detection.matches) for each in self._chosen(keyword.value)):
                     yield rule, f"{keyword.arg}={ast.unparse(keyword.value)}"
+
+    def _chosen(self, value: ast.expr) -> list[ast.expr]:
+        """The values that a choice such as ``a if x else b`` can have on the target."""
+        if not isinstance(value, ast.IfExp):
+            return [value]
+        reaches = reach_of(value.test, self.names, self.engine.symbols, self.known)
+        parts = [part for part, reach in zip((value.body, value.orelse), reaches, strict=True) if reach is Reach.RUNS]
+        return [each for part in parts for each in self._chosen(part)]
 
     def _compares(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if not isinstance(node, ast.Compare):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import hal
+from hal import __version__
 from hal.errors import NotFoundError
 from hal.porting.catalogue import rules, target
 from hal.porting.findings import Finding, Place, Report
@@ -54,7 +54,7 @@ def sarif_text(report: Report) -> str:
     ]
     driver = {
         "name": "hal port",
-        "semanticVersion": hal.__version__,
+        "semanticVersion": __version__,
         "rules": [_sarif_rule(each) for each in ids],
     }
     run: dict[str, Any] = {
@@ -150,7 +150,7 @@ def html_text(report: Report) -> str:
             lead="What the source shows; whether the numbers are right shows only on the device itself.",
             numbers=numbers,
             sections=tuple(sections),
-            footer=f"Written by hal port, hal {hal.__version__}.",
+            footer=f"Written by hal port, hal {__version__}.",
         )
     )
 

@@ -262,7 +262,7 @@ class Rule(_Frozen):
     name: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$")]
     severity: Severity
     confidence: Literal["certain", "likely", "unverified"] = "likely"
-    origins: tuple[str, ...] = ("cuda",)
+    origins: tuple[str, ...] = Field(min_length=1, description="What code was written for that has this.")
     targets: tuple[str, ...] = Field(min_length=1)
     statement: Sentence
     why: Sentence
@@ -304,4 +304,13 @@ class RuleFile(_Frozen):
     group: str
     title: str
     about: Sentence
+    origins: tuple[str, ...] = Field((), description="Of all rules that name none.")
     rules: tuple[Rule, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _common_origins(cls, data: Any) -> Any:
+        if not isinstance(data, dict) or not isinstance(data.get("rules"), list):
+            return data
+        common = {"origins": data.get("origins", ())}
+        return {**data, "rules": [common | each if isinstance(each, dict) else each for each in data["rules"]]}

@@ -8,14 +8,13 @@ from typing import Annotated
 
 import typer
 
-import hal
 from hal.cli.command import Command, Json, Panel
 from hal.cli.terminal import guard, note, print_json, write
 
 __all__ = ["COMMAND"]
 
 # Options whose names contain the name of a vendor stand in data, as all names of vendors do.
-_OPTIONS = json.loads((Path(hal.__file__).parent / "porting" / "options.json").read_text(encoding="utf-8"))
+_OPTIONS = json.loads((Path(__file__).parents[2] / "porting" / "options.json").read_text(encoding="utf-8"))
 
 
 def port(
