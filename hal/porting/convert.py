@@ -30,6 +30,7 @@ from hal.util.files import check_writable
 __all__ = ["convert"]
 
 _LONGEST_S = 600
+_WORKER = ("-m", "hal.porting.converter")
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w*")
 
 
@@ -87,7 +88,7 @@ def _run(source: Path, made: Path, result: Path) -> dict[str, Any]:
     Raises:
         RunError: it ended with an error, took too long, or said nothing that makes sense.
     """
-    command = [sys.executable, "-m", "hal.porting.converter", str(source), str(made), str(result)]
+    command = [sys.executable, *_WORKER, str(source), str(made), str(result)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), *sys.path])}
     fix = "run it again without --convert: the report does not need the converter"
     try:
