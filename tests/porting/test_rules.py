@@ -1,6 +1,8 @@
 """Each rule: its examples are found and left alone, its sources have a date or none, its words are sentences."""
 
+import importlib.util
 import re
+from pathlib import Path
 
 import pytest
 
@@ -95,3 +97,12 @@ def test_a_target_has_rules():
 
 def test_select():
     assert select(["hal101", "triton-tma", "HAL32"])[:3] == ("HAL101", "HAL205", "HAL320")
+
+
+def test_pages_are_up_to_date():
+    path = Path(__file__).parents[2] / "docs" / "generate_rules.py"
+    spec = importlib.util.spec_from_file_location("generate_rules", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    held = {page.name: page.read_text() for page in module.FOLDER.iterdir()}
+    assert held == module.pages(), "run: python docs/generate_rules.py"
