@@ -23,8 +23,8 @@ def pages() -> dict[str, str]:
 def _index() -> str:
     parts = [
         "# The rules of hal port\n",
-        "`docs/generate_rules.py` writes these pages from `hal/porting/rules/`. [docs/port.md](../port.md) explains the "
-        "command.\n",
+        "`docs/generate_rules.py` writes these pages from `hal/porting/rules/`. "
+        "[docs/port.md](../port.md) explains the command.\n",
     ]
     for group in groups():
         parts.append(f"## [{group.title}]({group.group}.md)\n\n{group.about}\n")

@@ -6,7 +6,7 @@ import ast
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from hal.porting.catalogue import Symbols, vocabulary
@@ -29,6 +29,8 @@ from hal.porting.rule import (
 __all__ = ["PythonEngine", "PythonSyntaxError"]
 
 _T = TypeVar("_T")
+_Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
+_LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
 _BUILD_FILES = re.compile(r"(?:^|/)(?:setup|[\w-]*build\w*|\w*_builder|conf)\w*\.py$")
 
@@ -56,6 +58,7 @@ class PythonEngine:
             self._watched += compared.compares
         for _, taken in self.of(TakenApart):
             self._watched += taken.takes_apart
+        self._watched_words = {name.rpartition(".")[2].strip("*") for name in self._watched}
 
     def of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
         """The detections of a kind, each with its rule."""
@@ -75,7 +78,8 @@ class PythonEngine:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 tree = ast.parse(text)
-            return sorted(set(_File(self, tree, path, self._watched).matches()))
+            watched = self._watched if any(word in text for word in self._watched_words) else []
+            return sorted(set(_File(self, tree, path, watched).matches()))
         except SyntaxError as error:
             raise PythonSyntaxError(f"line {error.lineno}: {error.msg}") from error
         except (ValueError, RecursionError, MemoryError) as error:
@@ -91,7 +95,14 @@ class _File:
         self.names = Names(tree, watched)
         self.builds = _BUILD_FILES.search(path) is not None or self.names.imports(vocabulary().build_modules)
         self.known: dict[str, bool] = {}
-        self.checks = (self._uses, self._calls, self._keywords, self._compares, self._taken_apart, self._strings)
+        self.checks: dict[type, tuple[_Check, ...]] = {
+            ast.Name: (self._uses,),
+            ast.Attribute: (self._uses, self._taken_apart),
+            ast.Subscript: (self._taken_apart,),
+            ast.Call: (self._calls, self._keywords, self._taken_apart),
+            ast.Compare: (self._compares, self._taken_apart),
+            ast.Constant: (self._strings,),
+        }
 
     def matches(self) -> Iterator[Match]:
         yield from self._block(self.tree.body, 0, Catches.NOTHING)
@@ -158,11 +169,11 @@ class _File:
         symbols = self.engine.symbols
         while pending:
             node, calls = pending.pop()
-            if isinstance(node, ast.expr):
-                for check in self.checks:
-                    for rule, what in check(node, scope, calls):
-                        if not (rule.guarded_by_try and caught & Catches.FAILURES):
-                            yield Match(node.lineno, node.col_offset + 1, rule.id, what)
+            for check in self.checks.get(type(node), ()):
+                assert isinstance(node, ast.expr)
+                for rule, what in check(node, scope, calls):
+                    if not (rule.guarded_by_try and caught & Catches.FAILURES):
+                        yield Match(node.lineno, node.col_offset + 1, rule.id, what)
             children: Iterable[ast.AST] = ast.iter_child_nodes(node)
             if isinstance(node, ast.IfExp):
                 then, otherwise = reach_of(node.test, self.names, symbols, self.known)
@@ -173,7 +184,7 @@ class _File:
                 children = () if decided else self._until_decided(node)
             elif isinstance(node, ast.Call):
                 calls = (*calls, self.names.dotted(node.func) or "")
-            pending += [(child, calls) for child in children]
+            pending += [(child, calls) for child in children if not isinstance(child, _LEAVES)]
 
     def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
         """The operands of ``and`` or ``or`` that are evaluated on the target."""
