@@ -58,11 +58,26 @@ class PythonEngine:
             self._watched += compared.compares
         for _, taken in self.of(TakenApart):
             self._watched += taken.takes_apart
-        self._watched_words = {name.rpartition(".")[2].strip("*") for name in self._watched}
+        self._watched_words = {max(name.split("."), key=len).strip("*") for name in self._watched}
+        self._used: dict[str, list[Rule]] = {}
+        self._called: dict[str, list[tuple[Rule, Called]]] = {}
 
     def of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
         """The detections of a kind, each with its rule."""
         return self._by_kind[kind]  # type: ignore[return-value]
+
+    def used(self, name: str) -> list[Rule]:
+        """The rules about reading a name."""
+        if name not in self._used:
+            found = [rule for rule, each in self.of(Used) if each.assigned is None and matches_name(each.uses, name)]
+            self._used[name] = found
+        return self._used[name]
+
+    def called(self, name: str) -> list[tuple[Rule, Called]]:
+        """The rules about calling a function, and on which arguments each depends."""
+        if name not in self._called:
+            self._called[name] = [(rule, each) for rule, each in self.of(Called) if matches_name(each.calls, name)]
+        return self._called[name]
 
     def find(self, text: str, path: str) -> list[Match]:
         """What is wrong in a file.
@@ -174,6 +189,8 @@ class _File:
                 for rule, what in check(node, scope, calls):
                     if not (rule.guarded_by_try and caught & Catches.FAILURES):
                         yield Match(node.lineno, node.col_offset + 1, rule.id, what)
+            if isinstance(node, ast.Name | ast.Constant):
+                continue
             children: Iterable[ast.AST] = ast.iter_child_nodes(node)
             if isinstance(node, ast.IfExp):
                 then, otherwise = reach_of(node.test, self.names, symbols, self.known)
@@ -231,15 +248,14 @@ class _File:
                         yield Match(node.lineno, node.col_offset + 1, rule.id, name)
 
     def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
-        if isinstance(node, ast.Attribute | ast.Name) and (name := self.names.dotted(node)):
-            for rule, detection in self.engine.of(Used):
-                if detection.assigned is None and matches_name(detection.uses, name):
-                    yield rule, name
+        name = self.names.dotted(node)
+        if name is not None:
+            yield from ((rule, name) for rule in self.engine.used(name))
 
     def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if isinstance(node, ast.Call) and (name := self.names.dotted(node.func)):
-            for rule, detection in self.engine.of(Called):
-                if matches_name(detection.calls, name) and _fits(detection.argument, node):
+            for rule, detection in self.engine.called(name):
+                if _fits(detection.argument, node):
                     yield rule, name
 
     def _keywords(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:

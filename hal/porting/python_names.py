@@ -44,13 +44,10 @@ class Names:
         self._origins: dict[tuple[int, str], frozenset[str]] = {}
         self._results: dict[str, frozenset[str]] = {}
         self._parents: dict[int, int] = {}
-        nodes = list(ast.walk(tree))
-        for node in nodes:
+        for node in _statements(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._note_import(node)
-        if any(
-            self._is_watched(self.dotted(node) or "") for node in nodes if isinstance(node, ast.Attribute | ast.Name)
-        ):
+        if self._watched:
             assigned = list(_assignments(tree, 0, self._parents))
             for _ in range(_ROUNDS):
                 if not self._flow(assigned):
@@ -147,6 +144,16 @@ class Names:
                     new |= not found <= self._origins.get(key, frozenset())
                     self._origins[key] = self._origins.get(key, frozenset()) | found
         return new
+
+
+def _statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """All statements, also those inside others; expressions hold none."""
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            pending += getattr(node, name, ())
 
 
 def _operands(node: ast.AST) -> list[ast.expr]:
