@@ -30,9 +30,11 @@ __all__ = ["PythonEngine", "PythonSyntaxError"]
 
 _T = TypeVar("_T")
 _Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
+_LISTED = "[]"
+"""Stands among the calls around an expression for a list, a table or a comparison."""
 _LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
-_BUILD_FILES = re.compile(r"(?:^|/)(?:setup|[\w-]*build\w*|\w*_builder|conf)\w*\.py$")
+_BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
 
 
 class PythonSyntaxError(Exception):
@@ -59,18 +61,18 @@ class PythonEngine:
         for _, taken in self.of(TakenApart):
             self._watched += taken.takes_apart
         self._watched_words = {max(name.split("."), key=len).strip("*") for name in self._watched}
-        self._used: dict[str, list[Rule]] = {}
+        self._used: dict[str, list[tuple[Rule, bool]]] = {}
         self._called: dict[str, list[tuple[Rule, Called]]] = {}
 
     def of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
         """The detections of a kind, each with its rule."""
         return self._by_kind[kind]  # type: ignore[return-value]
 
-    def used(self, name: str) -> list[Rule]:
-        """The rules about reading a name."""
+    def used(self, name: str) -> list[tuple[Rule, bool]]:
+        """The rules about reading a name, and whether each one holds in lists and comparisons too."""
         if name not in self._used:
-            found = [rule for rule, each in self.of(Used) if each.assigned is None and matches_name(each.uses, name)]
-            self._used[name] = found
+            held = [(rule, each) for rule, each in self.of(Used) if each.assigned is None]
+            self._used[name] = [(rule, each.listed) for rule, each in held if matches_name(each.uses, name)]
         return self._used[name]
 
     def called(self, name: str) -> list[tuple[Rule, Called]]:
@@ -110,6 +112,7 @@ class _File:
         self.names = Names(tree, watched)
         self.builds = _BUILD_FILES.search(path) is not None or self.names.imports(vocabulary().build_modules)
         self.known: dict[str, bool] = {}
+        self.enforced: set[int] = set()
         self.checks: dict[type, tuple[_Check, ...]] = {
             ast.Name: (self._uses,),
             ast.Attribute: (self._uses, self._taken_apart),
@@ -149,6 +152,8 @@ class _File:
     def _if(self, statement: ast.If, scope: int, caught: Catches) -> Generator[Match, None, bool]:
         """Walk a chain of conditions; returns whether nothing after it runs on the target."""
         while True:
+            if any(isinstance(each, ast.Raise) for each in statement.body):
+                self.enforced |= {id(each) for each in ast.walk(statement.test)}
             yield from self._expressions(statement.test, scope, caught)
             then, otherwise = reach_of(statement.test, self.names, self.engine.symbols, self.known)
             value = truth(statement.test, self.names, self.engine.symbols, self.known)
@@ -169,6 +174,8 @@ class _File:
         if isinstance(node, ast.Import | ast.ImportFrom):
             yield from self._imports(node, caught)
             return
+        if isinstance(node, ast.Assert):
+            self.enforced |= {id(each) for each in ast.walk(node.test)}
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
             yield from self._assigns(node, node.value)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
@@ -201,6 +208,8 @@ class _File:
                 children = () if decided else self._until_decided(node)
             elif isinstance(node, ast.Call):
                 calls = (*calls, self.names.dotted(node.func) or "")
+            elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
+                calls = (*calls, _LISTED)
             pending += [(child, calls) for child in children if not isinstance(child, _LEAVES)]
 
     def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
@@ -230,7 +239,8 @@ class _File:
         for place in places:
             if isinstance(place, ast.Name) and isinstance(node, ast.Assign):
                 known = truth(value, self.names, self.engine.symbols, self.known)
-                if known is not None:
+                self.known.pop(place.id, None)
+                if known is not None and not isinstance(value, ast.Constant):
                     self.known[place.id] = known
             name = self.names.dotted(place)
             if name is None:
@@ -250,7 +260,8 @@ class _File:
     def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         name = self.names.dotted(node)
         if name is not None:
-            yield from ((rule, name) for rule in self.engine.used(name))
+            in_list = bool(calls) and calls[-1] == _LISTED
+            yield from ((rule, name) for rule, listed in self.engine.used(name) if listed or not in_list)
 
     def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if isinstance(node, ast.Call) and (name := self.names.dotted(node.func)):
@@ -289,7 +300,9 @@ class _File:
             for at, found in enumerate(origins):
                 hit = next((name for name in found if matches_name(detection.compares, name)), None)
                 others = [side for other, side in enumerate(sides) if other != at]
-                if hit is not None and any(_is_against(side, detection) for side in others):
+                if detection.enforced and id(node) not in self.enforced:
+                    continue
+                if hit is not None and any(_is_against(side, detection, node.ops[0]) for side in others):
                     yield rule, hit
                     break
 
@@ -355,7 +368,7 @@ def _holds(value: ast.expr, above: int | None, matches: str | None) -> bool:
     return False
 
 
-def _is_against(side: ast.expr, detection: Compared) -> bool:
+def _is_against(side: ast.expr, detection: Compared, operator: ast.cmpop) -> bool:
     constants = [node.value for node in ast.walk(side) if isinstance(node, ast.Constant)]
     if detection.against == "none":
         return constants == [None]
@@ -363,4 +376,4 @@ def _is_against(side: ast.expr, detection: Compared) -> bool:
         return any(isinstance(each, str) and re.fullmatch(detection.matches or ".*", each) for each in constants)
     if any(isinstance(each, int | float) and not isinstance(each, bool) for each in constants):
         return True
-    return not constants  # a variable: some limit
+    return not constants and isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)  # a variable: some limit

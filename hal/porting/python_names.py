@@ -44,9 +44,15 @@ class Names:
         self._origins: dict[tuple[int, str], frozenset[str]] = {}
         self._results: dict[str, frozenset[str]] = {}
         self._parents: dict[int, int] = {}
+        constants: dict[str, list[ast.expr]] = {}
         for node in _statements(tree):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 self._note_import(node)
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                constants.setdefault(node.targets[0].id, []).append(node.value)
+        for name, values in constants.items():
+            if len(values) == 1 and name.isupper() and isinstance(values[0], ast.Attribute):
+                self.aliases.setdefault(name, self.dotted(values[0]) or name)
         if self._watched:
             assigned = list(_assignments(tree, 0, self._parents))
             for _ in range(_ROUNDS):

@@ -87,6 +87,7 @@ class Used(_Frozen):
 
     uses: tuple[Name, ...]
     assigned: Pattern | None = Field(None, description="Only where a value is assigned whose source matches this.")
+    listed: bool = Field(True, description="Also in lists, tables and comparisons, which merely know the name.")
 
 
 class Called(_Frozen):
@@ -111,6 +112,7 @@ class Compared(_Frozen):
     compares: tuple[Name, ...]
     against: Literal["number", "string", "none"]
     matches: Pattern | None = Field(None, description="The string matches this expression as a whole.")
+    enforced: bool = Field(False, description="Only where the file asserts it, or raises.")
 
 
 class TakenApart(_Frozen):
