@@ -202,7 +202,7 @@ _NAME = re.compile(r"""^\s*(?:name\s*=\s*|setup\(\s*name\s*=\s*)["']([\w.-]+)["'
 
 def _own_names(root: Path) -> set[str]:
     """Names of the packages that the project consists of: of its folders, and the one under which it is published."""
-    found: set[str] = set()
+    found: set[str] = {root.resolve().name} if (root / "__init__.py").exists() else set()
     for folder in (root, root / "src", root / "python"):
         try:
             entries = sorted(folder.iterdir()) if folder.is_dir() else []
