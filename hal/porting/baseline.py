@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from hal.errors import DataError, NotFoundError
+from hal.errors import ConfigError, NotFoundError
 from hal.porting.findings import Finding, Report
 from hal.util.reading import read_regular
 
@@ -39,7 +39,7 @@ def read_baseline(path: Path) -> Baseline:
 
     Raises:
         NotFoundError: it cannot be read.
-        DataError: it holds no report.
+        ConfigError: it holds no report.
     """
     try:
         return Baseline(Report.model_validate_json(read_regular(path)).findings)
@@ -48,7 +48,7 @@ def read_baseline(path: Path) -> Baseline:
             f"cannot read the baseline {path}: {error.strerror}", fix=f"write it with: hal port PATH --json > {path}"
         ) from error
     except ValidationError as error:
-        raise DataError(
+        raise ConfigError(
             f"{path} is not a report of hal port, or of another version of hal",
             fix=f"write it again with: hal port PATH --json > {path}",
         ) from error

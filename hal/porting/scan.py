@@ -21,11 +21,13 @@ from hal.porting.places import Match, excerpt
 from hal.porting.python_engine import PythonEngine, PythonSyntaxError
 from hal.porting.requirements import Requirement
 from hal.porting.rule import SEVERITIES, Imported, Required, Rule
-from hal.porting.text_engine import TextEngine
+from hal.porting.text_engine import LONGEST_LINE, TextEngine
 
 __all__ = ["Scanner", "scan"]
 
 _FINE = 12
+_WHOLE = frozenset(["python", "c", "notebook"])
+"""Kinds of files that are not read line by line."""
 
 
 @dataclass
@@ -126,6 +128,11 @@ class Scanner:
         except NotebookError as error:
             tree.unread.append((file.path, f"it is not a notebook: {error}"))
             return
+        long = sum(len(line) > LONGEST_LINE for line in text.split("\n")) if file.kind not in _WHOLE else 0
+        if long:
+            verbs = ("is", "was") if long == 1 else ("are", "were")
+            said = f"{counted(long, 'line')} {verbs[0]} longer than {LONGEST_LINE:,} characters and {verbs[1]} not read"
+            tree.unread.append((file.path, said))
         self._note(tree, file, text, matches, collected, baseline)
 
     def _note(
@@ -218,7 +225,7 @@ def scan(
         if tell is not None and sum(collected.files.values()) % 500 == 499:
             tell(f"read {counted(sum(collected.files.values()), 'file')}")
         name = file.path.rpartition("/")[2]
-        if file.kind not in ("python", "c", "notebook") and re.search(sibling, name):
+        if file.kind not in _WHOLE and re.search(sibling, name):
             waiting.append(file)  # until it is known whether it has a counterpart
         else:
             scanner.read(tree, file, collected, known)

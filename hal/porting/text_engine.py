@@ -10,10 +10,11 @@ from hal.porting.places import Match
 from hal.porting.requirements import fits, requirements_in
 from hal.porting.rule import Line, Required, Rule
 
-__all__ = ["TextEngine", "without_comment"]
+__all__ = ["LONGEST_LINE", "TextEngine", "without_comment"]
 
 _COMMENT = re.compile(r"(?:^|\s)#(?!\[).*")
-_LONGEST = 4000
+LONGEST_LINE = 4000
+"""Longer lines are not read; they are data."""
 _REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
 _BLOCK = {
     "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
@@ -55,7 +56,7 @@ class TextEngine:
         conditions: list[bool] = []
         patterns = self._lines.get(kind, [])
         for number, raw in enumerate(text.split("\n"), 1):
-            if not raw.strip() or len(raw) > _LONGEST:
+            if not raw.strip() or len(raw) > LONGEST_LINE:
                 continue
             line = without_comment(raw.rstrip("\r"))
             self._condition(line, kind, conditions)

@@ -105,6 +105,7 @@ class TestReport:
         (tmp_path / "big.cu").write_bytes(b"x" * 4_000_001)
         (tmp_path / "b.sh").write_bytes(b"\0\1")
         (tmp_path / "n.ipynb").write_text("{}")
+        (tmp_path / "long.sh").write_text("echo\n" + "x" * 4001)
         (tmp_path / "gone.py").symlink_to("nothing")
         (tmp_path / "loop").symlink_to(tmp_path)
         os.mkfifo(tmp_path / "pipe.py")
@@ -115,6 +116,7 @@ class TestReport:
             "big.cu": "it is too large",
             "b.sh": "it is binary",
             "n.ipynb": "it is not a notebook",
+            "long.sh": "1 line is longer than 4,000 characters and was not read",
             "gone.py": "it is a link to nothing",
             "pipe.py": "it cannot be read",
         }
@@ -368,4 +370,4 @@ def test_damaged_settings(tmp_path, text, said):
 
 def test_a_damaged_baseline(bad):
     (bad / "b.json").write_text("{}")
-    assert "is not a report of hal port" in port(bad, "--baseline", bad / "b.json", status=1).stderr
+    assert "is not a report of hal port" in port(bad, "--baseline", bad / "b.json", status=2).stderr

@@ -132,6 +132,8 @@ def _footer(out: Console, report: Report) -> None:
         notes.append(f"{counted(report.hidden, 'place')} of the baseline not shown.")
     if report.ignored:
         notes.append(f"{counted(report.ignored, 'place')} silenced by comments.")
+    if report.files.get("notebook"):
+        notes.append("Of notebooks, the code was read and the outputs were not.")
     if report.folders:
         notes.append(f"{counted(len(report.folders), 'folder')} not entered, such as {report.folders[0]}.")
     for note in notes:
