@@ -13,6 +13,7 @@ from hal.porting.rule import Line, Required, Rule
 __all__ = ["LONGEST_LINE", "TextEngine", "without_comment"]
 
 _COMMENT = re.compile(r"(?:^|\s)#(?!\[).*")
+_BLOCK_COMMENT = re.compile(r"#\[(=*)\[.*?\]\1\]", re.DOTALL)
 LONGEST_LINE = 4000
 """Longer lines are not read; they are data."""
 _REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
@@ -55,6 +56,8 @@ class TextEngine:
         found: set[Match] = set()
         conditions: list[bool] = []
         patterns = self._lines.get(kind, [])
+        if kind == "cmake":
+            text = _BLOCK_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
         for number, raw in enumerate(text.split("\n"), 1):
             if not raw.strip() or len(raw) > LONGEST_LINE:
                 continue

@@ -217,6 +217,12 @@ def test_shell_conditions():
     ) == [6]
 
 
+def test_block_comments_of_cmake():
+    assert lines(
+        "#[==[\nenable_language(CUDA)\n]==]\nenable_language(CUDA)\n", "HAL406", "CMakeLists.txt", "cmake"
+    ) == [4]
+
+
 def test_windows_line_ends():
     assert lines("import torch\r\nx = 1\r\nd = torch.device('rocm')\r\n", "HAL101") == [3]
 
@@ -246,6 +252,7 @@ NASTY = [
     b"{" * 100_000,
     b"--gpus " * 15_000,
     b"pip install " * 3000,
+    b"#[=[" * 5000,
     "é\u2028\x0c\x85".encode() * 500,
 ]
 
