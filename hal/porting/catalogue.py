@@ -40,8 +40,10 @@ class Symbols(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     true: tuple[str, ...] = ()
     false: tuple[str, ...] = ()
-    none: tuple[str, ...] = Field((), description="Names whose value is None there.")
-    own: tuple[str, ...] = Field((), description="Names whose mention shows that the author thought of the target.")
+    none: tuple[str, ...] = Field(default=(), description="Names whose value is None there.")
+    own: tuple[str, ...] = Field(
+        default=(), description="Names whose mention shows that the author thought of the target."
+    )
 
     def value(self, name: str) -> bool | None:
         """The truth of a name; None: unknown."""

@@ -8,7 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from hal.porting.rule import SEVERITIES, Severity
 
-__all__ = ["Conversion", "Finding", "Place", "Report", "Unread", "Verdict"]
+__all__ = ["Conversion", "Finding", "Fixable", "Place", "Report", "Unread", "Verdict"]
+
+
+Fixable = Literal["safe", "suggestion", "by hand"]
+"""How a finding can be mended."""
 
 
 class _Frozen(BaseModel):
@@ -40,7 +44,7 @@ class Finding(_Frozen):
     severity: Severity
     path: str
     places: tuple[Place, ...] = Field(min_length=1)
-    fixable: Literal["safe", "suggestion", "by hand"] = "by hand"
+    fixable: Fixable = "by hand"
 
 
 class Unread(_Frozen):

@@ -14,13 +14,13 @@ from hal.porting.c_engine import CEngine
 from hal.porting.catalogue import Target, target, vocabulary
 from hal.porting.config import PortConfig, chosen_rules
 from hal.porting.files import SourceFile, Tree, read_tree
-from hal.porting.findings import Finding, Place, Report, Unread, Verdict
+from hal.porting.findings import Finding, Fixable, Place, Report, Unread, Verdict
 from hal.porting.ignores import ignores_in
 from hal.porting.notebooks import NotebookError, code_cells
 from hal.porting.places import Match, excerpt
 from hal.porting.python_engine import PythonEngine, PythonSyntaxError
 from hal.porting.requirements import Requirement
-from hal.porting.rule import SEVERITIES, Imported, Required, Rule
+from hal.porting.rule import SEVERITIES, Imported, Required, Rule, Severity
 from hal.porting.text_engine import LONGEST_LINE, TextEngine
 
 __all__ = ["Scanner", "scan"]
@@ -188,16 +188,19 @@ class Scanner:
         return what.partition(".")[0] in tree.names or own in tree.names
 
 
-def _fixable(rule: Rule, file: SourceFile, places: Iterable[Place]) -> str:
+def _fixable(rule: Rule, file: SourceFile, places: Iterable[Place]) -> Fixable:
     """How a finding can be mended: ``safe`` where a safe rewrite changes each of its lines."""
     if file.kind == "notebook":
         return "by hand"
     rewrites = [each for each in rule.rewrites if file.path.endswith(each.files)]
-    kinds = []
+    found: Fixable = "safe"
     for place in places:
         fitting = [each.safe for each in rewrites if re.search(each.find, place.text)]
-        kinds.append("by hand" if not fitting else ("safe" if fitting[0] else "suggestion"))
-    return next((kind for kind in ("by hand", "suggestion") if kind in kinds), "safe")
+        if not fitting:
+            return "by hand"
+        if not fitting[0]:
+            found = "suggestion"
+    return found
 
 
 def scan(
@@ -269,7 +272,9 @@ def _report(path: Path, scanner: Scanner, tree: Tree, collected: _Collected) -> 
 
 
 def _verdict(scanner: Scanner, tree: Tree, collected: _Collected) -> Verdict:
-    counts = {each: len({found.rule for found in collected.findings if found.severity == each}) for each in SEVERITIES}
+    counts: dict[Severity, int] = {
+        each: len({found.rule for found in collected.findings if found.severity == each}) for each in SEVERITIES
+    }
     blocked = {found.path for found in collected.findings if found.severity == "blocks"}
     free = [path for path in collected.device if path not in blocked]
     read, card = sum(collected.files.values()), scanner.target.card
