@@ -58,7 +58,7 @@ class Scanner:
         held = list(self.rules.values())
         self._python = PythonEngine(held, self.target.python)
         self._c = CEngine(held, self.target.preprocessor)
-        self._text = TextEngine(held, self.target.preprocessor)
+        self._text = TextEngine(held, self.target.preprocessor, self.target.sibling[0])
         self._written_for = re.compile(self.target.written_for)
         self._fine = [(re.compile(pattern), sentence) for pattern, sentence in self.target.fine]
         self._device_signs = re.compile(vocabulary().device_signs)

@@ -17,6 +17,9 @@ _BLOCK_COMMENT = re.compile(r"#\[(=*)\[.*?\]\1\]", re.DOTALL)
 LONGEST_LINE = 4000
 """Longer lines are not read; they are data."""
 _REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
+_KEY = re.compile(r"\s*([\w-]+)\s*=\s*\[")
+_NO_PACKAGES = frozenset("keywords classifiers authors maintainers packages include exclude".split())
+"""Keys of project files whose lists name no packages that are installed."""
 _BLOCK = {
     "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
     "shell": re.compile(r"\s*(if|elif|else|fi)\b(.*)"),
@@ -37,10 +40,12 @@ class TextEngine:
     Args:
         rules: the rules.
         symbols: what is known on the target; lines under a condition that names it are left out.
+        other: an expression for the names of extras that are for another vendor.
     """
 
-    def __init__(self, rules: Iterable[Rule], symbols: Symbols) -> None:
+    def __init__(self, rules: Iterable[Rule], symbols: Symbols, other: str = "(?!)") -> None:
         self._symbols = symbols
+        self._other = re.compile(other)
         self._lines: dict[str, list[tuple[Rule, re.Pattern[str]]]] = {}
         self._required: list[tuple[Rule, Required]] = []
         for rule in rules:
@@ -62,6 +67,12 @@ class TextEngine:
             if not raw.strip() or len(raw) > LONGEST_LINE:
                 continue
             line = without_comment(raw.rstrip("\r"))
+            if (
+                kind == "project"
+                and (key := _KEY.match(line))
+                and (key[1] in _NO_PACKAGES or self._other.search(key[1]))
+            ):
+                continue
             self._condition(line, kind, conditions)
             if any(conditions):
                 continue

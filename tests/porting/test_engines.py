@@ -195,6 +195,11 @@ def test_requirements(text, kind, names):
     assert [each for each in found if each in names] == names
 
 
+def test_extras_for_another_vendor():
+    text = 'keywords = ["tensorrt"]\ncuda-compile = ["tensorrt"]\nall = ["tensorrt"]\n'
+    assert lines(text, "HAL504", "pyproject.toml", "project") == [3]
+
+
 def test_no_requirement():
     assert requirement_of("http://x/y") is None
 
