@@ -12,7 +12,7 @@ from typing import TypeVar
 from hal.porting.catalogue import Symbols, vocabulary
 from hal.porting.places import Match
 from hal.porting.python_guards import Catches, Reach, catches, leaves, mentions, reach_of, truth
-from hal.porting.python_names import Names, matches_name
+from hal.porting.python_names import Names, children_of, matches_name
 from hal.porting.rule import (
     Argument,
     Assigned,
@@ -32,7 +32,6 @@ _T = TypeVar("_T")
 _Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
 _LISTED = "[]"
 """Stands among the calls around an expression for a list, a table or a comparison."""
-_LEAVES = (ast.expr_context, ast.operator, ast.cmpop, ast.unaryop, ast.boolop)
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
 _BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
 
@@ -198,19 +197,19 @@ class _File:
                         yield Match(node.lineno, node.col_offset + 1, rule.id, what)
             if isinstance(node, ast.Name | ast.Constant):
                 continue
-            children: Iterable[ast.AST] = ast.iter_child_nodes(node)
+            children = children_of(node)
             if isinstance(node, ast.IfExp):
                 then, otherwise = reach_of(node.test, self.names, symbols, self.known)
                 parts = ((node.test, Reach.RUNS), (node.body, then), (node.orelse, otherwise))
                 children = [each for each, reach in parts if reach is Reach.RUNS]
             elif isinstance(node, ast.BoolOp):
                 decided = mentions(node, self.names, symbols, by_name=True)
-                children = () if decided else self._until_decided(node)
+                children = [] if decided else list(self._until_decided(node))
             elif isinstance(node, ast.Call):
                 calls = (*calls, self.names.dotted(node.func) or "")
             elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
                 calls = (*calls, _LISTED)
-            pending += [(child, calls) for child in children if not isinstance(child, _LEAVES)]
+            pending += [(child, calls) for child in children]
 
     def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
         """The operands of ``and`` or ``or`` that are evaluated on the target."""
