@@ -117,22 +117,14 @@ def html_text(report: Report) -> str:
 
     goal = target(report.target)
     sections: list[Section] = []
-    for severity in _LEVELS:
-        held = [each for each in report.findings if each.severity == severity]
-        if not held:
-            continue
-        tables = []
-        for rule_id in sorted({each.rule for each in held}):
-            rule = rules()[rule_id]
-            rows = tuple(
-                (place_text(found, place), place.text)
-                for found in held
-                if found.rule == rule_id
-                for place in found.places
-            )
-            tables.append(Table(f"{rule_id}: {rule.statement} {rule.why} {rule.fix}", ("place", "line"), rows))
-        texts = tuple(table.caption for table in tables)
-        sections.append(Section(severity.replace(" ", "-"), _TITLES[severity], texts=texts, tables=tuple(tables)))
+    for rule_id in dict.fromkeys(each.rule for each in report.findings):
+        rule = rules()[rule_id]
+        held = [each for each in report.findings if each.rule == rule_id]
+        rows = tuple((place_text(found, place), place.text) for found in held for place in found.places)
+        source = (f"Source: {rule.sources[0]}",) if rule.sources else ()
+        texts = (f"{_TITLES[rule.severity]}. {rule.why}", f"What to do: {rule.fix}", *source)
+        table = Table(f"Places of {rule_id}", ("place", "line"), rows)
+        sections.append(Section(rule_id, f"{rule_id}: {rule.statement}", texts=texts, tables=(table,)))
     if report.fine:
         sections.append(Section("fine", "What is fine, and need not be touched", notes=report.fine))
     if report.unread:
@@ -145,7 +137,7 @@ def html_text(report: Report) -> str:
     return rendered(
         Page(
             title=f"hal port: {report.path}",
-            subject=f"{report.path}, to {goal.title}",
+            subject=f"{Path(report.path).resolve().name}, to {goal.title}",
             headline=report.verdict.sentence,
             lead="What the source shows; whether the numbers are right shows only on the device itself.",
             numbers=numbers,
