@@ -25,6 +25,7 @@ _COMMANDS = {
     "devices": "device list info env gpus gpu smi backends",
     "plans": "plan export import",
     "report": "html show view",
+    "port": "migrate hipify lint scan",
 }
 """Commands of hal, each with words for the same thing elsewhere."""
 

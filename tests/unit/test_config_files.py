@@ -35,9 +35,9 @@ def test_a_folder_is_no_file(tmp_path):
     [
         (b"model: [cnn", "is not YAML"),
         (b"\xff\xfe\x00", "is not YAML"),
-        (b"- model\n- cnn\n", "should hold keys and values"),
-        (b"just words\n", "should hold keys and values"),
-        (b"3\n", "should hold keys and values"),
+        (b"- model\n- cnn\n", "should contain one key with its value"),
+        (b"just words\n", "should contain one key with its value"),
+        (b"3\n", "should contain one key with its value"),
         (b"modle: cnn\n", "did you mean model?"),
         (b"1: 2\n", "keys should be strings"),
     ],

@@ -1,0 +1,114 @@
+"""Finds what rules describe in C and C++ files: by tokens, with the conditions of the preprocessor."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from hal.porting.c_guards import Compiled, compiled_lines, names_target
+from hal.porting.c_scanner import Scanned, scan_code
+from hal.porting.catalogue import Symbols, table
+from hal.porting.places import Match
+from hal.porting.rule import Code, Directive, Included, KernelLaunchesKernel, ListedName, Rule
+
+__all__ = ["CEngine"]
+
+_T = TypeVar("_T")
+_INCLUDED = re.compile(r'[<"]([^>"\n]+)[>"]')
+_IDENTIFIER = re.compile(r"\b[A-Za-z_]\w{4,}")
+_LAUNCH = re.compile(r"<<<")
+
+
+class CEngine:
+    """Looks for the detections of some rules.
+
+    Args:
+        rules: the rules.
+        symbols: what is known on the target about the preprocessor's names.
+    """
+
+    def __init__(self, rules: Iterable[Rule], symbols: Symbols) -> None:
+        self._symbols = symbols
+        self._by_kind: dict[type, list[tuple[Rule, object]]] = defaultdict(list)
+        for rule in rules:
+            for each in rule.detect:
+                self._by_kind[type(each)].append((rule, each))
+        self._patterns = {detection.code: re.compile(detection.code, re.MULTILINE) for _, detection in self._of(Code)}
+
+    def _of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
+        return self._by_kind[kind]  # type: ignore[return-value]
+
+    def find(self, text: str) -> list[Match]:
+        """What is wrong in the text of a file."""
+        scanned = scan_code(text)
+        states = compiled_lines(scanned.directives, self._symbols, text.count("\n") + 1)
+        found = {
+            *self._directives(scanned, states),
+            *self._codes(scanned, states),
+            *self._names(scanned, states),
+            *self._launches(scanned, states),
+        }
+        return sorted(found)
+
+    def _directives(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+        for directive in scanned.directives:
+            state = states[directive.line]
+            if state is Compiled.DECIDED:
+                continue
+            if directive.word == "include":
+                name = _INCLUDED.search(directive.rest)
+                if name is None or state is not Compiled.YES:
+                    continue
+                for rule, included in self._of(Included):
+                    if re.fullmatch(included.include, name[1]):
+                        yield self._match(scanned, directive.start, rule, name[1])
+                continue
+            if names_target(directive.rest, self._symbols):
+                continue
+            for rule, detection in self._of(Directive):
+                if directive.word in detection.kinds and re.search(detection.directive, directive.rest):
+                    yield self._match(scanned, directive.start, rule, f"#{directive.word} {directive.rest}")
+
+    def _codes(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+        for rule, detection in self._of(Code):
+            if not any(word in scanned.code for word in detection.words):
+                continue
+            if detection.only_in is not None and re.search(detection.only_in, scanned.code) is None:
+                continue
+            for found in self._patterns[detection.code].finditer(scanned.code):
+                if states[scanned.line(found.start())] is not Compiled.YES:
+                    continue
+                if detection.side != "any" and scanned.side(found.start()) != detection.side:
+                    continue
+                if (
+                    detection.raw is not None
+                    and re.match(detection.raw, scanned.text[found.start() : found.start() + 4000]) is None
+                ):
+                    continue
+                yield self._match(scanned, found.start(), rule, " ".join(found[0].split())[:120])
+
+    def _names(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+        listed = [(rule, each, table(each.table)) for rule, each in self._of(ListedName)]
+        if not listed:
+            return
+        for found in _IDENTIFIER.finditer(scanned.code):
+            for rule, detection, names in listed:
+                if (
+                    found[0] in names
+                    and states[scanned.line(found.start())] is Compiled.YES
+                    and (detection.but is None or re.fullmatch(detection.but, found[0]) is None)
+                ):
+                    yield self._match(scanned, found.start(), rule, found[0])
+
+    def _launches(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+        for rule, _ in self._of(KernelLaunchesKernel):
+            for found in _LAUNCH.finditer(scanned.code):
+                region = scanned.region(found.start())
+                if region is not None and states[scanned.line(found.start())] is Compiled.YES:
+                    yield self._match(scanned, found.start(), rule, "")
+
+    @staticmethod
+    def _match(scanned: Scanned, offset: int, rule: Rule, what: str) -> Match:
+        return Match(scanned.line(offset), scanned.column(offset), rule.id, what)

@@ -1,0 +1,378 @@
+"""Finds what rules describe in Python files, from the syntax tree alone; nothing of the file is executed."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import TypeVar
+
+from hal.porting.catalogue import Symbols, vocabulary
+from hal.porting.places import Match
+from hal.porting.python_guards import Catches, Reach, catches, leaves, mentions, reach_of, truth
+from hal.porting.python_names import Names, children_of, matches_name
+from hal.porting.rule import (
+    Argument,
+    Assigned,
+    Called,
+    Compared,
+    Imported,
+    KeywordArgument,
+    Rule,
+    StringConstant,
+    TakenApart,
+    Used,
+)
+
+__all__ = ["PythonEngine", "PythonSyntaxError"]
+
+_T = TypeVar("_T")
+_Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
+_LISTED = "[]"
+"""Stands among the calls around an expression for a list, a table or a comparison."""
+_CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
+_BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
+
+
+class PythonSyntaxError(Exception):
+    """The text is no Python that can be read."""
+
+
+class PythonEngine:
+    """Looks for the detections of some rules.
+
+    Args:
+        rules: the rules.
+        symbols: what is known on the target.
+    """
+
+    def __init__(self, rules: Iterable[Rule], symbols: Symbols) -> None:
+        self.symbols = symbols
+        self._by_kind: dict[type, list[tuple[Rule, object]]] = defaultdict(list)
+        for rule in rules:
+            for each in rule.detect:
+                self._by_kind[type(each)].append((rule, each))
+        self._watched: list[str] = []
+        for _, compared in self.of(Compared):
+            self._watched += compared.compares
+        for _, taken in self.of(TakenApart):
+            self._watched += taken.takes_apart
+        self._watched_words = {max(name.split("."), key=len).strip("*") for name in self._watched}
+        self._used: dict[str, list[tuple[Rule, bool]]] = {}
+        self._called: dict[str, list[tuple[Rule, Called]]] = {}
+
+    def of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
+        """The detections of a kind, each with its rule."""
+        return self._by_kind[kind]  # type: ignore[return-value]
+
+    def used(self, name: str) -> list[tuple[Rule, bool]]:
+        """The rules about reading a name, and whether each one holds in lists and comparisons too."""
+        if name not in self._used:
+            held = [(rule, each) for rule, each in self.of(Used) if each.assigned is None]
+            self._used[name] = [(rule, each.listed) for rule, each in held if matches_name(each.uses, name)]
+        return self._used[name]
+
+    def called(self, name: str) -> list[tuple[Rule, Called]]:
+        """The rules about calling a function, and on which arguments each depends."""
+        if name not in self._called:
+            self._called[name] = [(rule, each) for rule, each in self.of(Called) if matches_name(each.calls, name)]
+        return self._called[name]
+
+    def find(self, text: str, path: str) -> list[Match]:
+        """What is wrong in a file.
+
+        Args:
+            text: of the file.
+            path: its name, which says whether it builds a package.
+
+        Raises:
+            PythonSyntaxError: it cannot be read as Python.
+        """
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tree = ast.parse(text)
+            watched = self._watched if any(word in text for word in self._watched_words) else []
+            return sorted(set(_File(self, tree, path, watched).matches()))
+        except SyntaxError as error:
+            raise PythonSyntaxError(f"line {error.lineno}: {error.msg}") from error
+        except (ValueError, RecursionError, MemoryError) as error:
+            raise PythonSyntaxError(str(error) or "it is nested too deeply") from error
+
+
+class _File:
+    """One file."""
+
+    def __init__(self, engine: PythonEngine, tree: ast.Module, path: str, watched: list[str]) -> None:
+        self.engine = engine
+        self.tree = tree
+        self.names = Names(tree, watched)
+        self.builds = _BUILD_FILES.search(path) is not None or self.names.imports(vocabulary().build_modules)
+        self.known: dict[str, bool] = {}
+        self.enforced: set[int] = set()
+        self.checks: dict[type, tuple[_Check, ...]] = {
+            ast.Name: (self._uses,),
+            ast.Attribute: (self._uses, self._taken_apart),
+            ast.Subscript: (self._taken_apart,),
+            ast.Call: (self._calls, self._keywords, self._taken_apart),
+            ast.Compare: (self._compares, self._taken_apart),
+            ast.Constant: (self._strings,),
+        }
+
+    def matches(self) -> Iterator[Match]:
+        yield from self._block(self.tree.body, 0, Catches.NOTHING)
+
+    def _block(self, body: Iterable[ast.stmt], scope: int, caught: Catches) -> Iterator[Match]:
+        """Walk statements that run one after another."""
+        for statement in body:
+            if isinstance(statement, ast.If):
+                done = yield from self._if(statement, scope, caught)
+                if done:
+                    return
+                continue
+            yield from self._statement(statement, scope, caught)
+            inner = caught | catches(statement, self.names)
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                yield from self._block(statement.body, id(statement), caught)
+            elif isinstance(statement, ast.Try | ast.TryStar):
+                yield from self._block(statement.body, scope, inner)
+                for handler in statement.handlers:
+                    yield from self._block(handler.body, scope, caught)
+                yield from self._block([*statement.orelse, *statement.finalbody], scope, caught)
+            elif isinstance(statement, ast.Match):
+                for case in statement.cases:
+                    yield from self._block(case.body, scope, caught)
+            else:
+                yield from self._block(getattr(statement, "body", ()), scope, inner)
+                yield from self._block(getattr(statement, "orelse", ()), scope, caught)
+
+    def _if(self, statement: ast.If, scope: int, caught: Catches) -> Generator[Match, None, bool]:
+        """Walk a chain of conditions; returns whether nothing after it runs on the target."""
+        while True:
+            if any(isinstance(each, ast.Raise) for each in statement.body):
+                self.enforced |= {id(each) for each in ast.walk(statement.test)}
+            yield from self._expressions(statement.test, scope, caught)
+            then, otherwise = reach_of(statement.test, self.names, self.engine.symbols, self.known)
+            value = truth(statement.test, self.names, self.engine.symbols, self.known)
+            if then is Reach.RUNS:
+                yield from self._block(statement.body, scope, caught | catches(statement, self.names))
+            if value is True and leaves(statement.body, self.names):
+                return True
+            if otherwise is Reach.LEFT_OUT:
+                return False
+            if len(statement.orelse) == 1 and isinstance(statement.orelse[0], ast.If):
+                statement = statement.orelse[0]
+                continue
+            yield from self._block(statement.orelse, scope, caught)
+            return value is False and leaves(statement.orelse, self.names)
+
+    def _statement(self, node: ast.stmt, scope: int, caught: Catches) -> Iterator[Match]:
+        """What stands in a statement itself, without the statements inside it."""
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from self._imports(node, caught)
+            return
+        if isinstance(node, ast.Assert):
+            self.enforced |= {id(each) for each in ast.walk(node.test)}
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign) and node.value is not None:
+            yield from self._assigns(node, node.value)
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return  # a docstring
+        for _, held in ast.iter_fields(node):
+            for each in held if isinstance(held, list) else [held]:
+                if isinstance(each, ast.expr | ast.keyword | ast.withitem | ast.arguments):
+                    yield from self._expressions(each, scope, caught)
+
+    def _expressions(self, root: ast.AST, scope: int, caught: Catches) -> Iterator[Match]:
+        """All expressions that are reached on the target."""
+        pending: list[tuple[ast.AST, tuple[str, ...]]] = [(root, ())]
+        symbols = self.engine.symbols
+        while pending:
+            node, calls = pending.pop()
+            for check in self.checks.get(type(node), ()):
+                assert isinstance(node, ast.expr)
+                for rule, what in check(node, scope, calls):
+                    if not (rule.guarded_by_try and caught & Catches.FAILURES):
+                        yield Match(node.lineno, node.col_offset + 1, rule.id, what)
+            if isinstance(node, ast.Name | ast.Constant):
+                continue
+            children = children_of(node)
+            if isinstance(node, ast.IfExp):
+                then, otherwise = reach_of(node.test, self.names, symbols, self.known)
+                parts = ((node.test, Reach.RUNS), (node.body, then), (node.orelse, otherwise))
+                children = [each for each, reach in parts if reach is Reach.RUNS]
+            elif isinstance(node, ast.BoolOp):
+                decided = mentions(node, self.names, symbols, by_name=True)
+                children = [] if decided else list(self._until_decided(node))
+            elif isinstance(node, ast.Call):
+                calls = (*calls, self.names.dotted(node.func) or "")
+            elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
+                calls = (*calls, _LISTED)
+            pending += [(child, calls) for child in children]
+
+    def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
+        """The operands of ``and`` or ``or`` that are evaluated on the target."""
+        decisive = isinstance(node.op, ast.Or)
+        for each in node.values:
+            yield each
+            if truth(each, self.names, self.engine.symbols, self.known) is decisive:
+                return
+
+    def _imports(self, node: ast.Import | ast.ImportFrom, caught: Catches) -> Iterator[Match]:
+        if isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        elif node.level:
+            return
+        else:
+            modules = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for rule, detection in self.engine.of(Imported):
+            if detection.needed and caught & Catches.IMPORTS:
+                continue
+            hit = next((each for each in modules if _within(each, detection.imports)), None)
+            if hit is not None:
+                yield Match(node.lineno, node.col_offset + 1, rule.id, hit)
+
+    def _assigns(self, node: ast.Assign | ast.AnnAssign | ast.AugAssign, value: ast.expr) -> Iterator[Match]:
+        places = node.targets if isinstance(node, ast.Assign) else [node.target]
+        for place in places:
+            if isinstance(place, ast.Name) and isinstance(node, ast.Assign):
+                known = truth(value, self.names, self.engine.symbols, self.known)
+                self.known.pop(place.id, None)
+                if known is not None and not isinstance(value, ast.Constant):
+                    self.known[place.id] = known
+            name = self.names.dotted(place)
+            if name is None:
+                continue
+            source = None
+            for rule, detection in self.engine.of(Assigned):
+                if re.fullmatch(detection.assigns, name.rpartition(".")[2]):
+                    source = source or ast.unparse(value)
+                    if re.fullmatch(detection.value, source):
+                        yield Match(node.lineno, node.col_offset + 1, rule.id, name)
+            for rule, used in self.engine.of(Used):
+                if used.assigned is not None and matches_name(used.uses, name):
+                    source = source or ast.unparse(value)
+                    if re.fullmatch(used.assigned, source):
+                        yield Match(node.lineno, node.col_offset + 1, rule.id, name)
+
+    def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        name = self.names.dotted(node)
+        if name is not None:
+            in_list = bool(calls) and calls[-1] == _LISTED
+            yield from ((rule, name) for rule, listed in self.engine.used(name) if listed or not in_list)
+
+    def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        if isinstance(node, ast.Call) and (name := self.names.dotted(node.func)):
+            for rule, detection in self.engine.called(name):
+                if _fits(detection.argument, node):
+                    yield rule, name
+
+    def _keywords(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        if not isinstance(node, ast.Call) or not node.keywords:
+            return
+        for rule, detection in self.engine.of(KeywordArgument):
+            for keyword in node.keywords:
+                if keyword.arg != detection.keyword:
+                    continue
+                if detection.where_imported and not self.names.imports(detection.where_imported):
+                    continue
+                if any(_holds(each, detection.above, detection.matches) for each in self._chosen(keyword.value)):
+                    yield rule, f"{keyword.arg}={ast.unparse(keyword.value)}"
+
+    def _chosen(self, value: ast.expr) -> list[ast.expr]:
+        """The values that a choice such as ``a if x else b`` can have on the target."""
+        if not isinstance(value, ast.IfExp):
+            return [value]
+        reaches = reach_of(value.test, self.names, self.engine.symbols, self.known)
+        parts = [part for part, reach in zip((value.body, value.orelse), reaches, strict=True) if reach is Reach.RUNS]
+        return [each for part in parts for each in self._chosen(part)]
+
+    def _compares(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        if not isinstance(node, ast.Compare):
+            return
+        sides = [node.left, *node.comparators]
+        origins = [self.names.origins(side, scope) for side in sides]
+        if not any(origins):
+            return
+        for rule, detection in self.engine.of(Compared):
+            for at, found in enumerate(origins):
+                hit = next((name for name in found if matches_name(detection.compares, name)), None)
+                others = [side for other, side in enumerate(sides) if other != at]
+                if detection.enforced and id(node) not in self.enforced:
+                    continue
+                if hit is not None and any(_is_against(side, detection, node.ops[0]) for side in others):
+                    yield rule, hit
+                    break
+
+    def _taken_apart(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        held: list[ast.expr] = []
+        if isinstance(node, ast.Attribute | ast.Subscript):
+            held = [node.value]
+        elif isinstance(node, ast.Call) and (self.names.dotted(node.func) or "").rpartition(".")[2] in _CONVERTERS:
+            held = node.args[:1]
+        elif isinstance(node, ast.Compare) and not isinstance(node.ops[0], ast.Is | ast.IsNot | ast.Eq | ast.NotEq):
+            held = [node.left, *node.comparators]
+        for each in held:
+            if not isinstance(each, ast.Name | ast.Attribute):
+                continue
+            origins = self.names.origins(each, scope)
+            direct = self.names.dotted(each) or ""
+            for rule, detection in self.engine.of(TakenApart):
+                name = direct if matches_name(detection.takes_apart, direct) else ""
+                if not name and isinstance(each, ast.Name) and not isinstance(node, ast.Call):
+                    name = next((one for one in origins if matches_name(detection.takes_apart, one)), "")
+                if name:
+                    yield rule, name
+
+    def _strings(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or len(node.value) > 2000:
+            return
+        for rule, detection in self.engine.of(StringConstant):
+            if detection.where == "build" and not self.builds:
+                continue
+            if detection.inside and not any(matches_name(detection.inside, each) for each in calls):
+                continue
+            if re.fullmatch(detection.string, node.value):
+                yield rule, node.value
+
+
+def _within(module: str, names: tuple[str, ...]) -> bool:
+    return any(module == each or module.startswith(each + ".") for each in names)
+
+
+def _fits(argument: Argument | None, call: ast.Call) -> bool:
+    if argument is None:
+        return True
+    given: list[ast.expr] = []
+    if argument.position is not None and len(call.args) > argument.position:
+        given.append(call.args[argument.position])
+    given += [each.value for each in call.keywords if argument.name is not None and each.arg == argument.name]
+    if argument.missing:
+        return not given and all(each.arg is not None for each in call.keywords)
+    return any(_holds(each, argument.above, argument.matches) for each in given)
+
+
+def _holds(value: ast.expr, above: int | None, matches: str | None) -> bool:
+    """Whether a constant, or one in a tuple, a list or a choice, is above a number or matches; without both, yes."""
+    if above is None and matches is None:
+        return True
+    for node in ast.walk(value):
+        if not isinstance(node, ast.Constant):
+            continue
+        if above is not None and type(node.value) is int and node.value > above:
+            return True
+        if matches is not None and isinstance(node.value, str) and re.fullmatch(matches, node.value):
+            return True
+    return False
+
+
+def _is_against(side: ast.expr, detection: Compared, operator: ast.cmpop) -> bool:
+    constants = [node.value for node in ast.walk(side) if isinstance(node, ast.Constant)]
+    if detection.against == "none":
+        return constants == [None]
+    if detection.against == "string":
+        return any(isinstance(each, str) and re.fullmatch(detection.matches or ".*", each) for each in constants)
+    if any(isinstance(each, int | float) and not isinstance(each, bool) for each in constants):
+        return True
+    return not constants and isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)  # a variable: some limit

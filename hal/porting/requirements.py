@@ -1,0 +1,98 @@
+"""Finds the packages that text files require: in lists, project files, environments and calls of installers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hal.porting.rule import Required
+
+__all__ = ["Requirement", "fits", "requirement_of", "requirements_in"]
+
+_ONE = re.compile(
+    r"""(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[\w\s,.-]*)\])?\s*
+    (?P<version>\(?(?:===|==|~=|!=|<=|>=|<|>|=)[^;#\s'"]*(?:\s*,\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^;#,\s'"]+)*\)?)?""",
+    re.VERBOSE,
+)
+_INSTALL = re.compile(r"\b(?:pip3?|uv pip|uv|conda|mamba|micromamba|poetry)\s+(?:install|add)\s+([^&|\n]*)")
+_QUOTED = re.compile(r"""["']([A-Za-z0-9][^"'\n]{0,120})["']""")
+_VERSION = re.compile(r"""["']([\d=<>~^!*][^"'\n]*)["']""")
+_LISTED = re.compile(r"\s*(?:-\s+)?([A-Za-z0-9].*)")
+_KEYED = re.compile(r"""\s*["']?([A-Za-z0-9][\w.-]*)["']?\s*[:=]\s*(.*)""")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """A package that is required, its extras, and its limits as they are written."""
+
+    name: str
+    extras: str
+    version: str
+
+
+def requirement_of(text: str) -> Requirement | None:
+    """The requirement that a text is, such as ``torch[x]>=2``; None: it is none."""
+    found = _ONE.match(text.strip())
+    if found is None:
+        return None
+    rest = text.strip()[found.end() :]
+    if rest and rest[0] not in " ;#@,\t'\")":
+        return None
+    name = re.sub(r"[-_.]+", "-", found["name"]).lower()
+    return Requirement(name, (found["extras"] or "").lower(), (found["version"] or "").replace(" ", ""))
+
+
+def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
+    """The requirements in a line with their columns from 1.
+
+    Args:
+        line: without its comment.
+        kind: of the file.
+    """
+    texts: list[tuple[int, str]] = []
+    if kind in ("requirements", "environment"):
+        if (listed := _LISTED.fullmatch(line)) and not listed[1].startswith("-"):
+            texts.append((listed.start(1), listed[1]))
+    elif kind == "setup":
+        texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
+    elif kind == "project":
+        texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
+        if (keyed := _KEYED.fullmatch(line)) and (version := _VERSION.search(keyed[2])):
+            limit = version[1] if version[1][:1] in "=<>~^!" else f"=={version[1]}"
+            texts.append((keyed.start(1), keyed[1] + limit.replace("^", ">=")))
+        elif (listed := _LISTED.fullmatch(line)) and '"' not in line and not re.search(r"(?<![=<>~!])=(?!=)", line):
+            texts.append((listed.start(1), listed[1]))
+    else:
+        for call in _INSTALL.finditer(line):
+            for word in re.finditer(r"[^\s\"']+", call[1]):
+                if not word[0].startswith("-") and "/" not in word[0]:
+                    texts.append((call.start(1) + word.start(), word[0]))
+    for column, text in texts:
+        if (found := requirement_of(text)) is not None:
+            yield column + 1, found
+
+
+def fits(requirement: Requirement, detection: Required) -> bool:
+    """Whether a requirement is what a rule describes."""
+    if not any(re.fullmatch(each, requirement.name) for each in detection.requires):
+        return False
+    if detection.extra is not None and re.search(detection.extra, requirement.extras) is None:
+        return False
+    if detection.pinned and not requirement.version:
+        return False
+    return detection.below is None or _allows_below(requirement.version, detection.below)
+
+
+def _allows_below(version: str, bound: str) -> bool:
+    """Whether limits fix a version below a bound; no limit lets the newest one be installed."""
+    for operator, number in re.findall(r"(===|==|~=|<=|>=|<|>|=)v?([\d.]+)", version):
+        if operator in ("==", "===", "=", "~=") and _numbers(number) < _numbers(bound):
+            return True
+        if operator in ("<", "<=") and _numbers(number) <= _numbers(bound):
+            return True
+    return False
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part[:9]) for part in version.split(".") if part)

@@ -1,0 +1,103 @@
+"""Finds what rules describe in text files: builds, packages, containers, scripts, settings of services."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from hal.porting.catalogue import Symbols
+from hal.porting.places import Match
+from hal.porting.requirements import fits, requirements_in
+from hal.porting.rule import Line, Required, Rule
+
+__all__ = ["LONGEST_LINE", "TextEngine", "without_comment"]
+
+_COMMENT = re.compile(r"(?:^|\s)#(?!\[).*")
+_BLOCK_COMMENT = re.compile(r"#\[(=*)\[.*?\]\1\]", re.DOTALL)
+LONGEST_LINE = 4000
+"""Longer lines are not read; they are data."""
+_REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
+_KEY = re.compile(r"\s*([\w-]+)\s*=\s*\[")
+_NO_PACKAGES = frozenset("keywords classifiers authors maintainers packages include exclude".split())
+"""Keys of project files whose lists name no packages that are installed."""
+_BLOCK = {
+    "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
+    "shell": re.compile(r"\s*(if|elif|else|fi)\b(.*)"),
+    "make": re.compile(r"\s*(ifeq|ifneq|ifdef|ifndef|else|endif)\b(.*)"),
+}
+_OPENS = frozenset("if ifeq ifneq ifdef ifndef".split())
+_CLOSES = frozenset("endif fi".split())
+
+
+def without_comment(line: str) -> str:
+    """A line without what follows ``#``, unless the sign is in the middle of a word."""
+    return _COMMENT.sub("", line)
+
+
+class TextEngine:
+    """Looks for the detections of some rules.
+
+    Args:
+        rules: the rules.
+        symbols: what is known on the target; lines under a condition that names it are left out.
+        other: an expression for the names of extras that are for another vendor.
+    """
+
+    def __init__(self, rules: Iterable[Rule], symbols: Symbols, other: str = "(?!)") -> None:
+        self._symbols = symbols
+        self._other = re.compile(other)
+        self._lines: dict[str, list[tuple[Rule, re.Pattern[str]]]] = {}
+        self._required: list[tuple[Rule, Required]] = []
+        for rule in rules:
+            for each in rule.detect:
+                if isinstance(each, Required):
+                    self._required.append((rule, each))
+                elif isinstance(each, Line):
+                    for kind in each.kinds:
+                        self._lines.setdefault(kind, []).append((rule, re.compile(each.line)))
+
+    def find(self, text: str, kind: str) -> list[Match]:
+        """What is wrong in the text of a file of a kind."""
+        found: set[Match] = set()
+        conditions: list[bool] = []
+        patterns = self._lines.get(kind, [])
+        if kind == "cmake":
+            text = _BLOCK_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
+        for number, raw in enumerate(text.split("\n"), 1):
+            if not raw.strip() or len(raw) > LONGEST_LINE:
+                continue
+            line = without_comment(raw.rstrip("\r"))
+            if (
+                kind == "project"
+                and (key := _KEY.match(line))
+                and (key[1] in _NO_PACKAGES or self._other.search(key[1]))
+            ):
+                continue
+            self._condition(line, kind, conditions)
+            if any(conditions):
+                continue
+            for rule, pattern in patterns:
+                if (hit := pattern.search(line)) is not None:
+                    found.add(Match(number, hit.start() + 1, rule.id, hit[0].strip()[:120]))
+            if kind in _REQUIRING and self._required:
+                for column, requirement in requirements_in(line, kind):
+                    for rule, detection in self._required:
+                        if fits(requirement, detection):
+                            found.add(Match(number, column, rule.id, requirement.name))
+        return sorted(found)
+
+    def _condition(self, line: str, kind: str, conditions: list[bool]) -> None:
+        """Keep track of the conditions around the next line: whether each one is about the target."""
+        pattern = _BLOCK.get(kind)
+        block = pattern.match(line) if pattern is not None else None
+        if block is None:
+            return
+        word = block[1].lower()
+        about = any(map(self._symbols.mentions, re.findall(r"[A-Za-z_]\w*", block[2])))
+        if word in _OPENS:
+            closed = kind == "shell" and re.search(r";\s*fi\b", block[2]) is not None
+            conditions.extend([] if closed else [about])
+        elif conditions and word in _CLOSES:
+            conditions.pop()
+        elif conditions and word != "else":
+            conditions[-1] |= about
