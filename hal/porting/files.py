@@ -169,7 +169,7 @@ def _read(tree: Tree, path: Path, name: str) -> SourceFile | None:
     try:
         with open_regular(path) as file:
             content = file.read(LARGEST_BYTES + 1)
-            size = os.fstat(file.fileno()).st_size
+            size = path.stat().st_size
     except OSError as error:
         tree.unread.append((name, f"it cannot be read: {error.strerror or error}"))
         return None

@@ -8,7 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
-from hal.cli.terminal import console, escaped, print_json
+from hal.cli.styled import console, escaped
+from hal.cli.terminal import print_json
 from hal.contract.text import counted
 from hal.errors import ConfigError
 from hal.porting.catalogue import checked, groups, rules, select, target, vocabulary

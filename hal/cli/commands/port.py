@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from hal.cli.command import Command, Json, Panel
-from hal.cli.terminal import guard, note, print_json, write
+from hal.cli.guard import guard
+from hal.cli.styled import note
+from hal.cli.terminal import print_json, write
 
 __all__ = ["COMMAND"]
 
