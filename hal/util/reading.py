@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import stat
 import sys
@@ -39,7 +38,7 @@ def open_regular(path: Path, at_most: int = sys.maxsize) -> BinaryIO:
     if found.st_size:
         return file
     file.close()
-    return io.BytesIO()
+    return open(os.devnull, "rb")
 
 
 def read_regular(path: Path, at_most: int | None = None) -> bytes:

@@ -71,6 +71,7 @@ def _lowlevel(card: fake_card.Card) -> dict[str, Any]:
         "_cuda_emptyCache": LOWLEVEL._accelerator_emptyCache,
         "_cuda_getArchFlags": lambda: " ".join(card.build["archs"]),
         "_host_emptyCache": lambda: None,
+        "_accelerator_emptyHostCache": lambda: None,
         # torch._inductor.cudagraph_trees, which resetting compiled code imports, imports it.
         "_cuda_CUDAAllocator_AllocatorState": type("AllocatorState", (), {}),
     }
