@@ -40,6 +40,8 @@ _FOLDER = "HAL_RENDEZVOUS"
 
 _settings = contextlib.ExitStack()
 """What holds in this process for as long as it is in a group."""
+_settled = threading.Event()
+"""Whether it does."""
 
 
 def meet(device: torch.device) -> None:
@@ -86,9 +88,15 @@ def meet(device: torch.device) -> None:
 def settle(device: torch.device) -> None:
     """Once the processes have met: what holds in this process and thread until :func:`leave`.
 
+    A second plan of the same processes finds it done.
+
     Args:
         device: what this process computes on.
     """
+    if _settled.is_set():
+        return
+    _settled.set()
+    _settings.callback(_settled.clear)
     if device.type != "cpu":
         _settings.enter_context(_current(device))
         _settings.enter_context(_environment(_VARIABLES))
