@@ -10,7 +10,6 @@ import typer
 
 from hal.cli.command import Command, Json, Panel
 from hal.cli.guard import guard
-from hal.cli.styled import note
 from hal.cli.terminal import print_json, write
 
 __all__ = ["COMMAND"]
@@ -90,6 +89,7 @@ def port(
 
     def work() -> int:
         from hal.cli.commands._port_view import show_report, show_rules
+        from hal.cli.styled import note
         from hal.errors import ConfigError
         from hal.porting import reports
         from hal.porting.config import settings
