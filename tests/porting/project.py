@@ -80,8 +80,7 @@ class Net(nn.Classifier):
 """,
     "Dockerfile": "FROM nvidia/cuda:12.4.0-devel-ubuntu22.04\nRUN pip install -r requirements.txt\n",
     "requirements.txt": (
-        "--extra-index-url https://mirror.example/whl/cu124\ntorch==2.9.0\nbitsandbytes==0.42\nfaiss-gpu\n"
-        "triton==3.1\n"
+        "--extra-index-url https://mirror.example/whl/cu124\ntorch==2.9.0\nbitsandbytes==0.42\nfaiss-gpu\ntriton==3.1\n"
     ),
     ".github/workflows/ci.yml": (
         "jobs:\n  test:\n    runs-on: ubuntu-latest\n    steps:\n      - run: docker run --gpus all blurs pytest\n"
