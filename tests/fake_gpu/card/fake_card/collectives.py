@@ -139,6 +139,13 @@ class Nccl(dist.ProcessGroup):
 
 def install() -> None:
     """Let PyTorch be a build with NCCL."""
+    usual = dist.init_process_group
+
+    def connect(*words: Any, device_id: Any = None, **keys: Any) -> None:
+        # With a device, PyTorch asks the library to connect now, which gloo has done by then.
+        usual(*words, **keys)
+
+    dist.init_process_group = connect
     module: Any = dist.distributed_c10d
     module._NCCL_AVAILABLE, module.ProcessGroupNCCL = True, Nccl
     dist.ProcessGroupNCCL = Nccl
