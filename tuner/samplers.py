@@ -95,7 +95,8 @@ class OptunaSampler:
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore")  # Optuna calls what is new in it experimental
             sampler = self._sampler(int(rng.integers(2**31)))
-            study = optuna.create_study(directions=["maximize"] * len(self._objectives), sampler=sampler)
+            directions = [optuna.study.StudyDirection.MAXIMIZE for _ in self._objectives]
+            study = optuna.create_study(directions=directions, sampler=sampler)
             study.add_trials(self._seen(trials))
             asked = study.ask(self._distributions()).params
         wanted = {key: values[asked[key]] for key, values in self._values.items()}

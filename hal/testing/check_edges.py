@@ -194,7 +194,7 @@ class EdgeChecks(ConformanceBase):
             lambda: ops.linear(put((2, 3)), put((3, 4)), ops.cast(put((4,)), ops.float16)),
             lambda: ops.conv2d(put((1, 2, 2, 1)), ops.cast(put((1, 1, 1, 1)), ops.float16)),
             lambda: ops.conv2d_transpose(put((1, 2, 2, 1)), ops.cast(put((1, 1, 1, 1)), ops.float16)),
-            lambda: ops.attention(*(put((1, 1, 2, 2)),) * 2, ops.cast(put((1, 1, 2, 2)), ops.float16)),
+            lambda: ops.attention(put((1, 1, 2, 2)), put((1, 1, 2, 2)), ops.cast(put((1, 1, 2, 2)), ops.float16)),
             lambda: ops.rnn(put((1, 1, 1)), None, put((1, 1)), put((1, 1)), ops.cast(put((1,)), ops.float16)),
             lambda: ops.layer_norm(put((2, 3)), put((3,)), ops.cast(put((3,)), ops.float16)),
             lambda: ops.layer_norm(put((2, 3)), *(ops.cast(put((3,)), ops.float16),) * 2),
