@@ -22,14 +22,14 @@ class Wanted:
     """What the environment asks for.
 
     Attributes:
-        library: the compiled kernels.cpp.
+        extension: the path of the compiled kernels.cpp.
         card: a recorded description in tests/golden/cards.
         count: how many of them.
         memory_bytes: of each.
         report: folder in which each process writes its counters when it ends; empty: none.
     """
 
-    library: str
+    extension: str
     card: str
     count: int = 1
     memory_bytes: int = 1 << 30
@@ -58,20 +58,20 @@ class Card:
         self.build: dict[str, Any] = json.loads((CARDS / "builds.json").read_text())[found["build"]]
 
 
-library: Any = None
-"""The loaded library; None before :func:`plug_in`."""
+native: Any = None
+"""The loaded extension; None before :func:`plug_in`."""
 
 
 def plug_in(asked: Wanted) -> None:
     """Give this process the cards."""
-    global library  # noqa: PLW0603 - a library is loaded once in a process
+    global native  # noqa: PLW0603 - an extension is loaded once in a process
     spec = importlib.util.find_spec("torch")
     assert spec is not None
     assert spec.origin is not None
     for name in ("libc10.so", "libtorch_cpu.so"):
         ctypes.CDLL(str(Path(spec.origin).parent / "lib" / name), mode=ctypes.RTLD_GLOBAL)
-    library = ctypes.CDLL(asked.library)
-    library.fake_allocations.restype = library.fake_freed_in_use.restype = ctypes.c_int64
+    native = ctypes.CDLL(asked.extension)
+    native.fake_allocations.restype = native.fake_freed_in_use.restype = ctypes.c_int64
     configure(asked.count, asked.memory_bytes)
     from fake_card import collectives, compiling, runtime
 
@@ -84,19 +84,19 @@ def plug_in(asked: Wanted) -> None:
 
 def configure(count: int, memory_bytes: int) -> None:
     """Have so many cards, of so many bytes each."""
-    library.fake_configure(count, ctypes.c_int64(memory_bytes))
+    native.fake_configure(count, ctypes.c_int64(memory_bytes))
 
 
 def lose_context(card: int = 0) -> None:
     """Let a card be lost for this process, as after an illegal memory access."""
-    library.fake_lose_context(card)
+    native.fake_lose_context(card)
 
 
 def counters(count: int) -> dict[str, Any]:
     """What this process did: allocations on each card, and how often memory was freed that a stream still used."""
     return {
-        "allocations": [library.fake_allocations(card) for card in range(count)],
-        "freed_in_use": library.fake_freed_in_use(),
+        "allocations": [native.fake_allocations(card) for card in range(count)],
+        "freed_in_use": native.fake_freed_in_use(),
     }
 
 

@@ -29,7 +29,7 @@ class Replays:
 
         now: int = GenerationTracker.generation
         if now != self.generation and not self.backward_pending:
-            fake_card.library.fake_graph_begins()
+            fake_card.native.fake_graph_begins()
             self.generation = now
 
     def ends(self, kind: str, given: list[Any], results: Any) -> None:
@@ -39,7 +39,7 @@ class Replays:
         passed = {_memory(value) for value in given}
         for result in results:
             if isinstance(result, torch.Tensor) and (memory := _memory(result)) not in passed:
-                fake_card.library.fake_graph_returns(c_void_p(memory))
+                fake_card.native.fake_graph_returns(c_void_p(memory))
         if kind != "inference":
             self.backward_pending = kind == "forward"
 

@@ -45,7 +45,7 @@ def install(card: fake_card.Card, asked: fake_card.Wanted) -> None:
 
 
 def _resize(storage: Any, size: int) -> Any:
-    fake_card.library.fake_resize(ctypes.c_void_p(storage._cdata), ctypes.c_size_t(size))
+    fake_card.native.fake_resize(ctypes.c_void_p(storage._cdata), ctypes.c_size_t(size))
     return storage
 
 
