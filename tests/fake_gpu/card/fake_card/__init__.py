@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Card", "Wanted", "configure", "counters", "library", "lose_context", "plug_in", "wanted"]
+__all__ = ["Card", "Wanted", "configure", "counters", "lose_context", "native", "plug_in", "wanted"]
 
 CARDS = Path(__file__).parents[3] / "golden" / "cards"
 
