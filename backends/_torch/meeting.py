@@ -69,7 +69,7 @@ def meet(device: torch.device) -> None:
     try:
         with contextlib.ExitStack() as settings:
             if accelerated:
-                settings.enter_context(_current(device))
+                settings.enter_context(torch.accelerator.device_index(device.index))
                 settings.enter_context(_environment(_VARIABLES))
             if folder:
                 settings.enter_context(_on_loopback())
@@ -98,7 +98,7 @@ def settle(device: torch.device) -> None:
     _settled.set()
     _settings.callback(_settled.clear)
     if device.type != "cpu":
-        _settings.enter_context(_current(device))
+        _settings.enter_context(torch.accelerator.device_index(device.index))
         _settings.enter_context(_environment(_VARIABLES))
     if os.environ.get(_FOLDER):
         _settings.enter_context(_on_loopback())  # NCCL reads it with its first exchange
@@ -134,17 +134,6 @@ def _second_connection() -> Any:
 def leave() -> None:
     """Put back what :func:`settle` changed."""
     _settings.close()
-
-
-@contextlib.contextmanager
-def _current(device: torch.device) -> Iterator[None]:
-    """Make a device the current one of this thread for the time of a block."""
-    before = torch.accelerator.current_device_index()
-    torch.accelerator.set_device_index(device.index)
-    try:
-        yield
-    finally:
-        torch.accelerator.set_device_index(before)
 
 
 @contextlib.contextmanager
