@@ -54,7 +54,22 @@ app = typer.Typer(
 
 
 class _CommandWithKeys(HintingCommand):
-    """A command whose help goes on with its keys and examples."""
+    """A command whose help goes on with its keys and examples.
+
+    Its parameters are read from its function when it is asked for: to list the commands, their names and help are
+    enough, and reading all parameters takes as long as loading hal.
+    """
+
+    _is_read = False
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Begin the command, or its completion."""
+        if not self._is_read:
+            alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+            alone.command()(COMMANDS[self.name or ""].function)
+            read = typer.main.get_command(alone)
+            self.params, self.callback, self._is_read = read.params, read.callback, True
+        return super().make_context(info_name, args, parent, **extra)
 
     @property
     def config(self) -> type[BaseModel] | None:
@@ -72,10 +87,12 @@ class _CommandWithKeys(HintingCommand):
         guard(work, json_output=False)
 
 
+def _not_read() -> None:
+    """Stands for the function of a command until that is read."""
+
+
 for _name, _command in COMMANDS.items():
-    app.command(_name, cls=_CommandWithKeys, help=_command.help, rich_help_panel=_command.panel.value)(
-        _command.function
-    )
+    app.command(_name, cls=_CommandWithKeys, help=_command.help, rich_help_panel=_command.panel.value)(_not_read)
 
 
 @app.callback(invoke_without_command=True)
