@@ -155,8 +155,14 @@ def test_processes_join_with_their_device(accelerator, monkeypatch, tmp_path, ow
         **({name: own} if own else {}),
     }.items():
         monkeypatch.setenv(variable, str(value))
-    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
-    monkeypatch.setattr(torch.accelerator, "set_device_index", accelerator.noted("current"))
+
+    @contextlib.contextmanager
+    def current(index):
+        accelerator.log.append(("current", index))
+        yield
+        accelerator.log.append(("current", "before"))
+
+    monkeypatch.setattr(torch.accelerator, "device_index", current)
     monkeypatch.setattr(
         torch.distributed,
         "init_process_group",
@@ -165,7 +171,7 @@ def test_processes_join_with_their_device(accelerator, monkeypatch, tmp_path, ow
     meet(torch.device("cuda", 1))
     leave()
     assert seen == [("cpu:gloo,cuda:nccl", torch.device("cuda", 1), own or "2")]
-    assert accelerator.log == [("current", 1), ("current", 0)]
+    assert accelerator.log == [("current", 1), ("current", "before")]
     assert os.environ.get(name) == own
 
 
