@@ -55,6 +55,11 @@ class Layer(abc.ABC):
         """Whether the layer draws random numbers during training."""
         return False
 
+    @property
+    def path(self) -> str | None:
+        """Where in a model the layer is, if it knows that itself; else the layers around it tell."""
+        return None
+
     def params(self, shape: Shape) -> Specs:
         """Parameters for an input of a shape: nested dicts of :class:`Param`."""
         return {}

@@ -110,8 +110,8 @@ class _Watched:
 class _Layers:
     """Knows which layer is at work: each layer's ``apply`` is replaced by one that says so, and put back.
 
-    A layer with parameters is known by them, since the tree that holds them has their path; one without by its name in
-    the layer around it, or by its type.
+    A layer that knows its path is known by that; one with parameters by them, since the tree that holds them has their
+    path; one without by its name in the layer around it, or by its type.
     """
 
     paths: Mapping[int, str]
@@ -144,6 +144,8 @@ class _Layers:
         return call
 
     def _named(self, layer: Layer, params: Tree) -> str:
+        if layer.path is not None:
+            return layer.path
         name = self.stack[-1].take(layer) if self.stack else None
         if params and id(params) in self.paths:
             return self.paths[id(params)]

@@ -1,0 +1,80 @@
+"""Runs a new graph with shapes only, so that whatever its ops refuse is found before anything runs, and all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from hal import registry
+from hal.errors import HalError
+from hal.torch.conversion import Expected
+from hal.torch.graph import Graph
+from hal.torch.node import Node
+from hal.torch.refusals import Refusal
+from hal.types import Array
+
+__all__ = ["dry_run"]
+
+
+def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
+    """What the graph's ops refuse, and those whose result has another shape than PyTorch's.
+
+    Args:
+        graph: newly captured.
+        expected: what each of its values looks like.
+    """
+    backend = registry.backend("null")
+    device = backend.devices()[0]
+
+    def array(looks: Expected) -> Array:
+        dtype = "float32" if looks.dtype == "bfloat16" else looks.dtype
+        shape = tuple(2 if size is None else size for size in looks.shape)
+        return backend.from_host(np.broadcast_to(np.zeros((), dtype), shape), device)
+
+    def result(looks: Any) -> Any:
+        return array(looks) if isinstance(looks, Expected) else tuple(map(result, looks)) if looks else None
+
+    found: list[Refusal] = []
+
+    def observer(node: Node, compute: Callable[[], Any]) -> Any:
+        looks = expected[node.index]
+        try:
+            value = compute()
+        except HalError as error:
+            found.append(Refusal(_named(node), error.message, node.place))
+            return result(looks)
+        except Exception as error:  # noqa: BLE001 - an entry that fails is told like one that refuses
+            found.append(Refusal(_named(node), f"hal cannot translate it: {type(error).__name__}: {error}", node.place))
+            return result(looks)
+        if not _fits(value, looks):
+            shape = getattr(value, "shape", None)
+            why = f"hal gives the shape {shape} where PyTorch gives {getattr(looks, 'shape', looks)}; please report it"
+            found.append(Refusal(_named(node), why, node.place))
+            return result(looks)
+        return value
+
+    given: dict[str, dict[Any, Array]] = {"parameter": {}, "buffer": {}, "input": {}}
+    for index, source in zip(graph.block.inputs, graph.sources, strict=True):
+        if source.kind in given:
+            given[source.kind][source.of] = array(expected[index])
+    inputs = [given["input"][position] for position in sorted(given["input"])]
+    key = backend.rng(0, device)
+    graph(given["parameter"], given["buffer"], inputs, key, observer=observer)
+    return found
+
+
+def _named(node: Node) -> str:
+    return node.op.removesuffix(".default")
+
+
+def _fits(value: Any, looks: Any) -> bool:
+    if not isinstance(looks, Expected):
+        return True
+    shape = getattr(value, "shape", None)
+    if shape is None or len(shape) != len(looks.shape):
+        return False
+    return all(size is None or size == found for found, size in zip(shape, looks.shape, strict=True))
+
+

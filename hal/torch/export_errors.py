@@ -1,0 +1,61 @@
+"""What torch.export raises, as one sentence with the user's own file and line."""
+
+from __future__ import annotations
+
+import re
+
+from hal.torch.node import Place
+from hal.torch.places import own_frames, own_line
+from hal.torch.refusals import Refusal
+
+__all__ = ["explained"]
+
+_VALUES = (
+    "a decision or a shape depends on values, which a graph cannot follow; use torch.where, or decide by shapes or by "
+    "an argument of the module"
+)
+# The name of the exception's class or what its message says, what to call it, and the sentence.
+_KINDS: tuple[tuple[str, str, str], ...] = (
+    (r"GuardOnDataDependentSymNode|Could not guard on data-dependent|data-dependent expression|"
+     r"Could not extract specialized integer|boolean value of Tensor|DynamicOutputShape|cond.*predicate",
+     "data-dependent control flow", _VALUES),
+    (r"DataDependentOutput|_local_scalar_dense|\.item\(\)|PendingUnbackedSymbolNotFound",
+     "a tensor's value as a Python number",
+     "item(), int(), float() and tolist() take values out of the graph; keep them as tensors"),
+    (r"numpy\(\)|\.numpy is not supported|to NumPy|__array__|numpy",
+     "NumPy inside forward",
+     "what NumPy computes is not part of the graph and has no gradient; write it with PyTorch's ops"),
+    (r"UninitializedParameter|uninitialized parameter|LazyModule|Lazy",
+     "a lazy module",
+     "its parameters have no shapes yet; call the module once on example inputs before it is given to hal"),
+    (r"pack_padded_sequence|PackedSequence|_pack_padded",
+     "a packed sequence",
+     "its shape depends on values; give the recurrent layer the padded sequence"),
+    (r"Constraints violated|specialized|ConstraintViolation|dynamic_shapes",
+     "a batch size that the module fixes",
+     "the module computes with the size of the batch as a constant; use x.shape[0] where a number stands"),
+    (r"mutat|in-place|inplace",
+     "a change in place that cannot be captured",
+     "assign the result to a new variable instead"),
+)  # fmt: skip
+
+
+def explained(error: BaseException) -> Refusal:
+    """What an error of the capture means.
+
+    Args:
+        error: raised by torch.export for a module that runs.
+    """
+    text = f"{type(error).__name__}: {error}"
+    place = Place(line=own_line(own_frames(error)) or _named_line(text))
+    for pattern, what, why in _KINDS:
+        if re.search(pattern, text):
+            return Refusal(what, why, place)
+    first = str(error).strip().partition("\n")[0]
+    return Refusal("what torch.export cannot capture", f"{type(error).__name__}: {first}", place)
+
+
+def _named_line(text: str) -> str:
+    """The file and line that a message names: ``(net.py:12 in forward)``."""
+    found = re.search(r"([\w./-]+\.py):(\d+) in forward", text)
+    return f"{found[1].rpartition('/')[2]}:{found[2]}" if found else ""
