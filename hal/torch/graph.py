@@ -92,16 +92,25 @@ class Graph:
             raise ShapeError(f"the module was captured with {wanted} tensors as inputs, but {len(inputs)} were given")
         like = next(iter((*inputs, *params.values(), *buffers.values())))
         given = {"parameter": params, "buffer": buffers, "constant": _Constants(self.constants, like)}
-        values: dict[int, Any] = {}
+        xp, values = namespace(like), dict[int, Any]()
         for index, source in zip(self.block.inputs, self.sources, strict=True):
             if source.kind == "value":
                 values[index] = source.of
             else:
-                values[index] = inputs[source.of] if source.kind == "input" else given[source.kind][source.of]
-        run = _Run(like, namespace(like), key, precision, observer)
+                array = inputs[source.of] if source.kind == "input" else given[source.kind][source.of]
+                values[index] = _computable(xp, array)
+        run = _Run(like, xp, key, precision, observer)
         run.block(self.block, values)
         updated = {name: values[ref.index] for name, ref in self.updates.items()}
         return filled(self.outputs, values), {**buffers, **updated}
+
+
+def _computable(xp: Any, array: Array) -> Array:
+    """An array in a dtype that the backend computes with: one may hold 64-bit integers and compute with 32."""
+    info = xp.__array_namespace_info__()
+    if xp.isdtype(array.dtype, "integral") and not any(array.dtype == dtype for dtype in info.dtypes().values()):
+        return xp.cast(array, info.default_dtypes()["integral"])
+    return array
 
 
 class _Constants(Mapping[str, Array]):
