@@ -29,12 +29,14 @@ class Param:
         init: name in :data:`hal.nn.init.INITIALIZERS`.
         axes: what the axes mean, for the backend's storage order; see :meth:`hal.contract.Backend.from_host`.
         cast: whether layers compute with it in the plan's precision; false for what must stay fp32.
+        dtype: of its value.
     """
 
     shape: Shape
     init: str
     axes: str = ""
     cast: bool = True
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hal.errors import ConfigError
 from hal.nn.init import initialize
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
+    from hal.contract import Backend
+    from hal.contract.device import PrecisionName
     from hal.data import Dataset, Split, Wanted
 
 __all__ = [
@@ -173,6 +176,13 @@ class Model(abc.ABC):
     supervised: ClassVar[bool] = True
     """Whether the model learns from labels."""
 
+    casts: ClassVar[bool] = True
+    """Whether hal casts parameters and inputs to the plan's precision. If not, the model gets fp32 and computes in the
+    precision by itself, as :meth:`in_precision` says."""
+
+    image_axes: str = "NHWC"
+    """What the axes of inputs with four axes mean to a backend; see :meth:`hal.contract.Backend.from_host`."""
+
     def __init__(self, config: Any, data: Dataset) -> None:
         self.config = config
         self.input_shape: tuple[int, ...] = tuple(data.inputs.shape)
@@ -181,6 +191,17 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def wanted(cls, config: Any) -> Wanted:
         """The kind and shape of data that a model of this config takes."""
+
+    @classmethod
+    def own_split(cls, config: Any, *, validation: float, seed: int) -> Split | None:
+        """Data that the model brings with it, used where no data are named; None: it brings none.
+
+        Args:
+            config: the model's own keys.
+            validation: the share of the samples to hold back.
+            seed: decides which samples those are.
+        """
+        return None
 
     @classmethod
     def defaults_for(cls, config: Any) -> Defaults:
@@ -203,6 +224,45 @@ class Model(abc.ABC):
     def initial(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """Parameters and state before training, as NumPy arrays; a pretrained model loads them here."""
         return initialize(self.params(), seed), initialize(self.state(), seed)
+
+    def in_precision(self, precision: PrecisionName) -> Model:
+        """The model as it computes in a precision; itself where :attr:`casts` says that hal does the casting."""
+        return self
+
+    def in_neutral_ops(self) -> Model:
+        """The model as it computes with neutral ops alone, which can be watched one by one; most do so anyway."""
+        return self
+
+    def check_backend(self, backend: Backend, *, training: bool) -> None:
+        """Find before anything runs whether a backend can compute the model.
+
+        Args:
+            backend: would run it.
+            training: whether it is to be trained.
+
+        Raises:
+            UnsupportedError: it cannot; the message names all that is in the way.
+        """
+
+    def load_weights(self, path: Path) -> None:
+        """Start from values in a file instead of from random ones.
+
+        Raises:
+            ConfigError: the model has no names that such a file could use.
+        """
+        raise ConfigError(
+            "weights= loads the weights of a PyTorch module of your own, which this model is not",
+            fix="leave weights= out; model=transfer takes model.weights=FILE",
+        )
+
+    def portable_weights(self, params: Tree, state: Tree) -> Mapping[str, np.ndarray] | None:
+        """The values by the names that they have outside of hal; None: they have none.
+
+        Args:
+            params: as NumPy arrays.
+            state: as NumPy arrays.
+        """
+        return None
 
     @abc.abstractmethod
     def objectives(self) -> tuple[Objective, ...]:

@@ -93,7 +93,7 @@ def _job(setup: SavedSetup, checkpoint: Checkpoint, keys: Mapping[str, Any], bat
     return Job(
         backend=registry.require(device.backend),
         device=device,
-        model=model,
+        model=model.in_precision(plan.precision),
         params=model.params(),
         state=model.state(),
         split=Split(data, data),
