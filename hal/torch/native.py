@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hal.tensor import Key
-from hal.torch.passes import PREFIX
+from hal.torch.passes import PREFIX, Pass
 from hal.torch.randomness import drawing, seed_of
 from hal.torch.user_code import user_errors
 
@@ -28,8 +28,9 @@ class Native:
         name: of the model, for errors.
     """
 
-    def __init__(self, work: nn.Module, name: str) -> None:
+    def __init__(self, work: Pass, name: str) -> None:
         self.work, self._name = work, name
+        self._net = work.net
         self._slots = list(_slots(work))
         self._changed: set[str] | None = None
 
@@ -55,26 +56,24 @@ class Native:
         """
         device = next(iter((*params.values(), *state.values(), *_tensors(args)))).device
         narrow = _NARROW.get(precision)
-        _switch(self.work, training)
+        _switch(self._net, training)
         cast = contextlib.nullcontext() if narrow is None else torch.autocast(device.type, dtype=narrow)
         if torch.compiler.is_compiling():
             own = {name: value.clone() for name, value in state.items()} if training else dict(state)
             named = {PREFIX + name: value for name, value in (*params.items(), *own.items())}
             with cast:
                 return torch.func.functional_call(self.work, named, args, strict=False), own
-        # Batch statistics are updated in place: only what a call has changed before is copied for the next.
+        # Batch statistics are updated in place. What the first call left alone, such as masks and positions, is not
+        # copied for the next ones.
         changed = state.keys() if self._changed is None else self._changed
         own = {name: value.clone() if training and name in changed else value for name, value in state.items()}
-        before = {name: value._version for name, value in own.items()} if training else {}
         seed = None if key is None else seed_of(key)
         accelerators = [device] if device.type != "cpu" else []
         draws = contextlib.nullcontext() if seed is None else drawing(seed, accelerators, libraries=False)
         with user_errors(f"{self._name} failed: its code"), self._holding(params, own), draws, cast:
             found = self.work(*args)
-        if training:
-            self._changed = (self._changed or set()) | {
-                name for name, value in own.items() if value._version != before[name]
-            }
+        if training and self._changed is None:
+            self._changed = {name for name, value in own.items() if not torch.equal(value, state[name])}
         return found, own
 
     @contextlib.contextmanager
@@ -93,9 +92,10 @@ class Native:
                 place[key] = value
 
 
-def _switch(work: nn.Module, training: bool) -> None:
-    if work.training != training:
-        work.train(training)
+def _switch(net: nn.Module, training: bool) -> None:
+    """The mode of the module itself, which several passes share."""
+    if net.training != training:
+        net.train(training)
 
 
 def _slots(work: nn.Module) -> Any:

@@ -13,20 +13,28 @@ from hal.errors import ConfigError
 from hal.torch.forms import Form, outputs_of
 from hal.torch.user_code import UserCode
 
-__all__ = ["PREFIX", "EvaluationPass", "LossPass", "OutputPass", "OwnLossPass"]
+__all__ = ["PREFIX", "EvaluationPass", "LossPass", "OutputPass", "OwnLossPass", "Pass"]
 
 Tensor = torch.Tensor
 PREFIX = "net."
 """What the names of the module's own parameters begin with inside a pass."""
 
 
-class _Pass(nn.Module):
+class Pass(nn.Module):
+    """A computation with a module.
+
+    Args:
+        net: the module.
+        form: of batches.
+        code: the user's loss and metrics.
+    """
+
     def __init__(self, net: nn.Module, form: Form, code: UserCode) -> None:
         super().__init__()
         self.net, self.form, self.code = net, form, code
 
 
-class OutputPass(_Pass):
+class OutputPass(Pass):
     """The main one of the outputs."""
 
     def forward(self, inputs: Any) -> Tensor:
@@ -34,7 +42,7 @@ class OutputPass(_Pass):
         return outputs_of(self.form.call(self.net, inputs))
 
 
-class LossPass(_Pass):
+class LossPass(Pass):
     """The loss, and what is reported beside it while training."""
 
     def forward(self, inputs: Any, labels: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
@@ -43,7 +51,7 @@ class LossPass(_Pass):
         return _loss(self.code, self.form, outputs, inputs, labels), {}
 
 
-class OwnLossPass(_Pass):
+class OwnLossPass(Pass):
     """The loss of a submodule, where each has its own.
 
     Args:
@@ -61,7 +69,7 @@ class OwnLossPass(_Pass):
         return _scalar(value, f"losses[{self.part!r}]"), {}
 
 
-class EvaluationPass(_Pass):
+class EvaluationPass(Pass):
     """Loss, accuracy where there is one, and the user's metrics, for each sample."""
 
     def forward(self, inputs: Any, labels: Any = None) -> dict[str, Tensor]:
