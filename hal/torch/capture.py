@@ -60,7 +60,7 @@ def capture(
         examples = _cloned(args), _cloned(dict(kwargs))
         shapes = _dynamic_shapes(*examples) if dynamic else None
         try:
-            program = torch.export.export(wrapped, *examples, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(wrapped, examples, dynamic_shapes=shapes, strict=False)
         except HalError:
             raise
         except Exception as error:
@@ -84,7 +84,7 @@ class _Plain(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return plain_outputs(self.module(*args, **kwargs))
 
 
@@ -107,7 +107,7 @@ def _cloned(tree: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf, tree)
 
 
-def _dynamic_shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
     """One symbolic size for the batch: the first axis of each tensor that has the first one's size there."""
     batch = torch.export.Dim("batch", min=2)
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
@@ -118,8 +118,7 @@ def _dynamic_shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[st
             return None
         return {0: batch} if leaf.ndim and leaf.shape[0] == size else {}
 
-    given = {"args": args, "kwargs": kwargs}
-    return {name: pytree.tree_map(of, tree) for name, tree in given.items() if tree}
+    return pytree.tree_map(of, args), pytree.tree_map(of, kwargs)
 
 
 def _run_itself(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:

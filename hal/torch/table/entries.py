@@ -54,9 +54,9 @@ def translate(name: str, function: Callable[..., Any]) -> None:
     Raises:
         ConfigError: the name is not of this form.
 
-    >>> import hal
     >>> from hal import ops
-    >>> hal.torch.translate("mylib::twice", lambda x: ops.add(x, x))
+    >>> from hal.torch import translate
+    >>> translate("mylib::twice", lambda x: ops.add(x, x))
     """
     if not re.fullmatch(r"\w+::\w+(\.\w+)?", name):
         raise ConfigError(f'{name!r} is not the name of an op; write it like "mylib::twice" or "aten::add.Tensor"')
