@@ -21,8 +21,9 @@ from hal.torch.functions import noticed_functions
 from hal.torch.graph import Graph
 from hal.torch.places import own_error
 from hal.torch.refusals import refused
+from hal.torch.regions import marked_regions
 
-__all__ = ["capture"]
+__all__ = ["capture", "plain_outputs", "quiet"]
 
 _WRAPPED = "module."
 _ROUNDS = 5  # decompositions consist of ops that may need a decomposition in turn
@@ -41,7 +42,8 @@ def capture(
 
     Args:
         module: is left as it was, its mode included.
-        args: examples of its positional arguments, with a batch of at least 2 along the first axis.
+        args: examples of its positional arguments, with a batch of at least 2 along the first axis; if ``dynamic``, of
+            a size that is not the first one of any other input.
         kwargs: examples of those by name.
         training: in training mode, where dropout drops and batch norm updates its statistics, or not.
         dynamic: whether the graph takes batches of any size; else it is for batches of the examples' size.
@@ -54,20 +56,21 @@ def capture(
     """
     strip = _WRAPPED + prefix
     wrapped = _Plain(module)
-    with _mode(module, training), _quiet(), noticed_functions() as functions:
+    with _mode(module, training), quiet(), noticed_functions() as functions:
         examples = _cloned(args), _cloned(dict(kwargs))
         shapes = _dynamic_shapes(*examples) if dynamic else None
         try:
-            program = torch.export.export(wrapped, *examples, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(wrapped, examples, dynamic_shapes=shapes, strict=False)
         except HalError:
             raise
-        except Exception as error:  # noqa: BLE001 - whatever a user's module or the capture raises is explained
+        except Exception as error:
             _run_itself(module, args, kwargs)
             raise refused([explained(error)]) from error
         if training and functions:
             raise refused(functions)
+        exempt = marked_regions(program)
         program = _decomposed(program)
-    graph, expected = converted(program, module, strip)
+    graph, expected = converted(program, module, strip, exempt)
     refusals = dry_run(graph, expected)
     if refusals:
         raise refused(refusals)
@@ -81,20 +84,20 @@ class _Plain(nn.Module):
         super().__init__()
         self.module = module
 
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return _plain(self.module(*args, **kwargs))
+    def forward(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return plain_outputs(self.module(*args, **kwargs))
 
 
 _LEFT_OUT = object()
 
 
-def _plain(value: Any) -> Any:
+def plain_outputs(value: Any) -> Any:
     """Outputs without what is no tensor, number or tree of them, such as the cache of a language model."""
     if isinstance(value, Mapping):
-        items = {name: _plain(inner) for name, inner in value.items()}
+        items = {name: plain_outputs(inner) for name, inner in value.items()}
         return {name: inner for name, inner in items.items() if inner is not _LEFT_OUT}
     if isinstance(value, (tuple, list)):
-        kept = [inner for inner in map(_plain, value) if inner is not _LEFT_OUT]
+        kept = [inner for inner in map(plain_outputs, value) if inner is not _LEFT_OUT]
         return kept if isinstance(value, list) else tuple(kept)
     return value if value is None or isinstance(value, (torch.Tensor, bool, int, float, str)) else _LEFT_OUT
 
@@ -104,8 +107,8 @@ def _cloned(tree: Any) -> Any:
     return pytree.tree_map(lambda leaf: leaf.detach().clone() if isinstance(leaf, torch.Tensor) else leaf, tree)
 
 
-def _dynamic_shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """One symbolic size for the batch: the first axis of each tensor where that has the size that the first one's has."""
+def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+    """One symbolic size for the batch: the first axis of each tensor that has the first one's size there."""
     batch = torch.export.Dim("batch", min=2)
     tensors = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor) and leaf.ndim]
     size = tensors[0].shape[0] if tensors else None
@@ -115,7 +118,7 @@ def _dynamic_shapes(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[st
             return None
         return {0: batch} if leaf.ndim and leaf.shape[0] == size else {}
 
-    return {"args": pytree.tree_map(of, args), "kwargs": pytree.tree_map(of, kwargs)}
+    return pytree.tree_map(of, args), pytree.tree_map(of, kwargs)
 
 
 def _run_itself(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -156,7 +159,7 @@ def _mode(module: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep to itself what PyTorch prints and warns of while it captures: users get one message, hal's."""
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)

@@ -24,7 +24,6 @@ __all__ = ["Expected", "converted", "missing_ops"]
 
 # Where tensors are and how they lie in memory is the backend's business.
 _LEFT_OUT = frozenset("device layout pin_memory memory_format non_blocking generator copy".split())
-_BUFFERS = (InputKind.BUFFER,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,12 @@ def _name(target: Any) -> str:
     if isinstance(target, torch._ops.OpOverload):
         return f"{target._schema.name}.{target._overloadname}"
     if isinstance(target, torch._ops.HigherOrderOperator):
-        return f"higher_order::{target.name()}"
+        return f"higher_order::{target._name}"
     return f"operator::{target.__name__}"
 
 
 def converted(
-    program: ExportedProgram, module: nn.Module, strip: str
+    program: ExportedProgram, module: nn.Module, strip: str, exempt: frozenset[str] = frozenset()
 ) -> tuple[Graph, dict[int, Expected | tuple[Expected | None, ...]]]:
     """The graph of a program, and what its values look like, by their number.
 
@@ -60,15 +59,16 @@ def converted(
         program: functional.
         module: what was captured; says which parameters are tied.
         strip: beginning of names and paths that is left out.
+        exempt: stack traces of ops that torch.autocast leaves alone.
 
     Raises:
-        UnsupportedError: ops have no entry in the table, or the module does what a graph cannot hold.
+        UnsupportedError: the module changes its parameters, which a graph cannot do.
     """
     names = _Names(module, strip)
-    reader = _Reader(names)
+    reader = _Reader(names, exempt)
     signature = program.graph_signature
     block = reader.block(program.graph_module)
-    problems = [*reader.refusals, *_mutations(signature, names)]
+    problems = list(_mutations(signature, names))
     if problems:
         raise refused(problems)
     sources, constants, position = [], {}, 0
@@ -105,6 +105,7 @@ def converted(
         sources=tuple(sources),
         outputs=pytree.tree_unflatten(outputs, program.call_spec.out_spec),
         updates=updates,
+        prefix=strip.partition(".")[2],
     )
     return graph, reader.expected
 
@@ -172,72 +173,41 @@ class _Names:
 
 @dataclass
 class _Reader:
-    """Reads the graphs of a program, one inside the other; all their values are numbered in one row."""
+    """Reads the graph of a program; all its values are numbered in one row."""
 
     names: _Names
-    count: int = 0
-    refusals: list[Refusal] = field(default_factory=list)
+    exempt: frozenset[str]
     expected: dict[int, Expected | tuple[Expected | None, ...]] = field(default_factory=dict)
 
     def block(self, module: fx.GraphModule) -> Block:
         index: dict[fx.Node, Any] = {}
-        inputs, nodes, outputs = [], [], ()
-        for node in module.graph.nodes:
+        inputs: list[int] = []
+        nodes: list[Node] = []
+        outputs: tuple[Any, ...] = ()
+        for number, node in enumerate(module.graph.nodes):
             if node.op == "output":
-                outputs = _values(node.args[0], index.__getitem__)
-                outputs = outputs if isinstance(outputs, tuple) else (outputs,)
-                continue
-            if node.op == "get_attr":
-                held = getattr(module, node.target)
-                index[node] = self.block(held) if isinstance(held, fx.GraphModule) else held
-                continue
-            number = self.count
-            self.count += 1
-            index[node] = Ref(number)
-            self.expected[number] = _looks(node.meta.get("val"))
-            if node.op == "placeholder":
-                inputs.append(number)
+                given = _values(node.args[0], index.__getitem__)
+                outputs = given if isinstance(given, tuple) else (given,)
+            elif node.op == "get_attr":
+                index[node] = None  # a branch of control flow, whose op is refused
             else:
-                nodes.append(self.node(node, number, index))
+                index[node] = Ref(number)
+                self.expected[number] = _looks(node.meta.get("val"))
+                if node.op == "placeholder":
+                    inputs.append(number)
+                else:
+                    nodes.append(self.node(node, number, index))
         return Block(tuple(inputs), tuple(nodes), outputs)
 
     def node(self, node: fx.Node, number: int, index: Mapping[fx.Node, Any]) -> Node:
-        name = _name(node.target)
-        place = self.place(node)
         args = _values(node.args, index.__getitem__)
         kwargs = {key: _values(value, index.__getitem__) for key, value in node.kwargs.items() if key not in _LEFT_OUT}
-        if name == "higher_order::wrap_with_set_grad_enabled":
-            enabled, block, *given = args
-            return Node(number, "block", (block, enabled, True, *given), {}, None, place)
-        if name == "higher_order::wrap_with_autocast" and args[2] is False:
-            block, *given = args[4:]
-            return Node(number, "block", (block, True, False, *given), {}, None, place)
-        if entry_of(name) is None:
-            self.refusals.append(Refusal(name.removesuffix(".default"), _why(name), place))
         looks = self.expected[number]
         dtype = looks.dtype if isinstance(looks, Expected) else None
-        if dtype is not None and dtype.startswith("complex"):
-            self.refusals.append(Refusal(name, "complex numbers are not translated; use two real tensors", place))
-        return Node(number, name, args, kwargs, dtype, place)
-
-    def place(self, node: fx.Node) -> Place:
+        trace = node.meta.get("stack_trace") or ""
         stack = [entry[0] for entry in node.meta.get("nn_module_stack", {}).values()]
-        layer = self.names.short(stack[-1]) if stack else ""
-        return Place(layer, own_line(node.meta.get("stack_trace") or ""))
-
-
-def _why(name: str) -> str:
-    space, _, rest = name.partition("::")
-    if space == "higher_order":
-        kinds = {"wrap_with_autocast": "torch.autocast inside of the module; leave it to the key precision="}
-        return kinds.get(rest, "control flow as an op has no translation; write it with torch.where")
-    if space not in ("aten", "prims", "operator"):
-        return "an op of a library has no translation; register one"
-    if rest.partition(".")[0] in ("nonzero", "masked_select", "unique", "_unique2", "unique_consecutive", "argwhere"):
-        return "the shape of its result depends on values; use torch.where or a mask, which keep the shape"
-    if rest.startswith("_local_scalar_dense"):
-        return "item(), int(), float() and tolist() take values out of the graph; keep them as tensors"
-    return "this op has no translation; register one, or write it with other ops"
+        place = Place(self.names.short(stack[-1]) if stack else "", own_line(trace))
+        return Node(number, _name(node.target), args, kwargs, dtype, place, autocast=trace not in self.exempt)
 
 
 def _values(value: Any, found: Callable[[fx.Node], Any]) -> Any:

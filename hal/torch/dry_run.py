@@ -13,9 +13,12 @@ from hal.torch.conversion import Expected
 from hal.torch.graph import Graph
 from hal.torch.node import Node
 from hal.torch.refusals import Refusal
+from hal.torch.table import entry_of
 from hal.types import Array
 
 __all__ = ["dry_run"]
+
+_KNOWN = frozenset("bool uint8 int8 int16 int32 int64 float16 float32 float64".split())
 
 
 def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
@@ -29,7 +32,7 @@ def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
     device = backend.devices()[0]
 
     def array(looks: Expected) -> Array:
-        dtype = "float32" if looks.dtype == "bfloat16" else looks.dtype
+        dtype = looks.dtype if looks.dtype in _KNOWN else "float32"
         shape = tuple(2 if size is None else size for size in looks.shape)
         return backend.from_host(np.broadcast_to(np.zeros((), dtype), shape), device)
 
@@ -40,6 +43,9 @@ def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
 
     def observer(node: Node, compute: Callable[[], Any]) -> Any:
         looks = expected[node.index]
+        if (why := _why_not(node)) is not None:
+            found.append(Refusal(_named(node), why, node.place))
+            return result(looks)
         try:
             value = compute()
         except HalError as error:
@@ -65,6 +71,28 @@ def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
     return found
 
 
+def _why_not(node: Node) -> str | None:
+    """Why an op cannot be translated at all; None if the table has it."""
+    space, _, rest = node.op.partition("::")
+    name = rest.partition(".")[0]
+    if (node.dtype or "").startswith("complex"):
+        return "complex numbers are not translated; use two real tensors"
+    if entry_of(node.op) is not None:
+        return None
+    if space == "higher_order":
+        return "control flow as an op has no translation; write it with torch.where"
+    if name in _OF_VALUES:
+        return "the shape of its result depends on values; use torch.where or a mask, which keep the shape"
+    if name == "_local_scalar_dense":
+        return "item(), int(), float() and tolist() take values out of the graph; keep them as tensors"
+    if space not in ("aten", "prims", "operator"):
+        return "an op of a library has no translation; register one"
+    return "this op has no translation; write it with other ops, or register one"
+
+
+_OF_VALUES = frozenset("nonzero masked_select unique _unique2 unique_consecutive unique_dim argwhere bincount".split())
+
+
 def _named(node: Node) -> str:
     return node.op.removesuffix(".default")
 
@@ -76,5 +104,3 @@ def _fits(value: Any, looks: Any) -> bool:
     if shape is None or len(shape) != len(looks.shape):
         return False
     return all(size is None or size == found for found, size in zip(shape, looks.shape, strict=True))
-
-

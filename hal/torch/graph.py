@@ -17,7 +17,7 @@ from hal.torch.node import Block, Node, Ref
 from hal.torch.table import Call, entry_of
 from hal.types import Array, Tree
 
-__all__ = ["Graph", "Observer", "Source", "computes"]
+__all__ = ["Graph", "Observer", "Source", "filled"]
 
 Observer = Callable[[Node, Callable[[], Any]], Any]
 """Gets each node and what computes its value; gives the value that the graph goes on with."""
@@ -49,6 +49,7 @@ class Graph:
         sources: of each input of the block.
         outputs: the module's own output tree, with a :class:`hal.torch.node.Ref` for each tensor.
         updates: the new value of each mutated buffer.
+        prefix: what was removed from the module's own names.
     """
 
     parameters: tuple[str, ...]
@@ -59,6 +60,7 @@ class Graph:
     sources: tuple[Source, ...] = field(repr=False)
     outputs: Tree = field(repr=False)
     updates: Mapping[str, Ref] = field(repr=False)
+    prefix: str = ""
 
     def __call__(
         self,
@@ -163,11 +165,9 @@ class _Run:
 
     def node(self, node: Node, values: Mapping[int, Any]) -> Any:
         args = filled(node.args, values)
-        if node.op == "block":
-            return self.inner(args)
         kwargs = {name: filled(value, values) for name, value in node.kwargs.items()}
         call = Call(self.xp, self.like, node, self.key)
-        cast = casting(self.precision, node.op)
+        cast = casting(self.precision, node.op) if node.autocast else None
         if cast is not None:
             args, kwargs = cast(call, args), dict(zip(kwargs, cast(call, tuple(kwargs.values())), strict=True))
         entry = entry_of(node.op)
@@ -176,15 +176,6 @@ class _Run:
         line = f" ({node.place.line})" if node.place.line else ""
         found, _ = _Step(f"{node.place.layer}{line}").apply({}, {}, functools.partial(entry, call, *args, **kwargs))
         return found
-
-    def inner(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """A block that the module runs without gradients, or outside of torch.autocast."""
-        block, gradients, autocast, *given = args
-        run = self if autocast else _Run(self.like, self.xp, self.key, "fp32", self.observer)
-        values = dict(zip(block.inputs, given, strict=True))
-        run.block(block, values)
-        outputs: tuple[Any, ...] = filled(block.outputs, values)
-        return outputs if gradients else tuple(self.xp.stop_gradient(x) if hasattr(x, "dtype") else x for x in outputs)
 
 
 def filled(tree: Tree, values: Mapping[int, Any]) -> Any:
@@ -199,15 +190,3 @@ def filled(tree: Tree, values: Mapping[int, Any]) -> Any:
     if isinstance(tree, dict):
         return {name: filled(each, values) for name, each in tree.items()}
     return tree
-
-
-def computes(graph: Graph) -> list[Node]:
-    """All nodes of a graph, those of inner blocks included, in the order in which they run."""
-
-    def nodes(block: Block) -> list[Node]:
-        found = []
-        for node in block.nodes:
-            found += nodes(node.args[0]) if node.op == "block" else [node]
-        return found
-
-    return nodes(graph.block)

@@ -53,6 +53,7 @@ class Node:
         kwargs: likewise, by name.
         dtype: of the result where that is one tensor, by name.
         place: where the module calls it.
+        autocast: whether a narrow precision of the plan changes what it computes in; the module may forbid it.
     """
 
     index: int
@@ -61,6 +62,7 @@ class Node:
     kwargs: Mapping[str, Any]
     dtype: str | None = None
     place: Place = Place()
+    autocast: bool = True
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,6 @@ from hal.torch.node import Place
 
 __all__ = ["Refusal", "refused"]
 
-_FIX = (
-    "Backends cpu, cuda and rocm run the module itself, without a translation. For an op of your own, "
-    'hal.torch.translate("mylib::twice", function) says how it is computed with hal.ops.'
-)
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -38,7 +33,9 @@ def refused(refusals: Iterable[Refusal]) -> UnsupportedError:
     """One error that lists all of them, each once."""
     lines = list(dict.fromkeys(str(refusal) for refusal in refusals))
     head = "this module cannot be translated for a backend that does not run PyTorch"
-    if len(lines) == 1:
-        return UnsupportedError(f"{head}: {lines[0]}", fix=_FIX)
-    listed = "\n".join(f"  {line}" for line in lines)
-    return UnsupportedError(f"{head}, for {len(lines)} reasons:\n{listed}", fix=_FIX)
+    listed = "".join(f"\n  {line}" for line in lines)
+    return UnsupportedError(
+        f"{head}: {lines[0]}" if len(lines) == 1 else f"{head}, for {len(lines)} reasons:{listed}",
+        fix="Backends cpu, cuda and rocm run the module itself, without a translation. For an op of your own, "
+        'hal.torch.translate("mylib::twice", function) says how it is computed with hal.ops.',
+    )

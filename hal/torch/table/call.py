@@ -16,7 +16,7 @@ from hal.types import Array
 __all__ = ["EXPECTED", "Call", "axes_of", "axis_of", "is_array", "pair"]
 
 EXPECTED = object()
-"""In place of a random key: nothing is drawn, and a random number is its expected value, so that dropout does nothing."""
+"""In place of a random key: random numbers are their expected values, so that dropout does nothing."""
 
 _NUMBERS = {"b": "bool", "i": "int64", "f": "float32"}
 

@@ -26,7 +26,9 @@ def _functions(names: str, *, floating: bool) -> None:
         register(name, make(name))
 
 
-_functions("acos acosh asin asinh atan atanh cos cosh erf exp expm1 log log10 log1p log2 sigmoid sin sinh", floating=True)
+_functions(
+    "acos acosh asin asinh atan atanh cos cosh erf exp expm1 log log10 log1p log2 sigmoid sin sinh", floating=True
+)
 _functions("sqrt tan tanh relu silu", floating=True)
 _functions("abs sign square", floating=False)
 

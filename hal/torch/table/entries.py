@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from hal.errors import ConfigError, UnsupportedError
 
 __all__ = ["TABLE", "Entry", "entry_of", "op", "register", "translate", "unsupported"]
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 Entry: TypeAlias = Callable[..., Any]
 """``entry(call, *args, **kwargs)``: the op's result, in arrays of the backend."""
 
@@ -17,10 +18,10 @@ TABLE: dict[str, Entry] = {}
 """The entries by ``namespace::name.overload``; by ``namespace::name`` those of users that serve all overloads."""
 
 
-def op(names: str) -> Callable[[Entry], Entry]:
+def op(names: str) -> Callable[[Function], Function]:
     """Enter a function under names of ATen's ops: ``add.Tensor add.Scalar``; ``relu`` is short for ``relu.default``."""
 
-    def enter(function: Entry) -> Entry:
+    def enter(function: Function) -> Function:
         register(names, function)
         return function
 
@@ -53,9 +54,9 @@ def translate(name: str, function: Callable[..., Any]) -> None:
     Raises:
         ConfigError: the name is not of this form.
 
-    >>> import hal
     >>> from hal import ops
-    >>> hal.torch.translate("mylib::twice", lambda x: ops.add(x, x))
+    >>> from hal.torch import translate
+    >>> translate("mylib::twice", lambda x: ops.add(x, x))
     """
     if not re.fullmatch(r"\w+::\w+(\.\w+)?", name):
         raise ConfigError(f'{name!r} is not the name of an op; write it like "mylib::twice" or "aten::add.Tensor"')

@@ -132,9 +132,7 @@ def _scatter_reduce(
 
 
 @op("index_put")
-def _index_put(
-    c: Call, x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False
-) -> Array:
+def _index_put(c: Call, x: Array, indices: Sequence[Array | None], values: Array, accumulate: bool = False) -> Array:
     values = c.cast(values, x.dtype)
     masks = [index for index in indices if index is not None and c.kind(index) == "b"]
     if masks:
@@ -173,9 +171,7 @@ def _index_fill(c: Call, x: Array, dim: int, index: Array, value: Any) -> Array:
 
 
 @op("topk")
-def _topk(
-    c: Call, x: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True
-) -> tuple[Array, Array]:
+def _topk(c: Call, x: Array, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> tuple[Array, Array]:
     if largest:
         values, indices = c.xp.topk(x, k, axis=axis_of(dim, x))
         return values, indices

@@ -180,9 +180,7 @@ def _soft_margin(c: Call, x: Array, target: Array, reduction: int = _MEAN) -> Ar
 
 
 @op("poisson_nll_loss")
-def _poisson_nll(
-    c: Call, x: Array, target: Array, log_input: bool, full: bool, eps: float, reduction: int
-) -> Array:
+def _poisson_nll(c: Call, x: Array, target: Array, log_input: bool, full: bool, eps: float, reduction: int) -> Array:
     x, target = _alike(c, x, target)
     if log_input:
         losses = c.xp.subtract(c.xp.exp(x), c.xp.multiply(target, x))
@@ -199,9 +197,7 @@ def _poisson_nll(
 
 
 @op("margin_ranking_loss")
-def _margin_ranking(
-    c: Call, a: Array, b: Array, target: Array, margin: float = 0.0, reduction: int = _MEAN
-) -> Array:
+def _margin_ranking(c: Call, a: Array, b: Array, target: Array, margin: float = 0.0, reduction: int = _MEAN) -> Array:
     difference = c.xp.multiply(c.xp.negative(target), c.xp.subtract(a, b))
     return _reduced(c, c.xp.relu(c.xp.add(difference, margin)), reduction)
 

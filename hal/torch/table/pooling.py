@@ -30,7 +30,7 @@ def _steps(window: tuple[int, int], stride: Sizes | None) -> tuple[int, int]:
     return window if stride is None or (not isinstance(stride, int) and not stride) else pair(stride)
 
 
-def _one_row(value: Sizes | None, row: int) -> Sizes | None:
+def _one_row(value: Any, row: int) -> Any:
     """A size along time as that of images of one row."""
     if value is None or (not isinstance(value, int) and not value):
         return value
@@ -73,7 +73,8 @@ def _max_pool1d(
     ceil_mode: bool = False,
 ) -> Array:
     sizes = [_one_row(value, row) for value, row in ((kernel_size, 1), (stride, 1), (padding, 0), (dilation, 1))]
-    y = _max_pool2d(c, c.xp.expand_dims(x, axis=-2), *sizes, ceil_mode)  # type: ignore[arg-type]
+    window, step, pads, spacing = sizes
+    y = _max_pool2d(c, c.xp.expand_dims(x, axis=-2), window, step, pads, spacing, ceil_mode)
     return c.xp.squeeze(y, axis=-2)
 
 
@@ -99,7 +100,7 @@ def _avg_pool2d(
     counted = count_include_pad and not more
     y = c.xp.avg_pool2d(channels_last(c, x), window, strides=step, padding=pads, count_padding=counted)
     if divisor_override is not None:
-        if any(given) and not counted or more:
+        if (any(given) and not counted) or more:
             raise unsupported("avg_pool2d with divisor_override where padding does not count")
         y = c.xp.multiply(y, window[0] * window[1] / divisor_override)
     y = channels_first(c, y)
@@ -117,7 +118,8 @@ def _avg_pool1d(
     count_include_pad: bool = True,
 ) -> Array:
     sizes = [_one_row(value, row) for value, row in ((kernel_size, 1), (stride, 1), (padding, 0))]
-    y = _avg_pool2d(c, c.xp.expand_dims(x, axis=-2), *sizes, ceil_mode, count_include_pad)  # type: ignore[arg-type]
+    window, step, pads = sizes
+    y = _avg_pool2d(c, c.xp.expand_dims(x, axis=-2), window, step, pads, ceil_mode, count_include_pad)
     return c.xp.squeeze(y, axis=-2)
 
 

@@ -96,9 +96,7 @@ def _lstm(c: Call, x: Array, hx: Sequence[Array], *rest: Any) -> tuple[Array, ..
     # A projection would add a fifth weight to each layer and direction.
     if len(weights) != layers * (1 + bidirectional) * (4 if biased else 2):
         return _projected(c, x, hx, *rest)
-    y, ends = _layers(
-        c, "lstm", x, hx, weights, biased, layers, dropout, training, bidirectional, batch_first
-    )
+    y, ends = _layers(c, "lstm", x, hx, weights, biased, layers, dropout, training, bidirectional, batch_first)
     return (y, *ends)
 
 
@@ -141,9 +139,7 @@ def _lstm_cell(
 
 
 @op("gru_cell")
-def _gru_cell(
-    c: Call, x: Array, h: Array, w_ih: Array, w_hh: Array, b_ih: Any = None, b_hh: Any = None
-) -> Array:
+def _gru_cell(c: Call, x: Array, h: Array, w_ih: Array, w_hh: Array, b_ih: Any = None, b_hh: Any = None) -> Array:
     given, inner = (_parts(part, 3) for part in _step(c, x, (w_ih, w_hh, b_ih, b_hh), h))
     r, z = (c.xp.sigmoid(c.xp.add(given[at], inner[at])) for at in (0, 1))
     n = c.xp.tanh(c.xp.add(given[2], c.xp.multiply(r, inner[2])))

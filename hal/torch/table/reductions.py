@@ -122,7 +122,6 @@ def _diff(
     return x
 
 
-
 def _moments(name: str) -> None:
     @op(f"{name} {name}.dim")
     def unbiased(c: Call, x: Array, dim: Any = None, unbiased: bool = True, keepdim: bool = False) -> Array:

@@ -23,11 +23,9 @@ def _pad(c: Call, x: Array, pad: Sequence[int], mode: str = "constant", value: f
     if mode not in _EDGES:
         raise unsupported(f"padding with mode={mode!r}")
     for axis, (before, after) in _pads(x, pad):
-        if min(before, after) < 0:
-            x = sliced(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
-            before, after = max(before, 0), max(after, 0)
+        x = sliced(x, axis, max(-before, 0), x.shape[axis] - max(-after, 0))
         size = x.shape[axis]
-        places = _EDGES[mode](np.arange(-before, size + after), size)
+        places = _EDGES[mode](np.arange(-max(before, 0), size + max(after, 0)), size)
         x = c.xp.take(x, c.constant(places), axis=axis)
     return x
 

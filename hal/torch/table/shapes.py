@@ -141,9 +141,7 @@ def sliced(x: Array, dim: int, start: int | None = None, end: int | None = None,
 
 
 @op("slice.Tensor slice_copy.Tensor")
-def _slice(
-    c: Call, x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
-) -> Array:
+def _slice(c: Call, x: Array, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1) -> Array:
     return sliced(x, dim, start, end, step)
 
 
