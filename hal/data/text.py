@@ -140,7 +140,9 @@ def open_text(source: str, argument: str, wanted: Wanted, share: float, seed: in
             f"{path} is not text in UTF-8: byte {error.start} is 0x{content[error.start]:02x} ({error.reason})",
             fix="convert the file to UTF-8",
         ) from error
-    return _split(source, str(path), text.replace("\r\n", "\n").replace("\r", "\n"), wanted.filled(_USUAL).shape[0], share)
+    return _split(
+        source, str(path), text.replace("\r\n", "\n").replace("\r", "\n"), wanted.filled(_USUAL).shape[0], share
+    )
 
 
 def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
@@ -159,7 +161,9 @@ def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: 
     paragraphs: dict[str, str] = {}
     for paragraph in whole.split("\n\n"):
         paragraphs.setdefault(paragraph.strip(), paragraph)
-    return _split(source, "the text of data=topics", "\n\n".join(paragraphs.values()), wanted.filled(_USUAL).shape[0], share)
+    return _split(
+        source, "the text of data=topics", "\n\n".join(paragraphs.values()), wanted.filled(_USUAL).shape[0], share
+    )
 
 
 def bigram_entropy(dataset: Dataset) -> float:

@@ -103,9 +103,10 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
 
 def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, str]:
     """The data, and their name."""
-    own = None
-    if data.name is None:
-        own = choice.cls.own_split(choice.keys, validation=data.validation, seed=seed)
+    own, named = None, data.name
+    if named in (None, "synthetic"):
+        measuring = named is not None
+        own = choice.cls.own_split(choice.keys, measuring=measuring, validation=data.validation, seed=seed)
     if own is not None:
         if data.size is not None:
             raise ConfigError(
@@ -113,8 +114,10 @@ def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, st
                 fix="leave data.size out, or name data with data=",
             )
         return own, own.train.name
-    source = data.name or choice.defaults.data
     wanted = choice.cls.wanted(choice.keys)
+    if named == "synthetic" and 0 in wanted.shape and data.size is None:
+        named = None  # of a size for which the model was not made it may not run
+    source = named or choice.defaults.data
     if data.size is not None:
         if wanted.kind != "image" or 0 not in wanted.shape[:2]:
             raise ConfigError(

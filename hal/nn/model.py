@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from hal.errors import ConfigError
+from hal.data.convert import as_inputs
+from hal.errors import ConfigError, InputError
 from hal.nn.init import initialize
 from hal.types import Array, Tree
 
@@ -193,11 +194,12 @@ class Model(abc.ABC):
         """The kind and shape of data that a model of this config takes."""
 
     @classmethod
-    def own_split(cls, config: Any, *, validation: float, seed: int) -> Split | None:
+    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
         """Data that the model brings with it, used where no data are named; None: it brings none.
 
         Args:
             config: the model's own keys.
+            measuring: whether the data serve to measure speed, so that any will do.
             validation: the share of the samples to hold back.
             seed: decides which samples those are.
         """
@@ -279,6 +281,24 @@ class Model(abc.ABC):
     def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """The inputs with which :meth:`predict` is measured; by default the inputs of the data."""
         return inputs
+
+    def as_inputs(self, values: Any, data: Dataset) -> Any:
+        """What somebody hands over to a trained model, as inputs of :meth:`predict`.
+
+        Args:
+            values: see :func:`hal.data.convert.as_inputs`.
+            data: what the model was trained on; it need not have samples any more.
+
+        Raises:
+            InputError: they are not what the model takes.
+        """
+        if self.supervised:
+            wanted = self.wanted(self.config).filled(data.inputs.shape)
+            return as_inputs(values, wanted, data.vocabulary)
+        found = np.asarray(values, np.float32)  # a model that starts from noise or from a code of its own
+        if not np.all(np.isfinite(found)):
+            raise InputError("inputs have values that are not finite", fix="remove those samples")
+        return found
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Metrics for each sample of a validation batch, (batch,) each; their means are reported."""

@@ -109,7 +109,9 @@ class Evaluator:
 
     def place(self, values: np.ndarray, dtype: str = "") -> Array:
         """An array on the device, stored as the plan says."""
-        array = self.backend.from_host(values, self.device, axes="NHWC" if values.ndim == 4 else "", layout=self.plan.layout)
+        array = self.backend.from_host(
+            values, self.device, axes="NHWC" if values.ndim == 4 else "", layout=self.plan.layout
+        )
         return ops.cast(array, getattr(namespace(array), dtype)) if is_floating(dtype) else array
 
     def _weights(self, outputs: Sequence[np.ndarray], dtypes: Sequence[str], index: int) -> list[np.ndarray]:

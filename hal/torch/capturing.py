@@ -83,5 +83,3 @@ def _example(array: Array) -> torch.Tensor:
     if kind == "bool" and array.dtype != xp.bool:
         return torch.zeros(tuple(array.shape), dtype=torch.int64)
     return torch.zeros(tuple(array.shape), dtype=torch.float32 if kind == "real floating" else torch.bool)
-
-

@@ -13,11 +13,11 @@ from torch.utils.data import default_collate
 
 from hal.data import Dataset, Field, Split
 from hal.data.arrays import shuffled_split
-from hal.errors import ConfigError, DataError
+from hal.errors import ConfigError, DataError, InputError
 from hal.torch.randomness import drawing
 from hal.torch.user_code import UserCode, user_errors
 
-__all__ = ["EXAMPLES", "OWN_DATA", "example_split", "own_split"]
+__all__ = ["EXAMPLES", "OWN_DATA", "ExampleDataset", "as_own", "batch_of", "example_split", "own_split"]
 
 Tensor = torch.Tensor
 
@@ -130,7 +130,10 @@ def batch_of(batch: Any, where: str) -> dict[str, Any]:
     if isinstance(batch, (tuple, list)) and len(batch) > 1:
         *given, labels = batch
         if len(given) == 1 and isinstance(given[0], Mapping):
-            return {"inputs": {str(name): _host(x, where) for name, x in given[0].items()}, "labels": _host(labels, where)}
+            return {
+                "inputs": {str(name): _host(x, where) for name, x in given[0].items()},
+                "labels": _host(labels, where),
+            }
         arrays = [_host(x, where) for x in given]
         return {
             "inputs": arrays[0] if len(arrays) == 1 else {str(i): x for i, x in enumerate(arrays)},
@@ -141,6 +144,39 @@ def batch_of(batch: Any, where: str) -> dict[str, Any]:
     if isinstance(batch, (tuple, list)) and batch:
         batch = batch[0]
     return {"inputs": _host(batch, where)}
+
+
+def as_own(values: Any, data: Dataset) -> Any:
+    """Inputs that somebody hands over, as a data set of the user's own gives them.
+
+    Args:
+        values: an array or tensor (batch, ...), or where a sample has several inputs a dict of them, or a tuple.
+        data: says which shapes and types there were.
+
+    Raises:
+        InputError: other names, shapes or kinds of numbers.
+    """
+    if not data.parts:
+        return _as_field(values, data.inputs, "the inputs")
+    given = dict(values) if isinstance(values, Mapping) else {str(i): x for i, x in enumerate(values)}
+    if set(given) != set(data.parts):
+        raise InputError(
+            f"the inputs are {', '.join(given)}, but the model takes {', '.join(data.parts)}",
+            fix="pass a dict with these names",
+        )
+    return {name: _as_field(given[name], part, name) for name, part in data.parts.items()}
+
+
+def _as_field(values: Any, field: Field, what: str) -> np.ndarray:
+    array = _host(torch.as_tensor(values), what)
+    if array.ndim == 0 or array.shape[1:] != field.shape:
+        raise InputError(
+            f"{what} have shape {array.shape}, but the model takes (batch, {', '.join(map(str, field.shape))})",
+            fix="keep the batch axis",
+        )
+    if (array.dtype.kind == "f") != (np.dtype(field.dtype).kind == "f"):
+        raise InputError(f"{what} are {array.dtype}, but the model takes {field.dtype}", fix="convert them")
+    return array.astype(field.dtype)
 
 
 def _host(x: Any, where: str) -> np.ndarray:

@@ -53,7 +53,10 @@ class Form:
         """The batch as a user's own data loader would give it: (inputs, labels), or a dict."""
         args, kwargs = self.arguments(inputs)
         if self.inputs == "named":
-            return {**kwargs, **(labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels})}
+            return {
+                **kwargs,
+                **(labels if isinstance(labels, Mapping) else {} if labels is None else {"labels": labels}),
+            }
         return args if labels is None else (*args, labels)
 
 
@@ -67,9 +70,7 @@ def form_of(data: Dataset, module: nn.Module, *, own: bool, own_loss: bool) -> F
         own_loss: whether the user's file has a loss.
     """
     positional = all(name.isdigit() for name in data.parts)
-    inputs: Literal["single", "several", "named"] = (
-        "single" if not data.parts else "several" if positional else "named"
-    )
+    inputs: Literal["single", "several", "named"] = "single" if not data.parts else "several" if positional else "named"
     text = bool(data.vocabulary)
     labelled = data.labels is not None and not own_loss and not text and takes_labels(module)
     return Form(inputs, images=not own and len(data.inputs.shape) == 3, text=text, labelled=labelled)

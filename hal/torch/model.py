@@ -21,6 +21,7 @@ from hal import nn
 from hal.contract import Backend
 from hal.contract.device import PrecisionName
 from hal.data import Dataset, Split, Wanted
+from hal.data.convert import as_inputs
 from hal.errors import ConfigError
 from hal.tensor import Key
 from hal.torch import datasets
@@ -74,6 +75,7 @@ class ModuleModel(nn.Model):
         super().__init__(config, data)
         self.net = _built(self.code, config, 0)
         own = data.name in (datasets.OWN_DATA, datasets.EXAMPLES)
+        self._own = own
         self.image_axes = "NCHW" if own else "NHWC"
         self.form = form_of(data, self.net, own=own, own_loss=self.code.loss is not None)
         self._data = data
@@ -95,7 +97,7 @@ class ModuleModel(nn.Model):
         return wanted_of(cls.code, _built(cls.code, config, 0))
 
     @classmethod
-    def own_split(cls, config: Any, *, validation: float, seed: int) -> Split | None:
+    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
         """What ``data()`` gives, or else samples made of ``example_inputs`` where these are not like data of hal."""
         if cls.code.data is not None:
             return datasets.own_split(cls.code, validation=validation, seed=seed)
@@ -103,7 +105,7 @@ class ModuleModel(nn.Model):
             return None
         batch = datasets.batch_of(cls.code.examples(2), datasets.EXAMPLES)
         own_labels = "labels" in batch or cls.code.loss is not None or cls.code.losses is not None
-        if not own_labels and not isinstance(batch["inputs"], Mapping) and batch["inputs"].ndim == 4:
+        if not measuring and not own_labels and not isinstance(batch["inputs"], Mapping) and batch["inputs"].ndim == 4:
             return None  # images: data=digits has some, with labels
         return datasets.example_split(cls.code, lambda some, count: cls._labels(config, some, count, seed), seed)
 
@@ -134,9 +136,7 @@ class ModuleModel(nn.Model):
         else:
             kind = cls.wanted(config).kind
             data = {"image": "digits", "text": "topics"}.get(kind, "synthetic")
-        return nn.Defaults(
-            epochs=cls.defaults.epochs, lr=cls.defaults.lr, batch=cls.defaults.batch, data=data
-        )
+        return nn.Defaults(epochs=cls.defaults.epochs, lr=cls.defaults.lr, batch=cls.defaults.batch, data=data)
 
     def params(self) -> dict[str, nn.Param]:
         """By the names of ``named_parameters()``."""
@@ -217,6 +217,17 @@ class ModuleModel(nn.Model):
         """The main one of the module's outputs."""
         return self._run("outputs", params, state, (inputs,), training=False)[0]
 
+    def as_inputs(self, values: Any, data: Dataset) -> Any:
+        """Images also as PyTorch has them, (batch, channels, height, width); own data as its data set gives them."""
+        if self._own:
+            return datasets.as_own(values, data)
+        shape = np.shape(values)
+        height, width, channels = data.inputs.shape if self.form.images else (0, 0, 0)
+        if self.form.images and len(shape) == 4 and shape[1:] == (channels, height, width) != data.inputs.shape:
+            values = np.moveaxis(np.asarray(values), 1, 3)
+        wanted = self.wanted(self.config).filled(data.inputs.shape)
+        return as_inputs(values, wanted, data.vocabulary)
+
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Loss, accuracy where labels are classes, and the user's metrics."""
         found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
@@ -281,7 +292,9 @@ def _arguments(batch: Batch) -> tuple[Any, ...]:
 def _built(code: UserCode, config: Any, seed: int) -> torch_nn.Module:
     """A module; one that was made before where there is one, since making it may take long."""
     keys = config.model_dump() if hasattr(config, "model_dump") else dict(config)
-    given = {name: keys[name] for name in keys if name in config.model_fields_set or name not in type(config).model_fields}
+    given = {
+        name: keys[name] for name in keys if name in config.model_fields_set or name not in type(config).model_fields
+    }
     known = (code, json.dumps(given, sort_keys=True, default=repr), seed)
     if known not in _BUILT:
         while len(_BUILT) >= _KEPT:

@@ -147,5 +147,3 @@ def _each(value: Tensor, inputs: Any) -> Tensor:
 def _mean(value: Tensor) -> Tensor:
     """The mean over all axes but the first."""
     return value.flatten(1).mean(1) if value.ndim > 1 else value
-
-

@@ -26,7 +26,7 @@ NAMES = ("example_inputs", "loss", "losses", "metrics", "data")
 _PLAIN = (bool, int, float, str)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class UserCode:
     """A module's class or function, and what else its file defines.
 
@@ -70,7 +70,9 @@ class UserCode:
             )
         for each, value in own.items():
             if each != "losses" and not callable(value):
-                raise ConfigError(f"{each} in the file of model={name} is not a function", fix=f"write def {each}(...):")
+                raise ConfigError(
+                    f"{each} in the file of model={name} is not a function", fix=f"write def {each}(...):"
+                )
         return cls(name, factory, **own)
 
     def build(self, keys: Mapping[str, Any], seed: int) -> nn.Module:
@@ -192,4 +194,3 @@ def _key_type(hint: Any) -> Any:
     if len(given) == 1 and type(None) in get_args(hint) and given[0] in _PLAIN:
         return hint
     return Any
-

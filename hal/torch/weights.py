@@ -64,10 +64,14 @@ def _read(path: Path) -> Mapping[str, torch.Tensor]:
             return load_file(path)
         found: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise DataError(f"weights={path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"weights={path} cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}"
+        ) from error
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
     if not isinstance(found, Mapping) or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise DataError(f"weights={path} does not hold a state_dict", fix="write it with torch.save(net.state_dict(), ...)")
+        raise DataError(
+            f"weights={path} does not hold a state_dict", fix="write it with torch.save(net.state_dict(), ...)"
+        )
     return found
 
 

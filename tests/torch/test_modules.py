@@ -164,18 +164,26 @@ def test_a_step_is_the_step_of_a_plain_loop(write, tmp_path):
     keys = configure(cls, {})
     from hal.data import Wanted, batches, load
 
-    split = load("digits", Wanted("image", (8, 8, 1)))
+    split = load("digits", Wanted("image", (8, 8, 1)), seed=7)
     params, _ = cls(keys, split.train).initial(7)
     net = _class(name)()
     net.load_state_dict({k: torch.from_numpy(v) for k, v in params.items()}, strict=False)
-    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     for batch in list(batches(split.train, 16, seed=7, epoch=0))[:3]:
         optimizer.zero_grad()
         images = torch.from_numpy(batch["inputs"]).permute(0, 3, 1, 2)
         torch.nn.functional.cross_entropy(net(images), torch.from_numpy(batch["labels"])).backward()
         optimizer.step()
     run(
-        tmp_path / "run", model=name, seed=7, steps=3, batch=16, lr=0.1, optimizer="sgd", schedule="constant", layout="nchw"
+        tmp_path / "run",
+        model=name,
+        seed=7,
+        steps=3,
+        batch=16,
+        lr=0.1,
+        optimizer="sgd",
+        schedule="constant",
+        layout="nchw",
     )
     found = loaded(tmp_path / "run")
     for key, value in net.state_dict().items():
@@ -185,23 +193,24 @@ def test_a_step_is_the_step_of_a_plain_loop(write, tmp_path):
 @pytest.mark.parametrize("text", [CNN, POINTS], ids=["dropout and statistics", "own data with random changes"])
 def test_a_resumed_run_is_the_uninterrupted_one(write, tmp_path, text):
     name = write(text)
-    run(tmp_path / "whole", model=name, steps=6, batch=16)
-    run(tmp_path / "first", model=name, steps=3, batch=16)
-    run(tmp_path / "rest", model=name, steps=6, batch=16, resume=str(tmp_path / "first"))
+    keys = {"model": name, "batch": 16, "schedule": "constant"}
+    run(tmp_path / "whole", steps=6, **keys)
+    run(tmp_path / "first", steps=3, **keys)
+    run(tmp_path / "rest", steps=6, resume=str(tmp_path / "first"), **keys)
     whole, rest = loaded(tmp_path / "whole"), loaded(tmp_path / "rest")
     assert all(torch.equal(whole[key], rest[key]) for key in whole)
 
 
 def test_own_data_loss_and_metrics(write, tmp_path):
     record = run(tmp_path / "run", model=write(POINTS), epochs=6, batch=8, lr=0.05)
-    assert set(record.metrics) >= {"loss", "error"}
-    assert record.metrics["loss"] < 0.5, "the points are learned"
+    assert set(record.results) >= {"loss", "error"}
+    assert record.results["loss"] < 0.5, "the points are learned"
 
 
 def test_several_inputs_tied_weights_and_a_loss_of_the_module(write, tmp_path):
     name = write(PAIRS)
-    record = run(tmp_path / "run", model=name, steps=40, batch=32, lr=0.05)
-    assert record.metrics["accuracy"] > 0.3
+    record = run(tmp_path / "run", model=name, steps=150, batch=32, lr=0.05)
+    assert record.results["accuracy"] > 0.3
     held = loaded(tmp_path / "run")
     assert set(held) == {"words.weight", "out.weight"}
     _class(name)().load_state_dict(held)
@@ -209,7 +218,7 @@ def test_several_inputs_tied_weights_and_a_loss_of_the_module(write, tmp_path):
 
 def test_submodules_with_losses_of_their_own(write, tmp_path):
     record = run(tmp_path / "run", model=write(GAN, "Pair"), steps=4, batch=16)
-    assert {"critic_loss", "generator_loss"} <= set(record.metrics)
+    assert {"critic_loss", "generator_loss"} <= set(record.results)
 
 
 @pytest.mark.parametrize("text", [CNN, PAIRS], ids=["images", "several inputs"])
@@ -219,7 +228,7 @@ def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
     keys = {"model": write(text), "steps": 3, "batch": 8, "seed": 1, "optimizer": "sgd", "lr": 0.1}
     native = run(tmp_path / "cpu", **keys)
     graph = hal.train(backend="jax", device="jax:cpu:0", out=str(tmp_path / "jax"), **keys)
-    assert graph.metrics["loss"] == pytest.approx(native.metrics["loss"], abs=1e-4)
+    assert graph.results["loss"] == pytest.approx(native.results["loss"], abs=1e-4)
     here, there = loaded(tmp_path / "cpu"), loaded(tmp_path / "jax")
     assert all(here[key].dtype == there[key].dtype for key in here)
     for key, value in here.items():
@@ -231,8 +240,8 @@ def test_narrow_precisions_are_those_of_autocast(write, tmp_path, precision):
     keys = {"model": write(CNN), "steps": 2, "batch": 8, "lr": 1e-3}
     narrow = run(tmp_path / "narrow", precision=precision, **keys)
     wide = run(tmp_path / "wide", **keys)
-    assert narrow.metrics["loss"] == pytest.approx(wide.metrics["loss"], rel=0.05)
-    assert narrow.metrics["loss"] != wide.metrics["loss"]
+    assert narrow.results["loss"] == pytest.approx(wide.results["loss"], rel=0.05)
+    assert narrow.results["loss"] != wide.results["loss"]
     assert all(value.dtype in (torch.float32, torch.int64) for value in loaded(tmp_path / "narrow").values())
 
 
@@ -255,10 +264,10 @@ def test_weights_are_loaded_before_training(write, tmp_path):
     [
         ({}, {"widht": 3}, ConfigError, "did you mean .*width"),
         ({}, {"width": "wide"}, ConfigError, "width"),
-        ({"16 * width": "17 * width"}, {}, RequestError, r"(?s)shapes cannot be multiplied.*net\.py\", line 14"),
+        ({"16 * width": "17 * width"}, {}, RequestError, r"(?s)shapes cannot be multiplied.*net\.py\", line 13"),
         ({"self.drop(": "self.dorp("}, {}, RequestError, "(?s)AttributeError.*self.dorp"),
         ({"super().__init__()": "raise ValueError('no such width')"}, {}, RequestError, "ValueError: no such width"),
-        ({"flatten(1))": "flatten(1)).sum(1)"}, {}, ConfigError, "have no cross-entropy"),
+        ({"flatten(1)))": "flatten(1))).sum(1)"}, {}, ConfigError, "have no cross-entropy"),
     ],
 )
 def test_errors_of_a_module_are_those_of_its_author(write, tmp_path, edit, keys, error, message):
@@ -301,7 +310,7 @@ def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
 
 def test_a_bench_and_inference(write):
     found = hal.bench(model=write(CNN), backend="cpu", batch=8, mode="infer", seconds=0.2, threads=1)
-    assert found.measurements[0].throughput.median > 0 if hasattr(found, "measurements") else found is not None
+    assert found.measurement.throughput.median > 0
 
 
 def test_example_inputs_need_as_many_samples_as_asked(write, tmp_path):
