@@ -117,8 +117,8 @@ class Backend(abc.ABC):
             array: any dtype of the Array API standard.
             device: the device to copy to.
             axes: what the axes mean, so that the backend may store them in the order that its kernels want:
-                ``NHWC`` or ``NCHW`` images, ``HWIO`` or ``OIHW`` convolution kernels, ``HWIO_transpose`` kernels of transposed convolutions,
-                ``IO`` matrices; empty: as they stand. The logical shape never changes.
+                ``NHWC`` or ``NCHW`` images, ``HWIO`` or ``OIHW`` convolution kernels, ``HWIO_transpose`` kernels of
+                transposed convolutions, ``IO`` matrices; empty: as they stand. The logical shape never changes.
             layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
 
         Example:

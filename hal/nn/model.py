@@ -235,7 +235,7 @@ class Model(abc.ABC):
         """The model as it computes with neutral ops alone, which can be watched one by one; most do so anyway."""
         return self
 
-    def check_backend(self, backend: Backend, *, training: bool) -> None:
+    def check_backend(self, backend: Backend, *, training: bool) -> None:  # noqa: B027 - most run everywhere
         """Find before anything runs whether a backend can compute the model.
 
         Args:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-
 import optree
 import torch
 from torch import nn
@@ -57,6 +56,7 @@ class Captured:
         Raises:
             UnsupportedError: the module cannot be captured or translated.
         """
+        leaves: list[Any]
         leaves, structure = optree.tree_flatten(args)  # type: ignore[arg-type]
         kinds = (str(structure), training, *((tuple(x.shape[1:]), x.dtype) for x in leaves))
         rows = leaves[0].shape[0]

@@ -66,7 +66,7 @@ class TorchDataset(Dataset):
         return len(self._rows)
 
     def at_epoch(self, epoch: int) -> TorchDataset:
-        """See :meth:`Dataset.at_epoch`; random changes to samples differ from epoch to epoch, and repeat in a resume."""
+        """See :meth:`Dataset.at_epoch`; random changes differ from epoch to epoch, and repeat where a run resumes."""
         view = TorchDataset.__new__(TorchDataset)
         view.__dict__.update(self.__dict__)
         view._epoch = epoch

@@ -22,7 +22,7 @@ class Form:
     """The form of a batch.
 
     Attributes:
-        inputs: ``single``: one tensor; ``several``: tensors by position; ``named``: tensors by the name of the argument.
+        inputs: ``single``: one tensor; ``several``: tensors by position; ``named``: tensors by argument.
         images: whether the inputs are hal's images (batch, height, width, channels), which PyTorch wants with the
             channels before height and width.
         text: whether the inputs are ids of characters, and the labels those of the next ones.

@@ -26,10 +26,10 @@ from hal.errors import ConfigError
 from hal.tensor import Key
 from hal.torch import datasets
 from hal.torch.capturing import Captured
-from hal.torch.forms import form_of, takes_labels
+from hal.torch.forms import form_of
 from hal.torch.guesses import wanted_of
 from hal.torch.native import Native
-from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass
+from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass, Pass
 from hal.torch.user_code import UserCode, config_of
 from hal.torch.weights import load_into, tied_names
 from hal.types import Array, Tree
@@ -81,7 +81,7 @@ class ModuleModel(nn.Model):
         self._data = data
         self._values = {name: _numpy(x) for name, x in _named(self.net)}
         self._trained = tuple(name for name, x in self.net.named_parameters() if x.requires_grad)
-        self._buffers = {name: x for name, x in self.net.named_buffers()}
+        self._buffers = dict(self.net.named_buffers())
         self._precision: PrecisionName = "fp32"
         self._neutral = False
         self._weights: Path | None = None
@@ -114,13 +114,12 @@ class ModuleModel(nn.Model):
         """Random labels for the outputs of a module; None where its loss needs none."""
         if cls.code.loss is not None or cls.code.losses is not None:
             return None
-        few = optree.tree_map(lambda x: x[:2], dict(batch))  # type: ignore[arg-type]
+        few: Any = optree.tree_map(lambda x: x[:2], dict(batch))  # type: ignore[arg-type]
         data = datasets.ExampleDataset(datasets.EXAMPLES, few, np.arange(2))
         model = cls(config, data)
         params, state = model.initial(0)
-        outputs, _ = model._native("outputs")(
-            *(_tensors(tree) for tree in (params, state)), (_tensors(few["inputs"]),), training=False
-        )
+        args = (_tensors(few["inputs"]),)
+        outputs, _ = model._native("outputs")(_tensors(params), _tensors(state), args, training=False)
         shape = tuple(outputs.shape)
         if len(shape) < 2:
             return None
@@ -276,7 +275,7 @@ class ModuleModel(nn.Model):
         if name not in self._passes:
             kind, _, part = name.partition("/")
             if kind == "losses":
-                work: torch_nn.Module = OwnLossPass(self.net, self.form, self.code, part)
+                work: Pass = OwnLossPass(self.net, self.form, self.code, part)
             else:
                 work = {"loss": LossPass, "outputs": OutputPass, "evaluation": EvaluationPass}[kind](
                     self.net, self.form, self.code

@@ -99,7 +99,7 @@ def _switch(net: nn.Module, training: bool) -> None:
 
 
 def _slots(work: nn.Module) -> Any:
-    """Each place that holds a parameter or buffer, with the name that it has without the pass; of tied ones the first."""
+    """Each place that holds a parameter or buffer, with its name without the pass; of tied ones the first."""
     names: dict[int, str] = {}
     for path, module in work.named_modules(remove_duplicate=True):
         for places in (module._parameters, module._buffers):

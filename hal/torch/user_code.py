@@ -1,4 +1,4 @@
-"""What a user's own file gives besides the module: functions found by their names, and the module's arguments as keys."""
+"""What a user's file gives besides the module: functions found by name, and the module's arguments as keys."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ class UserCode:
             return self.example_inputs(count)
 
 
-class user_errors:  # noqa: N801 - a context manager that reads like a function, and costs a step next to nothing
+class user_errors:
     """What a user's code raises within the block becomes an error that shows their own traceback and nothing of hal's.
 
     Errors of hal, of memory, and of devices pass as they are.
@@ -132,7 +132,7 @@ def is_module_source(found: Any) -> bool:
 
 
 @functools.cache
-def config_of(factory: Callable[..., Any], name: str) -> type[ModelConfig]:
+def config_of(factory: Callable[..., Any], name: str) -> Any:
     """The arguments of a class or function as keys, with their defaults; those without a default are required."""
     try:
         signature = inspect.signature(factory)
@@ -155,7 +155,7 @@ def config_of(factory: Callable[..., Any], name: str) -> type[ModelConfig]:
             default = ... if argument.default is argument.empty else argument.default
             # A default may be a class, None, or anything: only what the user gives is checked.
             fields[argument.name] = (kind, Field(default=default, description=f"Argument of {factory.__name__}."))
-    keys: type[ModelConfig] = create_model(
+    keys: Any = create_model(
         f"{factory.__name__}Keys",
         __base__=_OpenKeys if extra else _Keys,
         __module__=__name__,
@@ -179,7 +179,7 @@ class _OpenKeys(_Keys):
 
 def _hints(factory: Callable[..., Any]) -> dict[str, Any]:
     try:
-        return get_type_hints(factory.__init__ if isinstance(factory, type) else factory)
+        return get_type_hints(getattr(factory, "__init__") if isinstance(factory, type) else factory)  # noqa: B009
     except (NameError, TypeError, AttributeError):
         return {}  # annotations that only a type checker can resolve
 

@@ -278,7 +278,8 @@ def test_errors_of_a_module_are_those_of_its_author(write, tmp_path, edit, keys,
     with pytest.raises(error, match=message) as raised:
         run(tmp_path / "run", model={"name": write(text), **keys}, steps=1)
     shown = str(raised.value)
-    assert "hal/torch" not in shown and "site-packages/torch" not in shown
+    assert "hal/torch" not in shown
+    assert "site-packages/torch" not in shown
     assert not (tmp_path / "run").exists()
 
 
