@@ -136,10 +136,10 @@ def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: a key or value is wrong.
     """
-    from hal.config import explain
+    from hal.config import explain, with_types
 
     try:
-        return cls.Config.model_validate(keys)
+        return cls.Config.model_validate(with_types(cls.Config, keys))
     except ValidationError as error:
         raise ConfigError(explain(error, cls.Config, "model.")) from None
 
