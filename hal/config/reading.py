@@ -54,8 +54,10 @@ def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -
         key, equals, text = pair.partition("=")
         if not equals or not key:
             said = without_password(pair)
+            near = nearest_key(pair, known_keys(cls))
             raise ConfigError(
-                f"{said!r} is not of the form key=value", fix="write for example model=cnn, without spaces around ="
+                f"{said!r} is not of the form key=value",
+                fix=f"write {f'{near}=VALUE' if near else 'for example model=cnn'}, without spaces around =",
             )
         typed.append(_place(cls, key, False))
         _put(tree, typed[-1], _value(cls, typed[-1], text, without_password(pair)))
