@@ -161,9 +161,8 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
             return backend, target
         known += backend.targets()
     word = name.partition(":")[0].lower()
-    near = [each for each in dict.fromkeys(known) if each.startswith(f"{word}-")] or difflib.get_close_matches(
-        word, known, n=1
-    )
+    longer = [each for each in dict.fromkeys(known) if each.startswith(f"{word}-")]
+    near = longer or difflib.get_close_matches(word, known, n=1)
     raise ConfigError(
         f"target={name} is not known" + (f"; did you mean {' or '.join(near)}?" if near else ""),
         fix=f"use one of: {', '.join(dict.fromkeys(known))}"
