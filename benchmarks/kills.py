@@ -3,8 +3,8 @@
 Runs: each is killed by SIGKILL and resumed. Five of six moments are drawn over the time from the first checkpoint to
 the end, the sixth over the time before. All arrays of the last checkpoint must then equal those of a run that nobody
 killed, bit for bit, and the record must say so. Tunings: each is killed and resumed likewise, where the first result
-stands for the first checkpoint. No trial that had a result may be lost or changed, and no plan may have two. Ends: a run
-and a tuning are ended politely in each way that there is, and resumed.
+stands for the first checkpoint. No trial that had a result may be lost or changed, and no plan may have two.
+Ends: a run and a tuning are ended politely in each way that there is, and resumed.
 
     python -m benchmarks.kills                              60 runs, 20 tunings, each end once
     python -m benchmarks.kills --runs 5 --tunings 0         fewer

@@ -46,8 +46,8 @@ class _Op(BaseModel):
 
     @model_validator(mode="after")
     def _a_scale_each(self) -> _Op:
-        if (len(self.output_scales), len(self.gradient_scales)) != (len(self.dtypes), len(self.gradients)):
-            raise ValueError(f"{self.op} has another number of scales than of tensors")
+        if len(self.gradient_scales) != len(self.gradients):
+            raise ValueError(f"{self.op} has another number of scales than of gradients")
         return self
 
 
