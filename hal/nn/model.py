@@ -235,6 +235,10 @@ class Model(abc.ABC):
         """The model as it computes with neutral ops alone, which can be watched one by one; most do so anyway."""
         return self
 
+    def uses_ops(self, backend: Backend) -> bool:
+        """Whether hal's ops compute the model on a backend, so that the choice of their algorithms matters."""
+        return True
+
     def check_backend(self, backend: Backend, *, training: bool) -> None:  # noqa: B027 - most run everywhere
         """Find before anything runs whether a backend can compute the model.
 

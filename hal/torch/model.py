@@ -232,6 +232,10 @@ class ModuleModel(nn.Model):
         found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
         return found
 
+    def uses_ops(self, backend: Backend) -> bool:
+        """Not where the module itself runs."""
+        return self._neutral or backend.framework != "torch"
+
     def check_backend(self, backend: Backend, *, training: bool) -> None:
         """Run the module once on the host, on two samples; capture it for a backend whose arrays are not PyTorch's."""
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
@@ -241,7 +245,7 @@ class ModuleModel(nn.Model):
             given = args[:1] if name == "outputs" else args
             learns = name != "outputs"
             self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
-        if backend.framework != "torch":
+        if self.uses_ops(backend):
             for name in names:
                 given = args[:1] if name == "outputs" else args
                 self._pass(name)[1].graph(given, training=name != "outputs")
