@@ -1,10 +1,9 @@
 """Calls of ops that layers and losses are made of."""
 
-import torch
-from table_helpers import B, I, V, X, case
+from table_helpers import I, K, V, X, case
 
 IMAGES = X((2, 4, 7, 6))
-MEAN, VARIANCE = X((4,)), X((4,), 0.5, 2)
+MEAN, VARIANCE = K((4,)), K((4,), 0.5, 2)
 
 PRODUCTS = [
     case("linear", X((2, 3, 4)), X((5, 4)), X((5,))),
@@ -35,7 +34,7 @@ PRODUCTS = [
 CONVOLUTION = [
     case("conv2d", IMAGES, X((6, 4, 3, 2)), X((6,)), [2, 1], [1, 0], [1, 2]),
     case("conv2d", IMAGES, X((6, 2, 3, 3)), None, [1], [1], [1], 2),
-    case("conv2d", X((4, 7, 6)), X((4, 1, 3, 3)), X((4,)), 1, 0, 1, 4),
+    case("conv2d", X((4, 7, 6)), X((4, 1, 3, 3)), X((4,)), [1], [0], [1], 4),
     case("conv2d.padding", IMAGES, X((6, 4, 3, 4)), None, [1, 1], "same", [2, 1]),
     case("conv2d.padding", IMAGES, X((6, 4, 3, 3)), None, [2, 2], "valid"),
     case("conv1d", X((2, 4, 9)), X((6, 2, 3)), X((6,)), [2], [1], [2], 2),
@@ -118,9 +117,19 @@ STACK = {"layers": 2, "directions": 2}
 HIDDEN = X((4, 2, 3))
 RECURRENT = [
     case("lstm.input", X((5, 2, 4)), [HIDDEN, HIDDEN], weights(4, 4, 3, **STACK), True, 2, 0.0, False, True, False),
-    case("lstm.input", X((2, 5, 4)), [X((1, 2, 3))] * 2, weights(4, 4, 3, biased=False), False, 1, 0.0, False, False, True),
+    case(
+        "lstm.input",
+        X((2, 5, 4)),
+        [X((1, 2, 3))] * 2,
+        weights(4, 4, 3, biased=False),
+        False,
+        1,
+        0.0,
+        False,
+        False,
+        True,
+    ),
     case("gru.input", X((5, 2, 4)), HIDDEN, weights(3, 4, 3, **STACK), True, 2, 0.0, False, True, False),
-    case("gru.input", X((5, 4)), X((1, 3)), weights(3, 4, 3), True, 1, 0.0, False, False, False),
     *[
         case(f"rnn_{name}.input", X((2, 5, 4)), X((1, 2, 3)), weights(1, 4, 3), True, 1, 0.0, False, False, True)
         for name in ("tanh", "relu")
@@ -132,7 +141,11 @@ RECURRENT = [
 
 LINE, IMAGE, VOLUME = X((1, 2, 5)), X((1, 2, 4, 5)), X((1, 2, 2, 3, 4))
 RESAMPLING = [
-    *[case(f"upsample_linear1d{form}", LINE, [8], corners) for form in ("", ".vec") for corners in (False, True)],
+    *[
+        case(f"upsample_linear1d{form}", LINE, [8], corners, *more)
+        for form, more in (("", ()), (".vec", (None,)))
+        for corners in (False, True)
+    ],
     case("upsample_bilinear2d.vec", IMAGE, None, False, [2.0, 1.5]),
     case("upsample_bilinear2d", IMAGE, [3, 9], True),
     case("upsample_trilinear3d.vec", VOLUME, None, True, [2.0, 2.0, 1.5]),
@@ -145,7 +158,7 @@ RESAMPLING = [
     *[case(f"{kind}1d", LINE, [7]) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
     *[case(f"{kind}2d.vec", IMAGE, None, [2.0, 1.5]) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
     *[case(f"{kind}2d", IMAGE, [3, 10]) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
-    *[case(f"{kind}3d.vec", VOLUME, [4, 3, 3]) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
+    *[case(f"{kind}3d.vec", VOLUME, [4, 3, 3], None) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
     *[case(f"{kind}3d", VOLUME, [2, 4, 8]) for kind in ("upsample_nearest", "_upsample_nearest_exact")],
 ]
 
@@ -155,35 +168,35 @@ UNIT = X((2, 3), 0.1, 0.9)
 PAIR = (X((2, 3)), X((2, 3)))
 LOSSES = [
     *[case("cross_entropy_loss", LOGITS, KEPT, None, reduction) for reduction in (0, 1, 2)],
-    case("cross_entropy_loss", LOGITS, KEPT, X((5,), 0.5, 2)),
-    case("cross_entropy_loss", LOGITS, KEPT, X((5,), 0.5, 2), 1, -100, 0.1),
+    case("cross_entropy_loss", LOGITS, KEPT, K((5,), 0.5, 2)),
+    case("cross_entropy_loss", LOGITS, KEPT, K((5,), 0.5, 2), 1, -100, 0.1),
     case("cross_entropy_loss", LOGITS, LABELS, None, 2, 4, 0.1),
     case("cross_entropy_loss", X((2, 5, 3)), I((2, 3), 5)),
     case("cross_entropy_loss", X((2, 5, 3)), X((2, 5, 3), 0, 1), X((5,), 0.5, 2), 1, -100, 0.1),
-    case("nll_loss", LOGITS, KEPT, X((5,), 0.5, 2)),
+    case("nll_loss", LOGITS, KEPT, K((5,), 0.5, 2)),
     case("nll_loss_nd", X((2, 5, 3)), I((2, 3), 5), None, 0),
     case("nll_loss2d", X((2, 5, 3, 2)), I((2, 3, 2), 5)),
     *[case(name, *PAIR, reduction) for name in ("mse_loss", "l1_loss") for reduction in (0, 1, 2)],
     case("smooth_l1_loss", *PAIR, 1, 0.5),
     case("smooth_l1_loss", *PAIR, 1, 0.0),
     case("huber_loss", *PAIR, 2, 0.5),
-    case("binary_cross_entropy", UNIT, UNIT, X((2, 3), 0.5, 2)),
+    case("binary_cross_entropy", UNIT, UNIT, K((2, 3), 0.5, 2)),
     case("binary_cross_entropy_with_logits", X((2, 3)), UNIT),
-    case("binary_cross_entropy_with_logits", X((2, 3)), UNIT, X((2, 3), 0.5, 2), X((3,), 0.5, 2), 2),
-    case("kl_div", X((2, 3)), V([[0.0, 0.5, 0.5], [0.2, 0.3, 0.5]])),
+    case("binary_cross_entropy_with_logits", X((2, 3)), UNIT, K((2, 3), 0.5, 2), K((3,), 0.5, 2), 2),
+    case("kl_div", X((2, 3)), V([[0.0, 0.5, 0.5], [0.2, 0.3, 0.5]], constant=True)),
     case("kl_div", *PAIR, 2, log_target=True),
-    case("soft_margin_loss", X((2, 3)), V([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]])),
+    case("soft_margin_loss", X((2, 3)), V([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]], constant=True)),
     case("poisson_nll_loss", X((2, 3)), X((2, 3), 0, 4), True, True, 1e-8, 1),
     case("poisson_nll_loss", UNIT, X((2, 3), 0, 4), False, False, 1e-8, 2),
-    case("margin_ranking_loss", *PAIR, V([[1.0, -1.0, 1.0]]), 0.3),
-    case("hinge_embedding_loss", X((2, 3)), V([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]]), 0.7),
+    case("margin_ranking_loss", *PAIR, V([[1.0, -1.0, 1.0]], constant=True), 0.3),
+    case("hinge_embedding_loss", X((2, 3)), V([[1.0, -1.0, 1.0], [1.0, 1.0, -1.0]], constant=True), 0.7),
 ]
 
 UNCHANGED = [
     case("native_dropout", X((2, 3)), 0.5, False),
     case("dropout", X((2, 3)), 0.5, False),
     case("feature_dropout", X((2, 3)), 0.5, False),
-    case("rrelu_with_noise", X((2, 3)), V([[1.0] * 3] * 2)),
+    case("rrelu_with_noise", X((2, 3)), K((2, 3))),
 ]
 
 CASES = [

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from table_helpers import B, I, V, X, case
+from table_helpers import B, I, K, V, X, case
 
 S = (2, 3, 4)
 
@@ -78,7 +78,8 @@ SHAPES = [
     case("pixel_shuffle", X((1, 8, 2, 3)), 2),
     case("pixel_unshuffle", X((1, 2, 4, 6)), 2),
     case("channel_shuffle", X((1, 6, 2, 2)), 3),
-    *[case(name, X(S)) for name in "clone alias contiguous lift_fresh lift_fresh_copy detach detach_copy".split()],
+    *[case(name, X(S)) for name in "clone alias contiguous lift_fresh lift_fresh_copy detach".split()],
+    case("detach_copy", K(S)),
     case("_to_copy", X(S), dtype=torch.float32),
     case("_to_copy", X(S), dtype=torch.int64),
     case("to.dtype", I(S, 5), torch.float64),
@@ -87,8 +88,8 @@ SHAPES = [
     case("to.device", X(S), torch.device("cpu"), torch.float32),
     case("to.other", I(S, 5), X(S)),
     case("type_as", X(S), I(S, 5)),
-    case("copy", X(S), X((4,))),
-    case("copy", I(S, 5), X(S)),
+    case("copy", K(S), K((4,))),
+    case("copy", I(S, 5), K(S)),
     case("fill.Scalar", X(S), 2.5),
     case("fill.Tensor", X(S), V(2.5)),
     case("pad", X((2, 3, 4)), [1, 2]),
@@ -117,11 +118,12 @@ INDEXING = [
     case("embedding", X((5, 3)), I((2, 4), 5)),
     case("embedding", X((5, 3)), I((2, 4), 5), 1),
     case("one_hot", I((2, 3), 4), 5),
-    case("scatter.src", X((3, 4)), 1, V([[0, 2], [1, 0], [3, 1]]), X((3, 4))),
+    case("scatter.src", X((3, 4)), 1, V([[0, 2], [1, 0], [3, 1]]), X((3, 2))),
     case("scatter.value", X((3, 4)), 0, V([[0, 2, 1, 0]]), 1.5),
-    case("scatter_add", X((3, 4)), 1, I((3, 2), 4), X((3, 4))),
-    case("scatter.reduce", X((3, 4)), 1, I((3, 2), 4), X((3, 2)), reduce="add"),
-    case("scatter.value_reduce", X((3, 4)), 1, I((3, 2), 4), 0.5, reduce="add"),
+    case("scatter_add", X((3, 4)), 1, I((3, 2), 4), X((3, 2))),
+    case("scatter_add", K((3, 4)), 1, I((3, 2), 4), K((3, 4))),
+    case("scatter.reduce", K((3, 4)), 1, I((3, 2), 4), K((3, 2)), reduce="add"),
+    case("scatter.value_reduce", K((3, 4)), 1, I((3, 2), 4), 0.5, reduce="add"),
     case("scatter_reduce.two", X((3, 4)), 0, I((2, 4), 3), X((2, 4)), "sum"),
     case("index_put", X(S), [V([1, 0])], X((2, 3, 4))),
     case("index_put", X(S), [None, V([2, -3])], X((2, 1))),

@@ -25,6 +25,14 @@ class X:
 
 
 @dataclasses.dataclass(frozen=True)
+class K(X):
+    """Floating-point numbers, which are constants."""
+
+    def made(self, random):
+        return super().made(random).detach()
+
+
+@dataclasses.dataclass(frozen=True)
 class I:  # noqa: E742 - as short as the others
     """Integers from low to below high."""
 
@@ -48,18 +56,19 @@ class B:
 
 @dataclasses.dataclass(frozen=True)
 class V:
-    """Values as they stand; floating-point ones are differentiated."""
+    """Values as they stand; floating-point ones are differentiated if they are not constant."""
 
     values: object
+    constant: bool = False
 
     def made(self, random):
         tensor = torch.tensor(self.values, dtype=torch.float64 if "." in repr(self.values) else None)
-        return tensor.requires_grad_() if tensor.is_floating_point() else tensor
+        return tensor.requires_grad_() if tensor.is_floating_point() and not self.constant else tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One call of an op; ``loose`` for those that are computed in fp32 whatever they are given."""
+    """One call of an op."""
 
     op: str
     args: tuple
@@ -95,7 +104,7 @@ def arguments(of, dtype=torch.float64):
             return value
         tensor = value.made(random)
         wide = tensor.is_floating_point() and tensor.dtype != dtype
-        return tensor.detach().to(dtype).requires_grad_() if wide else tensor
+        return tensor.detach().to(dtype).requires_grad_(tensor.requires_grad) if wide else tensor
 
     return walked(of.args, made), walked(of.kwargs, made)
 
