@@ -274,14 +274,32 @@ def _pow(c: Call, a: Any, b: Any) -> Array:
     return c.xp.pow(a if is_array(a) else c.array(a, b), b)
 
 
-@op("maximum max.other fmax")
+@op("maximum max.other")
 def _maximum(c: Call, a: Array, b: Array) -> Array:
     return c.xp.maximum(*c.promoted(a, b))
 
 
-@op("minimum min.other fmin")
+@op("minimum min.other")
 def _minimum(c: Call, a: Array, b: Array) -> Array:
     return c.xp.minimum(*c.promoted(a, b))
+
+
+@op("fmax")
+def _fmax(c: Call, a: Array, b: Array) -> Array:
+    return c.xp.maximum(*_numbers(c, a, b))
+
+
+@op("fmin")
+def _fmin(c: Call, a: Array, b: Array) -> Array:
+    return c.xp.minimum(*_numbers(c, a, b))
+
+
+def _numbers(c: Call, a: Array, b: Array) -> list[Array]:
+    """Both arrays, with the other's value where one is NaN."""
+    a, b = c.promoted(a, b)
+    if c.kind(a) != "f":
+        return [a, b]
+    return [c.xp.where(c.xp.isnan(a), b, a), c.xp.where(c.xp.isnan(b), a, b)]
 
 
 @op("atan2")

@@ -141,8 +141,7 @@ def _index_put(c: Call, x: Array, indices: Sequence[Array | None], values: Array
         mask = c.xp.reshape(masks[0], (*masks[0].shape, *[1] * (len(x.shape) - len(masks[0].shape))))
         value = c.xp.reshape(values, ())
         return c.xp.where(mask, c.xp.add(x, value) if accumulate else value, x)
-    counted = tuple(None if i is None else _counted(c, i, x.shape[axis]) for axis, i in enumerate(indices))
-    return c.xp.index_put(x, counted, values, add=accumulate)
+    return c.xp.index_put(x, tuple(indices), values, add=accumulate)
 
 
 def _along(dim: int, x: Array, index: Array) -> tuple[Array | None, ...]:

@@ -17,9 +17,15 @@ def _linear(c: Call, x: Array, weight: Array, bias: Array | None = None) -> Arra
     return c.xp.linear(x, c.xp.matrix_transpose(weight), bias)
 
 
-@op("matmul mm bmm mv dot vdot inner linalg_matmul")
+@op("matmul mm bmm mv dot vdot linalg_matmul")
 def _matmul(c: Call, a: Array, b: Array) -> Array:
     return c.xp.matmul(*c.promoted(a, b))
+
+
+@op("inner")
+def _inner(c: Call, a: Array, b: Array) -> Array:
+    a, b = c.promoted(a, b)
+    return c.xp.tensordot(a, b, axes=((len(a.shape) - 1,), (len(b.shape) - 1,)))
 
 
 @op("addmm")

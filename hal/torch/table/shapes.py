@@ -95,7 +95,7 @@ def _broadcast_to(c: Call, x: Array, size: Sequence[int]) -> Array:
     return _expand(c, x, size)
 
 
-@op("broadcast_tensors meshgrid_broadcast")
+@op("broadcast_tensors")
 def _broadcast_tensors(c: Call, tensors: Sequence[Array]) -> list[Array]:
     shape = np.broadcast_shapes(*(tuple(x.shape) for x in tensors))
     return [c.xp.broadcast_to(x, shape) for x in tensors]
@@ -304,7 +304,7 @@ def _channel_shuffle(c: Call, x: Array, groups: int) -> Array:
 # The same values
 
 
-@op("clone alias contiguous lift_fresh lift_fresh_copy view_as_real_copy pin_memory detach_copy_")
+@op("clone alias contiguous lift_fresh lift_fresh_copy")
 def _same(c: Call, x: Array, *_: Any, **__: Any) -> Array:
     return x
 
