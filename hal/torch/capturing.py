@@ -12,6 +12,7 @@ from torch import nn
 from hal.errors import UnsupportedError
 from hal.tensor import namespace
 from hal.torch.capture import capture
+from hal.torch.comparison import compare
 from hal.torch.graph import Graph
 from hal.torch.passes import PREFIX
 from hal.types import Array
@@ -45,6 +46,14 @@ class Captured:
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
         graph = self.graph(optree.tree_map(_example, args), training=training)  # type: ignore[arg-type]
         return graph(params, state, leaves, key, precision=precision)
+
+    def check(self, args: tuple[Any, ...], *, training: bool) -> None:
+        """Capture for arguments like these, and compare what was captured with the module itself.
+
+        Raises:
+            UnsupportedError: the module cannot be captured or translated, or what was captured differs.
+        """
+        compare(self._work, self.graph(args, training=training), args, {}, training=training)
 
     def graph(self, args: tuple[Any, ...], *, training: bool) -> Graph:
         """The graph for arguments of some shapes.

@@ -248,7 +248,7 @@ class ModuleModel(nn.Model):
         if self.uses_ops(backend):
             for name in names:
                 given = args[:1] if name == "outputs" else args
-                self._pass(name)[1].graph(given, training=name != "outputs")
+                self._pass(name)[1].check(given, training=name != "outputs")
 
     def _objective_names(self) -> tuple[str, ...]:
         return ("loss",) if self.code.losses is None else tuple(f"losses/{part}" for part in self.code.losses)

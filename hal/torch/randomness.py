@@ -29,19 +29,20 @@ def drawing(seed: int, devices: Sequence[torch.device] = (), *, libraries: bool 
         devices: accelerators on which is drawn too.
         libraries: also the generators of Python and of NumPy.
     """
-    with _GENERATORS, torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        if not libraries:
-            yield
-            return
-        python, numpy = random.getstate(), np.random.get_state()
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+    with _GENERATORS, contextlib.ExitStack() as restored:
+        # torch.manual_seed takes a traceback for each kind of accelerator that is not initialized, and keeps it.
+        restored.callback(torch.default_generator.set_state, torch.default_generator.get_state())
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            kind = torch.get_device_module(device)
+            restored.callback(kind.set_rng_state, kind.get_rng_state(device), device)
+            kind.default_generators[device.index].manual_seed(seed)
+        if libraries:
+            restored.callback(random.setstate, random.getstate())
+            restored.callback(np.random.set_state, np.random.get_state())
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+        yield
 
 
 def seed_of(key: Key) -> int | None:
