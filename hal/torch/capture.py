@@ -21,7 +21,7 @@ from hal.torch.functions import noticed_functions
 from hal.torch.graph import Graph
 from hal.torch.places import own_error
 from hal.torch.refusals import refused
-from hal.torch.regions import marked_regions
+from hal.torch.regions import dissolved_regions
 
 __all__ = ["capture", "plain_outputs", "quiet"]
 
@@ -68,7 +68,7 @@ def capture(
             raise refused([explained(error)]) from error
         if training and functions:
             raise refused(functions)
-        exempt = marked_regions(program)
+        exempt = dissolved_regions(program)
         program = _decomposed(program)
     graph, expected = converted(program, module, strip, exempt)
     refusals = dry_run(graph, expected)

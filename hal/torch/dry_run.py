@@ -11,7 +11,7 @@ from hal import registry
 from hal.errors import HalError
 from hal.torch.conversion import Expected
 from hal.torch.graph import Graph
-from hal.torch.node import Node
+from hal.torch.node import Node, mapped
 from hal.torch.refusals import Refusal
 from hal.torch.table import entry_of
 from hal.types import Array
@@ -40,11 +40,19 @@ def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
         return array(looks) if isinstance(looks, Expected) else tuple(map(result, looks)) if looks else None
 
     found: list[Refusal] = []
+    unknown: set[int] = set()  # numbers that a refused op would have given, and what is computed from them
 
     def observer(node: Node, compute: Callable[[], Any]) -> Any:
         looks = expected[node.index]
+        read: set[int] = set()
+        mapped((node.args, tuple(node.kwargs.values())), lambda ref: read.add(ref.index))
+        if read & unknown:
+            unknown.add(node.index)
+            return result(looks)
         if (why := _why_not(node)) is not None:
             found.append(Refusal(_named(node), why, node.place))
+            if looks is None:
+                unknown.add(node.index)
             return result(looks)
         try:
             value = compute()
@@ -94,6 +102,8 @@ _OF_VALUES = frozenset("nonzero masked_select unique _unique2 unique_consecutive
 
 
 def _named(node: Node) -> str:
+    if node.op.startswith("aten::_local_scalar_dense"):
+        return "a tensor's value as a Python number"
     return node.op.removesuffix(".default")
 
 

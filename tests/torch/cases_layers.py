@@ -28,6 +28,8 @@ PRODUCTS = [
     case("bilinear", X((2, 3)), X((2, 4)), X((5, 3, 4)), X((5,))),
     case("cosine_similarity", X((2, 3)), X((1, 3)), 1),
     case("cosine_similarity", V([[0.0, 0.0]]), V([[1.0, 2.0]]), -1),
+    *[case("cdist", X((2, 3, 4)), X((2, 5, 4)), p) for p in (2.0, 1.0, 3.0)],
+    case("_cdist_forward", V([[0.0, 1.0], [1.0, 1.0]]), V([[0.0, 1.0]]), 2.0, None),
     case("linalg_cross", X((2, 3)), X((2, 3))),
 ]
 
@@ -62,6 +64,10 @@ POOLING = [
     case("avg_pool2d", IMAGES, [3, 3], [2, 2], [1, 1], False, False),
     case("avg_pool2d", IMAGES, [2, 3], [2, 2], [0, 0], True),
     case("avg_pool2d", IMAGES, [2, 2], [], [0, 0], False, True, 3),
+    case("avg_pool3d", X((1, 2, 5, 6, 4)), [3, 2, 2], [2, 1, 2], [1, 1, 0]),
+    case("avg_pool3d", X((2, 5, 6, 4)), [2]),
+    case("max_pool3d", X((1, 2, 5, 6, 4)), [3, 2, 2], [2, 1, 2], [1, 1, 0]),
+    case("max_pool3d_with_indices", X((1, 2, 5, 6, 4)), [2]),
     case("avg_pool1d", X((2, 4, 9)), [3], [2], [1]),
     *[case(name, IMAGES, [3, 2]) for name in ("adaptive_avg_pool2d", "_adaptive_avg_pool2d")],
     case("adaptive_avg_pool2d", IMAGES, [1, 1]),

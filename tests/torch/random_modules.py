@@ -126,9 +126,7 @@ def images(random):
 
 def image_layer(random, x):
     channels, size = x.shape[1], min(x.shape[2:])
-    kind = pick(
-        random, ("conv", "conv", "norm", "norm", "pool", "act", "act", "function", "function", "up", "deep", "drop")
-    )
+    kind = pick(random, "conv conv norm norm pool act act function function up deep drop".split())
     if kind == "conv":
         groups = pick(random, [g for g in (1, 2, channels) if channels % g == 0])
         kernel = pick(random, (1, 2, 3)) if size > 4 else 1
@@ -140,18 +138,37 @@ def image_layer(random, x):
         return nn.Conv2d(channels, 2 * channels if channels < 8 else channels, kernel, stride, padding,
                          padding_mode=mode if kernel > 1 else "zeros", **options)  # fmt: skip
     if kind == "norm":
-        norms = (nn.BatchNorm2d(channels), nn.BatchNorm2d(channels, affine=False, momentum=None),
-                 nn.GroupNorm(2, channels), nn.InstanceNorm2d(channels, affine=True), nn.LayerNorm(x.shape[1:]),
-                 nn.BatchNorm2d(channels, track_running_stats=False), nn.LocalResponseNorm(2))  # fmt: skip
+        norms = (
+            nn.BatchNorm2d(channels),
+            nn.BatchNorm2d(channels, affine=False),
+            nn.BatchNorm2d(channels, track_running_stats=False),
+            nn.GroupNorm(2, channels),
+            nn.InstanceNorm2d(channels, affine=True),
+            nn.LayerNorm(x.shape[1:]),
+            nn.LocalResponseNorm(2),
+        )
         return pick(random, norms)
     if kind == "pool" and size > 3:
-        pools = (nn.MaxPool2d(2), nn.AvgPool2d(3, 1, 1), nn.AdaptiveAvgPool2d((3, 2)), nn.MaxPool2d(3, 2, 1, ceil_mode=True),
-                 nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False), nn.LPPool2d(2, 2), nn.AdaptiveMaxPool2d(3))  # fmt: skip
+        pools = (
+            nn.MaxPool2d(2),
+            nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+            nn.AvgPool2d(3, 1, 1),
+            nn.AvgPool2d(2, ceil_mode=True, count_include_pad=False),
+            nn.AdaptiveAvgPool2d((3, 2)),
+            nn.AdaptiveMaxPool2d(3),
+            nn.LPPool2d(2, 2),
+        )
         return pick(random, pools)
     if kind == "up" and size < 9:
-        ups = (nn.Upsample(scale_factor=2), nn.Upsample(scale_factor=1.5, mode="bilinear"), nn.Upsample(9, mode="bicubic"),
-               nn.ConvTranspose2d(channels, channels, 3, 2, 1, 1), nn.ConvTranspose2d(channels, 2, 2, bias=False),
-               nn.PixelUnshuffle(1), nn.ZeroPad2d((1, 0, 2, 1)), nn.ReflectionPad2d(1) if size > 1 else nn.Identity())  # fmt: skip
+        ups = (
+            nn.Upsample(scale_factor=2),
+            nn.Upsample(scale_factor=1.5, mode="bilinear"),
+            nn.Upsample(9, mode="bicubic"),
+            nn.ConvTranspose2d(channels, channels, 3, 2, 1, 1),
+            nn.ConvTranspose2d(channels, 2, 2, bias=False),
+            nn.ZeroPad2d((1, 0, 2, 1)),
+            nn.ReflectionPad2d(1) if size > 1 else nn.Identity(),
+        )
         return pick(random, ups)
     if kind == "deep":
         inner = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), pick(random, ACTIVATIONS)())

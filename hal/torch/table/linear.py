@@ -7,6 +7,7 @@ from typing import Any
 
 from hal.torch.table.call import Call, axis_of
 from hal.torch.table.entries import op
+from hal.torch.table.reductions import norm
 from hal.types import Array
 
 __all__: list[str] = []
@@ -93,6 +94,13 @@ def _cosine_similarity(c: Call, a: Array, b: Array, dim: int = 1, eps: float = 1
         return c.xp.where(low, c.array(eps, square), c.xp.sqrt(c.xp.where(low, c.xp.ones_like(square), square)))
 
     return c.xp.divide(total(a, b), c.xp.multiply(length(a), length(b)))
+
+
+@op("cdist _cdist_forward")
+def _cdist(c: Call, a: Array, b: Array, p: float = 2.0, compute_mode: int | None = None) -> Array:
+    a, b = c.promoted(a, b)
+    apart = c.xp.subtract(c.xp.expand_dims(a, axis=-2), c.xp.expand_dims(b, axis=-3))
+    return norm(c, apart, p, (len(apart.shape) - 1,))
 
 
 @op("linalg_cross")

@@ -11,7 +11,7 @@ from hal.torch.table.entries import op, unsupported
 from hal.torch.table.shapes import sliced
 from hal.types import Array
 
-__all__: list[str] = []
+__all__ = ["norm"]
 
 Dims = int | Sequence[int] | None
 
@@ -152,7 +152,11 @@ def _norm(
     c: Call, x: Array, p: float | None = 2, dim: Dims = None, keepdim: bool = False, *, dtype: DType | None = None
 ) -> Array:
     x = x if dtype is None else c.cast(x, c.dtype(dtype))
-    axes, p = axes_of(dim, x), 2 if p is None else p
+    return norm(c, x, 2 if p is None else p, axes_of(dim, x), keepdim)
+
+
+def norm(c: Call, x: Array, p: float, axes: tuple[int, ...], keepdim: bool = False) -> Array:
+    """The p-norm along axes."""
     if p == float("inf"):
         return c.xp.max(c.xp.abs(x), axis=axes, keepdims=keepdim)
     if p == 1:
