@@ -6,7 +6,7 @@ from transformers import BertConfig, BertForSequenceClassification
 __all__ = ["Net", "example_inputs"]
 
 
-def Net(layers: int = 2, width: int = 128) -> torch.nn.Module:  # noqa: N802 - a class to whoever calls it
+def Net(layers: int = 2, width: int = 128) -> torch.nn.Module:
     """With random weights."""
     size = {"hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": 2, "intermediate_size": 4 * width}
     return BertForSequenceClassification(BertConfig(vocab_size=1000, **size))

@@ -1,5 +1,7 @@
 """ResNet-18, as its author would have it: it knows nothing of hal."""
 
+import itertools
+
 import torch
 from torch import nn
 
@@ -39,7 +41,7 @@ class Net(nn.Module):
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(Block(inputs, outputs, 1 if index == 0 else 2), Block(outputs, outputs, 1))
-                for index, (inputs, outputs) in enumerate(zip(widths, widths[1:], strict=False))
+                for index, (inputs, outputs) in enumerate(itertools.pairwise(widths))
             )
         )
         self.fc = nn.Linear(512, num_classes)

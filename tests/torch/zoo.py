@@ -1,5 +1,7 @@
 """Small versions of the architectures that people have, made from configurations: nothing is downloaded."""
 
+import itertools
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -46,7 +48,7 @@ class ResNet18(nn.Module):
         self.layers = nn.Sequential(
             *(
                 nn.Sequential(Block(a, b, 1 if index == 0 else 2), Block(b, b, 1))
-                for index, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
+                for index, (a, b) in enumerate(itertools.pairwise(widths))
             )
         )
         self.head = nn.Linear(64, 10)
@@ -247,7 +249,10 @@ ZOO = {
         named_images(),
     ),
     "ConvNeXt": (
-        of_transformers("ConvNextForImageClassification", "ConvNextConfig", hidden_sizes=[8, 16], depths=[1, 2], num_stages=2, num_labels=3),
+        of_transformers(
+            "ConvNextForImageClassification", "ConvNextConfig", hidden_sizes=[8, 16], depths=[1, 2], num_stages=2,
+            num_labels=3,
+        ),
         named_images(),
     ),
     "ViT": (
@@ -279,7 +284,10 @@ ZOO = {
         named_ids(),
     ),
     "GPT-2": (
-        of_transformers("GPT2LMHeadModel", "GPT2Config", vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=32, use_cache=False),
+        of_transformers(
+            "GPT2LMHeadModel", "GPT2Config", vocab_size=60, n_embd=16, n_layer=2, n_head=2, n_positions=32,
+            use_cache=False,
+        ),
         named_ids(labels="next"),
     ),
     "Llama": (
