@@ -35,7 +35,7 @@ The function gets the op's arguments with arrays of the backend in place of tens
 derivative is that of these ops. `"mylib::twice.overload"` is one overload of an op.
 
 Not translated at all: what gives a shape that depends on values (boolean masks as indices, `nonzero`, `unique`), values
-that are taken out of the graph (`item()`, NumPy), decisions that depend on values, complex numbers, sparse and quantized
+that are taken out of the graph (`item()`, NumPy), decisions that depend on values, complex numbers, sparse or quantized
 tensors, and in training a `torch.autograd.Function`, whose own backward the capture loses.
 """
 
