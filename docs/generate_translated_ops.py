@@ -17,10 +17,10 @@ HEAD = """# The ops of PyTorch that hal translates
 
 `docs/generate_translated_ops.py` writes this page from the table in `hal/torch/table/`.
 
-On the backends `cpu`, `cuda` and `rocm` a `torch.nn.Module` runs itself, so that all of PyTorch is available there. On
-every other backend hal captures the module with `torch.export` and computes each of the ops below with its neutral ops.
-An op of ATen that is not in this list is replaced by PyTorch's own decomposition into others, where there is one. What is
-left over is refused before anything runs, with the layer and with the file and line that call it.
+On the backends `cpu`, `cuda` and `rocm` a `torch.nn.Module` runs itself, so that all of PyTorch is available there.
+On every other backend hal captures the module with `torch.export` and computes each of the ops below with its neutral
+ops. An op of ATen that is not in this list is replaced by PyTorch's own decomposition into others, where there is one.
+What is left over is refused before anything runs, with the layer and with the file and line that call it.
 
 An op of your own, or one that is missing here, is added in one line, in the file of your model:
 
@@ -35,8 +35,8 @@ The function gets the op's arguments with arrays of the backend in place of tens
 derivative is that of these ops. `"mylib::twice.overload"` is one overload of an op.
 
 Not translated at all: what gives a shape that depends on values (boolean masks as indices, `nonzero`, `unique`), values
-taken out of the graph (`item()`, NumPy), decisions that depend on values, complex numbers, sparse and quantized tensors,
-and in training a `torch.autograd.Function`, whose own backward the capture loses.
+that are taken out of the graph (`item()`, NumPy), decisions that depend on values, complex numbers, sparse or quantized
+tensors, and in training a `torch.autograd.Function`, whose own backward the capture loses.
 """
 
 

@@ -67,16 +67,16 @@ class _HostRandom:
         return getattr(self._inner, name)
 
     def uniform(self, key: Key, shape: Sequence[int], *, like: Array) -> Array:
-        return self._placed(_generator(key).random(tuple(shape), dtype=np.float32), like)
+        return self._on_device(_generator(key).random(tuple(shape), dtype=np.float32), like)
 
     def normal(self, key: Key, shape: Sequence[int], *, like: Array) -> Array:
-        return self._placed(_generator(key).standard_normal(tuple(shape), dtype=np.float32), like)
+        return self._on_device(_generator(key).standard_normal(tuple(shape), dtype=np.float32), like)
 
     def dropout(self, x: Array, rate: float, key: Key) -> Array:
         if rate == 0:
             return x
         keep = _generator(key).random(tuple(x.shape), dtype=np.float32) >= rate
-        return x * self._placed(keep.astype(np.float32) / np.float32(1 - rate), x)
+        return x * self._on_device(keep.astype(np.float32) / np.float32(1 - rate), x)
 
     def attention(self, *arrays: Array, dropout: float = 0.0, **options: Any) -> Array:
         if dropout == 0:
@@ -88,7 +88,7 @@ class _HostRandom:
         mine: Any = self
         return Ops._attention(mine, *arguments)
 
-    def _placed(self, drawn: np.ndarray, like: Array) -> Array:
+    def _on_device(self, drawn: np.ndarray, like: Array) -> Array:
         return self._inner.cast(self._backend.from_host(drawn, self._device), like.dtype)
 
 

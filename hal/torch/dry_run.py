@@ -62,6 +62,9 @@ def dry_run(graph: Graph, expected: Mapping[int, Any]) -> list[Refusal]:
         except Exception as error:  # noqa: BLE001 - an entry that fails is told like one that refuses
             found.append(Refusal(_named(node), f"hal cannot translate it: {type(error).__name__}: {error}", node.place))
             return result(looks)
+        if value is None and isinstance(looks, Expected):
+            found.append(Refusal(_named(node), "this result of the op has no translation", node.place))
+            return result(looks)
         if not _fits(value, looks):
             shape = getattr(value, "shape", None)
             why = f"hal gives the shape {shape} where PyTorch gives {getattr(looks, 'shape', looks)}; please report it"
@@ -102,6 +105,8 @@ _OF_VALUES = frozenset("nonzero masked_select unique _unique2 unique_consecutive
 
 
 def _named(node: Node) -> str:
+    if node.op == "operator::getitem":
+        return f"result {node.args[1] + 1} of several, such as the indices of max pooling,"
     if node.op.startswith("aten::_local_scalar_dense"):
         return "a tensor's value as a Python number"
     return node.op.removesuffix(".default")

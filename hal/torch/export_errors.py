@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hal.torch.node import Place
-from hal.torch.places import own_frames, own_line
+from hal.torch.places import layer_line, own_frames, own_line
 from hal.torch.refusals import Refusal
 
 __all__ = ["explained"]
@@ -54,7 +54,7 @@ def explained(error: BaseException) -> Refusal:
     of_user = [frame for frame in frames if "site-packages" not in frame.filename] or frames
     source = of_user[-1].line or "" if of_user else ""
     text = f"{source}\n{type(error).__name__}: {error}"
-    place = Place(line=own_line(frames) or _named_line(text))
+    place = Place(line=own_line(frames) or _named_line(text) or layer_line(error))
     for pattern, what, why in _KINDS:
         if re.search(pattern, text):
             return Refusal(what, why, place)

@@ -11,7 +11,7 @@ import torch
 
 from hal.errors import RequestError
 
-__all__ = ["own_error", "own_frames", "own_line"]
+__all__ = ["layer_line", "own_error", "own_frames", "own_line"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _HAL = str(Path(__file__).parents[1])
@@ -44,6 +44,13 @@ def own_line(stack: str | Iterable[traceback.FrameSummary]) -> str:
     for file, line in reversed(of_user or found):
         return f"{Path(file).name}:{line}"
     return ""
+
+
+def layer_line(error: BaseException) -> str:
+    """File and line of the innermost layer of PyTorch in a traceback, where no frame is the user's own."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "/nn/modules/" in frame.filename]
+    of_layers = [frame for frame in frames if Path(frame.filename).name != "module.py"]
+    return f"torch/nn/modules/{Path(of_layers[-1].filename).name}:{of_layers[-1].lineno}" if of_layers else ""
 
 
 def own_error(error: BaseException, what: str) -> RequestError:

@@ -74,6 +74,7 @@ POOLING = [
     case("adaptive_avg_pool2d", X((4, 7, 6)), [7, 4]),
     case("adaptive_avg_pool1d", X((2, 4, 9)), [4]),
     case("adaptive_max_pool2d", IMAGES, [3, 2]),
+    case("adaptive_max_pool3d", X((1, 2, 4, 5, 3)), [2, 2, 3]),
     case("adaptive_max_pool1d", X((2, 4, 9)), [3]),
     *[case(name, X((1, 2, 4, 5, 3)), [2, 2, 3]) for name in ("adaptive_avg_pool3d", "_adaptive_avg_pool3d")],
 ]

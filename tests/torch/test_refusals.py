@@ -153,6 +153,20 @@ class Several(Net):
         return sum(inner(x).sum() for inner in self.inner)
 
 
+class Statistics(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.InstanceNorm1d(4, track_running_stats=True)
+
+    def forward(self, x):
+        return self.norm(x[None])
+
+
+class Indices(Net):
+    def forward(self, x):
+        return nn.functional.max_pool1d(x, 2, return_indices=True)[1]
+
+
 class FixedBatch(Net):
     def forward(self, x):
         return self.layer(x).reshape(4, 2, 2).sum(0)
@@ -171,6 +185,8 @@ CASES = [
     (Function, rf"torch.autograd.Function Clamp in {HERE}: its backward is lost"),
     (Reentrant, rf"torch.utils.checkpoint in {HERE}: .* use_reentrant=False"),
     (Lazy, "a lazy module in the module itself: .* call the module once"),
+    (Statistics, "instance_norm .* updates running statistics; pass track_running_stats=False"),
+    (Indices, "result 2 of several, such as the indices of max pooling, .* has no translation"),
     (Complex, rf"aten::_fft_r2c in {HERE}: complex numbers"),
     (Condition, rf"higher_order::cond in {HERE}: control flow as an op"),
     (Changing, "a change of the parameter layer.weight in layer layer: only the optimizer"),

@@ -8,7 +8,7 @@ from typing import Any
 
 from hal.torch.table.call import Call
 from hal.torch.table.convolution import channels_first, channels_last
-from hal.torch.table.entries import op
+from hal.torch.table.entries import op, unsupported
 from hal.types import Array
 
 __all__: list[str] = []
@@ -94,6 +94,8 @@ def _instance_norm(
 ) -> Array:
     if not use_input_stats:
         return _batch_norm(c, x, weight, bias, mean, variance, False, momentum, eps)[0]
+    if mean is not None:
+        raise unsupported("instance_norm that updates running statistics; pass track_running_stats=False")
     return _grouped(c, x, x.shape[1], weight, bias, eps)
 
 

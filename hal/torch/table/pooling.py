@@ -213,6 +213,11 @@ def _adaptive_max_pool1d(c: Call, x: Array, output_size: Sizes) -> tuple[Array, 
     return _adaptive(c, x, _wanted(x, output_size), c.xp.max), None
 
 
+@op("adaptive_max_pool3d")
+def _adaptive_max_pool3d(c: Call, x: Array, output_size: Sizes) -> tuple[Array, None]:
+    return _adaptive(c, x, _wanted(x, output_size), c.xp.max), None
+
+
 @op("adaptive_avg_pool3d _adaptive_avg_pool3d")
 def _adaptive_avg_pool3d(c: Call, x: Array, output_size: Sizes) -> Array:
     return _adaptive(c, x, _wanted(x, output_size), c.xp.mean)
