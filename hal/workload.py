@@ -28,6 +28,7 @@ __all__ = ["BUILT_IN", "Workload", "configure", "model_class", "short_name"]
 BUILT_IN = {
     "cnn": "hal.models.cnn:CNN",
     "rnn": "hal.models.rnn:RNN",
+    "transformer": "hal.models.transformer:Transformer",
     "gan": "hal.models.gan:GAN",
     "transfer": "hal.models.transfer:Transfer",
 }
