@@ -39,7 +39,7 @@ class TransformerConfig(nn.ModelConfig):
     key_heads: int | None = Field(
         default=None,
         ge=1,
-        description="Attention heads of the keys and values, a divisor of model.heads. Default: as many as model.heads.",
+        description="Attention heads of the keys and values, a divisor of model.heads. Default: model.heads.",
     )
     hidden: int | None = Field(
         default=None, ge=1, description="Units of the first dense layer in a block. Default: four times the width."

@@ -61,7 +61,7 @@ class ModelSection(NamedSection):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(description="The model: cnn, rnn, gan, transfer, or path/to/file.py:ClassName.")
+    name: str = Field(description="The model: cnn, rnn, transformer, gan, transfer, or path/to/file.py:ClassName.")
 
     def keys(self) -> dict[str, Any]:
         """The model's own keys."""
@@ -73,8 +73,8 @@ class DataSection(NamedSection):
 
     name: str | None = Field(
         default=None,
-        description="The data: digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE. "
-        "Default: digits, or topics for text.",
+        description="The data: digits, topics, docstrings, synthetic, mnist:DIR, images:DIR, npz:FILE, text:FILE, "
+        "texts:DIR or csv:FILE. Default: digits, topics for text, or docstrings for texts with classes.",
     )
     validation: float = Field(
         default=0.2,
@@ -82,11 +82,25 @@ class DataSection(NamedSection):
         lt=1,
         description="Fraction of the samples to hold out for validation, if the data has no validation set of its own.",
     )
+    text: str | None = Field(
+        default=None,
+        description="Name of the column that holds the texts, for csv:FILE. Default: a column with a usual name, "
+        "such as text.",
+    )
+    label: str | None = Field(
+        default=None,
+        description="Name of the column that holds the classes, for csv:FILE. Default: a column with a usual name, "
+        "such as label.",
+    )
     augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
         default=None,
         description="Random changes to the training images: flip, crop and brightness, separated by commas, or none. "
         "Default: the model's own.",
     )
+
+    def options(self) -> dict[str, str]:
+        """The keys that only some sources know, as far as they were given."""
+        return {name: value for name in ("text", "label") if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="before")
     @classmethod

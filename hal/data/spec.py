@@ -9,16 +9,22 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
+from hal.data.tokens import Tokenizer
 from hal.errors import ConfigError
 
 __all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
 
-Kind = Literal["image", "sequence", "text"]
+Kind = Literal["image", "sequence", "text", "document"]
 
 _DIGESTED = 1024
 """Samples that are digested at once."""
 
-_AXES = {"image": "(height, width, channels)", "sequence": "(time, features)", "text": "(length,)"}
+_AXES = {
+    "image": "(height, width, channels)",
+    "sequence": "(time, features)",
+    "text": "(length,)",
+    "document": "(length,)",
+}
 
 
 @dataclass(frozen=True)
@@ -26,8 +32,10 @@ class Wanted:
     """What a model asks for.
 
     Attributes:
-        kind: ``image``, ``sequence`` or ``text``.
-        shape: of one sample: image (height, width, channels), sequence (time, features), text (length,).
+        kind: ``image``, ``sequence``, ``text`` (a text whose characters are predicted) or ``document`` (texts of which
+            each has a class).
+        shape: of one sample: image (height, width, channels), sequence (time, features), text and document (length,).
+        tokenizer: what turns documents into ids; None for other kinds.
 
     Raises:
         ConfigError: there is no such kind, or the shape does not have its axes, each at least 1.
@@ -35,6 +43,7 @@ class Wanted:
 
     kind: Kind
     shape: tuple[int, ...]
+    tokenizer: Tokenizer | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -43,7 +52,7 @@ class Wanted:
                 fix=f"use one of: {', '.join(get_args(Kind))}",
             )
         axes = _AXES[self.kind]
-        if len(self.shape) != axes.count(",") + (self.kind != "text") or min(self.shape) < 1:
+        if len(self.shape) != axes.count(",") + (axes != "(length,)") or min(self.shape) < 1:
             raise ConfigError(
                 f"the model asks for {self.kind} data of shape {self.shape}", fix=f"use {axes}, each at least 1"
             )
@@ -72,6 +81,7 @@ class Dataset(abc.ABC):
         classes: how many labels there are; for text the size of the vocabulary; None without labels.
         class_names: a name for each class; empty where there are none.
         vocabulary: for text the character of each id; empty otherwise.
+        tokens: for documents the name of the tokenizer; empty otherwise.
         inputs: shape and dtype of one input.
         labels: shape and dtype of one label; None without labels.
         reads_files: whether taking samples reads or decodes files, so that reading ahead pays.
@@ -81,6 +91,7 @@ class Dataset(abc.ABC):
     classes: int | None
     class_names: tuple[str, ...]
     vocabulary: str
+    tokens: str = ""
     inputs: Field
     labels: Field | None
     reads_files: bool = False
@@ -98,8 +109,8 @@ class Dataset(abc.ABC):
 
         Returns:
             ``inputs`` and, unless :attr:`labels` is None, ``labels``: images float32 (batch, height, width, channels)
-            in [0, 1] and sequences float32 (batch, time, features) with labels int64 (batch,); text int64
-            (batch, length) with labels of the same shape, each the character after its input.
+            in [0, 1], sequences float32 (batch, time, features) and documents int64 (batch, length) with labels int64
+            (batch,); text int64 (batch, length) with labels of the same shape, each the character after its input.
 
         Raises:
             DataError: a sample is damaged; names the file.

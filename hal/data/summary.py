@@ -28,6 +28,8 @@ def _lines(split: Split) -> Iterator[str]:
     shape = "×".join(map(str, train.inputs.shape))
     if train.vocabulary:
         yield f"inputs: windows of {shape} characters, of {len(train.vocabulary):,} different ones"
+    elif train.tokens:
+        yield f"inputs: texts, the first {shape} {train.tokens} of each"
     else:
         yield f"inputs: {shape}, {train.inputs.dtype}"
     counts, held_counts = train.counts(), split.validation.counts()

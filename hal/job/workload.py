@@ -77,7 +77,7 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
     """
     source = data.name or choice.defaults.data
     wanted = choice.cls.wanted(choice.keys)
-    split = load(source, wanted, validation=data.validation, seed=seed)
+    split = load(source, wanted, validation=data.validation, seed=seed, options=data.options())
     if choice.cls.supervised and split.train.labels is None:
         raise ConfigError(
             f"data={source} has no labels, but model={choice.name} learns from labels",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hal import ops
 from hal.errors import ShapeError
 from hal.nn.core import Dense, Dropout
-from hal.nn.layer import Layer, Param, Shape, Specs
+from hal.nn.layer import Layer, Shape, Specs
 from hal.nn.norm import LayerNorm
 from hal.nn.positions import rotated
 from hal.types import Array, Tree
@@ -147,7 +146,8 @@ class TransformerBlock(Layer):
         key_heads: see :class:`MultiHeadAttention`.
         causal: see :class:`MultiHeadAttention`.
         rotary: see :class:`MultiHeadAttention`.
-        dropout: rate for what is added to the shortcuts, and for the weights of the attention.
+        dropout: rate for what is added to the shortcuts.
+        attention_dropout: rate for the weights of the attention.
         epsilon: of the normalizations.
         init: of all kernels.
     """
@@ -160,17 +160,18 @@ class TransformerBlock(Layer):
     causal: bool = False
     rotary: float | None = None
     dropout: float = 0.0
+    attention_dropout: float = 0.0
     epsilon: float = 1e-5
     init: str = "glorot_uniform"
 
     @property
     def draws(self) -> bool:
         """Whether something is dropped."""
-        return self.dropout > 0
+        return self.dropout > 0 or self.attention_dropout > 0
 
     def _parts(self, features: int) -> dict[str, Layer]:
         attention = MultiHeadAttention(
-            self.heads, self.key_heads, self.causal, self.rotary, self.dropout, init=self.init
+            self.heads, self.key_heads, self.causal, self.rotary, self.attention_dropout, init=self.init
         )
         return {
             "attention": attention,
@@ -205,7 +206,7 @@ class TransformerBlock(Layer):
         """The same shape; for ``mask`` see :meth:`MultiHeadAttention.apply`."""
         parts = self._parts(x.shape[-1])
         keys = ops.split_key(key, 3) if training and self.draws and key is not None else (None, None, None)
-        drop = Dropout(self.dropout) if self.draws else None
+        drop = Dropout(self.dropout) if self.dropout > 0 else None
 
         def run(name: str, x: Array, **how: Any) -> Array:
             return parts[name].apply(params[name], {}, x, **how)[0]

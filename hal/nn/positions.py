@@ -49,8 +49,8 @@ class LearnedPositions(Layer):
 class SinusoidalPositions(Layer):
     """Adds to each step sines and cosines of its position (Vaswani et al., arXiv 1706.03762, section 3.5).
 
-    With w(i) = base ** (-2 i / features), feature i of the first half is sin(position w(i)), and feature i of the second
-    half cos(position w(i)). The paper has the same values in alternating features.
+    With w(i) = base ** (-2 i / features), feature i of the first half is sin(position w(i)), and feature i of the
+    second half cos(position w(i)). The paper has the same values in alternating features.
 
     Attributes:
         base: the longest wavelength is 2 pi times this number of steps.
