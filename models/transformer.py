@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from hal import nn, ops
 from hal.data import Bytes, Dataset, Wanted
 from hal.errors import ConfigError
+from hal.models._pooling import masked_mean
 from hal.models._writing import writing_report
 from hal.types import Array, Tree
 
@@ -228,14 +229,3 @@ class Transformer(nn.Classifier):
         return writing_report(
             view, self.vocabulary, next_logits, count=self.config.sample, temperature=self.config.temperature
         )
-
-
-def masked_mean(x: Array, there: Array) -> Array:
-    """The mean over the steps that count, (batch, features); zeros where none does.
-
-    Args:
-        x: (batch, time, features).
-        there: booleans (batch, time, 1).
-    """
-    weights = ops.astype(there, x.dtype)
-    return ops.sum(x * weights, axis=1) / ops.maximum(ops.sum(weights, axis=1), ops.filled((1,), 1.0, like=x))

@@ -119,7 +119,8 @@ def null_tree(specs: Mapping[str, Any], dtype: str = "float32") -> dict[str, Any
 
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    name: getattr(ops, name) for name in ("elu", "gelu", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh")
+    **{name: getattr(ops, name) for name in ("elu", "gelu", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh")},
+    "gelu_exact": ops.gelu,
 }
 
 
