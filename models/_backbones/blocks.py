@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hal import nn, ops
@@ -80,7 +80,7 @@ class Backbone:
     blocks: tuple[Block, ...]
     published_by: str
     kept: int
-    pool: nn.Layer = nn.GlobalAvgPool()
+    pool: nn.Layer = field(default_factory=nn.GlobalAvgPool)
 
     @property
     def takes_ids(self) -> bool:

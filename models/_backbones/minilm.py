@@ -21,8 +21,8 @@ _EPSILON = 1e-12
 class Embed(nn.Layer):
     """The sum of the embeddings of token, position and kind of sentence, normalized.
 
-    Gives (batch, time, features + 1): the last feature is 1 where there is a token and 0 where there is padding, so that
-    what comes after needs no second input.
+    Gives (batch, time, features + 1): the last feature is 1 where there is a token and 0 where there is padding, so
+    that what comes after needs no second input.
     """
 
     @property
@@ -58,9 +58,7 @@ class Embed(nn.Layer):
 class Encode(nn.Layer):
     """A transformer block that looks at tokens alone; the last feature says which these are, and stays."""
 
-    block: nn.TransformerBlock = nn.TransformerBlock(
-        _HEADS, _HIDDEN, norm="post", activation="gelu_exact", epsilon=_EPSILON
-    )
+    block: nn.TransformerBlock
 
     def params(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Those of the block."""
@@ -90,6 +88,7 @@ class Pool(nn.Layer):
 def minilm() -> Backbone:
     """Embeddings and 6 layers: 384 features."""
     embeddings = ("word_embeddings", "position_embeddings", "token_type_embeddings", "LayerNorm")
+    layer = Encode(nn.TransformerBlock(_HEADS, _HIDDEN, norm="post", activation="gelu_exact", epsilon=_EPSILON))
     blocks = [Block("embed", Embed(), tuple(f"embeddings.{name}" for name in embeddings))]
     for index in range(_LAYERS):
         at = f"encoder.layer.{index}"
@@ -101,5 +100,5 @@ def minilm() -> Backbone:
             "output.dense",
             "output.LayerNorm",
         )
-        blocks.append(Block(f"block_{index}", Encode(), (joint, *(f"{at}.{name}" for name in others))))
+        blocks.append(Block(f"block_{index}", layer, (joint, *(f"{at}.{name}" for name in others))))
     return Backbone("minilm", tuple(blocks), "sentence-transformers", len(blocks), Pool())

@@ -68,10 +68,10 @@ def load_weights(
         wanted = {name for sources, _ in names.values() for name in sources}
         others = [name for name in tensors if name not in wanted]
         held = f". The file holds {_listed(others)} besides" if others else ""
+        count = sum(len(sources) for sources, _ in names.values())
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {sum(len(sources) for sources, _ in names.values())} tensors"
-            f"{held}",
+            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {count} tensors{held}",
             fix=f"use the state dict of {backbone.published_by}'s {backbone.name}, with its names and shapes",
         )
     return _nested(found, params), _nested(found, state)
