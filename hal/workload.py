@@ -28,8 +28,8 @@ __all__ = ["BUILT_IN", "Workload", "configure", "model_class", "short_name"]
 BUILT_IN = {
     "cnn": "hal.models.cnn:CNN",
     "rnn": "hal.models.rnn:RNN",
-    "transformer": "hal.models.transformer:Transformer",
     "gan": "hal.models.gan:GAN",
+    "transformer": "hal.models.transformer:Transformer",
     "transfer": "hal.models.transfer:Transfer",
 }
 

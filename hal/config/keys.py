@@ -61,7 +61,7 @@ class ModelSection(NamedSection):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(description="The model: cnn, rnn, transformer, gan, transfer, or path/to/file.py:ClassName.")
+    name: str = Field(description="The model: cnn, rnn, gan, transformer, transfer, or path/to/file.py:ClassName.")
 
     def keys(self) -> dict[str, Any]:
         """The model's own keys."""
