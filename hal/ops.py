@@ -64,6 +64,11 @@ def scan(fn: Callable[[Any, Any], tuple[Any, Any]], init: Any, xs: Any) -> tuple
     return namespace(xs).scan(fn, init, xs)
 
 
+def einsum(equation: str, *operands: Any) -> Any:
+    """A sum of products in Einstein's notation; see :meth:`hal.tensor.Ops.einsum`."""
+    return namespace(operands[0]).einsum(equation, *operands)
+
+
 def _dispatched(name: str, op: Callable[..., Any] | None) -> Callable[..., Any]:
     """A function that finds the backend by ``like`` where the op has it, else by the first argument."""
     if name in _LISTS:

@@ -35,7 +35,7 @@ def under(plan: Plan) -> Iterator[None]:
         _at_work.pool = before
 
 
-def max_pool2d(image: Tensor, window: Pair, strides: Pair, padding: Pair) -> Tensor:
+def max_pool2d(image: Tensor, window: Pair, strides: Pair, padding: Pair, dilation: Pair) -> Tensor:
     """Max-pooling by the algorithm at work.
 
     Args:
@@ -43,10 +43,11 @@ def max_pool2d(image: Tensor, window: Pair, strides: Pair, padding: Pair) -> Ten
         window: height and width.
         strides: the same.
         padding: rows above and below, columns left and right; at most half a window.
+        dilation: spacing of the window's values; oneDNN takes 1 alone.
     """
-    pool = _blocked if _at_work.pool == "blocked" and _suits_onednn(image) else torch.max_pool2d
-    pooled: Tensor = pool(image, window, strides, padding)
-    return pooled
+    if _at_work.pool == "blocked" and dilation == (1, 1) and _suits_onednn(image):
+        return _blocked(image, window, strides, padding)
+    return torch.max_pool2d(image, window, strides, padding, dilation)
 
 
 def _suits_onednn(image: Tensor) -> bool:

@@ -7,16 +7,15 @@ here cost nothing, and PyTorch's kernels see channels_last or contiguous NCHW te
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import array_api_compat.torch as standard
 import torch
 import torch.nn.functional as F
 
-from hal.backends._torch.algorithms import max_pool2d
-from hal.tensor import Key, Ops, register
-from hal.tensor.shapes import Pads, Pair
+from hal.backends._torch.image_ops import ImageOps
+from hal.tensor import Key, register
 from hal.types import Tree
 
 __all__ = ["TorchOps", "eagerly", "generator"]
@@ -43,7 +42,7 @@ def generator(key: Key, device: torch.device) -> torch.Generator | None:
     return made[device].manual_seed(key.seed)
 
 
-class TorchOps(Ops):
+class TorchOps(ImageOps):
     """Ops on torch.Tensor; for creation bound to a device, otherwise on the device of the arguments."""
 
     shares: ClassVar[bool] = False
@@ -125,8 +124,11 @@ class TorchOps(Ops):
     def _elu(self, x: Tensor) -> Tensor:
         return torch.nn.functional.elu(x)
 
-    def _gelu(self, x: Tensor) -> Tensor:
-        return F.gelu(x, approximate="tanh")
+    def _erf(self, x: Tensor) -> Tensor:
+        return torch.erf(x)
+
+    def _gelu(self, x: Tensor, exact: bool) -> Tensor:
+        return F.gelu(x, approximate="none" if exact else "tanh")
 
     def _sigmoid(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -151,41 +153,6 @@ class TorchOps(Ops):
     def _embedding(self, table: Tensor, ids: Tensor) -> Tensor:
         return F.embedding(ids, table)
 
-    def _conv2d(
-        self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
-    ) -> Tensor:
-        image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, 0.0)
-        weight = kernel.permute(3, 2, 0, 1)
-        if kernel.dtype == torch.float64:  # no library has it: PyTorch's own kernel wants its gradient contiguous
-            weight = weight.contiguous()
-        y = F.conv2d(image, weight, bias, strides, padding, dilation, groups)
-        return y.permute(0, 2, 3, 1)
-
-    def _conv2d_transpose(
-        self, x: Tensor, kernel: Tensor, bias: Tensor | None, strides: Pair, crop: Pads, append: Pads
-    ) -> Tensor:
-        # PyTorch crops alike on both sides: leave the smaller crop to it and slice off the rest.
-        (top, bottom), (left, right) = crop
-        both = (min(top, bottom), min(left, right))
-        y = F.conv_transpose2d(x.permute(0, 3, 1, 2), kernel.permute(2, 3, 0, 1), None, strides, both)
-        y = y[:, :, top - both[0] : y.shape[2] - (bottom - both[0]), left - both[1] : y.shape[3] - (right - both[1])]
-        if append != ((0, 0), (0, 0)):
-            y = F.pad(y, (*append[1], *append[0]))
-        y = y.permute(0, 2, 3, 1)
-        return y if bias is None else y + bias
-
-    def _max_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
-        image, padding = _symmetric(x.permute(0, 3, 1, 2), pads, -float("inf"), window)
-        return max_pool2d(image, window, strides, padding).permute(0, 2, 3, 1)
-
-    def _avg_pool2d(self, x: Tensor, window: Pair, strides: Pair, pads: Pads) -> Tensor:
-        if not _native(pads, window):
-            general: Tensor = super()._avg_pool2d(x, window, strides, pads)
-            return general
-        padding = (pads[0][0], pads[1][0])
-        y = F.avg_pool2d(x.permute(0, 3, 1, 2), window, strides, padding, count_include_pad=False)
-        return y.permute(0, 2, 3, 1)
-
     def _batch_norm(
         self,
         x: Tensor,
@@ -207,8 +174,54 @@ class TorchOps(Ops):
             return F.layer_norm(x.to(scale.dtype), (x.shape[-1],), scale, offset, epsilon).to(x.dtype)
         return F.layer_norm(x, (x.shape[-1],), scale.to(x.dtype), offset.to(x.dtype), epsilon)
 
-    def _attention(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, causal: bool) -> Tensor:
-        return F.scaled_dot_product_attention(query, key, value, mask, is_causal=causal)
+    def _group_norm(self, x: Tensor, groups: int, scale: Tensor, offset: Tensor, epsilon: float) -> Tensor:
+        y = x.movedim(-1, 1)
+        if x.device.type == "cpu":  # as for layer_norm
+            y = torch.group_norm(y.to(scale.dtype), groups, scale, offset, epsilon).to(x.dtype)
+        else:
+            y = torch.group_norm(y, groups, scale.to(x.dtype), offset.to(x.dtype), epsilon)
+        return y.movedim(1, -1)
+
+    def _attention(
+        self,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        causal: bool,
+        scale: float,
+        dropout: float,
+        rng: Key | None,
+    ) -> Tensor:
+        if dropout and rng is not None and not (rng.seed is None and rng.share is None):
+            # PyTorch's kernels draw from its own generator alone.
+            general: Tensor = super()._attention(query, key, value, mask, causal, scale, dropout, rng)
+            return general
+        if mask is not None:
+            mask = mask.expand(*query.shape[:3], key.shape[2])
+        grouped = query.shape[1] != key.shape[1]
+        return F.scaled_dot_product_attention(
+            query, key, value, mask, dropout, is_causal=causal, scale=scale, enable_gqa=grouped
+        )
+
+    def _einsum(self, terms: Sequence[str], result: str, operands: Sequence[Tensor]) -> Tensor:
+        return torch.einsum(f"{','.join(terms)}->{result}", *operands)
+
+    # Positions
+
+    def _scatter(self, x: Tensor, axis: int, index: Tensor, source: Tensor, add: bool) -> Tensor:
+        put = torch.scatter_add if add else torch.scatter
+        return put(x, axis, index.long(), source)
+
+    def _index_put(self, x: Tensor, indices: tuple[Tensor | None, ...], values: Tensor, add: bool) -> Tensor:
+        places = [None if index is None else index.long() for index in indices]
+        y: Tensor = torch.ops.aten.index_put.default(x, places, values, add)
+        return y
+
+    def _topk(self, x: Tensor, k: int, axis: int) -> tuple[Tensor, Tensor]:
+        # torch.topk gives any of several equal values.
+        values, positions = torch.sort(x, dim=axis, descending=True, stable=True)
+        return values.narrow(axis, 0, k), positions.narrow(axis, 0, k)
 
     # Recurrence: one call into cuDNN, MIOpen or oneDNN; weights are stored as those want them, so transposing is free.
     # Compilers leave these calls alone, as PyTorch does for torch.nn.LSTM: TorchInductor 2.13 miscompiles that of
@@ -260,20 +273,6 @@ def _laid_out(shape: tuple[int, ...], like: Tensor) -> Tensor:
     order = outer + sorted((a for a in range(like.ndim) if a not in outer), key=lambda a: -stride[a])
     memory = torch.empty([shape[axis] for axis in order], dtype=like.dtype, device=like.device)
     return memory.permute([order.index(axis) for axis in range(like.ndim)])
-
-
-def _native(pads: Pads, window: Pair) -> bool:
-    """Whether PyTorch's pooling takes this padding itself: alike on both sides, at most half a window."""
-    (top, bottom), (left, right) = pads
-    return top == bottom and left == right and 2 * top <= window[0] and 2 * left <= window[1]
-
-
-def _symmetric(image: Tensor, pads: Pads, value: float, window: Pair | None = None) -> tuple[Tensor, Pair]:
-    """An image and the padding that a kernel may do itself; what it cannot do is done here."""
-    (top, bottom), (left, right) = pads
-    if _native(pads, window) if window else top == bottom and left == right:
-        return image, (top, left)
-    return F.pad(image, (left, right, top, bottom), value=value), (0, 0)
 
 
 register(Tensor, TorchOps())

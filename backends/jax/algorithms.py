@@ -93,32 +93,38 @@ def _patches(x: Array, kernel: Array, strides: Pair, pads: Pads, dilation: Pair,
     return y.reshape(*y.shape[:3], c_out)
 
 
-def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """Max-pooling by the algorithm at work; of several largest values in a window, the first gets the gradient."""
-    if chosen().pool == "reshape":
-        return _by_axes(_first_larger, _padded(x, pads, -np.inf), window, strides)
+def max_pool(x: Array, window: Pair, strides: Pair, pads: Pads, dilation: Pair) -> Array:
+    """Max-pooling by the algorithm at work; of several largest values in a window, the first gets the gradient.
+
+    With dilation it is always by slices, since JAX cannot differentiate a window whose values are apart.
+    """
+    if chosen().pool == "reshape" or dilation != (1, 1):
+        return _by_axes(_first_larger, _padded(x, pads, -np.inf), window, strides, dilation)
     lowest = np.array(-np.inf, x.dtype)
     pooled: Array = lax.reduce_window(x, lowest, lax.max, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
     return pooled
 
 
-def avg_pool(x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-    """The mean of each window over the values inside the image, by the algorithm at work."""
+def avg_pool(x: Array, window: Pair, strides: Pair, pads: Pads, count_padding: bool) -> Array:
+    """The mean of each window, by the algorithm at work; over the values inside the image unless ``count_padding``."""
     if chosen().pool == "reshape":
-        total = _by_axes(jnp.add, _padded(x, pads, 0.0), window, strides)
+        total = _by_axes(jnp.add, _padded(x, pads, 0.0), window, strides, (1, 1))
     else:
         zero = np.array(0, x.dtype)
         total = lax.reduce_window(x, zero, lax.add, (1, *window, 1), (1, *strides, 1), ((0, 0), *pads, (0, 0)))
+    if count_padding:
+        return total / (window[0] * window[1])
     rows = _counts(x.shape[1], window[0], strides[0], pads[0])
     columns = _counts(x.shape[2], window[1], strides[1], pads[1])
     return total / jnp.asarray(np.multiply.outer(rows, columns)[:, :, None], x.dtype)
 
 
-def _by_axes(combine: Callable[[Array, Array], Array], x: Array, window: Pair, strides: Pair) -> Array:
+def _by_axes(combine: Callable[[Array, Array], Array], x: Array, window: Pair, strides: Pair, dilation: Pair) -> Array:
     """Combine the values of each window: first along its rows, then what they gave, so that the first row is first."""
-    height = (x.shape[1] - window[0]) // strides[0] * strides[0] + window[0]  # what follows is in no window
-    x = functools.reduce(combine, _slices(x[:, :height, :, :], (1, window[1]), (1, strides[1]), (1, 1)))
-    return functools.reduce(combine, _slices(x, (window[0], 1), (strides[0], 1), (1, 1)))
+    reach = (window[0] - 1) * dilation[0] + 1
+    height = (x.shape[1] - reach) // strides[0] * strides[0] + reach  # what follows is in no window
+    x = functools.reduce(combine, _slices(x[:, :height, :, :], (1, window[1]), (1, strides[1]), (1, dilation[1])))
+    return functools.reduce(combine, _slices(x, (window[0], 1), (strides[0], 1), (dilation[0], 1)))
 
 
 def _first_larger(first: Array, second: Array) -> Array:

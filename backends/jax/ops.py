@@ -12,7 +12,7 @@ from jax.core import Tracer
 
 from hal.backends.jax import standard
 from hal.backends.jax.algorithms import avg_pool, chosen, convolve, max_pool, translated_by_products
-from hal.tensor import Ops, register
+from hal.tensor import Ops, register, shapes
 from hal.tensor.shapes import Pads, Pair
 from hal.types import Tree
 
@@ -63,8 +63,11 @@ class JaxOps(Ops):
     def _elu(self, x: Array) -> Array:
         return jax.nn.elu(x)
 
-    def _gelu(self, x: Array) -> Array:
-        return jax.nn.gelu(x, approximate=True)
+    def _erf(self, x: Array) -> Array:
+        return jax.scipy.special.erf(x)
+
+    def _gelu(self, x: Array, exact: bool) -> Array:
+        return jax.nn.gelu(x, approximate=not exact)
 
     def _sigmoid(self, x: Array) -> Array:
         return jax.nn.sigmoid(x)
@@ -97,34 +100,69 @@ class JaxOps(Ops):
         return _biased(convolve(x, kernel, strides, pads, dilation, groups), bias)
 
     def _conv2d_transpose(
-        self, x: Array, kernel: Array, bias: Array | None, strides: Pair, crop: Pads, append: Pads
+        self,
+        x: Array,
+        kernel: Array,
+        bias: Array | None,
+        strides: Pair,
+        crop: Pads,
+        append: Pads,
+        dilation: Pair,
+        groups: int,
     ) -> Array:
-        # The full result reaches window - 1 around the spread image; cropping takes from that, appending adds zeros.
+        # The full result reaches reach - 1 around the spread image; cropping takes from that, appending adds zeros.
+        reach = shapes.reach((kernel.shape[0], kernel.shape[1]), dilation)
         pads = [
-            (window - 1 - before, window - 1 - after + more)
-            for window, (before, after), (_, more) in zip(kernel.shape[:2], crop, append, strict=True)
+            (rows - 1 - before, rows - 1 - after + more)
+            for rows, (before, after), (_, more) in zip(reach, crop, append, strict=True)
         ]
         y = lax.conv_general_dilated(
             x,
-            jnp.flip(kernel, (0, 1)),
+            self._of_convolution(jnp.flip(kernel, (0, 1)), groups),
             (1, 1),
             pads,
             lhs_dilation=strides,
+            rhs_dilation=dilation,
             dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
         )
         return _biased(y, bias)
 
-    def _max_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-        return max_pool(x, window, strides, pads)
+    def _max_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads, dilation: Pair) -> Array:
+        return max_pool(x, window, strides, pads, dilation)
 
-    def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads) -> Array:
-        return avg_pool(x, window, strides, pads)
+    def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads, count_padding: bool) -> Array:
+        return avg_pool(x, window, strides, pads, count_padding)
+
+    def _einsum(self, terms: Sequence[str], result: str, operands: Sequence[Array]) -> Array:
+        return jnp.einsum(f"{','.join(terms)}->{result}", *operands)
+
+    # Positions
+
+    def _scatter(self, x: Array, axis: int, index: Array, source: Array, add: bool) -> Array:
+        places: list[Array] = list(jnp.indices(index.shape, dtype=index.dtype, sparse=True))
+        places[axis] = jnp.where(index < 0, x.shape[axis], index)  # JAX counts from the end otherwise
+        return _put(x, tuple(places), source, add)
+
+    def _index_put(self, x: Array, indices: tuple[Array | None, ...], values: Array, add: bool) -> Array:
+        return _put(x, tuple(slice(None) if index is None else index for index in indices), values, add)
+
+    def _topk(self, x: Array, k: int, axis: int) -> tuple[Array, Array]:
+        values, positions = lax.top_k(jnp.moveaxis(x, axis, -1), k)
+        return jnp.moveaxis(values, -1, axis), jnp.moveaxis(positions, -1, axis)
 
     def _translate2d(self, x: Array, rows: Array, columns: Array) -> Array:
         if chosen().crop == "products":
             return translated_by_products(x, rows, columns)
         moved: Array = super()._translate2d(x, rows, columns)
         return moved
+
+
+def _put(x: Array, places: tuple[Any, ...], values: Array, add: bool) -> Array:
+    """Positions outside of an axis are left out."""
+    at = x.at[places]
+    y: Array = at.add(values, mode="drop") if add else at.set(values, mode="drop")
+    return y
 
 
 def _biased(y: Array, bias: Array | None) -> Array:

@@ -9,19 +9,20 @@ from typing import Any
 from hal.backends.null import standard
 from hal.backends.null.array import NullArray, elementwise, operate, operate_many
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import floating
-from hal.backends.null.shapes import axis_of, broadcast
+from hal.backends.null.dtypes import floating, int64
+from hal.backends.null.image_ops import ImageOps
+from hal.backends.null.products import affine, same_type
+from hal.backends.null.shapes import axis_of
 from hal.backends.null.standard.products import factors
 from hal.backends.null.tape import Spec
-from hal.errors import ShapeError, UnsupportedError
-from hal.tensor import Ops, shapes
-from hal.tensor.shapes import Pads, Pair
+from hal.errors import ShapeError
+from hal.tensor.shapes import indexed
 from hal.types import Tree
 
 __all__ = ["NullOps"]
 
 
-class NullOps(Ops):
+class NullOps(ImageOps):
     """Ops on arrays without values.
 
     In the formulae, n counts the elements of x, and a bias adds one operation for each element of the result.
@@ -72,8 +73,14 @@ class NullOps(Ops):
         """X where positive, else exp(x) - 1; 3n operations."""
         return elementwise("elu", x)
 
-    def _gelu(self, x: NullArray) -> NullArray:
-        """The tanh approximation of GELU; 9n operations."""
+    def _erf(self, x: NullArray) -> NullArray:
+        """The error function; n operations, as one elementary function."""
+        return elementwise("erf", x)
+
+    def _gelu(self, x: NullArray, exact: bool) -> NullArray:
+        """9n operations for the tanh approximation of GELU, 5n for the exact one: erf, three products, a sum."""
+        if exact:
+            return operate("gelu", (x,), x.shape, floating(x.dtype), flops=5 * x.size)
         return elementwise("gelu", x)
 
     def _sigmoid(self, x: NullArray) -> NullArray:
@@ -106,7 +113,7 @@ class NullOps(Ops):
     def _linear(self, x: NullArray, kernel: NullArray, bias: NullArray | None) -> NullArray:
         """2 * rows * in * out."""
         shape = (*x.shape[:-1], kernel.shape[1])
-        return self._affine("linear", x, kernel, bias, shape, flops=2 * x.size * kernel.shape[1])
+        return affine("linear", x, kernel, bias, shape, flops=2 * x.size * kernel.shape[1])
 
     def _embedding(self, table: NullArray, ids: NullArray) -> NullArray:
         """No operations, reads the rows; going back, one addition for each element of the result."""
@@ -120,64 +127,6 @@ class NullOps(Ops):
             saves=(ids,),
             backward_flops=spec.size,
         )
-
-    def _conv2d(
-        self,
-        x: NullArray,
-        kernel: NullArray,
-        bias: NullArray | None,
-        strides: Pair,
-        pads: Pads,
-        dilation: Pair,
-        groups: int,
-    ) -> NullArray:
-        """2 * (elements of the result) * kernel height * kernel width * in / groups."""
-        height, width, inner, out = kernel.shape
-        rows, columns = shapes.conv_output(x.shape[1:3], (height, width), strides, pads, dilation)
-        shape = (x.shape[0], rows, columns, out)
-        return self._affine("conv2d", x, kernel, bias, shape, flops=2 * math.prod(shape) * height * width * inner)
-
-    def _conv2d_transpose(
-        self, x: NullArray, kernel: NullArray, bias: NullArray | None, strides: Pair, crop: Pads, append: Pads
-    ) -> NullArray:
-        """2 * (elements of x) * kernel height * kernel width * out."""
-        rows, columns = (
-            (n - 1) * s + k - sum(less) + sum(more)
-            for n, s, k, less, more in zip(x.shape[1:3], strides, kernel.shape[:2], crop, append, strict=True)
-        )
-        shape = (x.shape[0], rows, columns, kernel.shape[3])
-        flops = 2 * x.size * math.prod(kernel.shape[:2]) * kernel.shape[3]
-        return self._affine("conv2d_transpose", x, kernel, bias, shape, flops=flops)
-
-    @staticmethod
-    def _affine(
-        name: str, x: NullArray, kernel: NullArray, bias: NullArray | None, shape: tuple[int, ...], *, flops: int
-    ) -> NullArray:
-        """A product and a bias. Going back, the product's operations for each factor that needs a gradient."""
-        _same_type(name, x, kernel, *(() if bias is None else (bias,)))
-        size = math.prod(shape)
-        saves = [a for a, other in ((x, kernel), (kernel, x)) if other.node is not None]
-        inputs: tuple[NullArray, ...] = (x, kernel)
-        added = summed = 0
-        if bias is not None:
-            inputs, added, summed = (x, kernel, bias), size, size * factors(bias)
-        backward = flops * factors(x, kernel) + summed
-        return operate(name, inputs, shape, x.dtype, flops=flops + added, saves=saves, backward_flops=backward)
-
-    def _max_pool2d(self, x: NullArray, window: Pair, strides: Pair, pads: Pads) -> NullArray:
-        """Window height * width for each element of the result; x and the result are kept."""
-        return self._pooled("max_pool2d", x, window, strides, pads)
-
-    def _avg_pool2d(self, x: NullArray, window: Pair, strides: Pair, pads: Pads) -> NullArray:
-        """Window height * width for each element of the result; nothing is kept."""
-        return self._pooled("avg_pool2d", x, window, strides, pads)
-
-    @staticmethod
-    def _pooled(name: str, x: NullArray, window: Pair, strides: Pair, pads: Pads) -> NullArray:
-        rows, columns = shapes.conv_output(x.shape[1:3], window, strides, pads, (1, 1))
-        shape = (x.shape[0], rows, columns, x.shape[3])
-        flops = math.prod(shape) * math.prod(window)
-        return operate(name, (x,), shape, x.dtype, flops=flops, saves="both" if name == "max_pool2d" else "nothing")
 
     def _translate2d(self, x: NullArray, rows: NullArray, columns: NullArray) -> NullArray:
         """No operations; going back, one addition for each element."""
@@ -218,23 +167,75 @@ class NullOps(Ops):
         inputs = (x, scale, offset)
         return operate("layer_norm", inputs, x.shape, x.dtype, flops=7 * x.size, saves=(x, scale), keeps=keeps)
 
+    def _group_norm(self, x: NullArray, groups: int, scale: NullArray, offset: NullArray, epsilon: float) -> NullArray:
+        """7n, as layer_norm; keeps x and the statistics of each group of each sample."""
+        keeps = 2 * x.shape[0] * groups * scale.dtype.itemsize
+        inputs = (x, scale, offset)
+        return operate("group_norm", inputs, x.shape, x.dtype, flops=7 * x.size, saves=(x, scale), keeps=keeps)
+
     def _attention(
-        self, query: NullArray, key: NullArray, value: NullArray, mask: NullArray | None, causal: bool
+        self,
+        query: NullArray,
+        key: NullArray,
+        value: NullArray,
+        mask: NullArray | None,
+        causal: bool,
+        scale: float,
+        dropout: float,
+        rng: Any,
     ) -> NullArray:
         """For each pair of positions 2 * (features + value features) + 6 (scaling and softmax), causal or not.
 
-        As a fused kernel: the matrix of weights is never in memory; inputs, result and one fp32 number a row are kept.
+        Dropout is 2 more, a mask of numbers 1. As a fused kernel: the matrix of weights is never in memory, nor that
+        of what dropout keeps, which is drawn again; inputs, result and one fp32 number a row are kept.
         """
         steps, features = query.shape[-2:]
-        leading = broadcast(query.shape[:-2], key.shape[:-2], value.shape[:-2])
-        if mask is not None:
-            broadcast(mask.shape, (*leading, steps, key.shape[-2]))
-        rows = math.prod(leading) * steps
-        flops = rows * key.shape[-2] * (2 * (features + value.shape[-1]) + 6)
+        rows = math.prod(query.shape[:-1])
+        added = mask is not None and mask.dtype.kind != "b"
+        each = 2 * (features + value.shape[-1]) + 6 + 2 * bool(dropout) + added
+        flops = rows * key.shape[-2] * each
         inputs = (query, key, value) if mask is None else (query, key, value, mask)
-        shape = (*leading, steps, value.shape[-1])
+        shape = (*query.shape[:-2], steps, value.shape[-1])
         facts = {"flops": flops, "saves": "both", "keeps": 4 * rows, "backward_flops": 2 * flops}
         return operate("attention", inputs, shape, query.dtype, **facts)
+
+    def _einsum(self, terms: Sequence[str], result: str, operands: Sequence[NullArray]) -> NullArray:
+        """From left to right, 2 for each product of two numbers; 1 for each number of an array alone that is summed."""
+        sizes: dict[str, int] = {}
+        for term, x in zip(terms, operands, strict=True):
+            sizes.update(zip(term, x.shape, strict=True))
+        flops, held = 0, terms[0]
+        for place, term in enumerate(terms[1:], start=2):
+            flops += 2 * math.prod(sizes[letter] for letter in {*held, *term})
+            held = "".join(sorted({*held, *term} & {*result, *"".join(terms[place:])}))
+        if len(operands) == 1 and len(result) < len(held):
+            flops = operands[0].size
+        facts = {"flops": flops, "saves": "others", "backward_flops": flops * factors(*operands)}
+        return operate("einsum", operands, tuple(sizes[letter] for letter in result), operands[0].dtype, **facts)
+
+    # Positions: no operations but additions
+
+    def _scatter(self, x: NullArray, axis: int, index: NullArray, source: NullArray, add: bool) -> NullArray:
+        """As many as source has elements if they are added."""
+        facts = {"flops": source.size if add else 0, "saves": (index,), "backward_flops": 0}
+        return operate("scatter", (x, index, source), x.shape, x.dtype, **facts)
+
+    def _index_put(
+        self, x: NullArray, indices: tuple[NullArray | None, ...], values: NullArray, add: bool
+    ) -> NullArray:
+        """As many as are put if they are added."""
+        given = [index for index in indices if index is not None]
+        shape, _ = indexed(x.shape, [None if index is None else index.shape for index in indices])
+        facts = {"flops": math.prod(shape) if add else 0, "saves": given, "backward_flops": 0}
+        return operate("index_put", (x, *given, values), x.shape, x.dtype, **facts)
+
+    def _topk(self, x: NullArray, k: int, axis: int) -> tuple[NullArray, NullArray]:
+        """A comparison with the smallest of the k for each element; the positions are kept."""
+        shape = (*x.shape[:axis], k, *x.shape[axis + 1 :])
+        outputs = (Spec(shape, x.dtype), Spec(shape, int64))
+        facts: dict[str, Any] = {"saves": "nothing", "keeps": outputs[1].nbytes, "backward_flops": 0}
+        values, positions = operate_many("topk", (x,), outputs, flops=x.size, **facts)
+        return values, positions
 
     # Recurrence over a sequence; per (batch, time): 2 * gates * units * (features + units) for the products, and
     # going back twice the operations
@@ -294,7 +295,7 @@ class NullOps(Ops):
         elementary: int,
         kept: int,
     ) -> tuple[NullArray, ...]:
-        _same_type(name, x, *weights)
+        same_type(name, x, *weights)
         batch, time, features = x.shape
         units, width = weights[1].shape
         for array, wanted in (*((s, (batch, units)) for s in state), *((b, (width,)) for b in weights[2:])):
@@ -312,12 +313,3 @@ class NullOps(Ops):
         """5n, as log_softmax; keeps its result and the labels."""
         facts = {"flops": 5 * logits.size, "saves": (labels,), "keeps": logits.nbytes}
         return operate("cross_entropy", (logits, labels), labels.shape, logits.dtype, **facts)
-
-
-def _same_type(name: str, x: NullArray, *weights: NullArray) -> None:
-    """Frameworks disagree on products of mixed types, so they are refused here, where a test sees it."""
-    if any(w.dtype != x.dtype for w in weights):
-        given = ", ".join(str(w.dtype) for w in weights)
-        raise UnsupportedError(
-            f"{name} was given x of type {x.dtype} and weights of {given}", fix="cast them to one type, as layers do"
-        )

@@ -85,6 +85,7 @@ RULES: dict[str, Rule] = {
     "relu": Rule(saves="output"),
     "leaky_relu": Rule(flops=2),
     "elu": Rule("floating", flops=3),
+    "erf": Rule("floating"),
     "gelu": Rule("floating", flops=9),
     "sigmoid": Rule("floating", saves="output"),
     "silu": Rule("floating", flops=2),

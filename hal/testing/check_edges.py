@@ -44,6 +44,7 @@ _KINKS: tuple[tuple[str, Callable[..., Any], list[Any], list[Any]], ...] = (
     ("max", lambda o, x: o.max(x, axis=1), [[[2.0, 2, 0, 2, 2]]], [[[0.25, 0.25, 0, 0.25, 0.25]]]),
     ("min", lambda o, x: o.min(x), [[[0.0, 0, 1], [2, 0, 0]]], [[[0.25, 0.25, 0], [0, 0.25, 0.25]]]),
     ("sort", lambda o, x: o.sort(x) * o.asarray([1.0, 2.0, 3.0]), [[1.0, 1, 0]], [[2, 3, 1]]),
+    ("topk", lambda o, x: o.topk(x, 2)[0] * o.asarray([1.0, 2.0]), [[1.0, 0, 1, 1]], [[1, 0, 2, 0]]),
     ("prod", lambda o, x: o.prod(x, axis=1), [[[0.0, 2, 3], [0, 0, 3]]], [[[6, 0, 0], [0, 0, 0]]]),
     (
         "cumulative_prod",
@@ -134,6 +135,27 @@ class EdgeChecks(ConformanceBase):
         wanted = np.einsum("bhts,bhtf->bhsf", weights, 2 * expected)
         self.assert_array(backend, value, wanted, "gradient of the values", tolerance=1e-4)
 
+    def test_a_mask_of_numbers_that_hides_all(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """A row of -inf gives zeros, and zeros for gradients, the mask's own included; the lowest number hides none."""
+        rng = np.random.default_rng(0)
+        arrays = [rng.standard_normal((1, 2, steps, 3)).astype(np.float32) for steps in (3, 4, 4)]
+        host = np.zeros((3, 4), np.float32)
+        host[0], host[1], host[2, 2] = -_INF, -1e30, -_INF
+        placed = [backend.from_host(array, device) for array in (*arrays, host)]
+        expected = ORACLE.attention(*(array.astype(np.float64) for array in arrays), mask=np.maximum(host, -1e4))
+        expected[:, :, 0], expected[:, :, 1] = 0.0, arrays[2].mean(axis=2, dtype=np.float64)
+        self.assert_array(backend, ops.attention(*placed[:3], mask=placed[3]), expected, "attention")
+        if not device.capabilities.trains:
+            return
+        found = self._gradients(
+            backend, device, lambda *given: ops.attention(*given[:3], mask=given[3]) ** 2, [*arrays, host]
+        )
+        if self.values:
+            hosts = [backend.to_host(gradient) for gradient in found]
+            assert all(np.isfinite(gradient).all() for gradient in hosts), hosts
+            assert not hosts[0][:, :, 0].any(), "the query that looks nowhere has a gradient"
+            assert not hosts[3][0].any(), "the mask that hides all has a gradient"
+
     def test_labels_outside_the_classes(self, backend: Backend, device: Device, ops: Ops) -> None:
         """Their loss is NaN, no logit gets a gradient from them, and the other losses are what they are."""
         logits = np.array([[0.5, 1.0, -1.0]] * 5, np.float32)
@@ -195,12 +217,23 @@ class EdgeChecks(ConformanceBase):
             lambda: ops.conv2d(put((1, 2, 2, 1)), ops.cast(put((1, 1, 1, 1)), ops.float16)),
             lambda: ops.conv2d_transpose(put((1, 2, 2, 1)), ops.cast(put((1, 1, 1, 1)), ops.float16)),
             lambda: ops.attention(put((1, 1, 2, 2)), put((1, 1, 2, 2)), ops.cast(put((1, 1, 2, 2)), ops.float16)),
+            lambda: ops.conv1d(put((1, 2, 1)), ops.cast(put((1, 1, 1)), ops.float16)),
+            lambda: ops.einsum("ij,jk->ik", put((2, 3)), ops.cast(put((3, 4)), ops.float16)),
+            lambda: ops.index_put(put((2, 3)), (put((1,), np.int32),), ops.cast(put((3,)), ops.float16)),
+            lambda: ops.scatter(put((2,)), 0, put((1,), np.int32), ops.cast(put((1,)), ops.float16)),
             lambda: ops.rnn(put((1, 1, 1)), None, put((1, 1)), put((1, 1)), ops.cast(put((1,)), ops.float16)),
             lambda: ops.layer_norm(put((2, 3)), put((3,)), ops.cast(put((3,)), ops.float16)),
             lambda: ops.layer_norm(put((2, 3)), *(ops.cast(put((3,)), ops.float16),) * 2),
         ):
             with pytest.raises(UnsupportedError, match="cast them to one dtype"):
                 call()
+        with pytest.raises(UnsupportedError, match="must be integers"):
+            ops.scatter(put((2,)), 0, put((1,)), put((1,)))
+        with pytest.raises(UnsupportedError, match="use booleans"):
+            ops.attention(*[put((1, 1, 2, 2))] * 3, mask=put((2, 2), np.int32))
+        assert ops.group_norm(narrow, 3, put((3,)), put((3,))).dtype == ops.float16
+        half = ops.cast(put((1, 1, 2, 2)), ops.float16)
+        assert ops.attention(half, half, half, mask=put((2, 2))).dtype == ops.float16
         assert ops.layer_norm(narrow, put((3,)), put((3,))).dtype == ops.float16
         assert (put((2,)) + ops.cast(put((2,)), ops.float16)).dtype == ops.float32
 
@@ -220,6 +253,10 @@ _WIDE: tuple[tuple[str, Callable[..., Any], list[tuple[int, ...]]], ...] = (
     ("squared_error", lambda o, *a: o.squared_error(*a), [(3,), (3,)]),
     ("log_softmax", lambda o, x: o.log_softmax(x), [(2, 3)]),
     ("gelu", lambda o, x: o.gelu(x), [(5,)]),
+    ("gelu-exact", lambda o, x: o.gelu(x, exact=True), [(5,)]),
+    ("erf", lambda o, x: o.erf(x), [(5,)]),
+    ("group_norm", lambda o, x, *a: o.group_norm(x, 2, *a), [(2, 4), (4,), (4,)]),
+    ("einsum", lambda o, *a: o.einsum("ij,jk->ik", *a), [(2, 3), (3, 2)]),
     ("leaky_relu", lambda o, x: o.leaky_relu(x), [(5,)]),
     ("softplus", lambda o, x: o.softplus(x), [(5,)]),
 )

@@ -156,11 +156,21 @@ class OpsChecks(ConformanceBase):
         """A call whose shapes do not fit says what they should be."""
         for name, arguments, kwargs, message in WRONG_SHAPES:
             args = [
-                a if a is None or (name.endswith("pool2d") and i) else backend.from_host(np.ones(a, np.float32), device)
+                a if name.endswith("pool2d") and i else self._of_shape(backend, device, a)
                 for i, a in enumerate(arguments)
             ]
             with pytest.raises(ShapeError, match=re.escape(message)):
                 getattr(ops, name)(*args, **kwargs)
+
+    def _of_shape(self, backend: Backend, device: Device, argument: Any) -> Any:
+        """Ones for a shape, the array itself for one, and what else is given as it is."""
+        if isinstance(argument, np.ndarray):
+            return backend.from_host(argument, device)
+        if not isinstance(argument, tuple):
+            return argument
+        if all(isinstance(part, int) for part in argument):
+            return backend.from_host(np.ones(argument, np.float32), device)
+        return tuple(self._of_shape(backend, device, part) for part in argument)
 
     def test_created_in_likeness(self, backend: Backend, device: Device, ops: Ops) -> None:
         """``filled`` and ``zeros_as`` follow the dtype of an array; ``positions`` are integers beside it."""

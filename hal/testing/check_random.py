@@ -10,7 +10,7 @@ import pytest
 from hal import ops as dispatched
 from hal.contract import Backend
 from hal.contract.device import Device
-from hal.errors import ShapeError
+from hal.errors import ShapeError, UnsupportedError
 from hal.tensor import Ops
 from hal.testing.base import ConformanceBase, dtype_of
 from hal.testing.tolerances import TOLERANCES
@@ -161,3 +161,16 @@ class RandomChecks(ConformanceBase):
         for rate in (1.0, -0.1):
             with pytest.raises(ShapeError, match="at least 0 and less than 1"):
                 ops.dropout(x, rate, backend.rng(0, device))
+
+    def test_attention_dropout(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """Attention drops those of its weights that dropout of the same key would drop, and scales the others."""
+        shape = (2, 3, 4, 8)
+        query, key = (backend.from_host(np.zeros(shape, np.float32), device) for _ in range(2))
+        value = backend.from_host(np.broadcast_to(np.eye(4, 4, dtype=np.float32), (2, 3, 4, 4)).copy(), device)
+        weights = ops.attention(query, key, value, dropout=0.5, rng=backend.rng(3, device))
+        uniform = backend.from_host(np.full((2, 3, 4, 4), 0.25, np.float32), device)
+        expected = ops.dropout(uniform, 0.5, backend.rng(3, device))
+        host = backend.to_host(expected) if self.values else np.zeros((2, 3, 4, 4))
+        self.assert_array(backend, weights, host, "attention with dropout")
+        with pytest.raises(UnsupportedError, match="without a random key"):
+            ops.attention(query, key, value, dropout=0.5)

@@ -317,17 +317,17 @@ PUBLIC = {
     "hal.ops": (
         "abs acos acosh add all any argmax argmin argsort asin asinh astype atan atan2 atanh attention avg_pool2d "
         "batch_norm bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor "
-        "broadcast_to cast ceil clip concat conj conv2d conv2d_transpose copysign cos cosh count_nonzero "
-        "cross_entropy cumulative_prod cumulative_sum diff divide dropout elu embedding empty_like equal exp "
-        "expand_dims expm1 filled flip floor floor_divide fold_in full_like gelu greater greater_equal gru hypot "
-        "imag isfinite isinf isnan layer_norm leaky_relu less less_equal linear log log10 log1p log2 log_softmax "
-        "logaddexp logical_and logical_not logical_or logical_xor lstm matmul matrix_transpose max max_pool2d "
-        "maximum mean min minimum moveaxis multiply namespace negative nextafter nonzero normal not_equal "
-        "ones_like permute_dims positions positive pow prod real reciprocal relu remainder repeat reshape rnn roll "
-        "round scan searchsorted sigmoid sigmoid_cross_entropy sign signbit silu sin sinh softmax softplus sort "
-        "split_key sqrt square squared_error squeeze stack std stop_gradient subtract sum take take_along_axis "
-        "tan tanh tensordot tile translate2d tril triu trunc uniform unique_all unique_counts unique_inverse "
-        "unique_values unstack var vecdot where zeros_as zeros_like"
+        "broadcast_to cast ceil clip concat conj conv1d conv2d conv2d_transpose copysign cos cosh count_nonzero "
+        "cross_entropy cumulative_prod cumulative_sum diff divide dropout einsum elu embedding empty_like equal erf "
+        "exp expand_dims expm1 filled flip floor floor_divide fold_in full_like gelu greater greater_equal "
+        "group_norm gru hypot imag index_put isfinite isinf isnan layer_norm leaky_relu less less_equal linear log "
+        "log10 log1p log2 log_softmax logaddexp logical_and logical_not logical_or logical_xor lstm matmul "
+        "matrix_transpose max max_pool2d maximum mean min minimum moveaxis multiply namespace negative nextafter "
+        "nonzero normal not_equal ones_like permute_dims positions positive pow prod real reciprocal relu remainder "
+        "repeat reshape rnn roll round scan scatter searchsorted sigmoid sigmoid_cross_entropy sign signbit silu sin "
+        "sinh softmax softplus sort split_key sqrt square squared_error squeeze stack std stop_gradient subtract sum "
+        "take take_along_axis tan tanh tensordot tile topk translate2d tril triu trunc uniform unique_all "
+        "unique_counts unique_inverse unique_values unstack var vecdot where zeros_as zeros_like"
     ),
 }
 

@@ -15,17 +15,36 @@ from typing import Any
 from hal.errors import UnsupportedError
 from hal.tensor.ops.activations import Activations
 from hal.tensor.ops.arrays import Arrays
+from hal.tensor.ops.attention import Attention
+from hal.tensor.ops.convolution import Convolution
 from hal.tensor.ops.images import Images
+from hal.tensor.ops.indexing import Indexing
 from hal.tensor.ops.layers import Layers
 from hal.tensor.ops.losses import Losses
 from hal.tensor.ops.normalization import Normalization
+from hal.tensor.ops.pooling import Pooling
+from hal.tensor.ops.products import Products
 from hal.tensor.ops.random import Random
 from hal.tensor.ops.recurrence import Recurrence
 
 __all__ = ["OPS", "Ops"]
 
 
-class Ops(Images, Recurrence, Layers, Normalization, Losses, Activations, Random, Arrays):
+class Ops(
+    Convolution,
+    Pooling,
+    Images,
+    Recurrence,
+    Attention,
+    Layers,
+    Products,
+    Normalization,
+    Losses,
+    Activations,
+    Indexing,
+    Random,
+    Arrays,
+):
     """Tensor functions of one backend: the Array API standard, plus what neural networks need.
 
     Conventions: images (batch, height, width, channels); convolution kernels (height, width, in, out); sequences

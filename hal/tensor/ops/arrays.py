@@ -105,6 +105,10 @@ class Arrays(Namespace, abc.ABC):
     def _cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else self.standard.astype(x, dtype)
 
+    def _wide(self, x: Array) -> Array:
+        """Fp32, unless it is float64 already."""
+        return x if x.dtype == self.standard.float64 else self.cast(x, self.standard.float32)
+
     def _check_dtypes(
         self, op: str, x: Array, given: Sequence[tuple[str, Array | None]], *, wide: bool = False
     ) -> None:
@@ -126,3 +130,17 @@ class Arrays(Namespace, abc.ABC):
         raise UnsupportedError(
             f"{op} was given x of dtype {x.dtype} with {others}", fix="cast them to one dtype, as layers do"
         )
+
+    def _check_integers(self, op: str, given: Sequence[tuple[str, Array]]) -> None:
+        """Refuse indices that are not integers.
+
+        Args:
+            op: for the message.
+            given: names and arrays.
+        """
+        for name, array in given:
+            if not self.standard.isdtype(array.dtype, "integral"):
+                raise UnsupportedError(
+                    f"{op} was given {name} of dtype {array.dtype}, but {name} must be integers",
+                    fix="cast them to integers; a mask of booleans is applied with where",
+                )

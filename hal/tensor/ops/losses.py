@@ -42,10 +42,6 @@ class Losses(Activations):
         unknown = self.filled(losses.shape, float("nan"), like=losses)
         return self.standard.where(self.standard.any(hit, axis=-1), losses, unknown)
 
-    def _wide(self, x: Array) -> Array:
-        """Fp32, unless it is float64 already."""
-        return x if x.dtype == self.standard.float64 else self.cast(x, self.standard.float32)
-
     def sigmoid_cross_entropy(self, logits: Array, labels: Array) -> Array:
         """Binary cross-entropy of logits against labels in [0, 1], elementwise: softplus(logits) - logits * labels.
 

@@ -114,6 +114,44 @@ class Normalization(Arrays):
         variance = xp.mean(centered * centered, axis=-1, keepdims=True)
         return self.cast(centered / xp.sqrt(variance + epsilon) * scale + offset, x.dtype)
 
+    def group_norm(self, x: Array, groups: int, scale: Array, offset: Array, *, epsilon: float = 1e-5) -> Array:
+        """Normalise each sample over groups of its channels (Wu and He, arXiv 1803.08494).
+
+        Args:
+            x: (batch, ..., channels).
+            groups: into how many of equal size the channels are split; as many as channels is instance normalization.
+            scale: (channels,), in fp32 also where x is narrower.
+            offset: (channels,), likewise.
+            epsilon: added to the variance.
+
+        Returns:
+            The shape and dtype of x.
+
+        Raises:
+            ShapeError: x has no batch, groups does not divide the channels, or scale or offset is not (channels,).
+            UnsupportedError: the arrays are neither of one dtype nor, but for x, of fp32.
+        """
+        if len(x.shape) < 2:
+            raise ShapeError(f"group_norm was given x of shape {tuple(x.shape)}, but x must be (batch, ..., channels)")
+        if groups < 1 or x.shape[-1] % groups:
+            raise ShapeError(
+                f"group_norm was given groups={groups} and x with {x.shape[-1]} channels, but the channels must be a "
+                "multiple of groups"
+            )
+        given = (("scale", scale), ("offset", offset))
+        _check_channels("group_norm", x, given)
+        self._check_dtypes("group_norm", x, given, wide=True)
+        return self._group_norm(x, groups, scale, offset, epsilon)
+
+    def _group_norm(self, x: Array, groups: int, scale: Array, offset: Array, epsilon: float) -> Array:
+        xp, channels = self.standard, x.shape[-1]
+        shape = (x.shape[0], math.prod(x.shape[1:-1]), groups, channels // groups)
+        wide = xp.reshape(self.cast(x, scale.dtype), shape)
+        centered = wide - xp.mean(wide, axis=(1, 3), keepdims=True)
+        variance = xp.mean(centered * centered, axis=(1, 3), keepdims=True)
+        normal = xp.reshape(centered / xp.sqrt(variance + epsilon), tuple(x.shape))
+        return self.cast(normal * scale + offset, x.dtype)
+
 
 def _check_values(x: Array, shares: int) -> None:
     """Refuse statistics of one value: it is its own mean, so that the result is the offset, whatever x holds."""

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 from hal.errors import ShapeError
+from hal.tensor.ops.activations import Activations
 from hal.tensor.ops.layers import Layers
 from hal.types import Array, Tree
 
 __all__ = ["Recurrence"]
 
 
-class Recurrence(Layers):
+class Recurrence(Layers, Activations):
     """By default the input is projected at once and a scan runs over time; libraries fuse the whole loop."""
 
     def rnn(

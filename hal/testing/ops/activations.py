@@ -26,7 +26,11 @@ _ELEMENTWISE = [
         ("softplus", {}),
     )
     for label, shape in (("matrix", (3, 7)), ("empty", (0, 3)), ("scalar", ()))
-] + [Case("leaky_relu", "default-slope", (floats(5),))]
+] + [
+    Case("leaky_relu", "default-slope", (floats(5),)),
+    Case("erf", "matrix", (floats(3, 7),)),
+    Case("gelu", "exact", (floats(3, 7),), {"exact": True}),
+]
 
 _SOFTMAX = [
     Case(op, label, (floats(*shape),), kwargs)
@@ -58,6 +62,8 @@ _HARD = [
         for label, values in (("tails", _TAILS[_TAILS != 0] if op == "elu" else _TAILS), ("huge", _HUGE))
         if not (op == "gelu" and label == "huge")  # its cube leaves fp16's range, where the result may be anything
     ),
+    Case("erf", "hard-tails", (_TAILS,), scale=1.0),
+    Case("gelu", "hard-exact", (_HUGE,), {"exact": True}, scale=1.0),
 ]
 
 CASES = _ELEMENTWISE + _SOFTMAX + _HARD
@@ -75,7 +81,12 @@ class Oracle(Functions):
     def elu(self, x: F64) -> F64:
         return np.where(x > 0, x, np.expm1(np.minimum(x, 0)))
 
-    def gelu(self, x: F64) -> F64:
+    def erf(self, x: F64) -> F64:
+        return np.reshape([math.erf(value) for value in np.ravel(x)], np.shape(x))
+
+    def gelu(self, x: F64, *, exact: bool = False) -> F64:
+        if exact:
+            return np.asarray(0.5 * x * (1 + self.erf(x / math.sqrt(2))))
         return np.asarray(0.5 * x * (1 + np.tanh(_GELU_FACTOR * (x + 0.044715 * x**3))))
 
     def sigmoid(self, x: F64) -> F64:

@@ -51,6 +51,16 @@ _NORMS = [
             ("empty-batch", (0, 4), {}),
         )
     ),
+    *(
+        Case(
+            "group_norm",
+            label,
+            (floats(*shape, near=1.0), groups, floats(shape[-1]), floats(shape[-1])),
+            axes=("NHWC",) if len(shape) == 4 else (),
+            wide=_NORM,
+        )
+        for label, shape, groups in (("images", (2, 2, 3, 4), 2), ("instance", (2, 5, 3), 3), ("empty", (0, 2, 4), 2))
+    ),
 ]
 
 _HARD = [
@@ -79,6 +89,8 @@ WRONG_SHAPES: tuple[Wrong, ...] = (
     ("batch_norm", ((1, 1, 1, 2), *(((2,),) * 4)), {"training": True}, "a mean and a variance need at least two"),
     ("batch_norm", ((0, 3), *(((3,),) * 4)), {"training": True}, "0 values for each channel"),
     ("layer_norm", ((2, 3), (3,), (2,)), {}, "offset of shape (2,), but offset must be (3,)"),
+    ("group_norm", ((2, 3), 2, (3,), (3,)), {}, "the channels must be a multiple of groups"),
+    ("group_norm", ((2, 4), 2, (4,), (2,)), {}, "offset of shape (2,), but offset must be (4,)"),
 )
 
 
@@ -110,3 +122,11 @@ class Oracle(Functions):
     def layer_norm(self, x: F64, scale: F64, offset: F64, *, epsilon: float = 1e-5) -> F64:
         deviation = np.sqrt(x.var(axis=-1, keepdims=True) + epsilon)
         return np.asarray(scale * (x - x.mean(axis=-1, keepdims=True)) / deviation + offset)
+
+    def group_norm(self, x: F64, groups: int, scale: F64, offset: F64, *, epsilon: float = 1e-5) -> F64:
+        y = np.zeros_like(x)
+        share = x.shape[-1] // groups
+        for sample, group in np.ndindex(x.shape[0], groups):
+            part = x[sample, ..., group * share : (group + 1) * share]
+            y[sample, ..., group * share : (group + 1) * share] = (part - part.mean()) / np.sqrt(part.var() + epsilon)
+        return y * scale + offset
