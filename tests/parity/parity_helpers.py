@@ -35,12 +35,8 @@ TRANSFER = {
 
 
 def _transformer(**keys):
-    return {
-        "model": {"name": "transformer", "width": 8, "length": 12, **keys},
-        "data": "synthetic:80",
-        "batch": 8,
-        "steps": 2,
-    }
+    model = {"name": "transformer", "width": 8, "length": 12, **keys}
+    return {"model": model, "data": "synthetic:80", "batch": 8, "steps": 2}
 
 
 TRANSFORMERS = {

@@ -23,11 +23,8 @@ def check(dataset, wanted):
     batch = dataset.take(np.asarray([0, len(dataset) - 1, 0]))
     assert batch["inputs"].shape == (3, *wanted.shape)
     assert dataset.inputs.shape == wanted.shape
-    assert (
-        batch["inputs"].dtype
-        == dataset.inputs.dtype
-        == (np.float32 if wanted.kind in ("image", "sequence") else np.int64)
-    )
+    numbers = wanted.kind in ("image", "sequence")
+    assert batch["inputs"].dtype == dataset.inputs.dtype == (np.float32 if numbers else np.int64)
     assert batch["inputs"].flags.c_contiguous
     assert batch["inputs"].flags.writeable
     assert batch["labels"].dtype == np.int64
@@ -36,7 +33,7 @@ def check(dataset, wanted):
     assert batch["labels"].max() < dataset.classes
     assert np.array_equal(batch["inputs"][0], batch["inputs"][2])
     assert batch["inputs"].min() >= 0
-    if wanted.kind in ("image", "sequence"):
+    if numbers:
         assert batch["inputs"].max() <= 1
     empty = dataset.take(np.asarray([], np.int64))
     assert empty["inputs"].shape == (0, *wanted.shape)
