@@ -122,8 +122,9 @@ class Transfer(nn.Classifier):
     def wanted(cls, config: TransferConfig) -> Wanted:
         """Images (size, size, 3), or texts as tokens (length,)."""
         if config.backbone == "minilm":
-            return Wanted("document", (config.length,), WordPiece())
-        return Wanted("image", (config.size, config.size, config.channels))
+            return Wanted("document", (config.length,), WordPiece(), {"image": "model.backbone=efficientnet_lite0"})
+        size = (config.size, config.size, config.channels)
+        return Wanted("image", size, instead={"document": "model.backbone=minilm"})
 
     @classmethod
     def defaults_for(cls, config: TransferConfig) -> nn.Defaults:

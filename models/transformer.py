@@ -19,6 +19,11 @@ __all__ = ["Transformer"]
 
 _ROTARY_BASE = 10000.0
 _TOKENS = Bytes()
+_INSTEAD = {
+    "text": "model.task=text",
+    "document": "model.task=classify",
+    "sequence": "model.task=classify model.inputs=features",
+}
 
 
 class TransformerConfig(nn.ModelConfig):
@@ -149,10 +154,10 @@ class Transformer(nn.Classifier):
     def wanted(cls, config: TransformerConfig) -> Wanted:
         """Text windows, texts as bytes, or sequences (steps, features)."""
         if config.task == "text":
-            return Wanted("text", (config.window,))
+            return Wanted("text", (config.window,), instead=_INSTEAD)
         if config.inputs == "tokens":
-            return Wanted("document", (config.window,), _TOKENS)
-        return Wanted("sequence", (config.steps, config.features))
+            return Wanted("document", (config.window,), _TOKENS, _INSTEAD)
+        return Wanted("sequence", (config.steps, config.features), instead=_INSTEAD)
 
     @classmethod
     def defaults_for(cls, config: TransformerConfig) -> nn.Defaults:

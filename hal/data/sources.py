@@ -121,9 +121,10 @@ def load(
         )
     if wanted.kind not in entry.kinds:
         able = ", ".join(other.usage for other in SOURCES.values() if wanted.kind in other.kinds)
+        keys = next((wanted.instead[kind] for kind in entry.kinds if kind in wanted.instead), None)
         raise ConfigError(
             f"data={source} gives {' or '.join(entry.kinds)} data, but the model takes {wanted.kind} data",
-            fix=f"use {wanted.kind} data: {able}",
+            fix=f"use {wanted.kind} data: {able}" + (f"; or add {keys}" if keys else ""),
         )
     if not 0 < validation < 1:
         raise ConfigError(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,6 +37,7 @@ class Wanted:
             each has a class).
         shape: of one sample: image (height, width, channels), sequence (time, features), text and document (length,).
         tokenizer: what turns documents into ids; None for other kinds.
+        instead: keys of the model with which it takes another kind of data, by that kind.
 
     Raises:
         ConfigError: there is no such kind, or the shape does not have its axes, each at least 1.
@@ -44,6 +46,7 @@ class Wanted:
     kind: Kind
     shape: tuple[int, ...]
     tokenizer: Tokenizer | None = None
+    instead: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):

@@ -116,7 +116,7 @@ def test_the_packaged_weights_know_a_paraphrase():
 @packaged
 def test_tokens_of_long_and_of_odd_texts():
     ids, longer = WordPiece().encode(["word " * 9, "", "[SEP] \x00 é", "x" * 9999], 6)
-    assert longer == 2
+    assert longer == 1
     assert ids[0].tolist() == [101, *[2773] * 4, 102]
     assert ids[1].tolist() == [101, 102, 0, 0, 0, 0]
     assert 102 not in ids[2, 1:5], "what a user writes is not taken for a mark of the tokenizer"
