@@ -152,10 +152,12 @@ def test_what_it_wants_and_its_defaults():
 
 @packaged
 def test_it_trains_on_tables_and_predicts_texts(tmp_path):
-    rows = [f"{text},{name}" for name, text in (("food", "we eat bread"), ("money", "stocks fell")) for _ in range(8)]
+    food = ("we eat bread", "the soup was hot", "she cooked rice", "fresh fruit and cheese", "dinner is ready")
+    money = ("stocks fell", "the bank lends", "taxes will rise", "he invested in bonds", "the price of shares")
+    rows = [f"{text},{name}" for name, texts in (("food", food), ("money", money)) for text in texts]
     (tmp_path / "a.csv").write_text("\n".join(["text,label", *rows]))
     model = {"name": "transfer", "backbone": "minilm", "length": 8, "unfreeze": 1, "fine_tune_epochs": 1}
-    keys = {"data": {"name": f"csv:{tmp_path / 'a.csv'}"}, "batch": 4, "epochs": 4, "backend": "cpu", "threads": 1}
+    keys = {"data": {"name": f"csv:{tmp_path / 'a.csv'}"}, "batch": 4, "epochs": 10, "backend": "cpu", "threads": 1}
     record = hal.train(model=model, **keys, out=str(tmp_path / "run"))
     assert record.results["accuracy"] == 1
     logits = hal.predict(tmp_path / "run", ["A meal of soup and rice.", "The bank raised its rates."])
