@@ -11,7 +11,7 @@ from hal.backends.null.array import NullArray, elementwise, operate, operate_man
 from hal.backends.null.device import DEVICE
 from hal.backends.null.dtypes import floating, int64
 from hal.backends.null.image_ops import ImageOps
-from hal.backends.null.products import affine, same_type
+from hal.backends.null.products import affine, einsum_flops, same_type
 from hal.backends.null.shapes import axis_of
 from hal.backends.null.standard.products import factors
 from hal.backends.null.tape import Spec
@@ -200,16 +200,11 @@ class NullOps(ImageOps):
         return operate("attention", inputs, shape, query.dtype, **facts)
 
     def _einsum(self, terms: Sequence[str], result: str, operands: Sequence[NullArray]) -> NullArray:
-        """From left to right, 2 for each product of two numbers; 1 for each number of an array alone that is summed."""
+        """From left to right, 2 for each product of two numbers; what one array alone has is summed before."""
         sizes: dict[str, int] = {}
         for term, x in zip(terms, operands, strict=True):
             sizes.update(zip(term, x.shape, strict=True))
-        flops, held = 0, terms[0]
-        for place, term in enumerate(terms[1:], start=2):
-            flops += 2 * math.prod(sizes[letter] for letter in {*held, *term})
-            held = "".join(sorted({*held, *term} & {*result, *"".join(terms[place:])}))
-        if len(operands) == 1 and len(result) < len(held):
-            flops = operands[0].size
+        flops = einsum_flops(terms, result, sizes)
         facts = {"flops": flops, "saves": "others", "backward_flops": flops * factors(*operands)}
         return operate("einsum", operands, tuple(sizes[letter] for letter in result), operands[0].dtype, **facts)
 

@@ -38,8 +38,8 @@ Place = Callable[[np.ndarray, str], Array]
 """Puts values from the host beside an array, in a dtype."""
 
 _SUMMING = frozenset(
-    "attention avg_pool2d batch_norm conv2d conv2d_transpose cumulative_sum layer_norm linear matmul mean std sum "
-    "tensordot var vecdot".split()
+    "attention avg_pool2d batch_norm conv1d conv2d conv2d_transpose cumulative_sum einsum group_norm index_put "
+    "layer_norm linear matmul mean scatter std sum tensordot var vecdot".split()
 )
 
 _USUAL = 4.0

@@ -259,6 +259,11 @@ def _rounded_in_a_row(call: Call) -> float:
             return float(call.args[0].shape[1])
         case "attention":
             return 4.0  # the scores and the weights, and both again on the way back
+        case "einsum":
+            return max(1.0, len(call.args) - 2.0)  # one product less than there are arrays beside the equation
+        case "index_put" | "scatter" if call.kwargs.get("add"):
+            x, given = call.args[0], call.args[-1]
+            return max(1.0, float(np.prod(given.shape)) / max(float(np.prod(x.shape)), 1.0))
         case "scan":
             return float(call.args[2].shape[0])
         case "embedding":

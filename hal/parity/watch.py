@@ -78,6 +78,16 @@ class _HostRandom:
         keep = _generator(key).random(tuple(x.shape), dtype=np.float32) >= rate
         return x * self._placed(keep.astype(np.float32) / np.float32(1 - rate), x)
 
+    def attention(self, *arrays: Array, dropout: float = 0.0, **options: Any) -> Array:
+        if dropout == 0:
+            return self._inner.attention(*arrays, **options)
+        mine: Any = self  # hal's definition, which drops weights by the method above
+        return Ops.attention(mine, *arrays, dropout=dropout, **options)
+
+    def _attention(self, *arguments: Any) -> Array:
+        mine: Any = self
+        return Ops._attention(mine, *arguments)
+
     def _placed(self, drawn: np.ndarray, like: Array) -> Array:
         return self._inner.cast(self._backend.from_host(drawn, self._device), like.dtype)
 

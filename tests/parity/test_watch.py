@@ -121,6 +121,22 @@ def test_random_numbers_are_numpys_in_any_precision():
     np.testing.assert_allclose(BACKEND.to_host(dropped)[kept], BACKEND.to_host(x)[kept] / 0.75, rtol=1e-6)
 
 
+def test_attention_drops_what_dropout_drops_on_every_backend():
+    other = registry.backend("jax")
+    device = other.devices()[0]
+    weights = []
+    for backend, at in ((BACKEND, DEVICE), (other, device)):
+        zeros = backend.from_host(np.zeros((2, 2, 3, 4), np.float32), at)
+        values = backend.from_host(np.broadcast_to(np.eye(3, dtype=np.float32), (2, 2, 3, 3)).copy(), at)
+        uniform = backend.from_host(np.full((2, 2, 3, 3), 1 / 3, np.float32), at)
+        with host_random(backend, at):
+            weights.append(backend.to_host(ops.attention(zeros, zeros, values, dropout=0.5, rng=Key(5))))
+            dropped = backend.to_host(ops.dropout(uniform, 0.5, Key(5)))
+        np.testing.assert_allclose(weights[-1], dropped, rtol=1e-6)
+    assert 0 < (weights[0] == 0).mean() < 1
+    np.testing.assert_allclose(*weights, rtol=1e-6)
+
+
 # Gradients of single ops
 
 
@@ -145,6 +161,15 @@ def test_gradients_have_the_names_of_the_arguments():
     assert set(gradients(lambda: ops.lstm(*lstm))) == {"x", "state/0", "state/1", "kernel", "recurrent", "bias"}
     stats = (put(3), put(3), ops.zeros_like(put(3)), ops.ones_like(put(3)))
     assert set(gradients(lambda: ops.batch_norm(x, *stats, training=True))) == {"x", "scale", "offset"}
+    index, query = ops.positions(2, like=x), put(1, 2, 3, 4)
+    assert set(gradients(lambda: ops.index_put(x, (index, None), put(2, 3), add=True))) == {"x", "values"}
+    assert set(gradients(lambda: ops.einsum("ij,jk->ik", x, kernel))) == {"operands", "x3"}
+    assert set(gradients(lambda: ops.attention(query, query, query, mask=put(3, 3)))) == {
+        "query",
+        "key",
+        "value",
+        "mask",
+    }
     assert gradients(lambda: ops.argmax(x)) == {}
     assert gradients(lambda: ops.zeros_as((2,), like=x)) == {}
 

@@ -48,6 +48,21 @@ def test_flops_of_other_layers():
     assert flops_of(lambda: hal.ops.softmax(x)) == 5 * x.size
     q = put(f32(2, 3, 5, 8))
     assert flops_of(lambda: hal.ops.attention(q, q, q)) == 2 * 3 * 5 * 5 * (2 * (8 + 8) + 6)
+    masked = {"mask": put(f32(5, 5)), "dropout": 0.1, "rng": Key(0)}
+    assert flops_of(lambda: hal.ops.attention(q, q[:, :1], q[:, :1], **masked)) == 2 * 3 * 5 * 5 * (2 * 16 + 6 + 2 + 1)
+    wide = put(f32(3, 3, 4, 5))
+    assert flops_of(lambda: hal.ops.conv2d_transpose(x, wide, groups=2)) == 2 * x.size * 9 * 5
+    assert flops_of(lambda: hal.ops.conv1d(x[0], put(f32(3, 2, 6)), groups=2)) == 2 * (8 * 8 * 6) * 3 * 2
+    assert flops_of(lambda: hal.ops.gelu(x, exact=True)) == 5 * x.size
+    assert flops_of(lambda: hal.ops.einsum("abci,ij->abcj", x, put(f32(4, 3)))) == 2 * 2 * 8 * 8 * 4 * 3
+    weights = (put(f32(4, 3)), put(f32(3, 5)))  # x is summed before
+    assert flops_of(lambda: hal.ops.einsum("abci,ij,jk->k", x, *weights)) == x.size + 2 * 4 * 3 + 2 * 3 * 5
+    assert flops_of(lambda: hal.ops.einsum("abci->ia", x)) == x.size
+    assert flops_of(lambda: hal.ops.einsum("abci->icba", x)) == 0
+    put_in = (put(i64(1, 7, 8, 4)), put(f32(1, 7, 8, 4)))
+    assert flops_of(lambda: hal.ops.scatter(x, 1, *put_in, add=True)) == 7 * 8 * 4
+    assert flops_of(lambda: hal.ops.scatter(x, 1, *put_in)) == 0
+    assert flops_of(lambda: hal.ops.topk(x, 3)) == x.size
     weights = [put(w) for w in (f32(8, 12), f32(3, 12), f32(12))]
     assert flops_of(lambda: hal.ops.lstm(put(f32(2, 5, 8)), None, *weights)) == 2 * 10 * 12 * (8 + 3) + 17 * 2 * 5 * 3
     assert flops_of(lambda: hal.ops.sum(x)) == x.size

@@ -50,16 +50,27 @@ def test_conv2d(case, bias):
 @some
 def test_conv2d_transpose(case):
     x, kernel, facts = case
-    kernel = (*kernel[:2], x[3], kernel[3])
-    padding = facts["padding"] if isinstance(facts["padding"], str) else "same"
-    same_outcome("conv2d_transpose", f32(*x), f32(*kernel), strides=facts["strides"], padding=padding)
+    kernel = (*kernel[:2], x[3], kernel[3] // facts["groups"])
+    more = 0 if isinstance(facts["padding"], str) else (1, 0)
+    same_outcome("conv2d_transpose", f32(*x), f32(*kernel), output_padding=more, **facts)
 
 
 @given(convolutions(), st.sampled_from(["max_pool2d", "avg_pool2d"]))
 @some
 def test_pooling(case, name):
     x, kernel, facts = case
-    same_outcome(name, f32(*x), kernel[:2], strides=facts["strides"], padding=facts["padding"])
+    more = {"dilation": facts["dilation"]} if name == "max_pool2d" else {"count_padding": facts["groups"] > 1}
+    same_outcome(name, f32(*x), kernel[:2], strides=facts["strides"], padding=facts["padding"], **more)
+
+
+@given(convolutions())
+@some
+def test_conv1d(case):
+    x, kernel, facts = case
+    strides = facts["strides"] if isinstance(facts["strides"], int) else facts["strides"][1]
+    padding = facts["padding"] if isinstance(facts["padding"], str) else facts["padding"][1]
+    options = {"dilation": facts["dilation"], "groups": facts["groups"]}
+    same_outcome("conv1d", f32(*x[1:]), f32(*kernel[1:]), strides=strides, padding=padding, **options)
 
 
 def test_conv2d_shapes_by_hand():
@@ -77,7 +88,7 @@ def test_conv2d_shapes_by_hand():
 
 def test_network_ops():
     x = f32(2, 5, 6)
-    for name in ("relu", "leaky_relu", "elu", "gelu", "sigmoid", "silu", "softplus", "softmax", "log_softmax"):
+    for name in ("relu", "leaky_relu", "elu", "gelu", "erf", "sigmoid", "silu", "softplus", "softmax", "log_softmax"):
         agree(name, x)
         assert getattr(hal.ops, name)(XP.ones((2, 3), dtype=XP.bfloat16)).dtype == XP.bfloat16
     agree("linear", x, f32(6, 4), f32(4))
@@ -91,6 +102,14 @@ def test_network_ops():
     agree("attention", f32(2, 4, 5, 8), f32(2, 4, 7, 8), f32(2, 4, 7, 3))
     agree("attention", f32(2, 4, 5, 8), f32(2, 1, 5, 8), f32(2, 1, 5, 3), causal=True)
     agree("attention", f32(2, 4, 5, 8), f32(2, 4, 7, 8), f32(2, 4, 7, 3), mask=np.ones((5, 7), bool))
+    agree("attention", f32(2, 4, 5, 8), f32(2, 2, 7, 8), f32(2, 2, 7, 3), mask=f32(5, 7), dropout=0.5, rng=Key(1))
+    agree("gelu", x, exact=True)
+    agree("group_norm", x, 3, f32(6), f32(6))
+    agree("einsum", "bti,bsi->bst", x, f32(2, 7, 6))
+    agree("einsum", "...i,ij,jk", x, f32(6, 4), f32(4, 3))
+    agree("scatter", x, 1, i64(1, 7, 6), f32(1, 7, 6), add=True)
+    agree("index_put", x, (i64(3, 1), None, i64(4)), f32(5))
+    agree("topk", x, 2, axis=1)
     agree("dropout", x, 0.5, Key(1))
     agree("rnn", x, None, f32(6, 3), f32(3, 3), f32(3))
     agree("lstm", x, None, f32(6, 12), f32(3, 12), f32(12))
