@@ -1,6 +1,7 @@
 """Each model learns, says what it should, and a model of one's own is run as the built-in ones are."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,10 @@ from PIL import Image
 from run_helpers import CNN, command, train
 
 import hal
+from hal import nn
 from hal.models.gan import frechet_distance
 from hal.run import Record
+from hal.tensor import OPS
 
 RNN = {"backend": "cpu", "threads": 1, "schedule": "constant", "seed": 0}
 TEXT = "she sells sea shells by the sea shore; " * 60
@@ -324,3 +327,10 @@ def test_its_keys_are_checked(mlp):
 def test_a_model_of_ones_own_is_measured(mlp):
     result = command("bench", "model=mlp.py:MLP", "backend=cpu", "threads=1", "seconds=0.1", "data=synthetic:80")
     assert result.exit_code == 0, result.output
+
+
+def test_the_page_about_own_models_lists_all_layers_and_ops():
+    tables = OWN_MODEL.read_text().partition("## Layers and ops")[2]
+    layers = {name for name in nn.__all__ if isinstance(part := getattr(nn, name), type) and issubclass(part, nn.Layer)}
+    listed = set(re.findall(r"`(\w+)`", tables)) - {"matmul", "sum", "where"}
+    assert listed == {*OPS, *layers} - {"Layer"}
