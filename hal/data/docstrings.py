@@ -34,7 +34,7 @@ _MODULES = {
     "urllib": "urllib",
     "xml": "xml",
 }
-"""Classes and where their sources are: modules with 50 texts or more in every version of Python that hal supports."""
+"""Classes and where their sources are: modules of all versions of Python that hal supports, with many texts each."""
 
 _SHORTEST = 60
 """Characters; what is shorter says too little to be told apart, such as "Return the name"."""
