@@ -39,7 +39,7 @@ class TransformerConfig(nn.ModelConfig):
         description="What the model reads for task=classify: tokens (the bytes of a text) or features (a sequence of "
         "numbers).",
     )
-    layers: int = Field(default=4, ge=1, description="Number of transformer blocks.")
+    layers: int = Field(default=3, ge=1, description="Number of transformer blocks.")
     width: int = Field(default=96, ge=2, description="Features of each position between the blocks.")
     heads: int = Field(default=4, ge=1, description="Attention heads of the queries. They divide the width evenly.")
     key_heads: int | None = Field(
