@@ -193,8 +193,10 @@ class TorchOps(ImageOps):
         dropout: float,
         rng: Key | None,
     ) -> Tensor:
-        if dropout and rng is not None and not (rng.seed is None and rng.share is None):
-            # PyTorch's kernels draw from its own generator alone.
+        # PyTorch's kernels draw from its own generator alone, and those on GPUs add no numbers of another dtype.
+        own = rng is None or (rng.seed is None and rng.share is None)
+        mixed = mask is not None and mask.dtype not in (torch.bool, query.dtype)
+        if (dropout and not own) or mixed:
             general: Tensor = super()._attention(query, key, value, mask, causal, scale, dropout, rng)
             return general
         if mask is not None:

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hal.contract.device import PRECISIONS
 from hal.testing.case import Case, Wrong, floats
 from hal.testing.oracle import F64, Functions
 
 __all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
 
 
-def _attention(label: str, time: int, source: int, *, heads: int = 2, **kwargs: Any) -> Case:
+def _attention(
+    label: str, time: int, source: int, *, heads: int = 2, precisions: Any = PRECISIONS, **kwargs: Any
+) -> Case:
     shapes = ((2, heads, time, 3), (2, 2, source, 3), (2, 2, source, 4))
-    return Case("attention", label, tuple(floats(*shape, spread=0.5) for shape in shapes), kwargs)
+    args = tuple(floats(*shape, spread=0.5) for shape in shapes)
+    return Case("attention", label, args, kwargs, precisions=precisions)
 
 
 def _added(label: str, *mask: int) -> Case:
@@ -44,7 +48,7 @@ CASES = [
     _attention("mask", 3, 5, mask=_mask(2, 2, 3, 5)),
     _attention("mask-broadcast", 3, 5, mask=_mask(2, 1, 1, 5)),
     _attention("one-step", 1, 1),
-    _attention("mask-of-sources", 3, 5, mask=_mask(5)),
+    _attention("mask-of-sources", 3, 5, mask=_mask(5), precisions=("fp32",)),
     _attention("grouped-scale", 3, 5, heads=4, mask=_mask(2, 4, 3, 5), scale=0.75),
     _added("mask-added", 2, 1, 3, 5),
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hal.contract.device import PRECISIONS
 from hal.testing.case import Case, Wrong, floats
 from hal.testing.ops.images import Size, pads_of, starts, two
 from hal.testing.oracle import F64, Functions
@@ -15,12 +16,18 @@ __all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
 
 
 def _conv(
-    label: str, image: tuple[int, ...], kernel: tuple[int, ...], bias: bool = True, op: str = "conv2d", **kwargs: Any
+    label: str,
+    image: tuple[int, ...],
+    kernel: tuple[int, ...],
+    bias: bool = True,
+    op: str = "conv2d",
+    precisions: Any = PRECISIONS,
+    **kwargs: Any,
 ) -> Case:
     out = kernel[3] if op == "conv2d" else kernel[3] * kwargs.get("groups", 1)
     args = (floats(*image), floats(*kernel, spread=0.5), floats(out) if bias else None)
     axes = ("NHWC", "HWIO" if op == "conv2d" else "HWIO_transpose")
-    return Case(op, label, args, kwargs, axes=axes)
+    return Case(op, label, args, kwargs, axes=axes, precisions=precisions)
 
 
 _CONV = [
@@ -59,12 +66,17 @@ _TRANSPOSED: list[tuple[str, tuple[int, ...], tuple[int, ...], dict[str, Any]]] 
     ("one-pixel", (1, 1, 1, 3), (4, 4, 3, 2), {"strides": 4}),
     ("empty-batch", (0, 3, 3, 2), (3, 3, 2, 3), {"strides": 2}),
     ("numbers", (1, 3, 2, 2), (3, 4, 2, 3), {"strides": 2, "padding": ((1, 1), (1, 1)), "output_padding": (1, 0)}),
-    ("numbers-uneven", (1, 3, 3, 2), (3, 3, 2, 2), {"strides": 2, "padding": ((2, 0), (0, 3)), "output_padding": 1}),
+    (
+        "numbers-uneven",
+        (1, 3, 3, 2),
+        (3, 3, 2, 2),
+        {"strides": 2, "padding": ((2, 0), (0, 3)), "output_padding": 1, "precisions": ("fp32",)},
+    ),
     (
         "groups-dilation",
         (1, 3, 2, 4),
         (2, 3, 4, 3),
-        {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "groups": 2, "dilation": 2},
+        {"strides": (2, 1), "padding": ((1, 0), (2, 1)), "groups": 2, "dilation": 2, "precisions": ("fp32",)},
     ),
 ]
 _CONV_TRANSPOSE = [
@@ -72,7 +84,13 @@ _CONV_TRANSPOSE = [
 ]
 
 _SEQUENCES = [
-    Case("conv1d", label, (floats(*x), floats(*kernel, spread=0.5), floats(kernel[2])), kwargs)
+    Case(
+        "conv1d",
+        label,
+        (floats(*x), floats(*kernel, spread=0.5), floats(kernel[2])),
+        kwargs,
+        precisions=("fp32", "bf16"),
+    )
     for label, x, kernel, kwargs in (
         ("same-stride2", (2, 6, 3), (4, 3, 2), {"strides": 2}),
         ("groups-dilation", (1, 7, 4), (2, 2, 6), {"padding": (1, 2), "dilation": 3, "groups": 2}),

@@ -20,7 +20,8 @@ _ROWS, _COLUMNS = np.array([[0], [-1]], np.int64), np.array([1, 3, 1], np.int32)
 
 
 def _put(label: str, x: tuple[int, ...], indices: tuple[Any, ...], values: tuple[int, ...], **kwargs: Any) -> Case:
-    return Case("index_put", label, (floats(*x), indices, floats(*values)), kwargs)
+    args = (floats(*x), indices, floats(*values))
+    return Case("index_put", label, args, kwargs, precisions=("fp32", "bf16") if kwargs else ("fp32",))
 
 
 def _largest(label: str, x: Any, k: int, *, gradient: Literal[False, "first"] = "first", **kwargs: Any) -> Case:
@@ -29,8 +30,8 @@ def _largest(label: str, x: Any, k: int, *, gradient: Literal[False, "first"] = 
 
 
 CASES = [
-    Case("scatter", "add", (floats(2, 4, 3), 1, _INDEX, floats(1, 3, 2)), {"add": True}),
-    Case("scatter", "set", (floats(3, 4), 0, _ONCE, floats(2, 3))),
+    Case("scatter", "add", (floats(2, 4, 3), 1, _INDEX, floats(1, 3, 2)), {"add": True}, precisions=("fp32", "bf16")),
+    Case("scatter", "set", (floats(3, 4), 0, _ONCE, floats(2, 3)), precisions=("fp32",)),
     _put("add", (2, 4, 3), (_ROWS, _COLUMNS), (2, 3, 3), add=True),
     _put("set-apart", (2, 3, 4), (np.array([1, 0]), None, np.array([-1, 2])), (3,)),
     _largest("last", distinct(3, 6), 2),

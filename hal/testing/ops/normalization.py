@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from hal.contract.device import PRECISIONS
 from hal.testing.case import Case, Wrong, floats
 from hal.testing.oracle import F64, Functions
 
@@ -58,6 +59,7 @@ _NORMS = [
             (floats(*shape, near=1.0), groups, floats(shape[-1]), floats(shape[-1])),
             axes=("NHWC",) if len(shape) == 4 else (),
             wide=_NORM,
+            precisions=PRECISIONS if label == "images" else ("fp32",),
         )
         for label, shape, groups in (("images", (2, 2, 3, 4), 2), ("instance", (2, 5, 3), 3), ("empty", (0, 2, 4), 2))
     ),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hal.contract.device import PRECISIONS
 from hal.testing.case import Case, Wrong, distinct
 from hal.testing.ops.images import Size, pads_of, starts, two
 from hal.testing.oracle import F64, Functions
@@ -15,8 +16,10 @@ from hal.testing.oracle import F64, Functions
 __all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
 
 
-def _pool(op: str, label: str, image: tuple[int, ...], window: Any, **kwargs: Any) -> Case:
-    return Case(op, label, (distinct(*image), window), kwargs, axes=("NHWC",))
+def _pool(
+    op: str, label: str, image: tuple[int, ...], window: Any, precisions: Any = PRECISIONS, **kwargs: Any
+) -> Case:
+    return Case(op, label, (distinct(*image), window), kwargs, axes=("NHWC",), precisions=precisions)
 
 
 _POOLS = [
@@ -36,8 +39,26 @@ _POOLS = [
     )
 ]
 _OPTIONS = [
-    _pool("max_pool2d", "dilation", (1, 6, 5, 2), 2, strides=(2, 1), dilation=(3, 2), padding=((1, 1), (0, 1))),
-    _pool("avg_pool2d", "count-padding", (1, 4, 5, 2), 3, strides=2, padding=((1, 0), (1, 1)), count_padding=True),
+    _pool(
+        "max_pool2d",
+        "dilation",
+        (1, 6, 5, 2),
+        2,
+        strides=(2, 1),
+        dilation=(3, 2),
+        padding=((1, 1), (0, 1)),
+        precisions=("fp32",),
+    ),
+    _pool(
+        "avg_pool2d",
+        "count-padding",
+        (1, 4, 5, 2),
+        3,
+        strides=2,
+        padding=((1, 0), (1, 1)),
+        count_padding=True,
+        precisions=("fp32",),
+    ),
 ]
 
 CASES = _POOLS + _OPTIONS

@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 
+from hal.contract.device import PRECISIONS
 from hal.testing.case import Case, Wrong, floats
 from hal.testing.oracle import F64, Functions
 
 __all__ = ["CASES", "WRONG_SHAPES", "Oracle"]
 
 
-def _einsum(label: str, equation: str, *shapes: tuple[int, ...]) -> Case:
-    return Case("einsum", label, (equation, *(floats(*shape, spread=0.5) for shape in shapes)))
+def _einsum(label: str, equation: str, *shapes: tuple[int, ...], precisions: Any = ("fp32",)) -> Case:
+    args = (equation, *(floats(*shape, spread=0.5) for shape in shapes))
+    return Case("einsum", label, args, precisions=precisions)
 
 
 CASES = [
-    _einsum("heads", "bthf,bshf->bhts", (2, 3, 2, 4), (2, 5, 2, 4)),
+    _einsum("heads", "bthf,bshf->bhts", (2, 3, 2, 4), (2, 5, 2, 4), precisions=PRECISIONS),
     _einsum("three-with-dots", "...i, ij, kj", (2, 3, 4), (4, 2), (3, 2)),
     _einsum("sum", "ijk->ki", (2, 3, 4)),
 ]
