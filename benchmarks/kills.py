@@ -1,9 +1,10 @@
 """Are runs and tunings lost when they are killed? Processes of hal are killed at random moments, resumed and compared.
 
-Runs: each is killed by SIGKILL at a moment that is drawn over the time of a whole run, and resumed. All arrays of its
-last checkpoint must then equal those of a run that nobody killed, bit for bit, and its record must say so.
-Tunings: each is killed and resumed likewise. No trial that had a result may be lost or changed, and no plan may have
-two. Ends: a run and a tuning are ended politely in each way that there is, and resumed.
+Runs: each is killed by SIGKILL and resumed. Five of six moments are drawn over the time from the first checkpoint to
+the end, the sixth over the time before. All arrays of the last checkpoint must then equal those of a run that nobody
+killed, bit for bit, and the record must say so. Tunings: each is killed and resumed likewise, where the first result
+stands for the first checkpoint. No trial that had a result may be lost or changed, and no plan may have two.
+Ends: a run and a tuning are ended politely in each way that there is, and resumed.
 
     python -m benchmarks.kills                              60 runs, 20 tunings, each end once
     python -m benchmarks.kills --runs 5 --tunings 0         fewer
@@ -13,6 +14,7 @@ two. Ends: a run and a tuning are ended politely in each way that there is, and 
 from __future__ import annotations
 
 import argparse
+import math
 import multiprocessing
 import os
 import random
@@ -24,6 +26,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,8 @@ TUNE += ["space.batch=[8,16,32,64]", "space.layout=[nhwc,nchw]", "seconds=0.2", 
 ENDS = ("SIGHUP", "SIGTERM", "SIGINT", "SIGINT twice", "closed pipe")
 RESUME = "resume=out"
 INTERRUPTED = 130
+EARLY = 6
+"""One of so many kills falls before anything was saved."""
 
 
 class Wrong(Exception):
@@ -81,9 +87,8 @@ def command(folder: Path, words: list[str]) -> None:
     cli.main()
 
 
-def finished(folder: Path, words: list[str]) -> float:
-    """Run ``hal`` to its end; gives the seconds that it took."""
-    began = time.monotonic()
+def finished(folder: Path, words: list[str]) -> None:
+    """Run ``hal`` to its end."""
     if words[0] == "run":
         process = forked(folder, words)
         process.join()
@@ -92,7 +97,51 @@ def finished(folder: Path, words: list[str]) -> float:
         status = hal(folder, words).wait()
     if status:
         raise Wrong(f"status {status}: {(folder / 'log.txt').read_text()[-1000:]}")
-    return time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a command takes that nobody kills.
+
+    Attributes:
+        first_s: seconds until it has saved something for the first time.
+        rest_s: seconds from then to its end.
+    """
+
+    first_s: float
+    rest_s: float
+
+    def wait(self, number: int, seed: int, folder: Path) -> None:
+        """Wait until the moment at which the kill of this number falls."""
+        drawn = random.Random(f"{seed} {number}").random()
+        if number % EARLY == 0:
+            time.sleep(drawn * self.first_s)
+            return
+        until(lambda: saved(folder), 20 * self.first_s)
+        time.sleep(drawn * self.rest_s)
+
+
+def measured(folder: Path, words: list[str]) -> Course:
+    """Run ``hal`` to its end, and measure its course."""
+    with ThreadPoolExecutor(1) as pool:
+        began = time.monotonic()
+        whole = pool.submit(finished, folder, words)
+        until(lambda: saved(folder) or whole.done())
+        first = time.monotonic()
+        whole.result()
+        return Course(first - began, time.monotonic() - first)
+
+
+def until(condition: Callable[[], bool], most_s: float = math.inf) -> None:
+    """Wait for something."""
+    began = time.monotonic()
+    while not condition() and time.monotonic() - began < most_s:
+        time.sleep(0.01)
+
+
+def saved(folder: Path) -> bool:
+    """Whether a run has a checkpoint, or a tuning a result."""
+    return bool(checkpoints(folder) or results(folder))
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -112,10 +161,10 @@ def same_end(folder: Path, whole: Path) -> None:
         raise Wrong(f"the record says {read_record(folder / 'out').status}")
 
 
-def killed_run(folder: Path, whole: Path, after_s: float) -> str:
-    """Kill a run after some time and resume it; gives what it was at."""
+def killed_run(folder: Path, whole: Path, wait: Callable[[Path], None]) -> str:
+    """Kill a run when the wait is over, and resume it; gives what it was at."""
     process = forked(folder, [*RUN, "out=out"])
-    time.sleep(after_s)
+    wait(folder)
     process.kill()
     process.join()
     if process.exitcode == 0:
@@ -161,10 +210,10 @@ def whole_tuning(folder: Path, before: dict[int, Trial], plans: int | None) -> i
     return len(found.trials)
 
 
-def killed_tuning(folder: Path, plans: int, after_s: float) -> str:
-    """Kill a tuning after some time and resume it; gives what it was at."""
+def killed_tuning(folder: Path, plans: int, wait: Callable[[Path], None]) -> str:
+    """Kill a tuning when the wait is over, and resume it; gives what it was at."""
     process = hal(folder, [*TUNE, "out=out"])
-    time.sleep(after_s)
+    wait(folder)
     process.kill()
     status, before = process.wait(), results(folder)
     if status == 0:
@@ -173,15 +222,16 @@ def killed_tuning(folder: Path, plans: int, after_s: float) -> str:
     begun = (folder / "out" / "config.json").exists()
     finished(folder, ["tune", RESUME] if begun else [*TUNE, "out=out"])
     whole_tuning(folder, before, plans)
-    return "killed, resumed" if begun else "killed before it began, begun again"
+    if not begun:
+        return "killed before it began, begun again"
+    return "killed, resumed" if before else "killed before its first result, resumed"
 
 
 def ended(folder: Path, end: str, words: list[str], begun: Callable[[], bool]) -> None:
     """End a command in some way after it has begun to save, and check that it says so."""
     pipe = end == "closed pipe"
     process = hal(folder, [*words, "out=out"], **({"stdout": subprocess.PIPE} if pipe else {}))
-    while not begun() and process.poll() is None:
-        time.sleep(0.01)
+    until(lambda: begun() or process.poll() is not None)
     if pipe:
         assert process.stdout is not None
         process.stdout.readline()
@@ -253,23 +303,30 @@ def main() -> int:
     FORKS.set_forkserver_preload(["torch", "hal.cli", "hal.cli.commands._run_view", "hal.tuner", "hal.models.cnn"])
     for number in (signal.SIGINT, signal.SIGHUP):  # processes that are started do not ignore them, as nohup wishes
         signal.signal(number, lambda *_: sys.exit(1))
-    draw = random.Random(args.seed)
-    moments = [draw.random() for _ in range(args.runs + args.tunings)]
     with tempfile.TemporaryDirectory() as temporary:
         top = args.keep or Path(temporary)
         whole, tuned = top / "whole-run", top / "whole-tuning"
         for folder in (whole, tuned):
             folder.mkdir(parents=True)
         finished(top, ["run", "--help"])  # starts the process that others are forked from
-        run_s = finished(whole, [*RUN, "out=out"])
-        tune_s = finished(tuned, [*TUNE, "out=out"])
+        run = measured(whole, [*RUN, "out=out"])
+        tune = measured(tuned, [*TUNE, "out=out"])
         plans = whole_tuning(tuned, {}, None)
-        print(f"a whole run takes {run_s:.1f} s, a whole tuning of {plans} plans {tune_s:.1f} s", flush=True)
+        print(f"a run saves after {run.first_s:.1f} s and ends {run.rest_s:.1f} s later", flush=True)
+        print(
+            f"a tuning of {plans} plans saves after {tune.first_s:.1f} s and ends {tune.rest_s:.1f} s later", flush=True
+        )
         fine = [
-            counted("runs", lambda at, n: killed_run(at, whole, moments[n] * run_s), args.runs, top, args.jobs),
+            counted(
+                "runs",
+                lambda at, n: killed_run(at, whole, partial(run.wait, n, args.seed)),
+                args.runs,
+                top,
+                args.jobs,
+            ),
             counted(
                 "tunings",
-                lambda at, n: killed_tuning(at, plans, moments[args.runs + n] * tune_s),
+                lambda at, n: killed_tuning(at, plans, partial(tune.wait, n, args.seed)),
                 args.tunings,
                 top,
                 args.jobs,

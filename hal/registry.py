@@ -50,7 +50,7 @@ def backend(name: str) -> Backend:
     if name not in points:
         if name.lower() in _ANY_DEVICE:
             raise _no_name(name)
-        near = difflib.get_close_matches(name, points, n=1)
+        near = difflib.get_close_matches(name.lower(), points, n=1)
         raise ConfigError(
             f"backend={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"use one of: {', '.join(sorted(points))}",

@@ -62,7 +62,7 @@ def model_class(name: str) -> type[Model]:
     if not colon or not path.endswith(".py"):
         if (meant := _meant(name)) is not None:
             raise ConfigError(f"model={name} does not name a class in a file", fix=f"write {meant}")
-        near = difflib.get_close_matches(name, BUILT_IN, n=1)
+        near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
@@ -137,10 +137,10 @@ def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
     Raises:
         ConfigError: a key or value is wrong.
     """
-    from hal.config import explain
+    from hal.config import explain, with_types
 
     try:
-        return cls.Config.model_validate(keys)
+        return cls.Config.model_validate(with_types(cls.Config, keys))
     except ValidationError as error:
         raise ConfigError(explain(error, cls.Config, "model.")) from None
 

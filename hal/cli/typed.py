@@ -97,10 +97,10 @@ class HintingCommand(TyperCommand):
                 is_value = False
             elif word in _WITH_VALUE:
                 is_value = True
-            elif not name.startswith("--"):
+            elif not name.startswith("--") and (len(name) < len("-lr") or name[0] != "-" or name in known):
                 if equals and not any(each.param_type_name == "argument" for each in self.params):
                     _refuse(args, f"hal {self.name} takes no keys: {word}", f"see: hal {self.name} --help")
-            elif name not in known and (config := self.config) is not None and (key := _key(config, name[2:])):
+            elif name not in known and (config := self.config) is not None and (key := _key(config, name.lstrip("-"))):
                 given = value if equals else "" if "=" in following else following
                 given = "VALUE" if not given or given.startswith("-") else given
                 _refuse(args, f"hal {self.name} has no option {name}: {key} is a key", f"write {key}={given}")

@@ -12,8 +12,9 @@ from hal.config.keys import (
     PlanKeys,
     constrained,
     keys_like,
+    plan_keys,
 )
-from hal.config.reading import annotation_of, build, explain, known_keys, plan_keys, read, section_of
+from hal.config.reading import annotation_of, build, explain, known_keys, read, section_of, with_types
 from hal.util.passwords import without_password
 
 __all__ = [
@@ -35,5 +36,6 @@ __all__ = [
     "plan_keys",
     "read",
     "section_of",
+    "with_types",
     "without_password",
 ]

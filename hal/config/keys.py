@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated, Any, Literal, Optional, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
-from hal.config.reading import build, plan_keys
+from hal.config.reading import build, is_text
+from hal.config.yaml_text import parse_file, resolve
 from hal.contract.plan import Plan
-from hal.errors import UnavailableError
+from hal.errors import ConfigError, UnavailableError
+from hal.util.paths import user_path
 
 __all__ = [
     "LARGEST_SEED",
@@ -24,6 +28,7 @@ __all__ = [
     "PlanKeys",
     "constrained",
     "keys_like",
+    "plan_keys",
 ]
 
 LONGEST_S = 1e8
@@ -192,6 +197,25 @@ class PlanKeys(Keys):
         return build(Plan, {**base.model_dump(), **self.given()})
 
 
+def plan_keys(plan: str) -> PlanKeys:
+    """The keys of a plan in a file.
+
+    Raises:
+        ConfigError: the file holds something else, or a wrong key.
+        NotFoundError: there is no such file.
+    """
+    file = user_path(plan)
+    near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
+    if near and not file.exists():
+        raise ConfigError(f"plan={plan} is not a file; did you mean {near[0]}?", fix=f"write plan={near[0]}")
+    keys = resolve(parse_file(file, partial(is_text, PlanKeys)))
+    if "model" in keys or "backend" in keys:
+        raise ConfigError(
+            f"plan={plan} contains other keys than those of a plan", fix=f"read all of its keys with --config {plan}"
+        )
+    return build(PlanKeys, keys, plan)
+
+
 class JobConfig(PlanKeys):
     """The keys that every command on a model shares: what runs, where and how."""
 
@@ -245,5 +269,5 @@ class JobConfig(PlanKeys):
         if self.plan != "tuned" or base is None:
             base = Plan(batch=batch)
         if self.plan not in ("default", "tuned"):
-            base = build(PlanKeys, plan_keys(self.plan)).over(base)
+            base = plan_keys(self.plan).over(base)
         return self.over(base)

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
-from hal.config.synonyms import nearest_key
-from hal.config.yaml_text import Verbatim, parse, parse_file, resolve
-from hal.contract.plan import Plan
+from hal.config.synonyms import nearest_key, nearest_value
+from hal.config.yaml_text import Plain, Verbatim, number_or_truth, parse, parse_file, resolve
 from hal.errors import ConfigError
 from hal.util.passwords import without_password
 from hal.util.paths import user_path
 
-__all__ = ["annotation_of", "build", "explain", "known_keys", "plan_keys", "read", "section_of"]
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
+__all__ = ["annotation_of", "build", "explain", "is_text", "known_keys", "read", "section_of", "with_types"]
 
 C = TypeVar("C", bound=BaseModel)
+_QUOTED = ("[", "{", "'", '"')
+"""How a value of a model's own key begins where it is YAML, and no text or number."""
+
 _LONGEST_SHOWN = 200
 """Characters of a wrong value that an error repeats."""
 
@@ -41,46 +46,159 @@ def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -
         NotFoundError: the file is not there or cannot be read.
     """
     tree: dict[str, Any] = {}
-    for key, value in ({} if file is None else parse_file(user_path(file), partial(_is_text, cls))).items():
-        place = f"{key}.name" if isinstance(value, str) and _named(cls, key) else key
-        _put(tree, place.split("."), value)
+    of_file = {} if file is None else parse_file(user_path(file), partial(is_text, cls))
+    for key, value in of_file.items():
+        _put(tree, _place(cls, key, isinstance(value, Mapping)), value)
+    typed = []
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             said = without_password(pair)
+            near = nearest_key(pair, known_keys(cls))
             raise ConfigError(
-                f"{said!r} is not of the form key=value", fix="write for example model=cnn, without spaces around ="
+                f"{said!r} is not of the form key=value",
+                fix=f"write {f'{near}=VALUE' if near else 'for example model=cnn'}, without spaces around =",
             )
-        path = [*key.split("."), "name"] if _named(cls, key) else key.split(".")
-        _put(tree, path, _value(cls, path, text, without_password(pair)))
-    return resolve(tree)
+        typed.append(_place(cls, key, False))
+        _put(tree, typed[-1], _value(cls, typed[-1], text, without_password(pair)))
+    found = resolve(tree)
+    if of_file:
+        _check_file(cls, found, str(file), list(_places(cls, of_file)), typed)
+    return found
+
+
+def _place(cls: type[BaseModel], key: str, is_section: bool) -> list[str]:
+    """The parts of a key as it is written."""
+    return [*key.split("."), "name"] if _named(cls, key) and not is_section else key.split(".")
+
+
+def _places(cls: type[BaseModel], keys: Mapping[str, Any]) -> Iterator[list[str]]:
+    """The parts of all keys of a file that hold values."""
+    for key, value in keys.items():
+        place = _place(cls, key, isinstance(value, Mapping))
+        yield from ([*place, *inner] for inner in _inner_places(value)) if value else (place,)
+
+
+def _inner_places(value: Any) -> Iterator[list[str]]:
+    if not isinstance(value, Mapping):
+        yield []
+        return
+    for key, inner in value.items():
+        yield from ([key, *rest] for rest in _inner_places(inner))
+
+
+def _check_file(
+    cls: type[BaseModel], keys: Mapping[str, Any], file: str, of_file: list[list[str]], typed: list[list[str]]
+) -> None:
+    """Refuse what is wrong in a file and was not replaced on the command line, with the name of the file."""
+
+    def is_from_file(item: ErrorDetails) -> bool:
+        loc = [part for part in item["loc"] if isinstance(part, str)]
+        within = [place[: len(loc)] == loc or loc[: len(place)] == place for place in of_file]
+        return bool(loc) and any(within) and not any(loc[: len(place)] == place for place in typed)
+
+    try:
+        cls.model_validate(keys)
+    except ValidationError as error:
+        if wrong := [item for item in error.errors(include_url=False) if is_from_file(item)]:
+            raise ConfigError("\n".join(f"{file}: {line}" for line in _lines(wrong, cls))) from None
 
 
 def _value(cls: type[BaseModel], path: list[str], text: str, about: str) -> Any:
-    if _is_text(cls, path, False):
-        return None if not text and not _is_text(cls, path, True) else Verbatim(text)
-    return parse(text, about, partial(_is_text, cls), tuple(path))
+    kinds = kinds_of(_annotation(cls, path))
+    if kinds - {NoneType} == {str}:
+        return None if not text and NoneType in kinds else Verbatim(text)
+    if _is_open(cls, path) and not text.lstrip().startswith(_QUOTED) and text != "~":
+        return text if not Plain(text, int).is_lossless else parse(text, about, partial(is_text, cls), tuple(path))
+    return parse(text, about, partial(is_text, cls), tuple(path))
 
 
-def _is_text(cls: type[BaseModel], path: Sequence[str], is_null: bool) -> bool:
-    """Whether the value of a key is taken as it is written; of a list, whether its items (``*``) are."""
+def is_text(cls: type[BaseModel], path: Sequence[str], plain: Plain) -> bool:
+    """Whether a plain value is taken as it is written, since its key is text, or cannot be what YAML takes it for.
+
+    Args:
+        cls: the config.
+        path: the parts of the key; ``*`` stands for the items of a list.
+        plain: the value.
+    """
+    in_list, path = "*" in path, [part for part in path if part != "*"]
     if not path:
         return False
-    kinds = _kinds(_annotation(cls, [part for part in path if part != "*"]))
-    if path[-1] == "*":
-        kinds = {inner for kind in kinds if get_origin(kind) is tuple for inner in _kinds(get_args(kind)[0])}
-    elif len(path) == 1 and _named(cls, path[0]):
-        return _is_text(cls, [*path, "name"], is_null)
-    return kinds - {type(None)} == {str} and not (is_null and type(None) in kinds)
+    if len(path) == 1 and _named(cls, path[0]):
+        path = [*path, "name"]
+    if _is_open(cls, path):  # with_types goes on when the types of these keys are known
+        return plain.kind is not NoneType and not plain.is_lossless
+    annotation = _annotation(cls, path)
+    kinds = _items(annotation) if in_list else kinds_of(annotation) | _items(annotation)
+    kinds = {str if get_origin(kind) is Literal else kind for kind in kinds if get_origin(kind) not in (tuple, list)}
+    if not kinds or kinds - {str, int, float, bool, NoneType}:
+        return False
+    if plain.kind in (bool, NoneType):
+        return plain.kind not in kinds
+    return str in kinds and not (kinds & {int, float} and plain.is_lossless)
 
 
-def _kinds(annotation: Any) -> set[Any]:
-    """The types in an annotation, without their constraints."""
+def _is_open(cls: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether a key belongs to a section that takes keys which it does not know, as the model's own."""
+    section = section_of(_annotation(cls, path[:1])) if len(path) > 1 else None
+    return section is not None and section.model_config.get("extra") == "allow" and path[1] not in section.model_fields
+
+
+def kinds_of(annotation: Any) -> set[Any]:
+    """The types in an annotation, without their constraints; of None, no types."""
+    if annotation is None:
+        return set()
     if get_origin(annotation) is Annotated:
-        return _kinds(get_args(annotation)[0])
+        return kinds_of(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return {kind for inner in get_args(annotation) for kind in _kinds(inner)}
+        return {kind for inner in get_args(annotation) for kind in kinds_of(inner)}
     return {annotation}
+
+
+def _items(annotation: Any) -> set[Any]:
+    """The types that the items of a tuple or list may have."""
+    lists = [kind for kind in kinds_of(annotation) if get_origin(kind) in (tuple, list)]
+    return {kind for each in lists for inner in get_args(each) if inner is not Ellipsis for kind in kinds_of(inner)}
+
+
+def with_types(cls: type[BaseModel], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """Keys of a model as the types of its config want them, whose text :func:`read` kept where YAML would change it.
+
+    So ``model.tag=1e3`` is the text 1e3 where the model declares text, and the number 1000 where it declares a number.
+    """
+    return {
+        name: _typed(kinds_of(field.annotation), value) if (field := cls.model_fields.get(name)) else value
+        for name, value in keys.items()
+    }
+
+
+def _typed(kinds: set[Any], value: Any) -> Any:
+    """A value as one of some types wants it."""
+    if isinstance(value, Mapping):
+        section = next(filter(None, map(section_of, kinds)), None)
+        values = {each for kind in kinds if get_origin(kind) is dict for each in kinds_of(get_args(kind)[1])}
+        return with_types(section, value) if section else {k: _typed(values or {Any}, v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        items = {kind for each in kinds for kind in _items(each)}
+        return [_typed(items or {Any}, each) for each in value]
+    others = {kind for kind in kinds if kind is not NoneType}
+    if isinstance(value, str) and others and all(map(_is_number, others)):
+        found = number_or_truth(value)
+        as_written = isinstance(found, bool) and not others & {bool, Any}
+        return None if not value and NoneType in kinds else value if as_written else found
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return json.dumps(value) if is_number and others and all(map(_is_text_alone, others)) else value
+
+
+def _is_number(kind: Any) -> bool:
+    """Whether a type is that of numbers or truth values, or anything."""
+    if get_origin(kind) is Literal:
+        return not any(isinstance(each, str) for each in get_args(kind))
+    return kind in (int, float, bool, Any)
+
+
+def _is_text_alone(kind: Any) -> bool:
+    return kind is str or (get_origin(kind) is Literal and all(isinstance(each, str) for each in get_args(kind)))
 
 
 def _annotation(cls: type[BaseModel], path: Sequence[str]) -> Any:
@@ -112,8 +230,13 @@ def _put(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
         tree[name] = value
 
 
-def build(cls: type[C], keys: Mapping[str, Any]) -> C:
+def build(cls: type[C], keys: Mapping[str, Any], file: str | None = None) -> C:
     """A config from nested keys.
+
+    Args:
+        cls: the config.
+        keys: its keys, those of a section inside it.
+        file: the file that all of them come from, to be named in errors.
 
     Raises:
         ConfigError: a key or value is wrong; each is named, with the nearest known key.
@@ -121,14 +244,18 @@ def build(cls: type[C], keys: Mapping[str, Any]) -> C:
     try:
         return cls.model_validate(keys)
     except ValidationError as error:
-        raise ConfigError(explain(error, cls)) from None
+        lines = _lines(error.errors(include_url=False), cls)
+        raise ConfigError("\n".join(line if file is None else f"{file}: {line}" for line in lines)) from None
 
 
 def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> str:
     """What is wrong with a configuration, one line a mistake."""
+    return "\n".join(_lines(error.errors(include_url=False), cls, prefix))
+
+
+def _lines(items: Sequence[ErrorDetails], cls: type[BaseModel], prefix: str = "") -> list[str]:
     known = known_keys(cls)
     lines = []
-    items = error.errors(include_url=False)
     wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
     for item in items:
         place = ".".join(str(part) for part in item["loc"] if part != 0)  # of a list of one, mostly
@@ -149,22 +276,11 @@ def explain(error: ValidationError, cls: type[BaseModel], prefix: str = "") -> s
             said = item["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
             given = without_password(str(item["input"]))
             given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
-            lines.append(f"{prefix}{place.removesuffix('.name')}={given}: {said[:1].lower()}{said[1:]}")
-    return "\n".join(lines)
-
-
-def plan_keys(plan: str) -> dict[str, Any]:
-    """The keys of a plan in a file."""
-    file = user_path(plan)
-    near = difflib.get_close_matches(plan, ("default", "tuned"), n=1)
-    if near and not file.exists():
-        raise ConfigError(f"plan={plan} is not a file; did you mean {near[0]}?", fix=f"write plan={near[0]}")
-    keys = resolve(parse_file(file, partial(_is_text, Plan)))
-    if "model" in keys or "backend" in keys:
-        raise ConfigError(
-            f"plan={plan} contains other keys than those of a plan", fix=f"read all of its keys with --config {plan}"
-        )
-    return keys
+            key = place.removesuffix(".name")
+            near = nearest_value(key, given, item["ctx"]["expected"]) if item["type"] == "literal_error" else None
+            hint = f"; did you mean {near}?" if near else ""
+            lines.append(f"{prefix}{key}={given}: {said[:1].lower()}{said[1:]}{hint}")
+    return lines
 
 
 def annotation_of(cls: type[BaseModel], key: str) -> Any:

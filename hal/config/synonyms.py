@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection
 
-__all__ = ["nearest_key"]
+__all__ = ["nearest_key", "nearest_value"]
 
 _KEYS = {
     "lr": "learning_rate learningrate lrate alpha eta step_size",
@@ -52,3 +53,34 @@ def nearest_key(word: str, known: Collection[str]) -> str | None:
     plain = word.lower().replace("-", "_")
     meant = [key for key, words in _KEYS.items() if plain in words.split() and key in known]
     return next(iter(meant or difflib.get_close_matches(plain, known, n=1)), None)
+
+
+_VALUES = {
+    "compile": {"default": "yes on true 1 jit inductor torch", "eager": "no off false 0 none", "max": "max-autotune"},
+    "precision": {"fp32": "no off false float32 single 32", "bf16": "bfloat16", "fp16": "yes on true float16 half 16"},
+    "layout": {"nhwc": "channels_last", "nchw": "channels_first contiguous"},
+    "schedule": {"constant": "no off false none fixed", "cosine": "yes on true cos cosineannealinglr"},
+    "mode": {"train": "training", "infer": "inference eval predict forward"},
+}
+"""Values of keys, each with words for the same thing elsewhere; what switches something on or off is among them."""
+
+
+def nearest_value(key: str, word: str, expected: str) -> str | None:
+    """The value that somebody probably meant; None: no value comes near.
+
+    Args:
+        key: with its section, as in ``space.compile``.
+        word: what was given.
+        expected: the values that are allowed, as pydantic lists them.
+
+    >>> nearest_value("compile", "yes", "'eager' or 'default'"), nearest_value("layout", "NHWC", "'nhwc' or 'nchw'")
+    ('default', 'nhwc')
+    """
+    allowed = re.findall(r"'([^']*)'", expected)
+    plain = word.lower()
+    meant = [
+        value
+        for value, words in _VALUES.get(key.rpartition(".")[2], {}).items()
+        if plain in words.split() and value in allowed
+    ]
+    return next(iter(meant or difflib.get_close_matches(plain, allowed, n=1)), None)

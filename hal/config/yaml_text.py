@@ -6,9 +6,12 @@ What is refused here would otherwise end in a traceback, fill the memory, or cop
 from __future__ import annotations
 
 import errno
+import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import yaml
@@ -17,7 +20,7 @@ from hal.errors import ConfigError, NotFoundError
 from hal.util.messages import first_line
 from hal.util.reading import read_regular
 
-__all__ = ["Verbatim", "parse", "parse_file", "resolve"]
+__all__ = ["IsText", "Plain", "Verbatim", "number_or_truth", "parse", "parse_file", "resolve"]
 
 _LARGEST_BYTES = 1 << 20
 _DEEPEST = 32
@@ -45,8 +48,29 @@ _FLOAT = re.compile(
 )
 
 
-IsText = Callable[[tuple[str, ...], bool], bool]
-"""Whether the value of a key is text, given the parts of the key, and whether YAML takes the value for nothing."""
+@dataclass(frozen=True)
+class Plain:
+    """A value without quotes that YAML takes for something else than text.
+
+    Attributes:
+        written: its text.
+        kind: the type of what YAML takes it for: int, float, bool or NoneType.
+    """
+
+    written: str
+    kind: type
+
+    @property
+    def is_lossless(self) -> bool:
+        """Whether it is a number whose text can be had back from its value, as 7 and 0.5, unlike 007 and 1e3."""
+        try:
+            return self.kind in (int, float) and json.dumps(json.loads(self.written)) == self.written
+        except ValueError:
+            return False
+
+
+IsText = Callable[[tuple[str, ...], Plain], bool]
+"""Whether a value is taken as it is written, given the parts of its key and what YAML takes it for."""
 
 
 class Verbatim(str):
@@ -54,6 +78,8 @@ class Verbatim(str):
 
     __slots__ = ()
 
+
+_KINDS = {_NULL: NoneType, f"{_PREFIX}bool": bool, f"{_PREFIX}int": int, f"{_PREFIX}float": float}
 
 _OTHERWISE = (f"{_PREFIX}timestamp", f"{_PREFIX}float", f"{_PREFIX}int")
 
@@ -117,6 +143,15 @@ def parse(text: str, about: str, is_text: IsText, place: tuple[str, ...] = ()) -
         raise ConfigError(f"{about} is not YAML that hal reads: {_problem(error)}") from error
     except (ValueError, OverflowError) as error:  # of a number with thousands of digits, or of broken characters
         raise ConfigError(f"{about} is not YAML that hal reads: {first_line(error)}") from error
+
+
+def number_or_truth(text: str) -> Any:
+    """What YAML takes a text for where that is a number or a truth value; otherwise the text."""
+    try:
+        value = parse(text, "the value", lambda place, plain: False)
+    except ConfigError:
+        return text
+    return value if isinstance(value, int | float) else text
 
 
 def parse_file(file: Path, is_text: IsText) -> dict[str, Any]:
@@ -263,7 +298,8 @@ def _as_written(node: Any, place: tuple[str, ...], is_text: IsText) -> Any:
     A copy, since an alias may stand for the value of several keys.
     """
     if isinstance(node, yaml.ScalarNode):
-        written = node.tag != _STR and is_text(place, node.tag == _NULL)
+        kind = _KINDS.get(node.tag)
+        written = kind is not None and is_text(place, Plain(node.value, kind))
         return yaml.ScalarNode(_STR, node.value, node.start_mark, node.end_mark) if written else node
     if isinstance(node, yaml.SequenceNode):
         inner: list[Any] = [_as_written(each, (*place, "*"), is_text) for each in node.value]

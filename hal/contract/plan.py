@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from hal.contract.device import Device, PrecisionName
 from hal.errors import PlanError, UnsupportedError
@@ -53,6 +53,12 @@ class KeyTraits:
     images: bool = False
     searched: bool = True
     ordered: bool = False
+
+
+def _parallel_form(value: str | None) -> str | None:
+    if value not in (None, "none") and not re.fullmatch(r"[a-z]+=[1-9][0-9]*(,[a-z]+=[1-9][0-9]*)*", value):
+        raise ValueError("write none, dp=N or fsdp=N, for example dp=2")
+    return value
 
 
 class Plan(BaseModel):
@@ -109,7 +115,7 @@ class Plan(BaseModel):
         le=_MOST_THREADS,
         description="CPU threads per process. Default: the framework's own choice.",
     )
-    parallel: Annotated[str, KeyTraits(named=False, ordered=True)] = Field(
+    parallel: Annotated[str, AfterValidator(_parallel_form), KeyTraits(named=False, ordered=True)] = Field(
         default="none",
         description="How to spread over devices: none, dp=N (each batch is split over N devices), or fsdp=N (the "
         "parameters are split too).",
@@ -142,13 +148,6 @@ class Plan(BaseModel):
             for key, field in cls.model_fields.items()
             if field.default == "auto" and key not in ("layout", "compile")
         }
-
-    @field_validator("parallel")
-    @classmethod
-    def _parallel_form(cls, value: str) -> str:
-        if value != "none" and not re.fullmatch(r"[a-z]+=[1-9][0-9]*(,[a-z]+=[1-9][0-9]*)*", value):
-            raise ValueError("write none, dp=N or fsdp=N, for example dp=2")
-        return value
 
     def resolve(self, device: Device) -> Plan:
         """This plan with the device's defaults filled in.

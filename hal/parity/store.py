@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.deviation import Scale
@@ -43,6 +43,12 @@ class _Op(BaseModel):
     gradients: tuple[str, ...]
     output_scales: tuple[Scale, ...]
     gradient_scales: tuple[Scale, ...]
+
+    @model_validator(mode="after")
+    def _a_scale_each(self) -> _Op:
+        if len(self.gradient_scales) != len(self.gradients):
+            raise ValueError(f"{self.op} has another number of scales than of gradients")
+        return self
 
 
 class _Meta(BaseModel):

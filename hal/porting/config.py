@@ -44,7 +44,9 @@ def settings(path: Path, **given: Any) -> PortConfig:
         ConfigError: a setting is not known, or its value is not possible.
     """
     held = project_settings(path)
-    held.update({key: value for key, value in given.items() if value not in (None, (), [])})
+    options = {key: value for key, value in given.items() if value not in (None, (), [])}
+    held = {key: value for key, value in held.items() if key.replace("-", "_") not in options and key not in options}
+    held.update(options)
     try:
         config = PortConfig.model_validate(held)
     except ValidationError as error:
@@ -56,7 +58,10 @@ def settings(path: Path, **given: Any) -> PortConfig:
             message = f"[tool.hal.port] in pyproject.toml has the unknown key {key}{hint}"
             raise ConfigError(message, fix=f"the keys are {', '.join(_names())}") from error
         allowed = f"allowed are {', '.join(SEVERITIES)}" if "severity" in key else "see: hal port --help"
-        raise ConfigError(f"{key}={first['input']!r} is not possible for hal port", fix=allowed) from error
+        place = "" if key.replace("-", "_") in options else "[tool.hal.port] in pyproject.toml: "
+        raise ConfigError(
+            f"{place}{key.replace('_', '-')}={first['input']!r} is not possible for hal port", fix=allowed
+        ) from error
     known = target(config.to).origins
     if config.origin is not None and config.origin not in known:
         raise ConfigError(

@@ -123,11 +123,13 @@ def load(path: Path) -> Checkpoint:
         )
     if _checksum(content, meta) != meta.get("crc32"):
         raise _damaged(path, f"{_ARRAYS} or {_META} is truncated or was changed after it was written")
+    if type(meta.get("step")) is not int or meta["step"] < 0:
+        raise _damaged(path, f"{_META} holds no step")
     try:
         arrays = parse(content)
     except SafetensorError as error:
         raise _damaged(path, str(error)) from error
-    return Checkpoint(int(meta["step"]), nested(arrays), meta, path)
+    return Checkpoint(meta["step"], nested(arrays), meta, path)
 
 
 def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:

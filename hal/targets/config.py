@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from hal.config import LONGEST_S, DataSection, ModelSection, PlanKeys, build, plan_keys
+from hal.config import LONGEST_S, DataSection, ModelSection, PlanKeys, plan_keys
 from hal.contract.plan import Plan
 
 __all__ = ["CompileConfig"]
@@ -54,5 +54,5 @@ class CompileConfig(PlanKeys):
         """
         base = Plan(batch=batch)
         if self.plan != "default":
-            base = build(PlanKeys, plan_keys(self.plan)).over(base)
+            base = plan_keys(self.plan).over(base)
         return self.over(base)

@@ -160,9 +160,11 @@ def _target(name: str) -> tuple[BuildsTargets, Target]:
         if target is not None:
             return backend, target
         known += backend.targets()
-    near = difflib.get_close_matches(name.partition(":")[0], known, n=1)
+    word = name.partition(":")[0].lower()
+    longer = [each for each in dict.fromkeys(known) if each.startswith(f"{word}-")]
+    near = longer or difflib.get_close_matches(word, known, n=1)
     raise ConfigError(
-        f"target={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
+        f"target={name} is not known" + (f"; did you mean {' or '.join(near)}?" if near else ""),
         fix=f"use one of: {', '.join(dict.fromkeys(known))}"
         if known
         else "install a backend that supports targets: none of the installed ones does",

@@ -308,6 +308,30 @@ def test_one_that_was_cut_short_is_named_so(monkeypatch, tmp_path, capsys):
     assert 0 < len(shown) <= len(found.trials) - len(cut)
 
 
+def test_the_numbers_of_trials_are_those_of_the_report(monkeypatch, tmp_path, capsys):
+    """Also after a resume, which numbers no trial anew."""
+    for trials in (3, 6):
+        live = TuneView()
+        live.console = Console(width=300, highlight=False)
+        keys = {"trials": 3} if trials == 3 else {"resume": str(tmp_path / "out")}
+        found = fake_tune(monkeypatch, tmp_path, observer=live, **{"trials": trials, **keys})
+        lines = capsys.readouterr().out.splitlines()
+        shown = [int(line.split()[0]) for line in lines if re.match(r" *\d+  ", line)]
+        assert shown == [t.number for t in found.trials][len(found.trials) - len(shown) :]
+        assert shown
+
+
+def test_the_table_in_a_narrow_terminal(monkeypatch, tmp_path, capsys):
+    live = TuneView()
+    live.console = Console(width=80, highlight=False)
+    fake_tune(monkeypatch, tmp_path, observer=live)
+    lines = capsys.readouterr().out.splitlines()
+    head = next(n for n, line in enumerate(lines) if "samples/s" in line and "memory" in line and "plan" in line)
+    at = lines[head].index("plan")
+    words = {word for line in lines[head + 1 : head + 12] for word in line[at:].split()}
+    assert {"batch", "default"} <= words, "no word is broken"
+
+
 def test_five_thousand_plans(monkeypatch, tmp_path):
     """A space far too large to be tried whole: searched, ended, measured again, reported and resumed."""
     described = description(

@@ -8,7 +8,8 @@ import pytest
 from config_helpers import config, fails
 
 import hal
-from hal.config import plan_keys, read
+from hal.config import plan_keys
+from hal.config.yaml_text import parse_file
 from hal.errors import ConfigError, NotFoundError
 from hal.parity.config import VerifyConfig
 from hal.run.config import BenchConfig, RunConfig
@@ -53,6 +54,7 @@ def test_sections_take_a_name_and_keys():
         ("parallel=none", "parallel", "none"),
         ("seed=0x10", "seed", 16),
         ("batch=null", "batch", None),
+        ("precision='bf16'", "precision", "bf16"),
     ],
 )
 def test_text_stands_as_it_was_typed_and_other_values_are_yaml(pair, key, value):
@@ -163,10 +165,36 @@ def test_wrong_values_of_models_are_named():
         ("data.augment=flop", "flop: input should be 'flip', 'crop' or 'brightness'"),
         ("model.size=20", "model is missing"),
         ("lr=[1]", "lr=[1]: input should be a valid number"),
+        ("compile=yes", "compile=yes: input should be 'auto', 'eager', 'default' or 'max'; did you mean default?"),
+        ("compile=off", "compile=off: input should be 'auto', 'eager', 'default' or 'max'; did you mean eager?"),
+        ("precision=no", "precision=no: input should be 'fp32', 'tf32', 'bf16' or 'fp16'; did you mean fp32?"),
+        ("precision=bfloat16", "did you mean bf16?"),
+        ("layout=NHWC", "layout=NHWC: input should be 'auto', 'nhwc' or 'nchw'; did you mean nhwc?"),
+        ("layout=no", "layout=no: input should be"),
+        ("optimizer=on", "optimizer=on: input should be"),
+        ("data.augment=no", "data.augment=no: input should be"),
+        ("seed=yes", "seed=yes: input should be a valid integer"),
+        ("seed=null", "seed=null: input should be a valid integer"),
+        ("lr=on", "lr=on: input should be a valid number"),
+        ("threads=True", "threads=True: input should be a valid integer"),
     ],
 )
 def test_wrong_values_are_named(pair, said):
     assert said in fails(pair)
+
+
+@pytest.mark.parametrize(
+    ("pair", "said"),
+    [
+        ("objective=no", "objective=no: input should be 'throughput'"),
+        ("objective=null", "objective=null: input should be 'throughput'"),
+        ("space.compile=yes", "space.compile=yes: input should be 'eager', 'default' or 'max'; did you mean default?"),
+        ("space.batch=[8,no]", "space.batch.1=no: input should be a valid integer"),
+        ("budget=off", "budget=off: write a number"),
+    ],
+)
+def test_wrong_values_of_a_tuning_are_named_as_they_were_typed(pair, said):
+    assert said in fails(pair, cls=TuneConfig)
 
 
 def test_every_mistake_gets_a_line():
@@ -213,7 +241,8 @@ BOMB = "a: &a [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]\n" + "".join(
     ],
 )
 def test_values_that_are_no_yaml(value, said):
-    for found in (fails(f"lr={value}"), fails(f"model.anything={value}")):
+    for key in ("lr", "data.validation"):
+        found = fails(f"{key}={value}")
         assert "is not YAML that hal reads: " in found
         assert said in found.replace("control characters are not allowed", "not allowed")
         assert len(found.splitlines()[0]) < len(value) + 300
@@ -261,7 +290,7 @@ def test_aliases_and_numbers_in_files(tmp_path):
     file.write_text(
         "a: &usual {batch: 32, precision: bf16}\nversus: {<<: *usual, batch: 8}\nx: [1e-3, 2026-11-22, 1_0]\n"
     )
-    found = read(BenchConfig, [], file)
+    found = parse_file(file, lambda place, plain: False)
     assert found["versus"] == {"batch": 8, "precision": "bf16"}
     assert found["x"] == [0.001, "2026-11-22", 10]
 

@@ -82,6 +82,29 @@ def test_texts_in_lists(tmp_path):
     assert build(VerifyConfig, read(VerifyConfig, [], file)).backends == ("cpu", "null", "007")
 
 
+WRONG = "model: {name: cnn, size: 12}\nbacth: 3\ncompile: yes\noptimizer: {beta1: 2}\n"
+
+
+def test_what_is_wrong_in_a_file_is_said_with_its_name(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text(WRONG)
+    lines = fails("lr=-1", file=file).splitlines()
+    assert [line.partition(f"{file}: ")[2].partition(";")[0] for line in lines] == [
+        "compile=yes: input should be 'auto', 'eager', 'default' or 'max'",
+        "optimizer.beta1=2: input should be less than 1",
+        "unknown key bacth",
+    ]
+    file.write_text(WRONG.replace("bacth", "batch"))
+    assert fails("lr=-1", "compile=max", "optimizer.beta1=0", file=file).startswith("lr=-1: ")
+    assert config("compile=max", "optimizer.beta1=0", file=file).compile == "max"
+
+
+def test_keys_of_a_file_are_checked_without_what_is_not_given(tmp_path):
+    file = tmp_path / "keys.yaml"
+    file.write_text("model.size: 20\n")
+    assert fails(file=file) == "model is missing; add model=VALUE"
+
+
 # The plan
 
 
@@ -120,6 +143,7 @@ def test_wrong_plan_files(tmp_path, content, kind, said):
     with pytest.raises(kind) as caught:
         config(f"plan={file}").base_plan(8)
     assert said in str(caught.value)
+    assert str(file) in str(caught.value)
 
 
 # Help

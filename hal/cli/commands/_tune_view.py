@@ -86,7 +86,7 @@ class TuneView(TuneObserver):
         if self._space is not None:
             said = " ".join(f"{k}={v}" for k, v in trial.plan.changes(self._space.default).items())
             self.console.print(
-                f"{progress.done:>3}  [{color}]{escaped(result)}[/]  {escaped(said or 'the default plan')}",
+                f"{trial.number:>3}  [{color}]{escaped(result)}[/]  {escaped(said or 'the default plan')}",
                 soft_wrap=True,
             )
         self._move("", progress)
@@ -183,7 +183,7 @@ def _table(tuning: Tuning) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     names = [name for name in (rows[0] if rows else {}) if name == "" or any(row[name] for row in rows)]
     for name in names:
-        table.add_column(name, overflow="fold", no_wrap=name != "plan")
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(row[name] for name in names))
     return table
