@@ -32,6 +32,7 @@ BUILT_IN = {
     "cnn": "hal.models.cnn:CNN",
     "rnn": "hal.models.rnn:RNN",
     "gan": "hal.models.gan:GAN",
+    "transformer": "hal.models.transformer:Transformer",
     "transfer": "hal.models.transfer:Transfer",
 }
 

@@ -1,4 +1,4 @@
-"""Models written in the neutral tensor API alone: cnn, rnn, gan, transfer."""
+"""Models written in the neutral tensor API alone: cnn, rnn, gan, transformer, transfer."""
 
 if __name__ != "hal.models":
     raise ImportError(

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
 from hal import nn
-from hal.data import Dataset, Wanted, bigram_entropy
+from hal.data import Dataset, Wanted
+from hal.models._writing import writing_report
 from hal.nn.recurrent import Recurrent
 from hal.types import Array, Tree
 
@@ -121,18 +122,15 @@ class RNN(nn.Classifier):
         """The bigram entropy to compare the loss with, and a sample of text."""
         if not self.text:
             return nn.Report()
-        rng = np.random.default_rng(view.seed)
-        ids = view.split.validation.take(np.zeros(1, np.int64))["inputs"][:, : min(40, self.config.length)]
-        written = [int(i) for i in ids[0]]
-        prompt, carry = len(written), None
-        for _ in range(self.config.sample):
+        carry: Any = None
+
+        def next_logits(written: Sequence[int]) -> np.ndarray:
+            nonlocal carry
+            ids = np.array([written if carry is None else written[-1:]], np.int64)
             logits, carry = view.call(self.continue_text, view.params, ids, carry)
-            scores = logits[0].astype(np.float64) / self.config.temperature
-            p = np.exp(scores - scores.max())
-            written.append(int(rng.choice(len(p), p=p / p.sum())))
-            ids = np.array([[written[-1]]], ids.dtype)
-        said = "".join(self.vocabulary[i] for i in written)
-        path = view.write("sample.txt", said.encode())
-        entropy = bigram_entropy(view.split.validation)
-        text = f"prompt: {said[:prompt]!r}\n{said[prompt:]}" if self.config.sample else ""
-        return nn.Report({"bigram_entropy": entropy}, text, (path,))
+            found: np.ndarray = logits[0]
+            return found
+
+        return writing_report(
+            view, self.vocabulary, next_logits, count=self.config.sample, temperature=self.config.temperature
+        )

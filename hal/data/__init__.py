@@ -14,10 +14,12 @@ from hal.data.sources import SOURCES, Source, load
 from hal.data.spec import Dataset, Field, Kind, Split, Wanted
 from hal.data.summary import summary
 from hal.data.text import bigram_entropy
+from hal.data.tokens import Bytes, Tokenizer
 
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
+    "Bytes",
     "DataFacts",
     "Dataset",
     "Field",
@@ -25,6 +27,7 @@ __all__ = [
     "RememberedData",
     "Source",
     "Split",
+    "Tokenizer",
     "Wanted",
     "augment",
     "batches",

@@ -24,17 +24,19 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
     Args:
         values: what NumPy can take for an array: arrays of any framework in host memory, nested lists. Images are
             (batch, height, width, channels), gray ones also (batch, height, width); sequences (batch, time, features);
-            text (batch, length), ids of characters.
+            text (batch, length), ids of characters; documents a list of str, or (batch, length), ids of tokens.
         wanted: the kind and shape of data that the model takes.
         vocabulary: of text.
 
     Returns:
-        float32, or int64 for text. Integers of images and sequences are taken as 0..255, whatever their width, and
-        divided by 255; booleans as 0 and 1; floats as they are, which must be in [0, 1] for images.
+        float32, or int64 for text and documents. Integers of images and sequences are taken as 0..255, whatever their
+        width, and divided by 255; booleans as 0 and 1; floats as they are, which must be in [0, 1] for images.
 
     Raises:
         InputError: another shape, a type that has no meaning, or values out of range.
     """
+    if wanted.tokenizer is not None and (texts := _texts(values)) is not None:
+        return wanted.tokenizer.encode(texts, wanted.shape[0])[0].astype(np.int64)
     try:
         if np.ma.is_masked(values):
             raise ValueError("some of its values are masked")
@@ -51,7 +53,31 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
             f"the inputs have shape {array.shape}, but the model takes (batch, {', '.join(map(str, wanted.shape))})",
             fix="resize the inputs to this shape, and keep the batch axis",
         )
-    return _text(array, vocabulary) if wanted.kind == "text" else _numbers(array, wanted.kind)
+    if wanted.tokenizer is not None:
+        return _ids(array, wanted.tokenizer.size, "tokens", "pass a list of str, or ids as the tokenizer gives them")
+    if wanted.kind == "text":
+        return _ids(array, len(vocabulary), "characters", "use the ids of the run's vocabulary")
+    return _numbers(array, wanted.kind)
+
+
+def _texts(values: Any) -> list[str] | None:
+    """Texts as a list of str; None: these are no texts.
+
+    Raises:
+        InputError: it is a single text, or one of them is not a str.
+    """
+    if isinstance(values, str):
+        raise InputError("the inputs are a single text, but the model takes several", fix="pass a list: [text]")
+    if isinstance(values, np.ndarray) and values.dtype.kind in "UO":
+        values = values.tolist()
+    if not isinstance(values, list | tuple) or not any(isinstance(value, str) for value in values):
+        return None
+    for at, value in enumerate(values):
+        if not isinstance(value, str):
+            raise InputError(
+                f"input {at} is of type {type(value).__name__}, but the others are texts", fix="pass a list of str"
+            )
+    return list(values)
 
 
 def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
@@ -74,17 +100,16 @@ def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
     return np.clip(found, 0, 1) if kind == "image" and (low < 0 or high > 1) else found
 
 
-def _text(array: np.ndarray, vocabulary: str) -> np.ndarray:
+def _ids(array: np.ndarray, size: int, what: str, fix: str) -> np.ndarray:
     if array.dtype.kind not in "iu":
         raise InputError(
-            f"inputs of text have the type {array.dtype}, but ids of characters must be integers", fix="pass integers"
+            f"inputs of text have the type {array.dtype}, but ids of {what} must be integers", fix="pass integers"
         )
     low, high = _range(array)
-    if low < 0 or high >= len(vocabulary):
+    if low < 0 or high >= size:
         raise InputError(
-            f"ids of characters range from {low:g} to {high:g}, but the ids of this model range from 0 to "
-            f"{len(vocabulary) - 1}",
-            fix="use the ids of the run's vocabulary",
+            f"ids of {what} range from {low:g} to {high:g}, but the ids of this model range from 0 to {size - 1}",
+            fix=fix,
         )
     return array.astype(np.int64)
 

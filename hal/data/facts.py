@@ -29,6 +29,7 @@ class DataFacts(BaseModel):
     classes: int | None = Field(description="Number of classes or of characters; None if there are no labels.")
     class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
     vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
+    tokens: str = Field(default="", description="How documents were split into tokens; otherwise empty.")
     train_samples: int
     validation_samples: int
     train_digest: str = Field(description="Digest of the training samples in their order.")
@@ -46,6 +47,7 @@ class DataFacts(BaseModel):
             classes=train.classes,
             class_names=train.class_names,
             vocabulary=train.vocabulary,
+            tokens=train.tokens,
             train_samples=len(train),
             validation_samples=len(split.validation),
             train_digest=train.digest(),
@@ -72,6 +74,8 @@ class DataFacts(BaseModel):
                 if len(self.vocabulary) != len(now.vocabulary)
                 else "the text consists of other characters"
             )
+        if self.tokens != now.tokens:
+            found.append(f"the texts consisted of {self.tokens or 'no tokens'} and now of {now.tokens or 'no tokens'}")
         for what, before, after in (
             ("training", (self.train_samples, self.train_digest), (now.train_samples, now.train_digest)),
             (
@@ -112,6 +116,7 @@ class RememberedData(Dataset):
     def __init__(self, facts: DataFacts) -> None:
         self.name, self.classes = facts.source, facts.classes
         self.class_names, self.vocabulary = facts.class_names, facts.vocabulary
+        self.tokens = facts.tokens
         self.inputs = ArrayField(facts.input_shape, np.dtype(facts.input_dtype))
         self.parts = {name: ArrayField(shape, np.dtype(dtype)) for name, (shape, dtype) in facts.input_parts.items()}
         self.labels = None if facts.classes is None else ArrayField((), np.dtype(np.int64))

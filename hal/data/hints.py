@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from hal.data.pictures import SUFFIXES
+
 __all__ = ["source_for"]
 
-_SUFFIXES = {".npz": "npz", ".txt": "text", ".md": "text", ".csv": "text", ".text": "text"}
+_SOURCES = {".npz": "npz", ".txt": "text", ".md": "text", ".text": "text", ".csv": "csv", ".tsv": "csv"}
 
 
 def source_for(path: str) -> str | None:
@@ -18,8 +20,15 @@ def source_for(path: str) -> str | None:
     try:
         found = Path(path)
         if path and found.is_dir():
-            return f"{'mnist' if any(found.glob('*-ubyte*')) else 'images'}:{path}"
-        name = _SUFFIXES.get(found.suffix.lower()) if found.is_file() else None
+            return f"{_of_folder(found)}:{path}"
+        name = _SOURCES.get(found.suffix.lower()) if found.is_file() else None
     except (OSError, ValueError):  # the text is no path
         return None
     return None if name is None else f"{name}:{path}"
+
+
+def _of_folder(folder: Path) -> str:
+    if any(folder.glob("*-ubyte*")):
+        return "mnist"
+    suffixes = {path.suffix.lower() for path in folder.glob("*/*")}
+    return "texts" if ".txt" in suffixes and not suffixes & SUFFIXES else "images"

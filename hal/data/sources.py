@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from hal.data.digits import open_digits
+from hal.data.docstrings import open_docstrings
 from hal.data.folder import open_images
 from hal.data.hints import source_for
 from hal.data.idx import open_mnist
 from hal.data.npz import open_npz
 from hal.data.spec import Kind, Split, Wanted
 from hal.data.synthetic import open_synthetic
+from hal.data.table import open_csv
 from hal.data.text import open_text, open_topics
+from hal.data.texts import open_texts
 from hal.errors import ConfigError
 
 __all__ = ["SOURCES", "Source", "load"]
@@ -27,18 +30,30 @@ class Source:
         usage: how a user writes it; brackets mark what may be left out.
         kinds: what it can give.
         help: what it gives, in one line for people.
-        open: ``open(source, argument, wanted, share, seed)``, with what follows the colon as the argument.
+        open: ``open(source, argument, wanted, share, seed)``, with what follows the colon as the argument, and with the
+            options that were given.
+        options: keys of the data that only this source knows.
     """
 
     usage: str
     kinds: tuple[Kind, ...]
     help: str
-    open: Callable[[str, str, Wanted, float, int], Split]
+    open: Callable[..., Split]
+    options: tuple[str, ...] = ()
 
 
 SOURCES: dict[str, Source] = {
+    "csv": Source(
+        "csv:FILE", ("document",), "texts and their classes in two columns of a file", open_csv, ("text", "label")
+    ),
     "digits": Source(
         "digits", ("image", "sequence"), "1797 handwritten digits of 8 by 8 pixels, from scikit-learn", open_digits
+    ),
+    "docstrings": Source(
+        "docstrings",
+        ("document",),
+        "the documentation in Python's standard library, by module",
+        open_docstrings,
     ),
     "images": Source("images:DIR", ("image", "sequence"), "images in one folder for each class", open_images),
     "mnist": Source(
@@ -50,13 +65,21 @@ SOURCES: dict[str, Source] = {
         "NumPy arrays named x and y, or x_train, y_train, x_test and y_test",
         open_npz,
     ),
-    "synthetic": Source("synthetic[:N]", ("image", "sequence", "text"), "N random samples", open_synthetic),
+    "synthetic": Source("synthetic[:N]", ("image", "sequence", "text", "document"), "N random samples", open_synthetic),
     "text": Source("text:FILE", ("text",), "the characters of a file in UTF-8", open_text),
+    "texts": Source("texts:DIR", ("document",), "text files in one folder for each class", open_texts),
     "topics": Source("topics", ("text",), "the characters of the manual that comes with Python", open_topics),
 }
 
 
-def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0) -> Split:
+def load(
+    source: str,
+    wanted: Wanted,
+    *,
+    validation: float = 0.2,
+    seed: int = 0,
+    options: Mapping[str, str] | None = None,
+) -> Split:
     """Data sets by the name of their source.
 
     Args:
@@ -64,6 +87,7 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
         wanted: what the model asks for; the data are converted to it.
         validation: the share to validate with, in (0, 1), where the source does not say which samples those are.
         seed: decides which samples those are, and what ``synthetic`` is made of.
+        options: values of keys that only some sources know, such as ``text`` of ``csv``.
 
     Raises:
         ConfigError: no such source, one that cannot give what is wanted, or a share or seed out of range.
@@ -88,11 +112,19 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
     if (colon and not takes) or (needs and not argument):
         problem = "needs a path after a colon" if needs else "takes no argument after a colon"
         raise ConfigError(f"data={source}: {name} {problem}", fix=f"write data={entry.usage}")
+    given = dict(options or {})
+    if unknown := sorted(set(given) - set(entry.options)):
+        able = ", ".join(other.usage for other in SOURCES.values() if unknown[0] in other.options)
+        raise ConfigError(
+            f"data.{unknown[0]}= does not apply to data={source}",
+            fix=f"leave it out, or use a source that has it: {able}",
+        )
     if wanted.kind not in entry.kinds:
         able = ", ".join(other.usage for other in SOURCES.values() if wanted.kind in other.kinds)
+        keys = next((wanted.instead[kind] for kind in entry.kinds if kind in wanted.instead), None)
         raise ConfigError(
             f"data={source} gives {' or '.join(entry.kinds)} data, but the model takes {wanted.kind} data",
-            fix=f"use {wanted.kind} data: {able}",
+            fix=f"use {wanted.kind} data: {able}" + (f"; or add {keys}" if keys else ""),
         )
     if not 0 < validation < 1:
         raise ConfigError(
@@ -102,4 +134,4 @@ def load(source: str, wanted: Wanted, *, validation: float = 0.2, seed: int = 0)
         )
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative", fix="use 0 or more")
-    return entry.open(source, argument, wanted, validation, seed)
+    return entry.open(source, argument, wanted, validation, seed, **given)

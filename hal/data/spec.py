@@ -5,22 +5,28 @@ from __future__ import annotations
 import abc
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
 
+from hal.data.tokens import Tokenizer
 from hal.errors import ConfigError
 
 __all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
 
-Kind = Literal["image", "sequence", "text"]
+Kind = Literal["image", "sequence", "text", "document"]
 
 _DIGESTED = 1024
 """Samples that are digested at once."""
 
-_AXES = {"image": "(height, width, channels)", "sequence": "(time, features)", "text": "(length,)"}
+_AXES = {
+    "image": "(height, width, channels)",
+    "sequence": "(time, features)",
+    "text": "(length,)",
+    "document": "(length,)",
+}
 
 
 @dataclass(frozen=True)
@@ -28,9 +34,12 @@ class Wanted:
     """What a model asks for.
 
     Attributes:
-        kind: ``image``, ``sequence`` or ``text``.
-        shape: of one sample: image (height, width, channels), sequence (time, features), text (length,). A size of 0
-            leaves it to the data.
+        kind: ``image``, ``sequence``, ``text`` (a text whose characters are predicted) or ``document`` (texts of which
+            each has a class).
+        shape: of one sample: image (height, width, channels), sequence (time, features), text and document (length,).
+            A size of 0 leaves it to the data.
+        tokenizer: what turns documents into ids; None for other kinds.
+        instead: keys of the model with which it takes another kind of data, by that kind.
 
     Raises:
         ConfigError: there is no such kind, or the shape does not have its axes, or a size is negative.
@@ -38,6 +47,8 @@ class Wanted:
 
     kind: Kind
     shape: tuple[int, ...]
+    tokenizer: Tokenizer | None = None
+    instead: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
@@ -46,7 +57,7 @@ class Wanted:
                 fix=f"use one of: {', '.join(get_args(Kind))}",
             )
         axes = _AXES[self.kind]
-        if len(self.shape) != axes.count(",") + (self.kind != "text") or min(self.shape) < 0:
+        if len(self.shape) != axes.count(",") + (axes != "(length,)") or min(self.shape) < 0:
             raise ConfigError(
                 f"the model asks for {self.kind} data of shape {self.shape}",
                 fix=f"use {axes}, each at least 1, or 0 for the size that the data have",
@@ -63,7 +74,7 @@ class Wanted:
         """
         if 0 not in self.shape:
             return self
-        return Wanted(self.kind, tuple(asked or size for asked, size in zip(self.shape, sizes, strict=False)))
+        return replace(self, shape=tuple(asked or size for asked, size in zip(self.shape, sizes, strict=False)))
 
 
 @dataclass(frozen=True)
@@ -89,6 +100,7 @@ class Dataset(abc.ABC):
         classes: how many labels there are; for text the size of the vocabulary; None without labels.
         class_names: a name for each class; empty where there are none.
         vocabulary: for text the character of each id; empty otherwise.
+        tokens: for documents the name of the tokenizer; empty otherwise.
         inputs: shape and dtype of one input.
         parts: where a sample has several inputs, each by its name; ``inputs`` is then the first of them.
         labels: shape and dtype of one label; None without labels.
@@ -99,6 +111,7 @@ class Dataset(abc.ABC):
     classes: int | None
     class_names: tuple[str, ...]
     vocabulary: str
+    tokens: str = ""
     inputs: Field
     labels: Field | None
     reads_files: bool = False
@@ -117,9 +130,9 @@ class Dataset(abc.ABC):
 
         Returns:
             ``inputs`` and, unless :attr:`labels` is None, ``labels``: images float32 (batch, height, width, channels)
-            in [0, 1] and sequences float32 (batch, time, features) with labels int64 (batch,); text int64
-            (batch, length) with labels of the same shape, each the character after its input. Where a sample has
-            several inputs, ``inputs`` is a dict of arrays, as :attr:`parts` says.
+            in [0, 1], sequences float32 (batch, time, features) and documents int64 (batch, length) with labels int64
+            (batch,); text int64 (batch, length) with labels of the same shape, each the character after its input.
+            Where a sample has several inputs, ``inputs`` is a dict of arrays, as :attr:`parts` says.
 
         Raises:
             DataError: a sample is damaged; names the file.

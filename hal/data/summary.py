@@ -30,6 +30,8 @@ def _lines(split: Split) -> Iterator[str]:
         yield f"inputs: windows of {shape} characters, of {len(train.vocabulary):,} different ones"
     elif train.parts:
         yield "inputs: " + ", ".join(f"{name} {_shape(part)}, {part.dtype}" for name, part in train.parts.items())
+    elif train.tokens:
+        yield f"inputs: texts, the first {shape} {train.tokens} of each"
     else:
         yield f"inputs: {shape}, {train.inputs.dtype}"
     counts, held_counts = train.counts(), split.validation.counts()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hal.data.arrays import ArrayDataset
+from hal.data.documents import DocumentDataset
 from hal.data.files import check_memory
 from hal.data.spec import Split, Wanted, generator
 from hal.data.text import TextDataset
+from hal.data.tokens import Tokenizer
 from hal.errors import ConfigError
 
 __all__ = ["open_synthetic"]
@@ -31,15 +33,17 @@ def _count(source: str, argument: str) -> int:
 
 
 def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
-    """Uniform noise in [0, 1) with labels of 10 classes, or random printable characters.
+    """Uniform noise in [0, 1) with labels of 10 classes, random printable characters, or random tokens with labels.
 
     A part keeps at most 64 MiB of distinct samples; beyond those they repeat, so that any count is cheap.
     """
     count = _count(source, argument)
     wanted = wanted.filled(_USUAL[wanted.kind])
     # Beside a pool of samples, the row of each; of text, its characters.
-    check_memory(f"data={source}", count * (16 if wanted.kind != "text" else 2 * wanted.shape[0]))
+    check_memory(f"data={source}", count * (2 * wanted.shape[0] if wanted.kind in ("text", "document") else 16))
     held = min(max(round(share * count), 1), count - 1)
+    if wanted.tokenizer is not None:
+        return _documents(source, wanted, wanted.tokenizer, (count - held, held), seed)
     if wanted.kind == "text":
         text_parts = []
         for part, length in enumerate((count - held, held)):
@@ -54,4 +58,17 @@ def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, see
         labels = random.integers(_CLASSES, size=distinct)
         rows = np.arange(length) % distinct
         parts.append(ArrayDataset(source, values, labels, wanted, classes=_CLASSES, rows=rows))
+    return Split(parts[0], parts[1])
+
+
+def _documents(source: str, wanted: Wanted, tokenizer: Tokenizer, counts: tuple[int, int], seed: int) -> Split:
+    """Texts of the full length, without padding."""
+    names = tuple(map(str, range(_CLASSES)))
+    parts = []
+    for part, length in enumerate(counts):
+        random = generator(seed, part)
+        tokens = [token for token in range(tokenizer.size) if token != tokenizer.padding]
+        ids = random.choice(np.asarray(tokens, np.min_scalar_type(tokenizer.size)), size=(length, wanted.shape[0]))
+        labels = random.integers(_CLASSES, size=length)
+        parts.append(DocumentDataset(source, ids, labels, names, tokenizer.name))
     return Split(parts[0], parts[1])

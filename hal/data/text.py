@@ -9,6 +9,7 @@ import numpy as np
 
 from hal.data.files import check_memory, read_bytes, user_path
 from hal.data.spec import Dataset, Field, Split, Wanted
+from hal.data.texts import decoded
 from hal.errors import ConfigError, DataError, NotFoundError
 
 __all__ = ["TextDataset", "bigram_entropy", "encode", "open_text", "open_topics"]
@@ -133,16 +134,7 @@ def open_text(source: str, argument: str, wanted: Wanted, share: float, seed: in
     path = user_path(argument)
     content = read_bytes(path)
     check_memory(str(path), _BYTES_PER_CHARACTER * len(content))
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not text in UTF-8: byte {error.start} is 0x{content[error.start]:02x} ({error.reason})",
-            fix="convert the file to UTF-8",
-        ) from error
-    return _split(
-        source, str(path), text.replace("\r\n", "\n").replace("\r", "\n"), wanted.filled(_USUAL).shape[0], share
-    )
+    return _split(source, str(path), decoded(str(path), content), wanted.filled(_USUAL).shape[0], share)
 
 
 def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:

@@ -23,7 +23,7 @@ class Features(Dataset):
 
     def __init__(self, source: Dataset, function: Callable[[np.ndarray], np.ndarray], batch: int) -> None:
         self.name, self.classes, self.class_names = source.name, source.classes, source.class_names
-        self.vocabulary, self.labels = source.vocabulary, source.labels
+        self.vocabulary, self.tokens, self.labels = source.vocabulary, source.tokens, source.labels
         parts, labels = [], []
         for part in batches(source, batch, seed=0, epoch=0, shuffle=False, drop_last=False):
             parts.append(function(part["inputs"]))

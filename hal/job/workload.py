@@ -126,4 +126,4 @@ def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, st
                 fix="leave data.size out",
             )
         wanted = Wanted("image", (data.size, data.size, wanted.shape[2]))
-    return load(source, wanted, validation=data.validation, seed=seed), source
+    return load(source, wanted, validation=data.validation, seed=seed, options=data.options()), source

@@ -1,5 +1,6 @@
 """Layers and models: frozen descriptions over the neutral tensor API; parameters live in plain nested dicts."""
 
+from hal.nn.attention import MultiHeadAttention, TransformerBlock
 from hal.nn.classifier import Classifier
 from hal.nn.conv import AvgPool2d, Conv2d, Conv2dTranspose, GlobalAvgPool, MaxPool2d
 from hal.nn.core import Activation, Dense, Dropout, Embedding, Flatten, Reshape
@@ -18,6 +19,7 @@ from hal.nn.model import (
     TrainingView,
 )
 from hal.nn.norm import BatchNorm, LayerNorm
+from hal.nn.positions import LearnedPositions, SinusoidalPositions
 from hal.nn.recurrent import GRU, LSTM, SimpleRNN
 
 __all__ = [
@@ -38,10 +40,12 @@ __all__ = [
     "GlobalAvgPool",
     "Layer",
     "LayerNorm",
+    "LearnedPositions",
     "LossOutput",
     "MaxPool2d",
     "Model",
     "ModelConfig",
+    "MultiHeadAttention",
     "Objective",
     "Param",
     "Phase",
@@ -50,7 +54,9 @@ __all__ = [
     "Residual",
     "Sequential",
     "SimpleRNN",
+    "SinusoidalPositions",
     "TrainedModel",
     "TrainingView",
+    "TransformerBlock",
     "initialize",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ def null_tree(specs: Mapping[str, Any], dtype: str = "float32") -> dict[str, Any
 
 
 ACTIVATIONS: Mapping[str, Callable[[Array], Array]] = {
-    name: getattr(ops, name) for name in ("elu", "gelu", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh")
+    **{name: getattr(ops, name) for name in ("elu", "gelu", "relu", "sigmoid", "silu", "softmax", "softplus", "tanh")},
+    "gelu_exact": functools.partial(ops.gelu, exact=True),
 }
 
 

@@ -73,8 +73,9 @@ class TargetJob:
     def program(self, plan: Plan) -> tuple[Any, Sequence[Any], tuple[int, ...]]:
         """The function, its arguments' shapes, and the positions of those it consumes."""
         params, model = self.model.params(), self.model.in_precision(plan.precision)
-        batch: dict[str, Any] = optree.tree_map(
-            lambda x: ArrayShape((plan.batch, *x.shape[1:]), str(x.dtype), split=True), dict(self.sample)
+        batch: Any = optree.tree_map(
+            lambda x: ArrayShape((plan.batch, *x.shape[1:]), str(x.dtype), split=True),
+            dict(self.sample),  # type: ignore[arg-type]
         )
         if self.workload.mode == "infer":
             function = prediction(model, plan, params)

@@ -1,8 +1,8 @@
-"""What the backbones share: a chain of named blocks, and the two layers that only they use."""
+"""What the backbones share: a chain of named blocks, and the two layers that only those for images use."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hal import nn, ops
@@ -52,46 +52,54 @@ class Block:
     Attributes:
         name: its place in the trees of parameters and state.
         layer: what it computes.
-        sources: names of the same modules in a torch state dict, in the order in which they stand in the tree.
+        sources: names of the same modules in a torch state dict, in the order in which they stand in the tree; several
+            names where one module here computes side by side what are several there.
     """
 
     name: str
     layer: nn.Layer
-    sources: tuple[str, ...]
+    sources: tuple[str | tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A classifier without its classes: blocks one after the other, then the mean over height and width.
+    """A classifier without its classes: blocks one after the other, then one vector of features for each sample.
 
     It always computes as in inference. Stage i is what block i gets; the last stage, after all blocks, is the pooled
     features (batch, features).
 
     Attributes:
         name: value of the key ``backbone``.
-        blocks: from the image, in [0, 1], to the last feature map.
+        blocks: from the image, in [0, 1], or the ids of a text to the last feature map.
         published_by: whose names ``Block.sources`` are, for error messages.
         kept: how many blocks are used unless the user says otherwise.
+        pool: makes the features of the last feature map.
     """
 
     name: str
     blocks: tuple[Block, ...]
     published_by: str
     kept: int
+    pool: nn.Layer = field(default_factory=nn.GlobalAvgPool)
+
+    @property
+    def takes_ids(self) -> bool:
+        """Whether the backbone reads the ids of a text, not an image."""
+        return self.blocks[0].layer.takes_ids
 
     def first(self, count: int) -> Backbone:
         """The backbone cut after some blocks."""
         return replace(self, blocks=self.blocks[:count])
 
     def shapes(self, shape: Shape) -> list[Shape]:
-        """Shapes of all stages for an image of a shape (height, width, channels)."""
+        """Shapes of all stages for an image of a shape (height, width, channels), or a text of a shape (length,)."""
         found = [shape]
         for block in self.blocks:
-            found.append(block.layer.output_shape(found[-1]))
-        return [*found[:-1], found[-1][-1:]]
+            found.append(block.layer.output_shape(found[-1], "int64" if block.layer.takes_ids else "float32"))
+        return [*found[:-1], self.pool.output_shape(found[-1])]
 
     def specs(self, shape: Shape) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Parameters and state by block for an image of a shape: nested dicts of :class:`hal.nn.Param`."""
+        """Parameters and state by block for inputs of a shape: nested dicts of :class:`hal.nn.Param`."""
         inputs = dict(zip((block.name for block in self.blocks), self.shapes(shape)[:-1], strict=True))
         params = {block.name: block.layer.params(inputs[block.name]) for block in self.blocks}
         state = {block.name: block.layer.state(inputs[block.name]) for block in self.blocks}
@@ -101,4 +109,4 @@ class Backbone:
         """From one stage to another."""
         for block in self.blocks[start:stop]:
             x, _ = block.layer.apply(params[block.name], state.get(block.name, {}), x)
-        return ops.mean(x, axis=(1, 2)) if start < stop == len(self.blocks) else x
+        return self.pool.apply({}, {}, x)[0] if start < stop == len(self.blocks) else x

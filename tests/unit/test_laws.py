@@ -311,8 +311,9 @@ PUBLIC = {
     ),
     "hal.nn": (
         "Activation Auxiliary AvgPool2d BatchNorm Classifier Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "
-        "Flatten GRU GlobalAvgPool LSTM Layer LayerNorm LossOutput MaxPool2d Model ModelConfig Objective Param Phase "
-        "Report Reshape Residual Sequential SimpleRNN TrainedModel TrainingView initialize"
+        "Flatten GRU GlobalAvgPool LSTM Layer LayerNorm LearnedPositions LossOutput MaxPool2d Model ModelConfig "
+        "MultiHeadAttention Objective Param Phase Report Reshape Residual Sequential SimpleRNN SinusoidalPositions "
+        "TrainedModel TrainingView TransformerBlock initialize"
     ),
     "hal.torch": "translate",
     "hal.ops": (

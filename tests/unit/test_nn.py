@@ -55,6 +55,28 @@ LAYERS = [
         {},
         (4,),
     ),
+    (nn.LearnedPositions(9), (7, 4), {"table": (9, 4)}, {}, (7, 4)),
+    (nn.SinusoidalPositions(), (7, 4), {}, {}, (7, 4)),
+    (
+        nn.MultiHeadAttention(4, key_heads=2, causal=True, rotary=100.0, bias=False),
+        (7, 8),
+        {"joint": {"kernel": (8, 16)}, "out": {"kernel": (8, 8)}},
+        {},
+        (7, 8),
+    ),
+    (
+        nn.TransformerBlock(2, hidden=6, norm="post", dropout=0.5),
+        (7, 4),
+        {
+            "attention": {"joint": {"kernel": (4, 12), "bias": (12,)}, "out": {"kernel": (4, 4), "bias": (4,)}},
+            "attention_norm": {"scale": (4,), "offset": (4,)},
+            "widen": {"kernel": (4, 6), "bias": (6,)},
+            "narrow": {"kernel": (6, 4), "bias": (4,)},
+            "dense_norm": {"scale": (4,), "offset": (4,)},
+        },
+        {},
+        (7, 4),
+    ),
     (nn.Residual(nn.Dense(5)), (5,), {"body": {"kernel": (5, 5), "bias": (5,)}}, {}, (5,)),
     (
         nn.Residual(nn.BatchNorm(), nn.Dense(5, bias=False), "relu"),

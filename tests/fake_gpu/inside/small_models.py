@@ -1,4 +1,4 @@
-"""The four models, as small as they can be."""
+"""The built-in models, as small as they can be."""
 
 IMAGES = {"data": {"name": "synthetic:64"}, "batch": 16}
 MODELS = {
@@ -8,6 +8,10 @@ MODELS = {
         **IMAGES,
     },
     "gan": {"model": {"name": "gan", "size": 20, "width": 4, "noise": 4, "grid": 2}, **IMAGES},
+    "transformer": {
+        "model": {"name": "transformer", "task": "classify", "layers": 1, "width": 8, "heads": 2, "length": 8},
+        **IMAGES,
+    },
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 3, "dropout": 0.0, "unfreeze": 1},
         **IMAGES,

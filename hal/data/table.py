@@ -1,0 +1,159 @@
+"""Texts and their classes from two columns of a file with comma-separated values."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hal.data.documents import BYTES_PER_CHARACTER, Texts, split_documents
+from hal.data.files import check_memory, read_bytes, user_path
+from hal.data.spec import Split, Wanted
+from hal.data.texts import decoded
+from hal.errors import ConfigError, DataError
+
+__all__ = ["open_csv"]
+
+_TEXT = "text sentence review content message document body comment title description question utterance headline"
+_LABEL = "label class category target sentiment topic intent genre tag y labels classes"
+"""Names of columns that are used unless the user says otherwise; of several that are there, the first of these."""
+
+_DELIMITERS = ",;\t|"
+_SHOWN = 20
+_MOST_CLASSES = 10_000
+
+
+def open_csv(
+    source: str,
+    argument: str,
+    wanted: Wanted,
+    share: float,
+    seed: int,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+) -> Split:
+    """Two columns of a file in UTF-8 whose first line names the columns.
+
+    Values are separated by commas, semicolons, tabs or vertical bars, as the first line shows, and quoted as RFC 4180
+    says.
+    """
+    path = user_path(argument)
+    content = read_bytes(path)
+    check_memory(str(path), BYTES_PER_CHARACTER * len(content))
+    rows = _rows(path, decoded(str(path), content))
+    _, header = next(rows, (1, []))
+    header = [name.strip() for name in header]
+    at = _columns(path, header, text, label)
+    values, labels, left_out = [], [], 0
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path} is damaged: line {line:,} has {len(row)} columns, but the first line has {len(header)}",
+                fix="correct the line; a text that contains the separator must be in quotation marks",
+            )
+        value, name = row[at[0]], row[at[1]].strip()
+        if value.strip() and name:
+            values.append(value)
+            labels.append(name)
+        else:
+            left_out += 1
+    if not values:
+        raise DataError(
+            f"{path} has no line with both a {header[at[0]]} and a {header[at[1]]}",
+            fix="name the columns with data.text= and data.label=",
+        )
+    names = _ordered(set(labels))
+    if len(names) > _MOST_CLASSES or (len(names) > len(labels) // 2 and len(labels) > _SHOWN):
+        raise DataError(
+            f"the column {header[at[1]]} of {path} has {len(names):,} different values in {len(labels):,} lines, so it "
+            "holds no classes",
+            fix=f"name the column of the classes with data.label=; the columns are: {_listed(header)}",
+        )
+    numbers = {name: number for number, name in enumerate(names)}
+    found = Texts(values, np.asarray([numbers[name] for name in labels], np.int64))
+    notes = [f"columns: {header[at[0]]} (text) and {header[at[1]]} (label) of {_listed(header)}"]
+    if left_out:
+        lines = "1 line" if left_out == 1 else f"{left_out:,} lines"
+        notes.append(f"left out: {lines} without a text or without a label")
+    return split_documents(source, found, None, names, wanted, share=share, seed=seed, notes=notes)
+
+
+def _ordered(names: set[str]) -> list[str]:
+    """Whole numbers by their values, other names by the alphabet."""
+    if all(name.isascii() and name.isdigit() for name in names):
+        return sorted(names, key=lambda name: (int(name), name))
+    return sorted(names)
+
+
+def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, each with the number of the line at which it ends."""
+    first = text.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            raise DataError(
+                f"{path} is damaged: line {reader.line_num:,}: {error}",
+                fix="correct the line; every quoted text must end, and a quotation mark inside it must be doubled",
+            ) from error
+        if row is None:
+            return
+        if row:
+            yield reader.line_num, row
+
+
+def _columns(path: Path, header: Sequence[str], text: str | None, label: str | None) -> tuple[int, int]:
+    """The places of both columns."""
+    if len(header) < 2:
+        raise DataError(
+            f"{path} has {'one column' if header else 'no columns'}, but a text and a label are needed",
+            fix="use a file whose first line names the columns, separated by commas, semicolons or tabs",
+        )
+    places = [
+        _place(path, header, "text", text, _TEXT.split()),
+        _place(path, header, "label", label, _LABEL.split()),
+    ]
+    for which in (0, 1):
+        if places[which] is None and places[1 - which] is not None and len(header) == 2:
+            places[which] = 1 - (places[1 - which] or 0)
+    for key, place in zip(("text", "label"), places, strict=True):
+        if place is None:
+            raise ConfigError(
+                f"{path} has no column that is known to hold the {key}",
+                fix=f"write data.{key}=COLUMN with one of its columns: {_listed(header)}",
+            )
+    first, second = places
+    assert first is not None
+    assert second is not None
+    if first == second:
+        raise ConfigError(
+            f"the column {header[first]} of {path} cannot be both the text and the label",
+            fix=f"name two columns with data.text= and data.label=: {_listed(header)}",
+        )
+    return first, second
+
+
+def _place(path: Path, header: Sequence[str], key: str, given: str | None, usual: Sequence[str]) -> int | None:
+    """Where a column is; None: none was named, and none has a usual name."""
+    if given is None:
+        plain = [name.lower() for name in header]
+        return next((plain.index(name) for name in usual if name in plain), None)
+    if given in header:
+        return header.index(given)
+    near = difflib.get_close_matches(given, header, n=1)
+    raise ConfigError(
+        f"{path} has no column {given}" + (f"; did you mean {near[0]}?" if near else ""),
+        fix=f"write data.{key}=COLUMN with one of its columns: {_listed(header)}",
+    )
+
+
+def _listed(header: Sequence[str]) -> str:
+    more = f" and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
+    return ", ".join(name[:80] for name in header[:_SHOWN]) + more
