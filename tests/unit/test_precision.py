@@ -1,8 +1,7 @@
 """Mixed precision: what is cast, what stays fp32, and how the loss scale moves."""
 
-from typing import ClassVar
-
 from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import optree
