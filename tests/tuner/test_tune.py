@@ -219,7 +219,9 @@ def test_constraints(monkeypatch, tmp_path):
 
 
 def test_a_pareto_front(monkeypatch, tmp_path):
-    found = fake_tune(monkeypatch, tmp_path, objective="throughput,memory", space={"accumulate": [1]})
+    found = fake_tune(
+        monkeypatch, tmp_path, objective="throughput,memory", space={"accumulate": [1], "threads": [None]}
+    )
     front = [found.trial(n) for n in found.pareto]
     assert {t.plan.batch for t in front} == {16, 32, 64, 128, 256, 512, 1024}
     assert all((t.plan.precision, t.plan.compile) == ("bf16", "default") for t in front)
