@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._decomp import core_aten_decompositions
 from torch.utils import _pytree as pytree
 
 from hal.errors import HalError
@@ -139,7 +140,7 @@ def _decomposed(program: torch.export.ExportedProgram) -> torch.export.ExportedP
         lacking = missing_ops(program)
         if not lacking:
             break
-        known = known or dict(torch._decomp.core_aten_decompositions())
+        known = known or dict(core_aten_decompositions())
         found = {target: known[target] for target in lacking if target in known}
         if not found:
             break

@@ -66,7 +66,8 @@ def converted(
     """
     names = _Names(module, strip)
     reader = _Reader(names, exempt)
-    signature = program.graph_signature
+    signature: Any = program.graph_signature  # what is optional in PyTorch's types is there for each of these kinds
+    tree: Any = program.call_spec.out_spec
     block = reader.block(program.graph_module)
     problems = list(_mutations(signature, names))
     if problems:
@@ -78,7 +79,7 @@ def converted(
         elif spec.kind == InputKind.BUFFER:
             sources.append(Source("buffer", names.first(spec.target)))
         elif spec.kind == InputKind.CONSTANT_TENSOR:
-            tensor = program.constants[spec.target]
+            tensor: Any = program.constants[spec.target]
             constants[spec.target] = _host(tensor)
             sources.append(Source("constant", spec.target))
         elif isinstance(spec.arg, ConstantArgument):
@@ -103,7 +104,7 @@ def converted(
         mutated=tuple(updates),
         block=Block(block.inputs, block.nodes, (*outputs, *updates.values())),
         sources=tuple(sources),
-        outputs=pytree.tree_unflatten(outputs, program.call_spec.out_spec),
+        outputs=pytree.tree_unflatten(outputs, tree),
         updates=updates,
         prefix=strip.partition(".")[2],
     )

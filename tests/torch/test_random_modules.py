@@ -9,7 +9,7 @@ from hal.errors import UnsupportedError
 from hal.torch.capture import capture
 from hal.torch.comparison import compare
 
-COUNT = int(os.environ.get("HAL_MODULES", "16"))
+COUNT = int(os.environ.get("HAL_MODULES", "12"))
 
 
 @pytest.mark.parametrize("seed", range(COUNT))
