@@ -7,6 +7,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILT_IN", "Workload", "configure", "model_class", "short_name"]
 
+_PACKAGE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
 BUILT_IN = {
     "cnn": "hal.models.cnn:CNN",
     "rnn": "hal.models.rnn:RNN",
@@ -39,7 +42,7 @@ class Workload(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: str = Field(description="Name of a built-in model, or path/to/file.py:Name.")
+    model: str = Field(description="Name of a built-in model, path/to/file.py:Name or package.module:Name.")
     keys: dict[str, Any] = Field(default_factory=dict, description="The model's own keys, all of them.")
     data: str = Field(description="Source of the data.")
     mode: Literal["train", "infer"] = "train"
@@ -47,25 +50,27 @@ class Workload(BaseModel):
 
 
 def model_class(name: str) -> type[Model]:
-    """A model by name or by ``path/to/file.py:Name``.
+    """A model by name, by ``path/to/file.py:Name``, or by ``package.module:Name``.
 
     Raises:
         ConfigError: no such model, or what is there is no model.
-        NotFoundError: no such file.
+        NotFoundError: no such file or package.
     """
     if name in BUILT_IN:
         module_name, _, attribute = BUILT_IN[name].partition(":")
         with links_explained():
             module = importlib.import_module(module_name)
-        return _checked(getattr(module, attribute), name)
+        return _checked(getattr(module, attribute), name, module)
     path, colon, attribute = name.rpartition(":")
+    if colon and not path.endswith(".py") and _PACKAGE.fullmatch(path) and attribute.isidentifier():
+        return _checked(_attribute(_package(path), attribute, name), name, _package(path))
     if not colon or not path.endswith(".py"):
         if (meant := _meant(name)) is not None:
             raise ConfigError(f"model={name} does not name a class in a file", fix=f"write {meant}")
         near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName",
+            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName or package.module:Name",
         )
     module = _module(str(user_path(path).resolve()))
     if not hasattr(module, attribute):
@@ -78,7 +83,7 @@ def model_class(name: str) -> type[Model]:
             if there
             else "write the name of the model's class after the colon",
         )
-    return _checked(getattr(module, attribute), name)
+    return _checked(getattr(module, attribute), name, module)
 
 
 def _meant(name: str) -> str | None:
@@ -120,15 +125,54 @@ def _module(path: str) -> ModuleType:
     return module
 
 
-def _checked(found: Any, name: str) -> type[Model]:
+def _package(name: str) -> ModuleType:
+    """An importable module by its name; the current folder is searched too, as Python does."""
+    if str(Path.cwd()) not in sys.path and "" not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+            raise RequestError(f"{name} failed while it was imported: {error}", fix="install what it needs") from error
+        raise NotFoundError(
+            f"there is no Python package or module {error.name}",
+            fix="install the package, or write the path of a Python file: model=FILE.py:Name",
+        ) from error
+    except Exception as error:
+        raise RequestError(
+            f"{name} failed while it was imported: {type(error).__name__}: {error}",
+            fix=f"correct it; python -c 'import {name}' shows the line that fails",
+        ) from error
+
+
+def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), n=1)
+        raise ConfigError(
+            f"model={name}: {module.__name__} defines no {attribute}" + (f"; did you mean {near[0]}?" if near else ""),
+            fix="write the name of a class or function after the colon",
+        )
+    return getattr(module, attribute)
+
+
+@functools.cache
+def _checked(found: Any, name: str, module: ModuleType) -> type[Model]:
     from hal.nn import Model
 
-    if not (isinstance(found, type) and issubclass(found, Model)):
-        raise ConfigError(
-            f"model={name} is not a subclass of hal.nn.Model",
-            fix="derive the class from hal.nn.Model, or from hal.nn.Classifier if it classifies",
-        )
-    return found
+    if isinstance(found, type) and issubclass(found, Model):
+        return found
+    # Whoever writes modules for PyTorch has loaded it.
+    if "torch" in sys.modules:
+        from hal.torch.model import model_of
+        from hal.torch.user_code import UserCode, is_module_source
+
+        if is_module_source(found):
+            return model_of(UserCode.found(name, found, module))
+    raise ConfigError(
+        f"model={name} is neither a torch.nn.Module nor a hal.nn.Model",
+        fix="name a class that derives from torch.nn.Module, a function that returns a module, or a class that derives "
+        "from hal.nn.Model",
+    )
 
 
 def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
@@ -147,4 +191,5 @@ def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:
 
 def short_name(model: str) -> str:
     """A built-in model's name, or that of the file of ``path/to/file.py:Name``; to name files after."""
-    return Path(model.rpartition(":")[0] or model).stem
+    where, _, attribute = model.rpartition(":")
+    return attribute if where and not where.endswith(".py") else Path(where or model).stem

@@ -30,6 +30,9 @@ class Description(BaseModel):
     default: Plan = Field(description="The resolved plan that would run without tuning.")
     samples: int = Field(ge=1, description="Number of samples in the training set.")
     images: bool = Field(description="Whether the model takes images, for which the layout matters.")
+    own_ops: bool = Field(
+        default=True, description="Whether hal's ops compute the model, so that the choice of their algorithms matters."
+    )
 
 
 class Order(BaseModel):

@@ -103,7 +103,7 @@ class Space:
             "layout": can.layouts if described.images else can.layouts[:1],
             "compile": can.compile,
             **{
-                key: can.algorithms.get(key, ("auto",))
+                key: self._algorithms(key, own_ops=described.own_ops)
                 if Plan.traits(key).searched and (described.images or not Plan.traits(key).images)
                 else (getattr(self.default, key),)
                 for key in Plan.algorithms()
@@ -123,6 +123,13 @@ class Space:
             # Splitting a batch saves memory and costs time.
             "accumulate": (1, 2, 4) if spare and described.workload.mode == "train" else (1,),
         }
+
+    def _algorithms(self, key: str, *, own_ops: bool) -> tuple[str, ...]:
+        offered = self._device.capabilities.algorithms.get(key, ("auto",))
+        vendor = Plan.traits(key).vendor
+        if own_ops or vendor is None:
+            return offered
+        return tuple(value for value in offered if value in vendor) or (getattr(self.default, key),)
 
     @staticmethod
     def _most_samples(described: Description) -> float:

@@ -78,6 +78,7 @@ class TrialRunner:
             default=job.plan,
             samples=len(job.split.train),
             images=len(job.split.train.inputs.shape) == 3,
+            own_ops=job.model.uses_ops(self._backend),
         )
 
     def native_code(self, plan: Mapping[str, Any]) -> str:

@@ -37,6 +37,8 @@ __all__ = ["TorchBackend"]
 # Storage orders, as permutations of the logical axes, that PyTorch's kernels take without a copy.
 _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
     ("NHWC", "nchw"): (0, 3, 1, 2),
+    ("NCHW", "nhwc"): (0, 2, 3, 1),
+    ("OIHW", "nhwc"): (0, 2, 3, 1),
     ("HWIO", "nchw"): (3, 2, 0, 1),
     ("HWIO", "nhwc"): (3, 0, 1, 2),
     ("HWIO_transpose", "nchw"): (2, 3, 0, 1),
@@ -50,6 +52,7 @@ class TorchBackend(SpreadsOver):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
+    framework: ClassVar[str] = "torch"
     compiles_gradients: ClassVar[bool] = True
     copies_ahead: ClassVar[bool] = True
 

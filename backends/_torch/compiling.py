@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,23 @@ import torch
 from hal.tensor.random import Key
 
 __all__ = ["MODES", "compiled"]
+
+
+@contextlib.contextmanager
+def _seeded(seed: int, devices: Iterable[torch.device]) -> Iterator[None]:
+    """Seed PyTorch's own generators within, not by ``torch.manual_seed``.
+
+    That takes a traceback for each kind of accelerator that is not initialized, and keeps it.
+    """
+    with contextlib.ExitStack() as restored:
+        restored.callback(torch.default_generator.set_state, torch.default_generator.get_state())
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            kind: Any = torch.get_device_module(device)
+            restored.callback(kind.set_rng_state, kind.get_rng_state(device), device)
+            kind.default_generators[device.index].manual_seed(seed)
+        yield
+
 
 MODES = {"default": "default", "max": "max-autotune-no-cudagraphs"}
 """PyTorch's word for each value of the plan key ``compile`` that compiles.
@@ -39,8 +57,7 @@ def compiled(fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
             return graph(*args)
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
         used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
-        with torch.random.fork_rng(devices=[device for device in used if device.type != "cpu"]):
-            torch.manual_seed(keys[0].seed or 0)
+        with _seeded(keys[0].seed or 0, [device for device in used if device.type != "cpu"]):
             return graph(*(replace(a, seed=None) if isinstance(a, Key) else a for a in args))
 
     return call

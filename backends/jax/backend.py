@@ -49,6 +49,7 @@ class JaxBackend(SpreadsOver, BuildsTargets):
     """
 
     name: ClassVar[str] = "jax"
+    framework: ClassVar[str] = "jax"
     priority: ClassVar[int] = -1
     platforms: ClassVar[tuple[str, ...] | None] = None
     """Those of JAX's platforms that this backend shows; None: all, each as a kind of device."""

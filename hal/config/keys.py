@@ -66,7 +66,10 @@ class ModelSection(NamedSection):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: str = Field(description="The model: cnn, rnn, gan, transformer, transfer, or path/to/file.py:ClassName.")
+    name: str = Field(
+        description="The model: cnn, rnn, gan, transformer, transfer, or one of your own as path/to/file.py:Name or "
+        "package.module:Name, a torch.nn.Module or a hal.nn.Model."
+    )
 
     def keys(self) -> dict[str, Any]:
         """The model's own keys."""
@@ -86,6 +89,13 @@ class DataSection(NamedSection):
         gt=0,
         lt=1,
         description="Fraction of the samples to hold out for validation, if the data has no validation set of its own.",
+    )
+    size: int | None = Field(
+        default=None,
+        ge=1,
+        le=8192,
+        description="Height and width that images are resized to, for a model that takes images of any size. Default: "
+        "their own, or 224 for images:DIR.",
     )
     text: str | None = Field(
         default=None,
@@ -232,6 +242,11 @@ class JobConfig(PlanKeys):
         "Default: the backend's first device.",
     )
     data: DataSection = Field(default_factory=lambda: DataSection.model_validate({}), description="The data to run on.")
+    weights: str | None = Field(
+        default=None,
+        description="File with the weights that a torch.nn.Module of your own starts from: .safetensors, or .pth with "
+        "a state_dict.",
+    )
     plan: str = Field(
         default="default",
         description="Source of the plan keys that are not given: default, tuned (the plan that hal tune stored) "

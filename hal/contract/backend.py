@@ -64,6 +64,9 @@ class Backend(abc.ABC):
     priority: ClassVar[int] = 0
     """``backend=auto`` uses the available backend of the highest priority. A negative one is used only by name."""
 
+    framework: ClassVar[str] = ""
+    """The package whose arrays and modules this backend runs: ``torch``, ``jax``, ...; empty: no other's."""
+
     compiles_gradients: ClassVar[bool] = False
     """Where this runtime compiles a training step. False: :meth:`compile` takes the whole step, differentiation
     included. True: :meth:`value_and_grad` compiles the function and its gradient, and the step around it is not passed
@@ -114,8 +117,8 @@ class Backend(abc.ABC):
             array: any dtype of the Array API standard.
             device: the device to copy to.
             axes: what the axes mean, so that the backend may store them in the order that its kernels want:
-                ``NHWC`` images, ``HWIO`` convolution kernels, ``HWIO_transpose`` kernels of transposed convolutions,
-                ``IO`` matrices; empty: as they stand. The logical shape never changes.
+                ``NHWC`` or ``NCHW`` images, ``HWIO`` or ``OIHW`` convolution kernels, ``HWIO_transpose`` kernels of
+                transposed convolutions, ``IO`` matrices; empty: as they stand. The logical shape never changes.
             layout: the plan's physical layout of images, ``nhwc`` or ``nchw``.
 
         Example:

@@ -40,6 +40,8 @@ class KeyTraits:
         usual: further values that a plan in one line leaves out.
         unit: what the value counts, in the singular; empty where it counts nothing.
         images: the key matters for models of images alone.
+        vendor: values that tell the vendor's libraries what to do, so that they matter also where a module of the
+            framework runs by itself instead of hal's ops; None: all.
         searched: `hal tune` varies the key by itself; otherwise only where the user lists values of it.
         ordered: the values are texts with numbers in them, such as dp=4, and are compared by these: on a scale of
             logarithms, as the values of every key of integers are, so that twice as much is always as far away.
@@ -52,6 +54,7 @@ class KeyTraits:
     unit: str = ""
     images: bool = False
     searched: bool = True
+    vendor: tuple[str, ...] | None = None
     ordered: bool = False
 
 
@@ -87,13 +90,13 @@ class Plan(BaseModel):
         default="auto",
         description="How much the framework compiles: eager (nothing), default, max, or auto (the device's default).",
     )
-    conv: Annotated[Conv, KeyTraits(usual=("direct",), images=True)] = Field(
+    conv: Annotated[Conv, KeyTraits(usual=("direct",), images=True, vendor=("direct", "search"))] = Field(
         default="auto",
         description="Convolution algorithm: direct (the one that the library's rules choose), search (the fastest that "
         "the library finds by trying its algorithms at the first call with each shape), patches (patches of the image, "
         "multiplied by the kernel as one matrix), or auto (the device's default).",
     )
-    pool: Annotated[Pool, KeyTraits(usual=("window",), images=True)] = Field(
+    pool: Annotated[Pool, KeyTraits(usual=("window",), images=True, vendor=("window",))] = Field(
         default="auto",
         description="Max-pooling algorithm: window (the framework's own), blocked (the image is copied to the order in "
         "memory that the vendor's library pools fastest), reshape (the maximum of strided slices), or auto (the "

@@ -23,7 +23,7 @@ class ArrayDataset(Dataset):
     Args:
         name: of the source, as the user wrote it.
         values: images (count, height, width, channels) of any float dtype in [0, 1] or uint8; or sequences
-            (count, time, features), which must have the wanted shape.
+            (count, time, features), which must have the wanted shape. A size that the model leaves open is theirs.
         labels: integers (count,), checked; None: there are none.
         wanted: what the model asks for.
         classes: how many labels there are.
@@ -42,6 +42,7 @@ class ArrayDataset(Dataset):
         class_names: Sequence[str] = (),
         rows: np.ndarray | None = None,
     ) -> None:
+        wanted = wanted.filled(values.shape[1:])
         if values.ndim == 4:
             check_channels(name, values.shape[3], wanted)
         self.name = name

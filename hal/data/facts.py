@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 import numpy as np
@@ -22,6 +23,9 @@ class DataFacts(BaseModel):
     source: str = Field(description="Where the samples came from, as the user wrote it.")
     input_shape: tuple[int, ...] = Field(description="Shape of one input, without the batch.")
     input_dtype: str = Field(description="Data type of the inputs: float32 or int64.")
+    input_parts: dict[str, tuple[tuple[int, ...], str]] = Field(
+        default_factory=dict, description="Shape and data type of each input by name, where a sample has several."
+    )
     classes: int | None = Field(description="Number of classes or of characters; None if there are no labels.")
     class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
     vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
@@ -39,6 +43,7 @@ class DataFacts(BaseModel):
             source=train.name,
             input_shape=train.inputs.shape,
             input_dtype=str(train.inputs.dtype),
+            input_parts={name: (part.shape, str(part.dtype)) for name, part in train.parts.items()},
             classes=train.classes,
             class_names=train.class_names,
             vocabulary=train.vocabulary,
@@ -57,6 +62,8 @@ class DataFacts(BaseModel):
         found = []
         if self.input_shape != now.input_shape:
             found.append(f"the inputs had the shape {self.input_shape} and now have {now.input_shape}")
+        if self.input_parts != now.input_parts:
+            found.append(f"the inputs were {_listed(self.input_parts)} and are now {_listed(now.input_parts)}")
         if self.class_names != now.class_names:
             found.append(_names_differ(self.class_names, now.class_names))
         elif self.classes != now.classes:
@@ -84,6 +91,10 @@ class DataFacts(BaseModel):
         return found
 
 
+def _listed(parts: Mapping[str, tuple[tuple[int, ...], str]]) -> str:
+    return ", ".join(f"{name} {shape} {dtype}" for name, (shape, dtype) in parts.items()) or "a single array"
+
+
 def _names_differ(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     gone, new = [n for n in before if n not in now], [n for n in now if n not in before]
     if gone and new:
@@ -107,6 +118,7 @@ class RememberedData(Dataset):
         self.class_names, self.vocabulary = facts.class_names, facts.vocabulary
         self.tokens = facts.tokens
         self.inputs = ArrayField(facts.input_shape, np.dtype(facts.input_dtype))
+        self.parts = {name: ArrayField(shape, np.dtype(dtype)) for name, (shape, dtype) in facts.input_parts.items()}
         self.labels = None if facts.classes is None else ArrayField((), np.dtype(np.int64))
 
     def __len__(self) -> int:

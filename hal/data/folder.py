@@ -26,6 +26,9 @@ T = TypeVar("T")
 _IMAGES = FileKind("an image", "images", SUFFIXES)
 _THREADS = 8
 _NAMED = 3
+_USUAL = (224, 224, 3)
+"""What pictures are resized to where a model takes any size: what most networks for photographs were made for."""
+
 _DIGESTED_BYTES = 1 << 16
 """What is read of each file for a digest: all of most files, and of the others enough to tell them apart."""
 
@@ -123,6 +126,7 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
 
     Of a file with several pictures, such as an animation, the first is used.
     """
+    wanted = wanted.filled(_USUAL)
     if image_shape(wanted)[2] not in (1, 3):
         raise ConfigError(
             f"data={source} gives images of 1 or 3 channels, but the model takes images of {wanted.shape[2]}",

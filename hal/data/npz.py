@@ -104,12 +104,13 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
         values = values[..., None]
     axes = len(wanted.shape) + 1
     if values.ndim != axes or 0 in values.shape:
+        sizes = ", ".join("any" if wanted.kind == "image" else str(size or "any") for size in wanted.shape)
         raise DataError(
-            f"{name} in {path} has shape {values.shape}, but the model takes {wanted.kind} data of (count, "
-            f"{', '.join('any' if wanted.kind == 'image' else str(size) for size in wanted.shape)}), with no axis of 0",
+            f"{name} in {path} has shape {values.shape}, but the model takes {wanted.kind} data of (count, {sizes}), "
+            "with no axis of 0",
             fix="store images as (count, height, width, channels), sequences as (count, time, features)",
         )
-    if wanted.kind == "sequence" and values.shape[1:] != wanted.shape:
+    if wanted.kind == "sequence" and values.shape[1:] != wanted.filled(values.shape[1:]).shape:
         raise ConfigError(
             f"{name} in {path} has sequences of (time, features) {values.shape[1:]}, but the model takes "
             f"{wanted.shape}",

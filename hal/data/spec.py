@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -36,11 +37,12 @@ class Wanted:
         kind: ``image``, ``sequence``, ``text`` (a text whose characters are predicted) or ``document`` (texts of which
             each has a class).
         shape: of one sample: image (height, width, channels), sequence (time, features), text and document (length,).
+            A size of 0 leaves it to the data.
         tokenizer: what turns documents into ids; None for other kinds.
         instead: keys of the model with which it takes another kind of data, by that kind.
 
     Raises:
-        ConfigError: there is no such kind, or the shape does not have its axes, each at least 1.
+        ConfigError: there is no such kind, or the shape does not have its axes, or a size is negative.
     """
 
     kind: Kind
@@ -55,10 +57,24 @@ class Wanted:
                 fix=f"use one of: {', '.join(get_args(Kind))}",
             )
         axes = _AXES[self.kind]
-        if len(self.shape) != axes.count(",") + (axes != "(length,)") or min(self.shape) < 1:
+        if len(self.shape) != axes.count(",") + (axes != "(length,)") or min(self.shape) < 0:
             raise ConfigError(
-                f"the model asks for {self.kind} data of shape {self.shape}", fix=f"use {axes}, each at least 1"
+                f"the model asks for {self.kind} data of shape {self.shape}",
+                fix=f"use {axes}, each at least 1, or 0 for the size that the data have",
             )
+
+    def filled(self, sizes: Sequence[int]) -> Wanted:
+        """The same, with the sizes of the data where the model takes any.
+
+        Args:
+            sizes: of one sample of the data.
+
+        >>> Wanted("image", (0, 0, 3)).filled((28, 28, 1)).shape
+        (28, 28, 3)
+        """
+        if 0 not in self.shape:
+            return self
+        return replace(self, shape=tuple(asked or size for asked, size in zip(self.shape, sizes, strict=False)))
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class Dataset(abc.ABC):
         vocabulary: for text the character of each id; empty otherwise.
         tokens: for documents the name of the tokenizer; empty otherwise.
         inputs: shape and dtype of one input.
+        parts: where a sample has several inputs, each by its name; ``inputs`` is then the first of them.
         labels: shape and dtype of one label; None without labels.
         reads_files: whether taking samples reads or decodes files, so that reading ahead pays.
     """
@@ -98,13 +115,14 @@ class Dataset(abc.ABC):
     inputs: Field
     labels: Field | None
     reads_files: bool = False
+    parts: Mapping[str, Field] = MappingProxyType({})
 
     @abc.abstractmethod
     def __len__(self) -> int:
         """How many samples there are."""
 
     @abc.abstractmethod
-    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+    def take(self, indices: np.ndarray) -> dict[str, Any]:
         """Some samples as a batch, in freshly made arrays.
 
         Args:
@@ -114,6 +132,7 @@ class Dataset(abc.ABC):
             ``inputs`` and, unless :attr:`labels` is None, ``labels``: images float32 (batch, height, width, channels)
             in [0, 1], sequences float32 (batch, time, features) and documents int64 (batch, length) with labels int64
             (batch,); text int64 (batch, length) with labels of the same shape, each the character after its input.
+            Where a sample has several inputs, ``inputs`` is a dict of arrays, as :attr:`parts` says.
 
         Raises:
             DataError: a sample is damaged; names the file.
@@ -129,8 +148,8 @@ class Dataset(abc.ABC):
         found = hashlib.blake2b(digest_size=16)
         for start in range(0, len(self), _DIGESTED):
             batch = self.take(np.arange(start, min(start + _DIGESTED, len(self))))
-            for name in sorted(batch):
-                found.update(np.ascontiguousarray(batch[name]).data)
+            for array in _arrays(batch):
+                found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
     def check(self, *, whole: bool) -> None:  # noqa: B027 - what lies in memory was checked when it was read
@@ -164,6 +183,15 @@ class Split:
     validation: Dataset
     notes: tuple[str, ...] = ()
     hint: str = ""
+
+
+def _arrays(batch: Mapping[str, Any]) -> Iterator[np.ndarray]:
+    for name in sorted(batch):
+        value = batch[name]
+        if isinstance(value, Mapping):
+            yield from _arrays(value)
+        else:
+            yield value
 
 
 def generator(*numbers: int) -> np.random.Generator:

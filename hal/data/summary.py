@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hal.data.spec import Dataset, Split
+from hal.data.spec import Dataset, Field, Split
 
 __all__ = ["summary"]
 
@@ -25,9 +25,11 @@ def summary(split: Split) -> tuple[str, ...]:
 
 def _lines(split: Split) -> Iterator[str]:
     train = split.train
-    shape = "×".join(map(str, train.inputs.shape))
+    shape = _shape(train.inputs)
     if train.vocabulary:
         yield f"inputs: windows of {shape} characters, of {len(train.vocabulary):,} different ones"
+    elif train.parts:
+        yield "inputs: " + ", ".join(f"{name} {_shape(part)}, {part.dtype}" for name, part in train.parts.items())
     elif train.tokens:
         yield f"inputs: texts, the first {shape} {train.tokens} of each"
     else:
@@ -36,6 +38,10 @@ def _lines(split: Split) -> Iterator[str]:
     if counts is not None:
         yield from _classes(train, counts, held_counts)
     yield from split.notes
+
+
+def _shape(field: Field) -> str:
+    return "×".join(map(str, field.shape)) or "one number"
 
 
 def _classes(train: Dataset, counts: np.ndarray, held: np.ndarray | None) -> Iterator[str]:

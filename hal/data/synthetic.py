@@ -17,6 +17,7 @@ __all__ = ["open_synthetic"]
 _DEFAULT_COUNT = 4096
 _CLASSES = 10
 _POOL_BYTES = 64 << 20
+_USUAL = {"image": (32, 32, 3), "sequence": (32, 8), "text": (128,)}
 _VOCABULARY = "".join(map(chr, range(32, 127)))
 
 
@@ -37,6 +38,7 @@ def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, see
     A part keeps at most 64 MiB of distinct samples; beyond those they repeat, so that any count is cheap.
     """
     count = _count(source, argument)
+    wanted = wanted.filled(_USUAL[wanted.kind])
     # Beside a pool of samples, the row of each; of text, its characters.
     check_memory(f"data={source}", count * (2 * wanted.shape[0] if wanted.kind in ("text", "document") else 16))
     held = min(max(round(share * count), 1), count - 1)

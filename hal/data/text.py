@@ -15,6 +15,9 @@ from hal.errors import ConfigError, DataError, NotFoundError
 __all__ = ["TextDataset", "bigram_entropy", "encode", "open_text", "open_topics"]
 
 _RARE = 5
+_USUAL = (128,)
+"""Characters in a window where the model takes any number."""
+
 _BYTES_PER_CHARACTER = 12
 """What encoding a text takes at its peak, for each byte of the file."""
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
@@ -131,7 +134,7 @@ def open_text(source: str, argument: str, wanted: Wanted, share: float, seed: in
     path = user_path(argument)
     content = read_bytes(path)
     check_memory(str(path), _BYTES_PER_CHARACTER * len(content))
-    return _split(source, str(path), decoded(str(path), content), wanted.shape[0], share)
+    return _split(source, str(path), decoded(str(path), content), wanted.filled(_USUAL).shape[0], share)
 
 
 def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
@@ -150,7 +153,9 @@ def open_topics(source: str, argument: str, wanted: Wanted, share: float, seed: 
     paragraphs: dict[str, str] = {}
     for paragraph in whole.split("\n\n"):
         paragraphs.setdefault(paragraph.strip(), paragraph)
-    return _split(source, "the text of data=topics", "\n\n".join(paragraphs.values()), wanted.shape[0], share)
+    return _split(
+        source, "the text of data=topics", "\n\n".join(paragraphs.values()), wanted.filled(_USUAL).shape[0], share
+    )
 
 
 def bigram_entropy(dataset: Dataset) -> float:

@@ -187,7 +187,7 @@ def carry_shapes(model: Model, phase: Phase, optimizer: str, precision: Precisio
 def shapes_of(specs: Mapping[str, Any]) -> dict[str, Any]:
     """Nested dicts of :class:`~hal.nn.Param` as nested dicts of :class:`~hal.contract.program.ArrayShape`."""
     return {
-        name: shapes_of(spec) if isinstance(spec, Mapping) else ArrayShape(tuple(spec.shape), "float32")
+        name: shapes_of(spec) if isinstance(spec, Mapping) else ArrayShape(tuple(spec.shape), spec.dtype)
         for name, spec in specs.items()
     }
 

@@ -13,17 +13,18 @@ from hal.job.prepare import Job
 from hal.nn import Param
 from hal.types import Array, Tree
 
-__all__ = ["axis_names", "feeding", "place", "put_batch"]
+__all__ = ["feeding", "place", "put_batch"]
 
 
-def axis_names(array: np.ndarray) -> str:
-    """What the axes of a batch's array mean to a backend."""
-    return "NHWC" if array.ndim == 4 else ""
+def put_batch(job: Job, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch on the device, stored as the plan says; its entries are arrays, or dicts of several by name."""
+    return {name: _put(job, x) for name, x in batch.items()}
 
 
-def put_batch(job: Job, batch: Mapping[str, np.ndarray]) -> dict[str, Array]:
-    """A batch on the device, stored as the plan says."""
-    return {name: job.group.put_batch(x, axes=axis_names(x), layout=job.plan.layout) for name, x in batch.items()}
+def _put(job: Job, x: Any) -> Any:
+    if isinstance(x, Mapping):
+        return {name: _put(job, inner) for name, inner in x.items()}
+    return job.group.put_batch(x, axes=job.model.image_axes if x.ndim == 4 else "", layout=job.plan.layout)
 
 
 @contextlib.contextmanager

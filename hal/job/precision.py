@@ -13,6 +13,7 @@ import optree
 
 from hal import ops
 from hal.contract.device import PrecisionName
+from hal.nn import Model
 from hal.tensor import namespace
 from hal.types import Array, Tree
 
@@ -36,9 +37,9 @@ def cast_params(params: Tree, specs: Mapping[str, Any], precision: PrecisionName
     return walk(params, specs)
 
 
-def cast_inputs(inputs: Tree, precision: PrecisionName) -> Tree:
-    """Floating inputs in the plan's precision; integers as they are."""
-    if _COMPUTE[precision] == "float32":
+def cast_inputs(model: Model, inputs: Tree, precision: PrecisionName) -> Tree:
+    """A model's floating inputs in the plan's precision, where hal casts them; integers as they are."""
+    if _COMPUTE[precision] == "float32" or not model.casts:
         return inputs
 
     def cast(x: Array) -> Array:

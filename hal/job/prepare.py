@@ -21,6 +21,7 @@ from hal.errors import ConfigError, UnavailableError, UnsupportedError
 from hal.job.stored_plans import Fingerprint, find, nearest
 from hal.job.workload import choose_model, resolve_workload
 from hal.nn import Defaults, Model
+from hal.util.paths import user_path
 from hal.workload import Workload
 
 __all__ = ["Job", "pick_device", "prepare", "prepare_devices", "require_training", "with_plan"]
@@ -138,6 +139,9 @@ def prepare(config: JobConfig, mode: str = "train") -> Job:
     if config.plan != "tuned":  # a wrong key is found before a large data set is read
         asked.resolve(device)
     found = resolve_workload(choice, config.data, mode, config.seed)
+    if config.weights is not None:
+        found.model.load_weights(user_path(config.weights))
+    found.model.check_backend(backend, training=mode == "train")
     origin = ""
     if config.plan == "tuned":
         base, origin = _tuned(Fingerprint.of(backend, device, found.workload, found.model), device)
@@ -178,6 +182,7 @@ def with_plan(job: Job, plan: Plan) -> Job:
             f"batch={plan.batch} is larger than the training set of {len(job.split.train)} samples",
             fix=f"use batch={len(job.split.train)} or less, or use more data",
         )
+    job = replace(job, model=job.model.in_precision(plan.precision))
     if process_count(job.backend, plan) > 1 and not job.connected:
         return replace(job, plan=plan, group=Group(job.backend, job.device))
     group = group_of(job.backend, job.device, plan)

@@ -58,7 +58,7 @@ class Step:
         def step(carry: Carry, batch: Batch, key: Any, lr: float) -> tuple[Carry, dict[str, Array]]:
             metrics: dict[str, Array] = {}
             prepare, draw = ops.split_key(key, 2)
-            prepare = self.group.shard_key(prepare, batch["inputs"].shape[0], self.plan.accumulate)
+            prepare = self.group.shard_key(prepare, _rows(batch), self.plan.accumulate)
             batch = {**batch, "inputs": self._inputs(carry, batch["inputs"], prepare)}
             for index, objective in enumerate(self.phase.objectives):
                 own = ops.fold_in(draw, index)
@@ -71,7 +71,7 @@ class Step:
     def _inputs(self, carry: Carry, inputs: Array, key: Any) -> Array:
         if self.augmentations:
             inputs = augment(inputs, key, self.augmentations)
-        inputs = cast_inputs(inputs, self.plan.precision)
+        inputs = cast_inputs(self.model, inputs, self.plan.precision)
         if self.phase.features is not None and not self.cached:
             params = cast_params(self.group.gather_params(carry["params"]), self.specs, self.plan.precision)
             inputs = ops.stop_gradient(self.phase.features(params, carry["state"], inputs))
@@ -108,7 +108,7 @@ class Step:
         for part in range(parts):
             piece = batch if parts == 1 else _part(batch, part, parts)
             own = key if parts == 1 else ops.fold_in(key, part)
-            own = self.group.shard_key(own, piece["inputs"].shape[0])
+            own = self.group.shard_key(own, _rows(piece))
             (_, (part_value, state, found)), grads = gradient(trained, rest, state, piece, own, scale)
             total = grads if total is None else optree.tree_map(lambda a, b: a + b, total, grads)
             value = part_value if value is None else value + part_value
@@ -153,7 +153,7 @@ def evaluation(
     """
 
     def evaluate(params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
-        inputs = cast_inputs(batch["inputs"], plan.precision)
+        inputs = cast_inputs(model, batch["inputs"], plan.precision)
         params = cast_params(params, specs, plan.precision)
         if features is not None:
             inputs = features(params, state, inputs)
@@ -172,7 +172,8 @@ def prediction(model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[.
     """What :func:`inference` compiles."""
 
     def predict(params: Tree, state: Tree, inputs: Array) -> Array:
-        return model.predict(cast_params(params, specs, plan.precision), state, cast_inputs(inputs, plan.precision))
+        inputs = cast_inputs(model, inputs, plan.precision)
+        return model.predict(cast_params(params, specs, plan.precision), state, inputs)
 
     return predict
 
@@ -182,7 +183,14 @@ def _part(batch: Batch, part: int, parts: int) -> Batch:
         size = x.shape[0] // parts
         return x[part * size : (part + 1) * size, ...]
 
-    return {name: cut(x) for name, x in batch.items()}
+    cut_batch: Batch = optree.tree_map(cut, dict(batch))  # type: ignore[arg-type, assignment]
+    return cut_batch
+
+
+def _rows(batch: Batch) -> int:
+    """How many samples a batch has."""
+    leaves: list[Any] = optree.tree_leaves(batch["inputs"])
+    return int(leaves[0].shape[0])
 
 
 def _scaled(grads: Tree, factor: float) -> Tree:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hal.config import DataSection, ModelSection
-from hal.data import Split, check_classes, load
+from hal.data import Split, Wanted, check_classes, load
 from hal.errors import ConfigError
 from hal.nn import Defaults, Model, ModelConfig
 from hal.workload import Workload, configure, model_class
@@ -75,9 +75,7 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
         NotFoundError: a file is not there.
         DataError: a file is damaged.
     """
-    source = data.name or choice.defaults.data
-    wanted = choice.cls.wanted(choice.keys)
-    split = load(source, wanted, validation=data.validation, seed=seed, options=data.options())
+    split, source = _split(choice, data, seed)
     if choice.cls.supervised and split.train.labels is None:
         raise ConfigError(
             f"data={source} has no labels, but model={choice.name} learns from labels",
@@ -85,9 +83,9 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
         )
     if choice.cls.supervised and not split.train.vocabulary:
         check_classes(split)
-    if data.augment and wanted.kind != "image":
+    if data.augment and (split.train.parts or len(split.train.inputs.shape) != 3):
         raise ConfigError(
-            f"data.augment changes images, but model={choice.name} takes {wanted.kind} data",
+            f"data.augment changes images, but model={choice.name} takes other data",
             fix="leave data.augment out",
         )
     workload = Workload.model_validate(
@@ -101,3 +99,31 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
     )
     augment = choice.defaults.augment if data.augment is None else tuple(data.augment)
     return ResolvedWorkload(choice.cls(choice.keys, split.train), split, workload, augment)
+
+
+def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, str]:
+    """The data, and their name."""
+    own, named = None, data.name
+    if named in (None, "synthetic"):
+        measuring = named is not None
+        own = choice.cls.own_split(choice.keys, measuring=measuring, validation=data.validation, seed=seed)
+    if own is not None:
+        if data.size is not None:
+            raise ConfigError(
+                f"data.size is for images that hal reads, but model={choice.name} brings its own data",
+                fix="leave data.size out, or name data with data=",
+            )
+        return own, own.train.name
+    wanted = choice.cls.wanted(choice.keys)
+    if named == "synthetic" and 0 in wanted.shape and data.size is None:
+        named = None  # of a size for which the model was not made it may not run
+    source = named or choice.defaults.data
+    if data.size is not None:
+        if wanted.kind != "image" or 0 not in wanted.shape[:2]:
+            raise ConfigError(
+                f"data.size is for models that take images of any size, but model={choice.name} takes "
+                f"{wanted.kind} data of shape {wanted.shape}",
+                fix="leave data.size out",
+            )
+        wanted = Wanted("image", (data.size, data.size, wanted.shape[2]))
+    return load(source, wanted, validation=data.validation, seed=seed, options=data.options()), source

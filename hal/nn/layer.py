@@ -30,12 +30,14 @@ class Param:
         init: name in :data:`hal.nn.init.INITIALIZERS`.
         axes: what the axes mean, for the backend's storage order; see :meth:`hal.contract.Backend.from_host`.
         cast: whether layers compute with it in the plan's precision; false for what must stay fp32.
+        dtype: of its value.
     """
 
     shape: Shape
     init: str
     axes: str = ""
     cast: bool = True
+    dtype: str = "float32"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class Layer(abc.ABC):
     def draws(self) -> bool:
         """Whether the layer draws random numbers during training."""
         return False
+
+    @property
+    def path(self) -> str | None:
+        """Where in a model the layer is, if it knows that itself; else the layers around it tell."""
+        return None
 
     def params(self, shape: Shape) -> Specs:
         """Parameters for an input of a shape: nested dicts of :class:`Param`."""

@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from hal.data.convert import as_inputs
+from hal.errors import ConfigError, InputError
 from hal.nn.init import initialize
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
+    from hal.contract import Backend
+    from hal.contract.device import PrecisionName
     from hal.data import Dataset, Split, Wanted
 
 __all__ = [
@@ -173,6 +177,13 @@ class Model(abc.ABC):
     supervised: ClassVar[bool] = True
     """Whether the model learns from labels."""
 
+    casts: ClassVar[bool] = True
+    """Whether hal casts parameters and inputs to the plan's precision. If not, the model gets fp32 and computes in the
+    precision by itself, as :meth:`in_precision` says."""
+
+    image_axes: str = "NHWC"
+    """What the axes of inputs with four axes mean to a backend; see :meth:`hal.contract.Backend.from_host`."""
+
     def __init__(self, config: Any, data: Dataset) -> None:
         self.config = config
         self.input_shape: tuple[int, ...] = tuple(data.inputs.shape)
@@ -181,6 +192,18 @@ class Model(abc.ABC):
     @abc.abstractmethod
     def wanted(cls, config: Any) -> Wanted:
         """The kind and shape of data that a model of this config takes."""
+
+    @classmethod
+    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
+        """Data that the model brings with it, used where no data are named; None: it brings none.
+
+        Args:
+            config: the model's own keys.
+            measuring: whether the data serve to measure speed, so that any will do.
+            validation: the share of the samples to hold back.
+            seed: decides which samples those are.
+        """
+        return None
 
     @classmethod
     def defaults_for(cls, config: Any) -> Defaults:
@@ -204,6 +227,49 @@ class Model(abc.ABC):
         """Parameters and state before training, as NumPy arrays; a pretrained model loads them here."""
         return initialize(self.params(), seed), initialize(self.state(), seed)
 
+    def in_precision(self, precision: PrecisionName) -> Model:
+        """The model as it computes in a precision; itself where :attr:`casts` says that hal does the casting."""
+        return self
+
+    def in_neutral_ops(self) -> Model:
+        """The model as it computes with neutral ops alone, which can be watched one by one; most do so anyway."""
+        return self
+
+    def uses_ops(self, backend: Backend) -> bool:
+        """Whether hal's ops compute the model on a backend, so that the choice of their algorithms matters."""
+        return True
+
+    def check_backend(self, backend: Backend, *, training: bool) -> None:  # noqa: B027 - most run everywhere
+        """Find before anything runs whether a backend can compute the model.
+
+        Args:
+            backend: would run it.
+            training: whether it is to be trained.
+
+        Raises:
+            UnsupportedError: it cannot; the message names all that is in the way.
+        """
+
+    def load_weights(self, path: Path) -> None:
+        """Start from values in a file instead of from random ones.
+
+        Raises:
+            ConfigError: the model has no names that such a file could use.
+        """
+        raise ConfigError(
+            "weights= loads the weights of a PyTorch module of your own, which this model is not",
+            fix="leave weights= out; model=transfer takes model.weights=FILE",
+        )
+
+    def portable_weights(self, params: Tree, state: Tree) -> Mapping[str, np.ndarray] | None:
+        """The values by the names that they have outside of hal; None: they have none.
+
+        Args:
+            params: as NumPy arrays.
+            state: as NumPy arrays.
+        """
+        return None
+
     @abc.abstractmethod
     def objectives(self) -> tuple[Objective, ...]:
         """The objectives that a training step minimizes, one after the other."""
@@ -219,6 +285,24 @@ class Model(abc.ABC):
     def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """The inputs with which :meth:`predict` is measured; by default the inputs of the data."""
         return inputs
+
+    def as_inputs(self, values: Any, data: Dataset) -> Any:
+        """What somebody hands over to a trained model, as inputs of :meth:`predict`.
+
+        Args:
+            values: see :func:`hal.data.convert.as_inputs`.
+            data: what the model was trained on; it need not have samples any more.
+
+        Raises:
+            InputError: they are not what the model takes.
+        """
+        if self.supervised:
+            wanted = self.wanted(self.config).filled(data.inputs.shape)
+            return as_inputs(values, wanted, data.vocabulary)
+        found = np.asarray(values, np.float32)  # a model that starts from noise or from a code of its own
+        if not np.all(np.isfinite(found)):
+            raise InputError("inputs have values that are not finite", fix="remove those samples")
+        return found
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Metrics for each sample of a validation batch, (batch,) each; their means are reported."""

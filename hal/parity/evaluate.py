@@ -15,7 +15,6 @@ from hal import ops
 from hal.contract import Backend
 from hal.contract.device import Device
 from hal.contract.plan import Plan
-from hal.job.placing import axis_names
 from hal.parity.cancellation import gradient_scales_of_op, moved_values, result_scale, signs, sums
 from hal.parity.deviation import STEP, Scale
 from hal.parity.watch import Call
@@ -110,7 +109,9 @@ class Evaluator:
 
     def place(self, values: np.ndarray, dtype: str = "") -> Array:
         """An array on the device, stored as the plan says."""
-        array = self.backend.from_host(values, self.device, axes=axis_names(values), layout=self.plan.layout)
+        array = self.backend.from_host(
+            values, self.device, axes="NHWC" if values.ndim == 4 else "", layout=self.plan.layout
+        )
         return ops.cast(array, getattr(namespace(array), dtype)) if is_floating(dtype) else array
 
     def _weights(self, outputs: Sequence[np.ndarray], dtypes: Sequence[str], index: int) -> list[np.ndarray]:

@@ -316,7 +316,7 @@ class Runner:
 
     def _batch(self, step: int) -> dict[str, Array]:
         batch = put_batch(self.job, self.given.batches[step])
-        return {**batch, "inputs": cast_inputs(batch["inputs"], self.job.plan.precision)}
+        return {**batch, "inputs": cast_inputs(self.job.model, batch["inputs"], self.job.plan.precision)}
 
     def _key(self, step: int, objective: int) -> Key:
         return Key(self.seed).fold_in(step).split(2)[1].fold_in(objective)  # as a training step derives it

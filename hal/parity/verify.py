@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -101,13 +102,19 @@ def _one_task(config: VerifyConfig) -> None:
 
 
 def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
-    jobs = [prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
+    jobs = [_prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
     names = [str(job.device) for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="use two different devices")
     reference, *others = jobs
     trace = _traced(reference, config, note)
     return _found(trace, tuple(_checked(job, trace, note) for job in others))
+
+
+def _prepare(config: VerifyConfig) -> Job:
+    """A job whose model computes in neutral ops, which are what is compared."""
+    job = prepare(config)
+    return replace(job, model=job.model.in_neutral_ops())
 
 
 def _target(name: str) -> dict[str, Any]:
@@ -117,7 +124,7 @@ def _target(name: str) -> dict[str, Any]:
 
 def _record(config: VerifyConfig, folder: Path, note: Note) -> Verification:
     store.free(folder)
-    job = prepare(config)
+    job = _prepare(config)
     trace = _traced(job, config, note)
     with classified(job.backend):
         store.save(trace, folder)
@@ -126,7 +133,7 @@ def _record(config: VerifyConfig, folder: Path, note: Note) -> Verification:
 
 def _against(config: VerifyConfig, folder: Path, note: Note) -> Verification:
     trace = store.load(folder)
-    job = prepare(_as_recorded(config, trace, folder))
+    job = _prepare(_as_recorded(config, trace, folder))
     _same_parameters(job, trace)
     if problem := missing(job, trace):
         raise NotFoundError(

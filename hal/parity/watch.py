@@ -67,16 +67,16 @@ class _HostRandom:
         return getattr(self._inner, name)
 
     def uniform(self, key: Key, shape: Sequence[int], *, like: Array) -> Array:
-        return self._placed(_generator(key).random(tuple(shape), dtype=np.float32), like)
+        return self._on_device(_generator(key).random(tuple(shape), dtype=np.float32), like)
 
     def normal(self, key: Key, shape: Sequence[int], *, like: Array) -> Array:
-        return self._placed(_generator(key).standard_normal(tuple(shape), dtype=np.float32), like)
+        return self._on_device(_generator(key).standard_normal(tuple(shape), dtype=np.float32), like)
 
     def dropout(self, x: Array, rate: float, key: Key) -> Array:
         if rate == 0:
             return x
         keep = _generator(key).random(tuple(x.shape), dtype=np.float32) >= rate
-        return x * self._placed(keep.astype(np.float32) / np.float32(1 - rate), x)
+        return x * self._on_device(keep.astype(np.float32) / np.float32(1 - rate), x)
 
     def attention(self, *arrays: Array, dropout: float = 0.0, **options: Any) -> Array:
         if dropout == 0:
@@ -88,7 +88,7 @@ class _HostRandom:
         mine: Any = self
         return Ops._attention(mine, *arguments)
 
-    def _placed(self, drawn: np.ndarray, like: Array) -> Array:
+    def _on_device(self, drawn: np.ndarray, like: Array) -> Array:
         return self._inner.cast(self._backend.from_host(drawn, self._device), like.dtype)
 
 
@@ -120,8 +120,8 @@ class _Watched:
 class _Layers:
     """Knows which layer is at work: each layer's ``apply`` is replaced by one that says so, and put back.
 
-    A layer with parameters is known by them, since the tree that holds them has their path; one without by its name in
-    the layer around it, or by its type.
+    A layer that knows its path is known by that; one with parameters by them, since the tree that holds them has their
+    path; one without by its name in the layer around it, or by its type.
     """
 
     paths: Mapping[int, str]
@@ -154,6 +154,8 @@ class _Layers:
         return call
 
     def _named(self, layer: Layer, params: Tree) -> str:
+        if layer.path is not None:
+            return layer.path
         name = self.stack[-1].take(layer) if self.stack else None
         if params and id(params) in self.paths:
             return self.paths[id(params)]

@@ -80,7 +80,9 @@ def view_training(
         return put_batch(job, {"x": x})["x"] if isinstance(x, np.ndarray) else x
 
     def call(fn: Callable[..., Any], *trees: Any) -> Any:
-        given = [cast_inputs(optree.tree_map(put, tree), precision) if _on_host(tree) else tree for tree in trees]
+        given = [
+            cast_inputs(job.model, optree.tree_map(put, tree), precision) if _on_host(tree) else tree for tree in trees
+        ]
         return optree.tree_map(job.backend.to_host, fn(*given))
 
     return TrainingView(

@@ -13,8 +13,7 @@ from hal.config import JobConfig, build
 from hal.contract import Group
 from hal.contract.plan import Plan
 from hal.data import RememberedData, Split
-from hal.data.convert import as_inputs
-from hal.errors import CheckpointError, ConfigError, InputError
+from hal.errors import CheckpointError, ConfigError
 from hal.job.carry import differences, place_for_inference
 from hal.job.errors import classified
 from hal.job.placing import put_batch
@@ -53,13 +52,7 @@ def predict(folder: str | Path, inputs: Any, keys: Mapping[str, Any]) -> np.ndar
             fix=f"continue the run for a step, which saves what is missing: hal run resume={folder}",
         )
     job = _job(saved.setup, checkpoint, keys, len(inputs) if hasattr(inputs, "__len__") else 1)
-    wanted = type(job.model).wanted(job.model.config)
-    if type(job.model).supervised:
-        batch = as_inputs(inputs, wanted, job.split.train.vocabulary)
-    else:  # a model that starts from noise or from a code of its own
-        batch = np.asarray(inputs, np.float32)
-        if not np.all(np.isfinite(batch)):
-            raise InputError("inputs have values that are not finite", fix="remove those samples")
+    batch = job.model.as_inputs(inputs, job.split.train)
     with classified(job.backend), job.backend.settings(job.plan, job.device):
         params, state = place_for_inference(job, checkpoint.carry["params"], checkpoint.carry.get("state", {}))
         run = inference(job.backend, job.model, job.plan, job.params)
@@ -93,7 +86,7 @@ def _job(setup: SavedSetup, checkpoint: Checkpoint, keys: Mapping[str, Any], bat
     return Job(
         backend=registry.require(device.backend),
         device=device,
-        model=model,
+        model=model.in_precision(plan.precision),
         params=model.params(),
         state=model.state(),
         split=Split(data, data),

@@ -137,4 +137,6 @@ def require_trusted_model(saved: SavedRun, named: bool, where: object) -> None:
 def _code_of(model: str) -> str | None:
     """What identifies the code of a model in a file; None: the model is one of hal's own."""
     path, colon, attribute = model.rpartition(":")
-    return f"model {user_path(path).resolve()}:{attribute}" if colon else None
+    if not colon:
+        return None
+    return f"model {user_path(path).resolve() if path.endswith('.py') else path}:{attribute}"

@@ -14,6 +14,7 @@ from hal.run.config import RunConfig
 from hal.run.progress import Progress
 from hal.run.record import Epoch
 from hal.run.saved import SavedSetup, read_saved, setup_of
+from hal.util.files import write_whole
 
 __all__ = ["TrainingState", "restore_training", "save_training", "start_training"]
 
@@ -123,6 +124,8 @@ def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Pat
         state: what to keep; its ``saved`` becomes the new checkpoint.
         folder: of the run.
     """
+    from safetensors.numpy import save as serialize
+
     carry = fetch_carry(job, state.carry)
     if carry is None:
         return
@@ -136,3 +139,6 @@ def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Pat
     }
     kept = checkpoints.Checkpoint(state.progress.step, dict(carry), meta)
     state.saved = checkpoints.save(folder / "checkpoints", kept)
+    weights = job.model.portable_weights(carry["params"], carry["state"])
+    if weights is not None:
+        write_whole(folder / "model.safetensors", serialize(dict(weights)))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import optree
 
 from hal import registry
 from hal.contract import BuildsTargets, Group, Unavailable
@@ -71,17 +72,19 @@ class TargetJob:
 
     def program(self, plan: Plan) -> tuple[Any, Sequence[Any], tuple[int, ...]]:
         """The function, its arguments' shapes, and the positions of those it consumes."""
-        params = self.model.params()
-        rows = {name: (plan.batch, *x.shape[1:]) for name, x in self.sample.items()}
-        batch = {name: ArrayShape(rows[name], str(x.dtype), split=True) for name, x in self.sample.items()}
+        params, model = self.model.params(), self.model.in_precision(plan.precision)
+        batch: Any = optree.tree_map(
+            lambda x: ArrayShape((plan.batch, *x.shape[1:]), str(x.dtype), split=True),
+            dict(self.sample),  # type: ignore[arg-type]
+        )
         if self.workload.mode == "infer":
-            function = prediction(self.model, plan, params)
+            function = prediction(model, plan, params)
             return function, (shapes_of(params), shapes_of(self.model.state()), batch["inputs"]), ()
-        phase, name = self.model.phases(1)[0], self.defaults.optimizer
+        phase, name = model.phases(1)[0], self.defaults.optimizer
         optimizer = self.backend.optimizer(name, self.defaults.hyper)
         group = Group(self.backend, self.device)
-        step = Step(group, self.model, phase, plan, optimizer, params, augmentations=self.augment)
-        carry = carry_shapes(self.model, phase, name, plan.precision)
+        step = Step(group, model, phase, plan, optimizer, params, augmentations=self.augment)
+        carry = carry_shapes(model, phase, name, plan.precision)
         key = self.backend.rng(0, self.device)
         return step.function(), (carry, batch, key, self.defaults.lr), (0,)
 
@@ -109,6 +112,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
         require_training(target.device)
     plan = _resolved(config.base_plan(choice.defaults.batch), target, config.mode)
     found = resolve_workload(choice, config.data, config.mode, seed=0)
+    found.model.check_backend(backend, training=config.mode == "train")
     sample = next(iter(batches(found.split.train, 1, seed=0, epoch=0)))
     if config.mode == "infer":
         sample = {"inputs": found.model.inference_inputs(sample["inputs"])}

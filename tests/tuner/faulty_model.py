@@ -1,4 +1,4 @@
-"""A small classifier that misbehaves where the test says so, in real workers: FAULTY, JSON of precision to a fault."""
+"""A small classifier that misbehaves where the test says so, in real workers: FAULTY, JSON of dtypes to faults."""
 
 import json
 import os
@@ -41,10 +41,9 @@ class Faulty(nn.Model):
 
     def predict(self, params, state, inputs):
         logits = self.layers.apply(params, {}, inputs)[0]
-        low = inputs.dtype != namespace(inputs).float32
-        if not low:
+        if inputs.dtype == namespace(inputs).float32:
             time.sleep(0.005)  # fp32 is slow here, so that a wrong plan is the fastest
-        return misbehave(FAULTS.get("low"), inputs, logits) if low else logits
+        return misbehave(FAULTS.get(str(inputs.dtype)), inputs, logits)
 
 
 def misbehave(fault, inputs, logits):

@@ -1,4 +1,4 @@
-"""Real workers on the processor, with a model that misbehaves in one precision."""
+"""Real workers on the processor, with a model that misbehaves in one precision or in two."""
 
 import json
 from pathlib import Path
@@ -13,8 +13,9 @@ from hal.tuner.trial_result import Outcome
 MODEL = f"{Path(__file__).parent / 'faulty_model.py'}:Faulty"
 
 
-def tuned(monkeypatch, tmp_path, fault, **keys):
-    monkeypatch.setenv("FAULTY", json.dumps({"low": fault}))
+def tuned(monkeypatch, tmp_path, bf16, fp16=None, **keys):
+    """A tuning of fp32 and bf16, and of fp16 if there is a fault for it."""
+    monkeypatch.setenv("FAULTY", json.dumps({"torch.bfloat16": bf16, "torch.float16": fp16}))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     keys = {
         "model": {"name": MODEL},
@@ -26,7 +27,7 @@ def tuned(monkeypatch, tmp_path, fault, **keys):
         "layout": "nchw",
         "pool": "window",
         "compile": "eager",
-        "space": {"precision": ["fp32", "bf16"]},
+        "space": {"precision": ["fp32", "bf16", "fp16"] if fp16 else ["fp32", "bf16"]},
         "seconds": 0.1,
         "limit": 30.0,
         "finalists": 1,
@@ -36,29 +37,37 @@ def tuned(monkeypatch, tmp_path, fault, **keys):
     return tune(build(TuneConfig, keys))
 
 
+FOUND = {
+    "segv": (Outcome.CRASH, "SIGSEGV in phase compile"),
+    "137": (Outcome.OOM, "137"),
+    "memory": (Outcome.OOM, "out of memory"),
+    "python memory": (Outcome.OOM, "Memory"),
+    "nan": (Outcome.NAN, ""),
+    "diverges": (Outcome.DIVERGED, "cosine"),
+    "raises": (Outcome.FAILED, "no luck"),
+    "prints": (Outcome.OK, ""),
+}
+
+
 @pytest.mark.parametrize(
-    ("fault", "outcome", "said"),
-    [
-        ("segv", Outcome.CRASH, "SIGSEGV in phase compile"),
-        ("137", Outcome.OOM, "137"),
-        ("memory", Outcome.OOM, "out of memory"),
-        ("python memory", Outcome.OOM, "Memory"),
-        ("nan", Outcome.NAN, ""),
-        ("diverges", Outcome.DIVERGED, "cosine"),
-        ("raises", Outcome.FAILED, "no luck"),
-        ("prints", Outcome.OK, ""),
-    ],
+    "faults", [("segv", "memory"), ("nan", "python memory"), ("raises", "137"), ("diverges", "prints")], ids="-".join
 )
-def test_faults(monkeypatch, tmp_path, fault, outcome, said):
-    found = tuned(monkeypatch, tmp_path, fault)
-    assert [t.outcome for t in found.trials] == [Outcome.OK, outcome]
-    assert said in found.trials[1].message
-    if outcome is not Outcome.OK:
-        assert found.winner.precision == "fp32"
-    assert found.trials[0].guard.passed
-    assert found.trials[0].guard.loss_error == 0
-    assert found.trials[0].phases.compile_s > 0
-    assert found.trials[0].measurement.peak_memory_bytes > 0
+def test_faults(monkeypatch, tmp_path, faults):
+    """Two in one tuning; a lack of memory comes last, since no plan that needs as much is tried after it."""
+    found = tuned(monkeypatch, tmp_path, *faults)
+    first, *others = found.trials
+    assert first.outcome is Outcome.OK
+    assert first.guard.passed
+    assert first.guard.loss_error == 0
+    assert first.phases.compile_s > 0
+    assert first.measurement.peak_memory_bytes > 0
+    assert [trial.plan.precision for trial in others] == ["bf16", "fp16"]
+    for trial, fault in zip(others, faults, strict=True):
+        outcome, said = FOUND[fault]
+        assert trial.outcome is outcome
+        assert said in trial.message
+    failed = {trial.plan.precision for trial in others if trial.outcome is not Outcome.OK}
+    assert found.winner.precision not in failed
 
 
 def test_a_hang_is_killed(monkeypatch, tmp_path):

@@ -82,6 +82,10 @@ def environment(folder, faults=None, seconds=0.0, described=None):
     }
 
 
+SMALL = {"threads": [None]}
+"""A third of the plans that the fake device can run, since SQLite takes most of the time of a tuning that computes
+nothing."""
+
 UNHURRIED = {"budget": 100_000.0, "limit": 1000.0}
 """A budget and a limit that no machine reaches, so that nothing depends on its speed; a search then tries all plans."""
 
@@ -93,7 +97,7 @@ def config(**keys):
 def fake_tune(monkeypatch, tmp_path, faults=None, observer=None, described=None, **keys):
     for name, value in environment(tmp_path / "fake", faults, described=described).items():
         monkeypatch.setenv(name, value)
-    keys = {"out": str(tmp_path / "out"), **keys}
+    keys = {"out": str(tmp_path / "out"), "space": SMALL, **keys}
     return tune(config(**keys), observer, command=FAKE)
 
 

@@ -1,5 +1,6 @@
 """Mixed precision: what is cast, what stays fp32, and how the loss scale moves."""
 
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -152,10 +153,12 @@ def test_integers_are_never_cast():
         "ids": CPU.from_host(np.arange(3), CPU.devices()[0]),
         "x": CPU.from_host(np.ones(3, np.float32), CPU.devices()[0]),
     }
-    cast = cast_inputs(x, "fp16")
+    model = SimpleNamespace(casts=True)
+    cast = cast_inputs(model, x, "fp16")
     assert dtypes(cast["ids"]) == {"int64"}
     assert dtypes(cast["x"]) == {"float16"}
-    assert cast_inputs(x, "fp32") is x
+    assert cast_inputs(model, x, "fp32") is x
+    assert cast_inputs(SimpleNamespace(casts=False), x, "fp16") is x
     specs = {"x": nn.Param((3,), "zeros"), "ids": nn.Param((3,), "zeros", cast=False)}
     assert dtypes(cast_params(x, specs, "bf16")["x"]) == {"bfloat16"}
     assert dtypes(cast_params(x, specs, "bf16")["ids"]) == {"int64"}

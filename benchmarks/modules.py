@@ -1,0 +1,125 @@
+"""hal on a user's own PyTorch module beside the user's own loop, in turn: a table with ratios.
+
+python -m benchmarks.modules resnet18
+python -m benchmarks.modules lstm --mode infer
+python -m benchmarks.modules bert --precision bf16
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import typer
+from torch import nn
+
+from benchmarks.train import over, wait_for_quiet
+from hal.config import JobConfig, build
+from hal.job.placing import put_batch
+from hal.job.prepare import prepare
+from hal.job.steps import host_batches, stepper
+from hal.measure import Candidate, Settings, compare
+
+__all__ = ["main"]
+
+_FOLDER = Path(__file__).parent / "own"
+
+
+def main(
+    model: Annotated[Literal["resnet18", "lstm", "bert"], typer.Argument(help="resnet18, lstm or bert")],
+    mode: Annotated[Literal["train", "infer"], typer.Option(help="optimizer steps, or outputs alone")] = "train",
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="bf16: under torch.autocast")] = "fp32",
+    layout: Annotated[Literal["nchw", "nhwc"], typer.Option(help="nhwc: channels_last")] = "nchw",
+    batch: Annotated[int, typer.Option(help="samples in a step")] = 32,
+    seconds: Annotated[float, typer.Option(help="longest time for each candidate")] = 30.0,
+    clock: Annotated[
+        Literal["wall", "cpu"], typer.Option(help="wall: time that passes; cpu: processor time of all threads together")
+    ] = "wall",
+    quiet: Annotated[float | None, typer.Option(help="wait (10 minutes at most) for this load average")] = None,
+) -> None:
+    """Time the same steps by hal and by a plain loop, and print the ratio."""
+    keys = {
+        "model": f"{_FOLDER / model}.py:Net",
+        "backend": "cpu",
+        "batch": batch,
+        "precision": precision,
+        "layout": layout,
+        "compile": "eager",
+        "data": "synthetic",
+    }
+    job = prepare(build(JobConfig, keys), mode)
+    with job.backend.settings(job.plan, job.device):
+        batches = list(itertools.islice(host_batches(job, 0), 8))
+        mine = stepper(job, 0)
+        placed = itertools.cycle([put_batch(job, each) for each in batches])
+        theirs = _loop(job.model, mode, precision, layout)
+        tensors = itertools.cycle([_theirs(job.model, each, layout) for each in batches])
+        if quiet is not None:
+            wait_for_quiet(quiet, 10)
+        candidates = {
+            "loop": Candidate(lambda: theirs(next(tensors)), lambda: None, batch),
+            "hal": Candidate(lambda: mine(next(placed)), lambda: None, batch),
+        }
+        settings = Settings(max_seconds=seconds, min_block_ms=300, min_blocks=12, target_relative_width=0.01)
+        ticks = time.perf_counter if clock == "wall" else time.process_time
+        versions = job.backend.versions()
+        found = compare(candidates, baseline="loop", settings=settings, versions=versions, clock=ticks)
+    print(f"{model}, {mode}, {precision}, {layout}, batch {batch}, {torch.get_num_threads()} threads")
+    for name, measurement in found.measurements.items():
+        print(f"{name}: {measurement.throughput}")
+    print(f"hal over the loop: {over(found, 'hal', 'loop')}")
+    for note in found.notes():
+        print(f"note: {note}")
+
+
+def _loop(model: Any, mode: str, precision: str, layout: str) -> Callable[[Any], Any]:
+    """What a user would write."""
+    net: nn.Module = model.code.build({}, 0)
+    if layout == "nhwc":
+        net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3, fused=True)
+
+    def cast() -> Any:
+        return torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+    def outputs(inputs: Any, **more: Any) -> Any:
+        return net(**inputs, **more) if isinstance(inputs, dict) else net(inputs)
+
+    def train(batch: Any) -> Any:
+        inputs, labels = batch
+        optimizer.zero_grad()
+        with cast():
+            if isinstance(inputs, dict):
+                loss = outputs(inputs, labels=labels).loss
+            else:
+                loss = nn.functional.cross_entropy(outputs(inputs), labels)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    @torch.no_grad()
+    def infer(batch: Any) -> Any:
+        with cast():
+            return outputs(batch[0])
+
+    net.train(mode == "train")
+    return train if mode == "train" else infer
+
+
+def _theirs(model: Any, batch: Any, layout: str) -> Any:
+    def tensor(array: Any) -> Any:
+        found = torch.from_numpy(array)
+        return found.to(memory_format=torch.channels_last) if found.ndim == 4 and layout == "nhwc" else found
+
+    inputs = batch["inputs"]
+    found = {name: tensor(x) for name, x in inputs.items()} if isinstance(inputs, dict) else tensor(inputs)
+    return found, tensor(batch["labels"]) if "labels" in batch else None
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,94 @@
+"""Graphs of a pass, captured when they are first needed, one for each shape of its arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import optree
+import torch
+from torch import nn
+
+from hal.errors import UnsupportedError
+from hal.tensor import namespace
+from hal.torch.capture import capture
+from hal.torch.comparison import compare
+from hal.torch.graph import Graph
+from hal.torch.passes import PREFIX
+from hal.types import Array
+
+__all__ = ["Captured"]
+
+
+class Captured:
+    """A pass by neutral ops.
+
+    Args:
+        work: a pass of :mod:`hal.torch.passes`.
+        name: of the model, for errors.
+    """
+
+    def __init__(self, work: nn.Module, name: str) -> None:
+        self._work, self._name = work, name
+        self._graphs: dict[Any, Graph] = {}
+
+    def __call__(
+        self,
+        params: Mapping[str, Array],
+        state: Mapping[str, Array],
+        args: tuple[Any, ...],
+        *,
+        training: bool,
+        key: Any = None,
+        precision: str = "fp32",
+    ) -> tuple[Any, dict[str, Array]]:
+        """What the pass gives, and the buffers from now on; see :class:`hal.torch.native.Native`."""
+        leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+        graph = self.graph(optree.tree_map(_example, args), training=training)  # type: ignore[arg-type]
+        return graph(params, state, leaves, key, precision=precision)
+
+    def check(self, args: tuple[Any, ...], *, training: bool) -> None:
+        """Capture for arguments like these, and compare what was captured with the module itself.
+
+        Raises:
+            UnsupportedError: the module cannot be captured or translated, or what was captured differs.
+        """
+        compare(self._work, self.graph(args, training=training), args, {}, training=training)
+
+    def graph(self, args: tuple[Any, ...], *, training: bool) -> Graph:
+        """The graph for arguments of some shapes.
+
+        Args:
+            args: examples of the arguments.
+            training: the mode of the module.
+
+        Raises:
+            UnsupportedError: the module cannot be captured or translated.
+        """
+        leaves: list[Any]
+        leaves, structure = optree.tree_flatten(args)  # type: ignore[arg-type]
+        kinds = (str(structure), training, *((tuple(x.shape[1:]), x.dtype) for x in leaves))
+        rows = leaves[0].shape[0]
+        for size in (None, rows) if rows > 1 else (rows,):
+            if (size, *kinds) in self._graphs:
+                return self._graphs[size, *kinds]
+        # A batch of one is not like others: PyTorch takes an axis of one for one to be broadcast.
+        for size in (None, rows) if rows > 1 else (rows,):
+            try:
+                graph = capture(self._work, args, {}, training=training, dynamic=size is None, prefix=PREFIX)
+            except UnsupportedError:
+                if size is not None:
+                    raise
+                continue  # some modules can be captured for one size of the batch alone
+            self._graphs[size, *kinds] = graph
+            return graph
+        raise AssertionError("a capture either succeeds or raises")
+
+
+def _example(array: Array) -> torch.Tensor:
+    """Zeros of an array's shape and type, which every range of ids contains; integers as PyTorch's users have them."""
+    xp = namespace(array)
+    kind = "real floating" if xp.isdtype(array.dtype, "real floating") else "bool"
+    if kind == "bool" and array.dtype != xp.bool:
+        return torch.zeros(tuple(array.shape), dtype=torch.int64)
+    return torch.zeros(tuple(array.shape), dtype=torch.float32 if kind == "real floating" else torch.bool)

@@ -1,0 +1,60 @@
+"""Which data a user's module takes, from its example inputs or else from its first layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from hal.data import Wanted
+from hal.errors import ConfigError
+from hal.torch.datasets import EXAMPLES, batch_of
+from hal.torch.user_code import UserCode
+
+__all__ = ["wanted_of"]
+
+
+def wanted_of(code: UserCode, net: nn.Module) -> Wanted:
+    """The kind and shape of data for a module; a size of 0 is left to the data.
+
+    Raises:
+        ConfigError: neither says it.
+    """
+    if code.example_inputs is not None:
+        found = _of_example(batch_of(code.examples(2), EXAMPLES)["inputs"])
+    else:
+        found = _of_layers(net)
+    if found is not None:
+        return found
+    if code.data is not None or code.example_inputs is not None:
+        return Wanted("sequence", (0, 0))  # never asked for: the data are the user's own
+    raise ConfigError(
+        f"the shape of the inputs of model={code.name} is not known",
+        fix="define example_inputs(batch) in its file, which returns inputs for that many samples: a tensor, or a "
+        "tuple or dict of tensors",
+    )
+
+
+def _of_example(inputs: Any) -> Wanted | None:
+    if isinstance(inputs, Mapping):
+        first = next(iter(inputs.values()))
+        return Wanted("text", (first.shape[1],)) if list(inputs) == ["input_ids"] else None
+    if inputs.dtype.kind in "iu":
+        return Wanted("text", (inputs.shape[1],)) if inputs.ndim == 2 else None
+    if inputs.ndim == 4:
+        return Wanted("image", (inputs.shape[2], inputs.shape[3], inputs.shape[1]))
+    return Wanted("sequence", (inputs.shape[1], inputs.shape[2])) if inputs.ndim == 3 else None
+
+
+def _of_layers(net: nn.Module) -> Wanted | None:
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            return Wanted("image", (0, 0, layer.in_channels))
+        if isinstance(layer, nn.Embedding):
+            return Wanted("text", (0,))
+        if isinstance(layer, nn.RNNBase):
+            return Wanted("sequence", (0, layer.input_size))
+        if isinstance(layer, nn.Linear):
+            return Wanted("image", (0, 0, 1))  # behind a Flatten, as the first examples of every course have it
+    return None

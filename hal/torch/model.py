@@ -1,0 +1,321 @@
+"""A user's own ``torch.nn.Module`` as a model of hal.
+
+Where arrays are PyTorch's, the module itself runs (:mod:`hal.torch.native`). Elsewhere what it computes is captured
+once for each shape of a batch, compared with the module, and computed by neutral ops (:mod:`hal.torch.graph`).
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import optree
+import torch
+from torch import nn as torch_nn
+
+from hal import nn
+from hal.contract import Backend
+from hal.contract.device import PrecisionName
+from hal.data import Dataset, Split, Wanted
+from hal.data.convert import as_inputs
+from hal.errors import ConfigError
+from hal.tensor import Key
+from hal.torch import datasets
+from hal.torch.capturing import Captured
+from hal.torch.forms import form_of
+from hal.torch.guesses import wanted_of
+from hal.torch.native import Native
+from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass, Pass
+from hal.torch.user_code import UserCode, config_of
+from hal.torch.weights import load_into, tied_names
+from hal.types import Array, Tree
+
+__all__ = ["ModuleModel", "model_of"]
+
+Tensor = torch.Tensor
+Batch = Mapping[str, Any]
+_BUILT: dict[tuple[UserCode, str, int], torch_nn.Module] = {}
+"""Modules by code, keys and seed: the last that were made."""
+
+_KEPT = 4
+
+
+def model_of(code: UserCode) -> type[ModuleModel]:
+    """The model class of a user's module."""
+    return type(
+        "ModuleModel",
+        (ModuleModel,),
+        {
+            "code": code,
+            "Config": config_of(code.factory, code.name),
+            "supervised": code.loss is None and code.losses is None and code.data is None,
+            "__doc__": f"{code.name}, a torch.nn.Module.",
+        },
+    )
+
+
+class ModuleModel(nn.Model):
+    """A module of a user's own.
+
+    Args:
+        config: the arguments of its class or function.
+        data: a data set in the shape that :meth:`wanted` asked for, or the user's own.
+    """
+
+    code: ClassVar[UserCode]
+    casts: ClassVar[bool] = False
+    defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=10, lr=1e-3, batch=64)
+    metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+
+    def __init__(self, config: Any, data: Dataset) -> None:
+        super().__init__(config, data)
+        self.net = _built(self.code, config, 0)
+        own = data.name in (datasets.OWN_DATA, datasets.EXAMPLES)
+        self._own = own
+        self.image_axes = "NCHW" if own else "NHWC"
+        self.form = form_of(data, self.net, own=own, own_loss=self.code.loss is not None)
+        self._data = data
+        self._values = {name: _numpy(x) for name, x in _named(self.net)}
+        self._trained = tuple(name for name, x in self.net.named_parameters() if x.requires_grad)
+        self._buffers = dict(self.net.named_buffers())
+        self._precision: PrecisionName = "fp32"
+        self._neutral = False
+        self._weights: Path | None = None
+        self._passes: dict[str, tuple[Native, Captured]] = {}
+        if not self._trained and not self._values:
+            raise ConfigError(f"model={self.code.name} has no parameters", fix="there is nothing to train or to run")
+
+    # What it is made of
+
+    @classmethod
+    def wanted(cls, config: Any) -> Wanted:
+        """Images, sequences or text, as the example inputs or the module's first layer say."""
+        return wanted_of(cls.code, _built(cls.code, config, 0))
+
+    @classmethod
+    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
+        """What ``data()`` gives, or else samples made of ``example_inputs`` where these are not like data of hal."""
+        if cls.code.data is not None:
+            return datasets.own_split(cls.code, validation=validation, seed=seed)
+        if cls.code.example_inputs is None:
+            return None
+        batch = datasets.batch_of(cls.code.examples(2), datasets.EXAMPLES)
+        own_labels = "labels" in batch or cls.code.loss is not None or cls.code.losses is not None
+        if not measuring and not own_labels and not isinstance(batch["inputs"], Mapping) and batch["inputs"].ndim == 4:
+            return None  # images: data=digits has some, with labels
+        return datasets.example_split(cls.code, lambda some, count: cls._labels(config, some, count, seed), seed)
+
+    @classmethod
+    def _labels(cls, config: Any, batch: Batch, count: int, seed: int) -> np.ndarray | None:
+        """Random labels for the outputs of a module; None where its loss needs none."""
+        if cls.code.loss is not None or cls.code.losses is not None:
+            return None
+        few: Any = optree.tree_map(lambda x: x[:2], dict(batch))  # type: ignore[arg-type]
+        data = datasets.ExampleDataset(datasets.EXAMPLES, few, np.arange(2))
+        model = cls(config, data)
+        params, state = model.initial(0)
+        args = (_tensors(few["inputs"]),)
+        outputs, _ = model._native("outputs")(_tensors(params), _tensors(state), args, training=False)
+        shape = tuple(outputs.shape)
+        if len(shape) < 2:
+            return None
+        # Logits of tokens (batch, time, classes), otherwise (batch, classes, ...) as PyTorch has it.
+        places, classes = (shape[1:-1], shape[-1]) if len(shape) == 3 else (shape[2:], shape[1])
+        return np.random.default_rng(seed).integers(classes, size=(count, *places))
+
+    @classmethod
+    def defaults_for(cls, config: Any) -> nn.Defaults:
+        """As for models of hal's own that are alike."""
+        if cls.code.data is not None:
+            data = datasets.OWN_DATA
+        else:
+            kind = cls.wanted(config).kind
+            data = {"image": "digits", "text": "topics"}.get(kind, "synthetic")
+        return nn.Defaults(epochs=cls.defaults.epochs, lr=cls.defaults.lr, batch=cls.defaults.batch, data=data)
+
+    def params(self) -> dict[str, nn.Param]:
+        """By the names of ``named_parameters()``."""
+        return {
+            name: nn.Param(tuple(x.shape), "zeros", axes="OIHW" if x.ndim == 4 else "", cast=False)
+            for name, x in self.net.named_parameters()
+        }
+
+    def state(self) -> dict[str, nn.Param]:
+        """By the names of ``named_buffers()``, those that are not persistent included."""
+        return {
+            name: nn.Param(tuple(x.shape), "zeros", cast=False, dtype=str(self._values[name].dtype))
+            for name, x in self._buffers.items()
+        }
+
+    def initial(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The values that the module's own code draws from the seed, or those of ``weights=``."""
+        net = _built(self.code, self.config, seed)
+        if self._weights is not None:
+            net = copy.deepcopy(net)
+            load_into(net, self._weights, self.code.name)
+        values = {name: _numpy(x) for name, x in _named(net)}
+        return (
+            {name: values[name] for name, _ in self.net.named_parameters()},
+            {name: values[name] for name in self._buffers},
+        )
+
+    def load_weights(self, path: Path) -> None:
+        """See :meth:`hal.nn.Model.load_weights`; read now, so that a wrong file is found before anything runs."""
+        load_into(copy.deepcopy(self.net), path, self.code.name)
+        self._weights = path
+
+    def portable_weights(self, params: Tree, state: Tree) -> Mapping[str, np.ndarray]:
+        """By the names of ``state_dict()``: tied ones under each of their names, without what is not persistent."""
+        values, names = {**params, **state}, tied_names(self.net)
+        return {name: values[names[name]] for name in self.net.state_dict() if name in names}
+
+    # What it computes
+
+    def in_precision(self, precision: PrecisionName) -> ModuleModel:
+        """By ``torch.autocast``, or as that does."""
+        return self._with(_precision=precision)
+
+    def in_neutral_ops(self) -> ModuleModel:
+        """As captured, also where the module itself could run."""
+        return self._with(_neutral=True)
+
+    def _with(self, **changes: Any) -> ModuleModel:
+        if all(getattr(self, name) == value for name, value in changes.items()):
+            return self
+        other = copy.copy(self)
+        other.__dict__.update(changes)
+        return other
+
+    def objectives(self) -> tuple[nn.Objective, ...]:
+        """The user's loss over all parameters that are not frozen, or one for each submodule with a loss of its own."""
+        if self.code.losses is None:
+            return (nn.Objective("train", self._objective("loss"), self._trained),)
+        found = []
+        for part in self.code.losses:
+            trained = tuple(name for name in self._trained if name.startswith(f"{part}."))
+            if not trained:
+                raise ConfigError(
+                    f"losses of model={self.code.name} has {part}, but the module has no parameters under that name",
+                    fix=f"use the names of submodules: {', '.join(name for name, _ in self.net.named_children())}",
+                )
+            found.append(nn.Objective(part, self._objective(f"losses/{part}"), trained))
+        return tuple(found)
+
+    def _objective(self, name: str) -> Callable[..., tuple[Array, nn.LossOutput]]:
+        def loss(params: Tree, state: Tree, batch: Batch, key: Any) -> tuple[Array, nn.LossOutput]:
+            (value, metrics), after = self._run(name, params, state, _arguments(batch), training=True, key=key)
+            return value, nn.LossOutput(after, metrics)
+
+        return loss
+
+    def predict(self, params: Tree, state: Tree, inputs: Any) -> Array:
+        """The main one of the module's outputs."""
+        return self._run("outputs", params, state, (inputs,), training=False)[0]
+
+    def as_inputs(self, values: Any, data: Dataset) -> Any:
+        """Images also as PyTorch has them, (batch, channels, height, width); own data as its data set gives them."""
+        if self._own:
+            return datasets.as_own(values, data)
+        shape = np.shape(values)
+        height, width, channels = data.inputs.shape if self.form.images else (0, 0, 0)
+        if self.form.images and len(shape) == 4 and shape[1:] == (channels, height, width) != data.inputs.shape:
+            values = np.moveaxis(np.asarray(values), 1, 3)
+        wanted = self.wanted(self.config).filled(data.inputs.shape)
+        return as_inputs(values, wanted, data.vocabulary)
+
+    def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
+        """Loss, accuracy where labels are classes, and the user's metrics."""
+        found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
+        return found
+
+    def uses_ops(self, backend: Backend) -> bool:
+        """Not where the module itself runs."""
+        return self._neutral or backend.framework != "torch"
+
+    def check_backend(self, backend: Backend, *, training: bool) -> None:
+        """Run the module once on the host, on two samples; capture it for a backend whose arrays are not PyTorch's."""
+        args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
+        params, state = (_tensors(tree) for tree in self.initial(0))
+        names = [*(self._objective_names() if training else ()), "outputs"]
+        for name in names:
+            given = args[:1] if name == "outputs" else args
+            learns = name != "outputs"
+            self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
+        if self.uses_ops(backend):
+            for name in names:
+                given = args[:1] if name == "outputs" else args
+                self._pass(name)[1].check(given, training=name != "outputs")
+
+    def _objective_names(self) -> tuple[str, ...]:
+        return ("loss",) if self.code.losses is None else tuple(f"losses/{part}" for part in self.code.losses)
+
+    def _sample(self) -> Batch:
+        """Two samples of the data, or zeros like them where there are none."""
+        if len(self._data):
+            return self._data.take(np.zeros(2, np.int64))
+        zeros = {name: np.zeros((2, *part.shape), part.dtype) for name, part in self._data.parts.items()}
+        inputs = zeros or np.zeros((2, *self._data.inputs.shape), self._data.inputs.dtype)
+        labels = self._data.labels
+        return {"inputs": inputs, **({} if labels is None else {"labels": np.zeros((2, *labels.shape), labels.dtype)})}
+
+    def _run(
+        self, name: str, params: Tree, state: Tree, args: tuple[Any, ...], *, training: bool, key: Any = None
+    ) -> tuple[Any, dict[str, Array]]:
+        leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+        if isinstance(leaves[0], Tensor) and not self._neutral:
+            native = self._native(name)
+            return native(params, state, args, training=training, key=key, precision=self._precision)
+        captured = self._pass(name)[1]
+        return captured(params, state, args, training=training, key=key, precision=self._precision)
+
+    def _native(self, name: str) -> Native:
+        return self._pass(name)[0]
+
+    def _pass(self, name: str) -> tuple[Native, Captured]:
+        if name not in self._passes:
+            kind, _, part = name.partition("/")
+            if kind == "losses":
+                work: Pass = OwnLossPass(self.net, self.form, self.code, part)
+            else:
+                work = {"loss": LossPass, "outputs": OutputPass, "evaluation": EvaluationPass}[kind](
+                    self.net, self.form, self.code
+                )
+            self._passes[name] = Native(work, self.code.name), Captured(work, self.code.name)
+        return self._passes[name]
+
+
+def _arguments(batch: Batch) -> tuple[Any, ...]:
+    return (batch["inputs"], batch["labels"]) if "labels" in batch else (batch["inputs"],)
+
+
+def _built(code: UserCode, config: Any, seed: int) -> torch_nn.Module:
+    """A module; one that was made before where there is one, since making it may take long."""
+    keys = config.model_dump() if hasattr(config, "model_dump") else dict(config)
+    given = {
+        name: keys[name] for name in keys if name in config.model_fields_set or name not in type(config).model_fields
+    }
+    known = (code, json.dumps(given, sort_keys=True, default=repr), seed)
+    if known not in _BUILT:
+        while len(_BUILT) >= _KEPT:
+            del _BUILT[next(iter(_BUILT))]
+        _BUILT[known] = code.build(given, seed)
+    return _BUILT[known]
+
+
+def _named(net: torch_nn.Module) -> Any:
+    yield from net.named_parameters()
+    yield from net.named_buffers()
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    """A copy on the host: parameters and floating buffers as float32."""
+    host = x.detach().cpu()
+    return np.array((host.float() if host.is_floating_point() else host).numpy(), order="C")
+
+
+def _tensors(tree: Any) -> Any:
+    return optree.tree_map(lambda x: torch.from_numpy(np.array(x)), tree)

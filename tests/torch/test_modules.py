@@ -1,0 +1,319 @@
+"""Modules of a user's own through the whole of hal: training, resuming, predicting, weights, and what is refused."""
+
+import json
+import textwrap
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+import hal
+from hal.errors import ConfigError, DataError, NotFoundError, RequestError
+from hal.workload import configure, model_class
+
+CNN = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width: int = 4, classes: int = 10):
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2))
+        self.drop = nn.Dropout(0.2)
+        self.head = nn.Linear(16 * width, classes)
+
+    def forward(self, x):
+        return self.head(self.drop(self.body(x).flatten(1)))
+"""
+
+POINTS = """
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+class Points(Dataset):
+    def __init__(self, count, seed):
+        generator = torch.Generator().manual_seed(seed)
+        self.x = torch.randn(count, 4, generator=generator)
+        self.y = self.x[:, :1] * 2
+
+    def __len__(self):
+        return len(self.x)
+
+    def __getitem__(self, index):
+        return self.x[index] + 0.01 * torch.randn(4), self.y[index]
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
+
+    def forward(self, x):
+        return self.layers(x)
+
+def loss(outputs, batch):
+    return nn.functional.mse_loss(outputs, batch[1])
+
+def metrics(outputs, batch):
+    return {"error": (outputs - batch[1]).abs().mean()}
+
+def data():
+    return DataLoader(Points(64, 0), batch_size=4), Points(32, 1)
+"""
+
+PAIRS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(20, 8)
+        self.out = nn.Linear(8, 20, bias=False)
+        self.out.weight = self.words.weight
+        self.register_buffer("scale", torch.full((1,), 2.0), persistent=False)
+
+    def forward(self, ids, mask, labels=None):
+        hidden = (self.words(ids) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
+        logits = self.out(hidden) * self.scale
+        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
+        return {"loss": loss, "logits": logits}
+
+def example_inputs(batch):
+    ids = torch.randint(0, 20, (batch, 5))
+    return dict(ids=ids, mask=torch.ones(batch, 5), labels=ids[:, 0])
+"""
+
+GAN = """
+import torch
+from torch import nn
+
+class Pair(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.generator = nn.Sequential(nn.Linear(4, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
+        self.critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
+
+    def forward(self, images):
+        return self.critic(images)
+
+def _loss(logits, real):
+    return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
+
+def _fakes(net, images):
+    return net.generator(torch.randn(images.shape[0], 4, device=images.device))
+
+losses = {
+    "critic": lambda net, batch: _loss(net.critic(batch[0]), 1.0)
+    + _loss(net.critic(_fakes(net, batch[0]).detach()), 0.0),
+    "generator": lambda net, batch: _loss(net.critic(_fakes(net, batch[0])), 1.0),
+}
+
+def example_inputs(batch):
+    return torch.rand(batch, 1, 8, 8)
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a file and gives the name of the model in it."""
+
+    def written(text, name="Net", file="net.py"):
+        path = tmp_path / file
+        path.write_text(textwrap.dedent(text))
+        return f"{path}:{name}"
+
+    return written
+
+
+def run(folder, **keys):
+    return hal.train(backend="cpu", out=str(folder), threads=1, **keys)
+
+
+def loaded(path):
+    return safetensors.torch.load_file(path / "model.safetensors")
+
+
+def test_a_run_ends_with_weights_that_the_module_takes(write, tmp_path):
+    name = write(CNN)
+    run(tmp_path / "run", model={"name": name, "width": 3}, steps=3, batch=8)
+    net = _class(name)(width=3)
+    before = net.body[0].weight.clone()
+    net.load_state_dict(loaded(tmp_path / "run"))
+    assert not torch.equal(before, net.body[0].weight)
+    assert net.body[1].num_batches_tracked.item() == 3
+    net.eval()
+    images = np.random.default_rng(0).random((2, 8, 8, 1), np.float32)
+    found = hal.predict(tmp_path / "run", images, backend="cpu")
+    wanted = net(torch.from_numpy(images).permute(0, 3, 1, 2)).detach().numpy()
+    np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
+def _class(name):
+    import runpy
+
+    path, _, attribute = name.rpartition(":")
+    return runpy.run_path(path)[attribute]
+
+
+def test_a_step_is_the_step_of_a_plain_loop(write, tmp_path):
+    """The same initial values, batch and optimizer give the same parameters as a loop in plain PyTorch."""
+    name = write(CNN.replace("nn.Dropout(0.2)", "nn.Dropout(0.0)"))
+    cls = model_class(name)
+    keys = configure(cls, {})
+    from hal.data import Wanted, batches, load
+
+    split = load("digits", Wanted("image", (8, 8, 1)), seed=7)
+    params, _ = cls(keys, split.train).initial(7)
+    net = _class(name)()
+    net.load_state_dict({k: torch.from_numpy(v) for k, v in params.items()}, strict=False)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    for batch in list(batches(split.train, 16, seed=7, epoch=0))[:3]:
+        optimizer.zero_grad()
+        images = torch.from_numpy(batch["inputs"]).permute(0, 3, 1, 2)
+        torch.nn.functional.cross_entropy(net(images), torch.from_numpy(batch["labels"])).backward()
+        optimizer.step()
+    run(
+        tmp_path / "run",
+        model=name,
+        seed=7,
+        steps=3,
+        batch=16,
+        lr=0.1,
+        optimizer="sgd",
+        schedule="constant",
+        layout="nchw",
+    )
+    found = loaded(tmp_path / "run")
+    for key, value in net.state_dict().items():
+        torch.testing.assert_close(found[key], value, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("text", [CNN, POINTS], ids=["dropout and statistics", "own data with random changes"])
+def test_a_resumed_run_is_the_uninterrupted_one(write, tmp_path, text):
+    name = write(text)
+    keys = {"model": name, "batch": 16, "schedule": "constant"}
+    run(tmp_path / "whole", steps=6, **keys)
+    run(tmp_path / "first", steps=3, **keys)
+    run(tmp_path / "rest", steps=6, resume=str(tmp_path / "first"), **keys)
+    whole, rest = loaded(tmp_path / "whole"), loaded(tmp_path / "rest")
+    assert all(torch.equal(whole[key], rest[key]) for key in whole)
+
+
+def test_own_data_loss_and_metrics(write, tmp_path):
+    record = run(tmp_path / "run", model=write(POINTS), epochs=6, batch=8, lr=0.05)
+    assert set(record.results) >= {"loss", "error"}
+    assert record.results["loss"] < 0.5, "the points are learned"
+
+
+def test_several_inputs_tied_weights_and_a_loss_of_the_module(write, tmp_path):
+    name = write(PAIRS)
+    record = run(tmp_path / "run", model=name, steps=150, batch=32, lr=0.05)
+    assert record.results["accuracy"] > 0.3
+    held = loaded(tmp_path / "run")
+    assert set(held) == {"words.weight", "out.weight"}
+    _class(name)().load_state_dict(held)
+
+
+def test_submodules_with_losses_of_their_own(write, tmp_path):
+    record = run(tmp_path / "run", model=write(GAN, "Pair"), steps=4, batch=16)
+    assert {"critic_loss", "generator_loss"} <= set(record.results)
+
+
+@pytest.mark.parametrize("text", [CNN, PAIRS], ids=["images", "several inputs"])
+def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
+    """Trained on both sides without random numbers, parameters and losses agree."""
+    text = text.replace("nn.Dropout(0.2)", "nn.Dropout(0.0)")
+    keys = {"model": write(text), "steps": 3, "batch": 8, "seed": 1, "optimizer": "sgd", "lr": 0.1}
+    native = run(tmp_path / "cpu", **keys)
+    graph = hal.train(backend="jax", device="jax:cpu:0", out=str(tmp_path / "jax"), **keys)
+    assert graph.results["loss"] == pytest.approx(native.results["loss"], abs=1e-4)
+    here, there = loaded(tmp_path / "cpu"), loaded(tmp_path / "jax")
+    assert all(here[key].dtype == there[key].dtype for key in here)
+    for key, value in here.items():
+        torch.testing.assert_close(there[key], value, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_narrow_precisions_are_those_of_autocast(write, tmp_path, precision):
+    keys = {"model": write(CNN), "steps": 2, "batch": 8, "lr": 1e-3}
+    narrow = run(tmp_path / "narrow", precision=precision, **keys)
+    wide = run(tmp_path / "wide", **keys)
+    assert narrow.results["loss"] == pytest.approx(wide.results["loss"], rel=0.05)
+    assert narrow.results["loss"] != wide.results["loss"]
+    assert all(value.dtype in (torch.float32, torch.int64) for value in loaded(tmp_path / "narrow").values())
+
+
+def test_weights_are_loaded_before_training(write, tmp_path):
+    name = write(CNN)
+    net = _class(name)()
+    torch.save(net.state_dict(), tmp_path / "start.pth")
+    run(tmp_path / "run", model=name, weights=str(tmp_path / "start.pth"), steps=1, batch=8, lr=1e-9)
+    torch.testing.assert_close(loaded(tmp_path / "run")["head.weight"], net.head.weight.detach(), atol=1e-7, rtol=0)
+    torch.save({"head.weight": net.head.weight}, tmp_path / "part.pth")
+    with pytest.raises(DataError, match=r"net\.py:Net has body\.0\.weight.*which the file lacks"):
+        run(tmp_path / "no", model=name, weights=str(tmp_path / "part.pth"))
+    with pytest.raises(ConfigError, match="PyTorch module of your own"):
+        run(tmp_path / "no", model="cnn", weights=str(tmp_path / "part.pth"))
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    ("edit", "keys", "error", "message"),
+    [
+        ({}, {"widht": 3}, ConfigError, "did you mean .*width"),
+        ({}, {"width": "wide"}, ConfigError, "width"),
+        ({"16 * width": "17 * width"}, {}, RequestError, r"(?s)shapes cannot be multiplied.*net\.py\", line 13"),
+        ({"self.drop(": "self.dorp("}, {}, RequestError, "(?s)AttributeError.*self.dorp"),
+        ({"super().__init__()": "raise ValueError('no such width')"}, {}, RequestError, "ValueError: no such width"),
+        ({"flatten(1)))": "flatten(1))).sum(1)"}, {}, ConfigError, "have no cross-entropy"),
+    ],
+)
+def test_errors_of_a_module_are_those_of_its_author(write, tmp_path, edit, keys, error, message):
+    text = CNN
+    for old, new in edit.items():
+        assert old in text
+        text = text.replace(old, new)
+    with pytest.raises(error, match=message) as raised:
+        run(tmp_path / "run", model={"name": write(text), **keys}, steps=1)
+    shown = str(raised.value)
+    assert "hal/torch" not in shown
+    assert "site-packages/torch" not in shown
+    assert not (tmp_path / "run").exists()
+
+
+def test_modules_of_packages(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "models_of_mine").mkdir()
+    (tmp_path / "models_of_mine" / "small.py").write_text(CNN)
+    run(tmp_path / "run", model="models_of_mine.small:Net", steps=1, batch=8)
+    with pytest.raises(ConfigError, match="did you mean Net"):
+        model_class("models_of_mine.small:Nett")
+    with pytest.raises(NotFoundError, match="no Python package or module nowhere"):
+        model_class("nowhere.at.all:Net")
+    with pytest.raises(ConfigError, match=r"neither a torch\.nn\.Module nor"):
+        model_class("json.decoder:NaN")
+
+
+def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
+    """A folder that names a function of a package as its model is data."""
+    run(tmp_path / "run", model=write(CNN), steps=1, batch=8)
+    (folder,) = (tmp_path / "run" / "checkpoints").iterdir()
+    meta = json.loads((folder / "checkpoint.json").read_text())
+    meta["config"]["model"] = meta["setup"]["workload"]["model"] = "os:getcwd"
+    from hal.run import checkpoint
+
+    checkpoint.save(tmp_path / "run" / "checkpoints", checkpoint.Checkpoint(2, checkpoint.load(folder).carry, {**meta}))
+    with pytest.raises(hal.errors.CheckpointError):
+        hal.predict(tmp_path / "run", np.zeros((1, 8, 8, 1), np.float32))
+
+
+def test_a_bench_and_inference(write):
+    found = hal.bench(model=write(CNN), backend="cpu", batch=8, mode="infer", seconds=0.2, threads=1)
+    assert found.measurement.throughput.median > 0
+
+
+def test_example_inputs_need_as_many_samples_as_asked(write, tmp_path):
+    with pytest.raises(DataError, match="first axis is 3"):
+        run(tmp_path / "run", model=write(PAIRS.replace("(batch, 5)", "(3, 5)").replace("ones(batch", "ones(3")))
