@@ -241,14 +241,28 @@ class ModuleModel(nn.Model):
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
         params, state = (_tensors(tree) for tree in self.initial(0))
         names = [*(self._objective_names() if training else ()), "outputs"]
-        for name in names:
+        for name in reversed(names):
             given = args[:1] if name == "outputs" else args
             learns = name != "outputs"
-            self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
+            found, _ = self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
+            if name == "outputs":
+                self._check_classes(found)
         if self.uses_ops(backend):
             for name in names:
                 given = args[:1] if name == "outputs" else args
                 self._pass(name)[1].check(given, training=name != "outputs")
+
+    def _check_classes(self, outputs: Tensor) -> None:
+        """Refuse labels for which the outputs have no place: on accelerators these would crash the process."""
+        if self.code.loss is not None or self.code.losses is not None or self._data.classes is None:
+            return
+        classes = outputs.shape[-1] if self.form.text or outputs.ndim == 2 else outputs.shape[1]
+        if outputs.ndim > 1 and classes < self._data.classes:
+            raise ConfigError(
+                f"model={self.code.name} gives outputs for {classes} classes, but data={self._data.name} has "
+                f"{self._data.classes}",
+                fix="give the module as many outputs as there are classes, by an argument of its own: model.<key>=",
+            )
 
     def _objective_names(self) -> tuple[str, ...]:
         return ("loss",) if self.code.losses is None else tuple(f"losses/{part}" for part in self.code.losses)

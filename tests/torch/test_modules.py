@@ -264,6 +264,7 @@ def test_weights_are_loaded_before_training(write, tmp_path):
     [
         ({}, {"widht": 3}, ConfigError, "did you mean .*width"),
         ({}, {"width": "wide"}, ConfigError, "width"),
+        ({}, {"classes": 5}, ConfigError, "outputs for 5 classes, but data=digits has 10"),
         ({"16 * width": "17 * width"}, {}, RequestError, r"(?s)shapes cannot be multiplied.*net\.py\", line 13"),
         ({"self.drop(": "self.dorp("}, {}, RequestError, "(?s)AttributeError.*self.dorp"),
         ({"super().__init__()": "raise ValueError('no such width')"}, {}, RequestError, "ValueError: no such width"),
