@@ -70,7 +70,7 @@ def model_class(name: str) -> type[Model]:
         near = difflib.get_close_matches(name.lower(), BUILT_IN, n=1)
         raise ConfigError(
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
-            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:ClassName or package.module:Name",
+            fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:Name or package.module:Name",
         )
     module = _module(str(user_path(path).resolve()))
     if not hasattr(module, attribute):

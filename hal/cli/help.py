@@ -37,7 +37,7 @@ def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, st
     from hal.config import PlanKeys
     from hal.workload import BUILT_IN, model_class
 
-    model = ("model", "", f"{', '.join(BUILT_IN)}, or your own: path/to/file.py:ClassName")
+    model = ("model", "", f"{', '.join(BUILT_IN)}, or your own: path/to/file.py:Name")
     yield "Keys", [model, *_rows(config, "", skip=("model", "versus", *PlanKeys.model_fields))]
     yield "Keys of the plan", list(_rows(PlanKeys, ""))
     for name in BUILT_IN:

@@ -75,7 +75,7 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
         NotFoundError: a file is not there.
         DataError: a file is damaged.
     """
-    split, source = _split(choice, data, seed)
+    split, source, kind = _split(choice, data, seed)
     if choice.cls.supervised and split.train.labels is None:
         raise ConfigError(
             f"data={source} has no labels, but model={choice.name} learns from labels",
@@ -83,9 +83,9 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
         )
     if choice.cls.supervised and not split.train.vocabulary:
         check_classes(split)
-    if data.augment and (split.train.parts or len(split.train.inputs.shape) != 3):
+    if data.augment and kind != "image":
         raise ConfigError(
-            f"data.augment changes images, but model={choice.name} takes other data",
+            f"data.augment changes images, but model={choice.name} takes {kind} data",
             fix="leave data.augment out",
         )
     workload = Workload.model_validate(
@@ -101,8 +101,8 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
     return ResolvedWorkload(choice.cls(choice.keys, split.train), split, workload, augment)
 
 
-def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, str]:
-    """The data, and their name."""
+def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, str, str]:
+    """The data, their name, and their kind, which is ``its own`` for what a model brings with it."""
     own, named = None, data.name
     if named in (None, "synthetic"):
         measuring = named is not None
@@ -113,7 +113,7 @@ def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, st
                 f"data.size is for images that hal reads, but model={choice.name} brings its own data",
                 fix="leave data.size out, or name data with data=",
             )
-        return own, own.train.name
+        return own, own.train.name, "its own"
     wanted = choice.cls.wanted(choice.keys)
     if named == "synthetic" and 0 in wanted.shape and data.size is None:
         named = None  # of a size for which the model was not made it may not run
@@ -126,4 +126,4 @@ def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, st
                 fix="leave data.size out",
             )
         wanted = Wanted("image", (data.size, data.size, wanted.shape[2]))
-    return load(source, wanted, validation=data.validation, seed=seed, options=data.options()), source
+    return load(source, wanted, validation=data.validation, seed=seed, options=data.options()), source, wanted.kind

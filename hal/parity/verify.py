@@ -168,7 +168,7 @@ def _as_recorded(config: VerifyConfig, trace: Trace, folder: Path) -> VerifyConf
         raise ConfigError(
             f"the trace in {folder} was recorded elsewhere with model={name}, and hal runs no file because a trace "
             "names it",
-            fix="if you trust the file, name it beside against=: model=path/to/file.py:ClassName",
+            fix="if you trust the file, name it beside against=: model=path/to/file.py:Name",
         )
     if config.model is not None:
         if not _same_model(name, workload.model):

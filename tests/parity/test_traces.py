@@ -185,7 +185,7 @@ def test_a_file_that_only_the_trace_names_is_not_run(own, monkeypatch, how):
         write_meta(own / "trace", lambda meta: meta.update(seal=""))
     with pytest.raises(ConfigError, match="hal runs no file because a trace names it") as caught:
         hal.verify(against="trace", backend="cpu")
-    assert "model=path/to/file.py:ClassName" in caught.value.fix
+    assert "model=path/to/file.py:Name" in caught.value.fix
     assert not list(own.rglob("ran"))
 
 

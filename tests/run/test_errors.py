@@ -51,7 +51,7 @@ REQUESTS = [
     (["model=cnn", "batch=0"], "batch=0: input should be greater than or equal to 1", ""),
     (["model=cnn", "batch=many"], "batch=many: input should be a valid integer", ""),
     (["cnn"], "'cnn' is not of the form key=value", "model=cnn"),
-    (["model=cn"], r"model=cn is not known; did you mean cnn\?", "path/to/file.py:ClassName"),
+    (["model=cn"], r"model=cn is not known; did you mean cnn\?", "path/to/file.py:Name"),
     (["model=cnn", "backend=cpuu"], r"backend=cpuu is not known; did you mean cpu\?", "use one of: .*cpu"),
     (["model=cnn", "backend=cpu", "precision=tf32"], "precision=tf32 is not supported on cpu:0", "use one of: fp32"),
     (["model=cnn", "backend=cpu", "parallel=tp=64"], "parallel=tp=64 is not supported on cpu:0", "none, dp=N, fsdp=N"),
@@ -143,7 +143,7 @@ FILES = [
     ("def broken(:\n", "failed while it was imported: SyntaxError"),
     ("import nothing_of_this_name\n", "ModuleNotFoundError"),
     ("x = 3\n", "defines no Mine"),
-    ("class Mine:\n    pass\n", "not a subclass of hal.nn.Model"),
+    ("class Mine:\n    pass\n", "neither a torch.nn.Module nor a hal.nn.Model"),
 ]
 
 

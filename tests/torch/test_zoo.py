@@ -57,10 +57,11 @@ def test_gradients_on_jax(name):
         return ops.sum(found * found), ()
 
     _, gradients = backend.value_and_grad(loss)(params)
+    largest = max(float(parameter.grad.abs().max()) for parameter in module.parameters())
     for key, parameter in module.named_parameters():
-        scale = float(parameter.grad.abs().max())
+        scale = float(parameter.grad.abs().max())  # zero in theory for what batch norm takes away again
         np.testing.assert_allclose(
-            backend.to_host(gradients[key]), parameter.grad, atol=1e-3 * scale + 1e-6, err_msg=key
+            backend.to_host(gradients[key]), parameter.grad, atol=1e-3 * scale + 1e-6 * largest, err_msg=key
         )
 
 

@@ -110,6 +110,28 @@ class MobileNetV3(nn.Module):
         return self.net(x)
 
 
+class EfficientNet(nn.Module):
+    """Inverted bottlenecks as in Tan and Le, arXiv 1905.11946."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.SiLU(inplace=True),
+            Inverted(8, 8, 8, 3, 1, nn.SiLU),
+            Inverted(8, 48, 16, 3, 2, nn.SiLU),
+            Inverted(16, 96, 16, 5, 1, nn.SiLU),
+            nn.Conv2d(16, 32, 1, bias=False),
+            nn.BatchNorm2d(32),
+            nn.SiLU(inplace=True),
+        )
+        self.drop, self.head = nn.Dropout(0.2), nn.Linear(32, 10)
+
+    def forward(self, x):
+        return self.head(self.drop(functional.adaptive_avg_pool2d(self.features(x), 1).flatten(1)))
+
+
 class Recurrent(nn.Module):
     def __init__(self, cell, *, layers=1, both=False):
         super().__init__()
@@ -238,16 +260,7 @@ ZOO = {
     "small CNN": (SmallCNN, images(1, 8)),
     "ResNet18": (ResNet18, images()),
     "MobileNetV3": (MobileNetV3, images()),
-    "EfficientNet": (
-        of_transformers(
-            "EfficientNetForImageClassification",
-            "EfficientNetConfig",
-            image_size=32, width_coefficient=0.25, depth_coefficient=0.1, hidden_dim=64, num_labels=3,
-            in_channels=[32, 16, 24], out_channels=[16, 24, 40], depthwise_padding=[], strides=[1, 2, 2],
-            kernel_sizes=[3, 3, 5], num_block_repeats=[1, 2, 2], expand_ratios=[1, 6, 6],
-        ),
-        named_images(),
-    ),
+    "EfficientNet": (EfficientNet, images()),
     "ConvNeXt": (
         of_transformers(
             "ConvNextForImageClassification", "ConvNextConfig", hidden_sizes=[8, 16], depths=[1, 2], num_stages=2,

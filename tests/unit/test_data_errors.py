@@ -21,7 +21,7 @@ from hal.errors import ConfigError, DataError, NotFoundError
 @pytest.mark.parametrize(
     ("source", "parts"),
     [
-        ("digit", ["data=digit", r"did you mean digits\?", "use one of: digits, images:DIR"]),
+        ("digit", ["data=digit", r"did you mean digits\?", "use one of: csv:FILE, digits"]),
         ("mnits:/x", [r"did you mean mnist\?"]),
         ("", ["use one of"]),
         ("digits:5", ["takes no argument after a colon", "data=digits"]),
@@ -54,7 +54,7 @@ def test_negative_seed():
 
 @pytest.mark.parametrize(
     ("kind", "shape"),
-    [("image", (8, 8)), ("sequence", (8,)), ("text", ()), ("text", (3, 3)), ("image", (8, 0, 1)), ("sound", (3,))],
+    [("image", (8, 8)), ("sequence", (8,)), ("text", ()), ("text", (3, 3)), ("image", (8, -1, 1)), ("sound", (3,))],
 )
 def test_wanted_shapes(kind, shape):
     with pytest.raises(ConfigError) as caught:

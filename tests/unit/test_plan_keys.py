@@ -116,7 +116,7 @@ print(plan_line(Plan(tile="small")), "|", plan_changes(Plan(tile="small"), Plan(
 default = Plan(batch=8).resolve(toy)
 workload = SimpleNamespace(mode="train")
 described = SimpleNamespace(
-    device=toy, default=default, samples=64, images=False, target=None, devices=1, workload=workload
+    device=toy, default=default, samples=64, images=False, own_ops=True, target=None, devices=1, workload=workload
 )
 for listed in ({}, {"tile": ["small"]}):
     print(Space(described, PlanKeys(), SpaceSection(**listed), ("throughput",)).dimensions["tile"])
