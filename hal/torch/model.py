@@ -254,10 +254,11 @@ class ModuleModel(nn.Model):
 
     def _check_classes(self, outputs: Tensor) -> None:
         """Refuse labels for which the outputs have no place: on accelerators these would crash the process."""
-        if self.code.loss is not None or self.code.losses is not None or self._data.classes is None:
+        own_loss = self.code.loss is not None or self.code.losses is not None
+        if own_loss or self._data.classes is None or outputs.ndim < 2:
             return
         classes = outputs.shape[-1] if self.form.text or outputs.ndim == 2 else outputs.shape[1]
-        if outputs.ndim > 1 and classes < self._data.classes:
+        if classes < self._data.classes:
             raise ConfigError(
                 f"model={self.code.name} gives outputs for {classes} classes, but data={self._data.name} has "
                 f"{self._data.classes}",
