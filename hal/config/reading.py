@@ -277,7 +277,8 @@ def _lines(items: Sequence[ErrorDetails], cls: type[BaseModel], prefix: str = ""
             given = without_password(str(item["input"]))
             given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
             key = place.removesuffix(".name")
-            near = nearest_value(key, given, item["ctx"]["expected"]) if item["type"] == "literal_error" else None
+            expected = item.get("ctx", {}).get("expected")  # of a choice
+            near = nearest_value(key, given, expected) if item["type"] == "literal_error" and expected else None
             hint = f"; did you mean {near}?" if near else ""
             lines.append(f"{prefix}{key}={given}: {said[:1].lower()}{said[1:]}{hint}")
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -57,8 +58,10 @@ class TorchDataset(Dataset):
         self.vocabulary = ""
         first = self.take(np.zeros(1, np.int64))
         inputs, labels = first["inputs"], first.get("labels")
-        self.parts = {name: _field(x) for name, x in inputs.items()} if isinstance(inputs, Mapping) else {}
-        self.inputs = next(iter(self.parts.values())) if self.parts else _field(inputs)
+        several: Mapping[str, np.ndarray] = inputs if isinstance(inputs, Mapping) else {"": inputs}
+        fields = {name: _field(x) for name, x in several.items()}
+        self.parts = fields if isinstance(inputs, Mapping) else {}
+        self.inputs = next(iter(fields.values()))
         # The labels of a module that takes several are a matter between it and its loss.
         self.labels = _field(labels) if isinstance(labels, np.ndarray) else None
 
@@ -67,8 +70,7 @@ class TorchDataset(Dataset):
 
     def at_epoch(self, epoch: int) -> TorchDataset:
         """See :meth:`Dataset.at_epoch`; random changes differ from epoch to epoch, and repeat where a run resumes."""
-        view = TorchDataset.__new__(TorchDataset)
-        view.__dict__.update(self.__dict__)
+        view = copy.copy(self)
         view._epoch = epoch
         return view
 

@@ -187,7 +187,8 @@ class ModuleModel(nn.Model):
         if all(getattr(self, name) == value for name, value in changes.items()):
             return self
         other = copy.copy(self)
-        other.__dict__.update(changes)
+        for name, value in changes.items():
+            setattr(other, name, value)
         return other
 
     def objectives(self) -> tuple[nn.Objective, ...]:

@@ -74,8 +74,8 @@ def test_resumed_in_another_order(monkeypatch, tmp_path):
         ({"batch": ["6.4e1"]}, "space.batch=6.4e1: input should be a valid integer"),
         ({"batch": [64.5]}, "space.batch=64.5: input should be a valid integer"),
         ({"batch": [True]}, "space.batch=[True]: true and false are not values"),
-        ({"parallel": ["dp=02"]}, "the value dp=02 is not possible: write none, dp=N"),
-        ({"parallel": ["DP=2"]}, "the value DP=2 is not possible: write none, dp=N"),
+        ({"parallel": ["dp=02"]}, "dp=02: write none, dp=N"),
+        ({"parallel": ["DP=2"]}, "DP=2: write none, dp=N"),
         ({"precision": ["FP32"]}, "space.precision=FP32"),
     ],
 )
