@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.utils.checkpoint
-from torch import nn
+from torch import library, nn
 
 from hal.errors import RequestError, UnsupportedError
 from hal.torch import translate
@@ -14,10 +14,10 @@ from hal.torch.capture import capture
 from hal.torch.comparison import compare
 from hal.torch.table import TABLE
 
-torch.library.define("haltests::twice", "(Tensor x) -> Tensor")
-torch.library.impl("haltests::twice", "default")(lambda x: x * 2)
-torch.library.register_fake("haltests::twice")(torch.empty_like)
-torch.library.register_autograd("haltests::twice", lambda context, gradient: gradient * 2)
+library.define("haltests::twice", "(Tensor x) -> Tensor")
+library.impl("haltests::twice", "default")(lambda x: x * 2)
+library.register_fake("haltests::twice")(torch.empty_like)
+library.register_autograd("haltests::twice", lambda context, gradient: gradient * 2)
 
 
 class Net(nn.Module):
