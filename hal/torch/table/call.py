@@ -13,7 +13,7 @@ from hal.errors import ConfigError
 from hal.torch.node import DType, Node
 from hal.types import Array
 
-__all__ = ["EXPECTED", "Call", "axes_of", "axis_of", "is_array", "pair"]
+__all__ = ["EXPECTED", "Call", "axes_of", "axis_of", "is_array", "pair", "per_axis"]
 
 EXPECTED = object()
 """In place of a random key: random numbers are their expected values, so that dropout does nothing."""
@@ -151,7 +151,13 @@ def axes_of(dim: int | Sequence[int] | None, x: Array) -> tuple[int, ...]:
     return tuple(axis_of(axis, x) for axis in ((dim,) if isinstance(dim, int) else dim)) if x.shape else ()
 
 
+def per_axis(value: int | Sequence[int], count: int) -> tuple[int, ...]:
+    """A size for each of some axes; PyTorch also gives one number for all of them, or a list of one."""
+    given = (value,) if isinstance(value, int) else tuple(value)
+    return given * count if len(given) == 1 else given
+
+
 def pair(value: int | Sequence[int]) -> tuple[int, int]:
-    """A size for both axes of an image; PyTorch also gives one number in a list."""
-    both = (value,) if isinstance(value, int) else tuple(value)
-    return (both[0], both[-1])
+    """A size for both axes of an image."""
+    height, width = per_axis(value, 2)
+    return height, width

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal.torch.table.call import Call, pair
+from hal.torch.table.call import Call, pair, per_axis
 from hal.torch.table.entries import op, unsupported
 from hal.torch.table.shapes import sliced
 from hal.types import Array
@@ -31,11 +31,6 @@ def batched(c: Call, x: Array, axes: int) -> tuple[Array, bool]:
     return (c.xp.expand_dims(x, axis=0), True) if len(x.shape) < axes else (x, False)
 
 
-def _each(value: Sizes, count: int) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    return sizes * count if len(sizes) == 1 else sizes
-
-
 def _around(padding: Sizes | str, window: Sequence[int], dilation: Sequence[int]) -> tuple[tuple[int, int], ...]:
     """Rows before and after along each axis; ``same`` has the odd one after, as hal's has with a stride of 1."""
     if padding == "valid":
@@ -45,7 +40,7 @@ def _around(padding: Sizes | str, window: Sequence[int], dilation: Sequence[int]
         return tuple((total // 2, total - total // 2) for total in totals)
     if isinstance(padding, str):
         raise unsupported(f"a convolution with padding={padding!r}")
-    return tuple((size, size) for size in _each(padding, len(window)))
+    return tuple((size, size) for size in per_axis(padding, len(window)))
 
 
 @op("conv2d conv2d.padding")
@@ -86,12 +81,12 @@ def _conv1d(
     groups: int = 1,
 ) -> Array:
     x, single = batched(c, x, 3)
-    spacing = _each(dilation, 1)
+    spacing = per_axis(dilation, 1)
     y = c.xp.conv1d(
         channels_last(c, x),
         c.xp.permute_dims(weight, (2, 1, 0)),
         bias,
-        strides=_each(stride, 1)[0],
+        strides=per_axis(stride, 1)[0],
         padding=_around(padding, weight.shape[2:], spacing)[0],
         dilation=spacing[0],
         groups=groups,
@@ -113,7 +108,7 @@ def _conv3d(
 ) -> Array:
     """The sum, over the kernel's depth, of convolutions of the images in a volume."""
     x, single = batched(c, x, 5)
-    strides, spacing = _each(stride, 3), _each(dilation, 3)
+    strides, spacing = per_axis(stride, 3), per_axis(dilation, 3)
     pads = _around(padding, weight.shape[2:], spacing)
     volume = channels_last(c, x)
     volume = _zeros_around(c, volume, pads[0])
@@ -186,7 +181,7 @@ def _conv_transpose1d(
 ) -> Array:
     """That of images of one row."""
     image, kernel = c.xp.expand_dims(x, axis=-2), c.xp.expand_dims(weight, axis=2)
-    (step,), (pad,), (more,), (spacing,) = (_each(v, 1) for v in (stride, padding, output_padding, dilation))
+    (step,), (pad,), (more,), (spacing,) = (per_axis(v, 1) for v in (stride, padding, output_padding, dilation))
     y = _conv_transpose2d(c, image, kernel, bias, (1, step), (0, pad), (0, more), groups, (1, spacing))
     return c.xp.squeeze(y, axis=-2)
 

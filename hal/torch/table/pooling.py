@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from hal.torch.table.call import Call, pair
+from hal.torch.table.call import Call, pair, per_axis
 from hal.torch.table.convolution import batched, channels_first, channels_last
 from hal.torch.table.entries import op, unsupported
 from hal.torch.table.shapes import sliced
@@ -113,17 +113,12 @@ def _depths(
     c: Call, x: Array, window: Sequence[int], stride: Sizes | None, padding: Sizes, value: float
 ) -> list[Array]:
     """For each depth of a window, what it meets there in volumes (batch, channels, depth, height, width)."""
-    step, before = _three(stride or window)[0], _three(padding)[0]
+    step, before = per_axis(stride or window, 3)[0], per_axis(padding, 3)[0]
     if before:
         edge = c.xp.filled((*x.shape[:2], before, *x.shape[3:]), value, like=x)
         x = c.xp.concat([edge, x, edge], axis=2)
     count = (x.shape[2] - window[0]) // step + 1
     return [sliced(x, 2, depth, depth + (count - 1) * step + 1, step) for depth in range(window[0])]
-
-
-def _three(value: Sizes) -> tuple[int, ...]:
-    sizes = (value,) if isinstance(value, int) else tuple(value)
-    return sizes * 3 if len(sizes) == 1 else sizes
 
 
 def _as_images(c: Call, x: Array, pool: Callable[[Array], Array]) -> Array:
@@ -144,14 +139,14 @@ def _avg_pool3d(
     count_include_pad: bool = True,
     divisor_override: int | None = None,
 ) -> Array:
-    if ceil_mode or divisor_override is not None or (not count_include_pad and _three(padding)[0]):
+    if ceil_mode or divisor_override is not None or (not count_include_pad and per_axis(padding, 3)[0]):
         raise unsupported("avg_pool3d with ceil_mode, with a divisor, or with padding that does not count")
     x, single = batched(c, x, 5)
-    window = _three(kernel_size)
+    window = per_axis(kernel_size, 3)
     found = _depths(c, x, window, stride, padding, 0.0)
     total = functools.reduce(c.xp.add, found)
     mean = total if len(found) == 1 else c.xp.divide(total, len(found))
-    steps, pads = _three(stride or window)[1:], _three(padding)[1:]
+    steps, pads = per_axis(stride or window, 3)[1:], per_axis(padding, 3)[1:]
     y = _as_images(c, mean, lambda i: _avg_pool2d(c, i, window[1:], steps, pads, False, count_include_pad))
     return c.xp.squeeze(y, axis=0) if single else y
 
@@ -166,12 +161,12 @@ def _max_pool3d(
     dilation: Sizes = 1,
     ceil_mode: bool = False,
 ) -> Any:
-    if ceil_mode or _three(dilation) != (1, 1, 1):
+    if ceil_mode or per_axis(dilation, 3) != (1, 1, 1):
         raise unsupported("max_pool3d with ceil_mode or dilation")
     x, single = batched(c, x, 5)
-    window = _three(kernel_size)
+    window = per_axis(kernel_size, 3)
     top = functools.reduce(c.xp.maximum, _depths(c, x, window, stride, padding, -float("inf")))
-    steps, pads = _three(stride or window)[1:], _three(padding)[1:]
+    steps, pads = per_axis(stride or window, 3)[1:], per_axis(padding, 3)[1:]
     y = _as_images(c, top, lambda i: _max_pool2d(c, i, window[1:], steps, pads))
     y = c.xp.squeeze(y, axis=0) if single else y
     return (y, None) if "indices" in c.node.op else y
