@@ -155,7 +155,6 @@ def _attribute(module: ModuleType, attribute: str, name: str) -> Any:
     return getattr(module, attribute)
 
 
-@functools.cache
 def _checked(found: Any, name: str, module: ModuleType) -> type[Model]:
     from hal.nn import Model
 
@@ -163,16 +162,23 @@ def _checked(found: Any, name: str, module: ModuleType) -> type[Model]:
         return found
     # Whoever writes modules for PyTorch has loaded it.
     if "torch" in sys.modules:
-        from hal.torch.model import model_of
-        from hal.torch.user_code import UserCode, is_module_source
+        from hal.torch.user_code import is_module_source
 
         if is_module_source(found):
-            return model_of(UserCode.found(name, found, module))
+            return _model_of_module(found, name, module)
     raise ConfigError(
         f"model={name} is neither a torch.nn.Module nor a hal.nn.Model",
         fix="name a class that derives from torch.nn.Module, a function that returns a module, or a class that derives "
         "from hal.nn.Model",
     )
+
+
+@functools.cache
+def _model_of_module(found: Any, name: str, module: ModuleType) -> type[Model]:
+    from hal.torch.model import model_of
+    from hal.torch.user_code import UserCode
+
+    return model_of(UserCode.found(name, found, module))
 
 
 def configure(cls: type[Model], keys: dict[str, Any]) -> ModelConfig:

@@ -25,11 +25,10 @@ class Captured:
 
     Args:
         work: a pass of :mod:`hal.torch.passes`.
-        name: of the model, for errors.
     """
 
-    def __init__(self, work: nn.Module, name: str) -> None:
-        self._work, self._name = work, name
+    def __init__(self, work: nn.Module) -> None:
+        self._work = work
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(

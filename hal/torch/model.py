@@ -79,15 +79,12 @@ class ModuleModel(nn.Model):
         self.image_axes = "NCHW" if own else "NHWC"
         self.form = form_of(data, self.net, own=own, own_loss=self.code.loss is not None)
         self._data = data
-        self._values = {name: _numpy(x) for name, x in _named(self.net)}
         self._trained = tuple(name for name, x in self.net.named_parameters() if x.requires_grad)
         self._buffers = dict(self.net.named_buffers())
         self._precision: PrecisionName = "fp32"
         self._neutral = False
-        self._weights: Path | None = None
+        self._loaded: torch_nn.Module | None = None
         self._passes: dict[str, tuple[Native, Captured]] = {}
-        if not self._trained and not self._values:
-            raise ConfigError(f"model={self.code.name} has no parameters", fix="there is nothing to train or to run")
 
     # What it is made of
 
@@ -147,26 +144,22 @@ class ModuleModel(nn.Model):
     def state(self) -> dict[str, nn.Param]:
         """By the names of ``named_buffers()``, those that are not persistent included."""
         return {
-            name: nn.Param(tuple(x.shape), "zeros", cast=False, dtype=str(self._values[name].dtype))
-            for name, x in self._buffers.items()
+            name: nn.Param(tuple(x.shape), "zeros", cast=False, dtype=_dtype(x)) for name, x in self._buffers.items()
         }
 
     def initial(self, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The values that the module's own code draws from the seed, or those of ``weights=``."""
-        net = _built(self.code, self.config, seed)
-        if self._weights is not None:
-            net = copy.deepcopy(net)
-            load_into(net, self._weights, self.code.name)
-        values = {name: _numpy(x) for name, x in _named(net)}
+        net = self._loaded or _built(self.code, self.config, seed)
         return (
-            {name: values[name] for name, _ in self.net.named_parameters()},
-            {name: values[name] for name in self._buffers},
+            {name: _numpy(x) for name, x in net.named_parameters()},
+            {name: _numpy(x) for name, x in net.named_buffers()},
         )
 
     def load_weights(self, path: Path) -> None:
-        """See :meth:`hal.nn.Model.load_weights`; read now, so that a wrong file is found before anything runs."""
-        load_into(copy.deepcopy(self.net), path, self.code.name)
-        self._weights = path
+        """See :meth:`hal.nn.Model.load_weights`."""
+        loaded = copy.deepcopy(self.net)
+        load_into(loaded, path, self.code.name)
+        self._loaded = loaded
 
     def portable_weights(self, params: Tree, state: Tree) -> Mapping[str, np.ndarray]:
         """By the names of ``state_dict()``: tied ones under each of their names, without what is not persistent."""
@@ -239,19 +232,24 @@ class ModuleModel(nn.Model):
 
     def check_backend(self, backend: Backend, *, training: bool) -> None:
         """Run the module once on the host, on two samples; capture it for a backend whose arrays are not PyTorch's."""
+        if training and not self._trained:
+            raise ConfigError(
+                f"model={self.code.name} has no parameters to train",
+                fix="leave requires_grad on for some of them, or use hal bench mode=infer",
+            )
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
         params, state = (_tensors(tree) for tree in self.initial(0))
-        names = [*(self._objective_names() if training else ()), "outputs"]
-        for name in reversed(names):
-            given = args[:1] if name == "outputs" else args
-            learns = name != "outputs"
-            found, _ = self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
-            if name == "outputs":
-                self._check_classes(found)
+        outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
+        self._check_classes(outputs)
+        passes: list[tuple[str, tuple[Any, ...], bool]] = [("outputs", args[:1], False)]
+        if training:
+            passes += [(name, args, True) for name in self._objective_names()]
+            passes.append(("evaluation", args, False))
+        for name, given, learns in passes[1:]:
+            self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
         if self.uses_ops(backend):
-            for name in names:
-                given = args[:1] if name == "outputs" else args
-                self._pass(name)[1].check(given, training=name != "outputs")
+            for name, given, learns in passes:
+                self._pass(name)[1].check(given, training=learns)
 
     def _check_classes(self, outputs: Tensor) -> None:
         """Refuse labels for which the outputs have no place: on accelerators these would crash the process."""
@@ -300,7 +298,7 @@ class ModuleModel(nn.Model):
                 work = {"loss": LossPass, "outputs": OutputPass, "evaluation": EvaluationPass}[kind](
                     self.net, self.form, self.code
                 )
-            self._passes[name] = Native(work, self.code.name), Captured(work, self.code.name)
+            self._passes[name] = Native(work, self.code.name), Captured(work)
         return self._passes[name]
 
 
@@ -322,9 +320,9 @@ def _built(code: UserCode, config: Any, seed: int) -> torch_nn.Module:
     return _BUILT[known]
 
 
-def _named(net: torch_nn.Module) -> Any:
-    yield from net.named_parameters()
-    yield from net.named_buffers()
+def _dtype(x: Tensor) -> str:
+    """The type in which :func:`_numpy` gives a tensor's values."""
+    return "float32" if x.is_floating_point() else str(x.dtype).removeprefix("torch.")
 
 
 def _numpy(x: Tensor) -> np.ndarray:

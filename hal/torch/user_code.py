@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -128,7 +128,7 @@ class user_errors:
 
 def is_module_source(found: Any) -> bool:
     """Whether something is a class of modules, or a function that may return a module."""
-    return issubclass(found, nn.Module) if isinstance(found, type) else callable(found)
+    return issubclass(found, nn.Module) if isinstance(found, type) else callable(found) and isinstance(found, Hashable)
 
 
 @functools.cache

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 import hal
-from hal.errors import ConfigError, DataError, NotFoundError, RequestError
+from hal.errors import ConfigError, DataError, NotFoundError, RequestError, UnsupportedError
 from hal.workload import configure, model_class
 
 CNN = """
@@ -308,6 +308,34 @@ def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
     checkpoint.save(tmp_path / "run" / "checkpoints", checkpoint.Checkpoint(2, checkpoint.load(folder).carry, {**meta}))
     with pytest.raises(hal.errors.CheckpointError):
         hal.predict(tmp_path / "run", np.zeros((1, 8, 8, 1), np.float32))
+
+
+def test_a_metric_that_cannot_be_translated_is_refused_before_the_training(write, tmp_path):
+    text = POINTS.replace(
+        '"error": (outputs - batch[1]).abs().mean()', '"error": (outputs - batch[1]).abs().mean().item()'
+    )
+    with pytest.raises(UnsupportedError, match=r"net\.py:"):
+        hal.train(model=write(text), backend="jax", device="jax:cpu:0", out=str(tmp_path / "run"), steps=1, batch=8)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_module_that_is_frozen_cannot_be_trained(write, tmp_path):
+    name = write(CNN.replace("        self.drop =", "        self.requires_grad_(False)\n        self.drop ="))
+    frozen = name.replace(":Net", ":frozen")
+    with open(name.rpartition(":")[0], "a") as file:
+        file.write("\ndef frozen():\n    return Net().requires_grad_(False)\n")
+    with pytest.raises(ConfigError, match="no parameters to train"):
+        run(tmp_path / "run", model=frozen, steps=1)
+    run(tmp_path / "part", model=name, steps=2, batch=8)  # the head alone
+    net = _class(name)()
+    assert not net.body[0].weight.requires_grad
+
+
+def test_two_processes_compute_what_one_does(write, tmp_path):
+    keys = {"model": write(POINTS.replace("nn.Dropout(0.1)", "nn.Dropout(0.0)")), "steps": 3, "batch": 8, "lr": 0.05}
+    alone = run(tmp_path / "alone", **keys)
+    both = run(tmp_path / "both", parallel="dp=2", **keys)
+    assert both.results["loss"] == pytest.approx(alone.results["loss"], rel=1e-2)  # their samples' noise differs
 
 
 def test_a_bench_and_inference(write):

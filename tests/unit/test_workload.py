@@ -67,6 +67,7 @@ def test_two_files_of_one_name_are_two_modules(tmp_path):
         ("1 / 0\n", RequestError, "ZeroDivisionError"),
         ("", ConfigError, r"mine\.py defines no Mine"),
         ("class Mine:\n    pass\n", ConfigError, r"neither a torch\.nn\.Module nor a hal\.nn\.Model"),
+        ("Mine = {}\n", ConfigError, r"mine\.py:Mine is neither a torch\.nn\.Module nor"),
         ("Mine = 3\n", ConfigError, r"mine\.py:Mine is neither a torch\.nn\.Module nor"),
     ],
 )
