@@ -169,6 +169,16 @@ class TorchBackend(SpreadsOver):
 
         return compiled(fn, plan.compile)
 
+    def replay(
+        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), hold: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        """Record the function's kernels as a graph."""
+        if plan.launch != "graph":
+            return fn
+        from hal.backends._torch.replay import Replayed
+
+        return Replayed(fn, donate, hold)
+
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """PyTorch's fused optimizers behind the functional face."""
         from hal.backends._torch.optimizers import torch_optimizer
@@ -217,7 +227,7 @@ class TorchBackend(SpreadsOver):
         try:
             if threads != before_threads:
                 torch.set_num_threads(threads)
-            with self._shared(plan), under(plan), self._on(device, plan):
+            with self._shared(plan), under(plan), self._on(device, plan), _search(plan):
                 yield
         finally:
             if torch.get_num_threads() != before_threads:
@@ -233,9 +243,10 @@ class TorchBackend(SpreadsOver):
             return
         import torch
 
+        from hal.backends._torch.corrections import corrected
         from hal.backends._torch.switches import switched
 
-        with torch.accelerator.device_index(device.index), switched(plan):
+        with torch.accelerator.device_index(device.index), switched(plan), corrected():
             yield
 
     @contextlib.contextmanager
@@ -316,6 +327,15 @@ class TorchBackend(SpreadsOver):
 
         build = {"torch": torch.__version__, "cuda": torch.version.cuda, "hip": torch.version.hip}
         return {name: str(version) for name, version in build.items() if version}
+
+
+def _search(plan: Plan) -> contextlib.AbstractContextManager[None]:
+    """How the compiler searches for kernels, where the plan lets it."""
+    if plan.compile != "max":
+        return contextlib.nullcontext()
+    from hal.backends._torch.compiling import quietly
+
+    return quietly()
 
 
 @functools.cache

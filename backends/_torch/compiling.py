@@ -13,11 +13,11 @@ import torch
 
 from hal.tensor.random import Key
 
-__all__ = ["MODES", "compiled"]
+__all__ = ["MODES", "compiled", "quietly", "seeded"]
 
 
 @contextlib.contextmanager
-def _seeded(seed: int, devices: Iterable[torch.device]) -> Iterator[None]:
+def seeded(seed: int, devices: Iterable[torch.device]) -> Iterator[None]:
     """Seed PyTorch's own generators within, not by ``torch.manual_seed``.
 
     That takes a traceback for each kind of accelerator that is not initialized, and keeps it.
@@ -40,6 +40,21 @@ writes again. Steps and evaluations keep results longer than that: sums, gradien
 """
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Search for the fastest kernels without a table of each search on the terminal."""
+    from torch._inductor import config, select_algorithm
+
+    search: Any = select_algorithm
+    before = getattr(search, "PRINT_AUTOTUNE", None)  # no public name; should it go, the tables come back
+    try:
+        search.PRINT_AUTOTUNE = False
+        with config.patch(max_autotune_report_choices_stats=False):
+            yield
+    finally:
+        search.PRINT_AUTOTUNE = before
+
+
 def compiled(fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
     """Compile a function.
 
@@ -52,12 +67,12 @@ def compiled(fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
     @functools.wraps(fn)
     def call(*args: Any) -> Any:
         # A compiled graph cannot seed a generator: it draws from PyTorch's own, seeded here and restored.
-        keys = [a for a in args if isinstance(a, Key)]
-        if not keys:
+        keys = [a for a in args if isinstance(a, Key) and a.seed is not None]
+        if not keys:  # or somebody seeded it already
             return graph(*args)
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
         used = {leaf.device for leaf in leaves if isinstance(leaf, torch.Tensor)}
-        with _seeded(keys[0].seed or 0, [device for device in used if device.type != "cpu"]):
+        with seeded(keys[0].seed or 0, [device for device in used if device.type != "cpu"]):
             return graph(*(replace(a, seed=None) if isinstance(a, Key) else a for a in args))
 
     return call

@@ -12,10 +12,13 @@ import torch
 
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
 
-__all__ = ["classify"]
+__all__ = ["causes", "classify", "is_out_of_memory"]
 
 _MEMORY_ALLOCATION = 2
 """``cudaErrorMemoryAllocation`` and ``hipErrorOutOfMemory``."""
+
+_CAPTURE = range(900, 909)
+"""``cudaErrorStreamCapture...`` and ``hipErrorStreamCapture...``: what a graph that is being recorded cannot hold."""
 
 _NO_MEMORY = (
     "DefaultCPUAllocator",
@@ -45,7 +48,7 @@ def classify(error: BaseException, backend: str) -> HalError | None:
         backend: name of the backend in whose use it was raised.
     """
     line = _first_line(error)
-    if any(map(_is_out_of_memory, _causes(error))):
+    if any(map(is_out_of_memory, causes(error))):
         return OutOfMemoryError(
             f"{backend} ran out of memory: {line}",
             fix="use a smaller batch=, or split the batch with accumulate=",
@@ -57,8 +60,10 @@ def classify(error: BaseException, backend: str) -> HalError | None:
             fix="read the output of that process, and continue from the last checkpoint with resume=",
         )
     if isinstance(error, torch.AcceleratorError):
+        if getattr(error, "error_code", None) in _CAPTURE:
+            return UnsupportedError(f"launch=graph is not possible here: {line}", fix="use launch=kernels")
         return DeviceLostError(f"{backend} failed: {line}", fix="run: hal devices")
-    for cause in _causes(error):
+    for cause in causes(error):
         name = type(cause).__name__
         if name == "GPUTooOldForTriton":
             return UnsupportedError(
@@ -70,7 +75,8 @@ def classify(error: BaseException, backend: str) -> HalError | None:
     return None
 
 
-def _is_out_of_memory(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that the device or the host had no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     words = str(error)
@@ -82,7 +88,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return type(error) is RuntimeError and any(each in words for each in _NO_MEMORY)
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
     """An exception and those that it was raised for; the compiler wraps its own in others."""
     seen: BaseException | None = error
     while seen is not None:

@@ -234,16 +234,17 @@ class TorchOps(ImageOps):
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, activation: str
     ) -> tuple[Tensor, Tensor]:
         function = torch.rnn_tanh if activation == "tanh" else torch.rnn_relu
-        weights = (kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
-        ys, h = function(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
+        (first,) = _contiguous(state.unsqueeze(0))
+        ys, h = function(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, h.squeeze(0)
 
     @eagerly
     def _lstm(
         self, x: Tensor, state: tuple[Tensor, Tensor], kernel: Tensor, recurrent: Tensor, bias: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        first = (state[0].unsqueeze(0), state[1].unsqueeze(0))
-        weights = (kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
+        first = _contiguous(state[0].unsqueeze(0), state[1].unsqueeze(0))
+        weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
         ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
@@ -251,8 +252,9 @@ class TorchOps(ImageOps):
     def _gru(
         self, x: Tensor, state: Tensor, kernel: Tensor, recurrent: Tensor, bias: Tensor, recurrent_bias: Tensor
     ) -> tuple[Tensor, Tensor]:
-        weights = (kernel.t(), recurrent.t(), bias, recurrent_bias)
-        ys, h = torch.gru(x, state.unsqueeze(0), weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        weights = _contiguous(kernel.t(), recurrent.t(), bias, recurrent_bias)
+        (first,) = _contiguous(state.unsqueeze(0))
+        ys, h = torch.gru(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
         return ys, h.squeeze(0)
 
     # Losses
@@ -266,6 +268,11 @@ class TorchOps(ImageOps):
 
     def _sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+
+def _contiguous(*arrays: Tensor) -> tuple[Tensor, ...]:
+    """Arrays as cuDNN takes them; those that :meth:`from_host` stored for it are not copied."""
+    return tuple(array.contiguous() for array in arrays)
 
 
 def _laid_out(shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -224,6 +224,19 @@ class Backend(abc.ABC):
             raise UnsupportedError(f"backend {self.name} cannot compile", fix="use compile=eager")
         return fn
 
+    def replay(
+        self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = (), hold: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        """Launch all kernels of a function together where the plan says ``launch=graph``.
+
+        Called for inference and evaluation, and for the whole training step if :attr:`compiles_gradients`. ``donate``
+        are the positions of arguments whose memory the first result takes over, ``hold`` those of arguments that are
+        mostly the same arrays from call to call.
+
+        By default this returns the function.
+        """
+        return fn
+
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """An optimizer by name with its constants.
 

@@ -18,6 +18,7 @@ Compile = Literal["auto", "eager", "default", "max"]
 Conv = Literal["auto", "direct", "search", "patches"]
 Pool = Literal["auto", "window", "blocked", "reshape"]
 Crop = Literal["auto", "gather", "products"]
+Launch = Literal["auto", "kernels", "graph"]
 Heap = Literal["auto", "keep", "trim"]
 
 LARGEST_COUNT = 2**31 - 1
@@ -106,6 +107,11 @@ class Plan(BaseModel):
         default="auto",
         description="How random crops move images: gather (read each pixel from its old place), products (multiply by "
         "shift matrices), or auto (the device's default).",
+    )
+    launch: Annotated[Launch, KeyTraits(usual=("kernels",))] = Field(
+        default="auto",
+        description="How a step reaches the device: kernels (one after the other), graph (recorded once, then launched "
+        "as one, which saves the processor the time of each launch), or auto (the device's default).",
     )
     heap: Annotated[Heap, KeyTraits(usual=("keep",), searched=False)] = Field(
         default="auto",

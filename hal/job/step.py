@@ -49,7 +49,8 @@ class Step:
     def build(self) -> Callable[..., tuple[Carry, dict[str, Array]]]:
         """The step, compiled as the plan says."""
         step, backend = self.function(), self.group.backend
-        return step if backend.compiles_gradients else backend.compile(step, self.plan, donate=(0,))
+        launch = backend.replay if backend.compiles_gradients else backend.compile
+        return launch(step, self.plan, donate=(0,))
 
     def function(self) -> Callable[..., tuple[Carry, dict[str, Array]]]:
         """The step before it is compiled."""
@@ -160,12 +161,12 @@ def evaluation(
         found = model.evaluate(params, state, {**batch, "inputs": inputs})
         return {name: ops.sum(ops.cast(x, namespace(x).float32)) for name, x in found.items()}
 
-    return backend.compile(evaluate, plan)
+    return backend.replay(backend.compile(evaluate, plan), plan, hold=(0, 1))
 
 
 def inference(backend: Backend, model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[..., Array]:
     """``predict(params, state, inputs)`` in the plan's precision, compiled as the plan says."""
-    return backend.compile(prediction(model, plan, specs), plan)
+    return backend.replay(backend.compile(prediction(model, plan, specs), plan), plan, hold=(0, 1))
 
 
 def prediction(model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[..., Array]:

@@ -76,6 +76,10 @@ class ConformanceBase:
     """What this backend cannot do yet, with the reason; keys as in :attr:`cannot`. It must fail: once it passes, the
     run fails until the entry is removed."""
 
+    coarser: ClassVar[Mapping[str, float]] = {}
+    """Ops whose fp32 results are coarser than arithmetic in fp32 is, as vendors' libraries that approximate a function
+    have it: by how many times the tolerance is larger. Say why beside it."""
+
     @classmethod
     def make_backend(cls) -> Backend:
         """The backend under test; override it to test one that is not registered."""

@@ -13,6 +13,10 @@ class TestCuda(BackendConformance):
     backend_name = "cuda"
     cannot: ClassVar = {"test_ids_outside_the_table": "the kernel stops the device, and all that follows fails"}
 
+    # cuDNN approximates tanh and the sigmoid. Measured on an H100: values are off by up to 8e-6 of the largest one, and
+    # gradients, which chain several, by up to 4e-5.
+    coarser: ClassVar = {"rnn": 8, "lstm": 8, "gru": 8}
+
     def settings(self) -> dict[str, Any]:
         import torch
 

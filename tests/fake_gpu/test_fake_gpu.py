@@ -44,7 +44,9 @@ def test_the_tests_for_devices(machine, backend, record_property):
     assert_nothing_freed_in_use(machine)
 
 
-@pytest.mark.parametrize(("name", "count"), [("test_refusals.py", 1), ("test_commands.py", 2), ("test_faults.py", 2)])
+@pytest.mark.parametrize(
+    ("name", "count"), [("test_refusals.py", 1), ("test_graphs.py", 1), ("test_commands.py", 2), ("test_faults.py", 2)]
+)
 def test_inside(machine, name, count):
     """The tests of a file that needs cards."""
     found, said = outcomes(machine, INSIDE / name, count=count)

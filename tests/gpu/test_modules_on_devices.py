@@ -14,7 +14,9 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self, rate: float = 0.0, recurrent: bool = True):
         super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2))
+        self.body = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.AvgPool2d(3, 1, padding=1), nn.ReLU(), nn.MaxPool2d(2)
+        )
         self.drop = nn.Dropout(rate)
         self.rows = nn.LSTM(32, 16, batch_first=True) if recurrent else None
         self.head = nn.Linear(16 if recurrent else 128, 10)
@@ -40,7 +42,7 @@ def train(tmp_path):
 
 @pytest.mark.parametrize(
     "keys",
-    [{}, {"layout": "nhwc"}, {"precision": "bf16"}, {"precision": "fp16"}, {"accumulate": 2}],
+    [{}, {"layout": "nhwc"}, {"precision": "bf16"}, {"precision": "fp16"}, {"accumulate": 2}, {"launch": "graph"}],
     ids=lambda keys: "-".join(map(str, keys.values())) or "plain",
 )
 def test_a_module_trains_as_on_the_processor(device, train, tmp_path, keys):
@@ -49,16 +51,23 @@ def test_a_module_trains_as_on_the_processor(device, train, tmp_path, keys):
         pytest.skip(f"{device} has no {keys['precision']}")
     if keys.get("layout", capabilities.layouts[0]) not in capabilities.layouts:
         pytest.skip(f"{device} has no choice of layouts")
+    if "launch" in keys and "launch" not in capabilities.choices():
+        pytest.skip(f"{device} records no graphs")
     narrow = "precision" in keys
     if narrow:  # which recurrent layers take is a matter of the vendor's library
         keys = {**keys, "model": {"name": f"{tmp_path / 'net.py'}:Net", "recurrent": False}}
-    there, here = train(device, "there", **keys), train("cpu:0", "here", **keys)
+    there = train(device, "there", **keys)
+    here = train("cpu:0", "here", **{key: value for key, value in keys.items() if key != "launch"})
     tolerance = 3e-2 if narrow else 2e-3
     assert there.results["loss"] == pytest.approx(here.results["loss"], rel=tolerance)
 
 
-def test_dropout_draws_the_same_where_a_run_resumes(device, train, tmp_path):
+@pytest.mark.parametrize("launch", ["kernels", "graph"])
+def test_dropout_draws_the_same_where_a_run_resumes(device, train, tmp_path, launch):
+    if launch not in device.capabilities.choices().get("launch", ("kernels",)):
+        pytest.skip(f"{device} records no graphs")
     keys = {"model": {"name": f"{tmp_path / 'net.py'}:Net", "rate": 0.5}, "schedule": "constant"}
+    keys |= {"launch": launch} if launch == "graph" else {}
     whole = train(device, "whole", **keys)
     train(device, "first", **{**keys, "steps": 2})
     rest = train(device, "rest", resume=str(tmp_path / "first"), **keys)

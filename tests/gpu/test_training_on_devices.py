@@ -83,7 +83,7 @@ def on_cpu(tmp_path_factory):
 
 def supported(device, key, value):
     can = device.capabilities
-    allowed = {"precision": can.supported_precisions(), "layout": can.layouts, "compile": can.compile}[key]
+    allowed = {"precision": can.supported_precisions(), **can.choices()}.get(key, ())
     if value not in allowed:
         pytest.skip(f"{device} ({device.arch}) has no {key}={value}: {', '.join(allowed)}")
 
@@ -126,6 +126,68 @@ def test_compiled_steps_compute_the_same(device, mode, accumulate, on_cpu, tmp_p
     wanted = on_cpu("cnn")[0].epochs[0]
     assert record.epochs[0].train["loss"] == pytest.approx(wanted.train["loss"], rel=1e-3)
     assert record.epochs[0].validation["loss"] == pytest.approx(wanted.validation["loss"], rel=1e-3)
+
+
+RECORDED = {
+    "cnn": {},
+    "cnn-fp16-parts": {"precision": "fp16", "accumulate": 2},
+    "cnn-compiled": {"compile": "default"},
+    "cnn-searched": {"conv": "search", "optimizer": {"name": "rmsprop"}, "clip": 1.0, "schedule": "cosine"},
+    "rnn-lstm": {},
+    "transformer-text": {},
+    "transfer": {},
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.script_method` is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_steps_compute_the_same(device, name, tmp_path):
+    """As one graph, what the kernels give one after the other: parameters, and an evaluation of several batches."""
+    supported(device, "launch", "graph")
+    more = RECORDED[name]
+    for key, value in more.items():
+        if key in ("precision", "compile", "conv"):
+            supported(device, key, value)
+    records = {}
+    for launch in ("kernels", "graph"):
+        given = keys(name if name in MODELS else "cnn", device, **{"steps": 8, **more}, launch=launch)
+        records[launch] = hal.train(**{**given, "steps": 8}, out=str(tmp_path / launch))
+    graph, plain = (records[launch].epochs[0] for launch in ("graph", "kernels"))
+    for found, wanted in ((graph.train, plain.train), (graph.validation, plain.validation)):
+        for metric, value in wanted.items():
+            assert found[metric] == pytest.approx(value, rel=1e-3, abs=0.01 if metric == "accuracy" else 0)
+    for path, value in parameters(tmp_path / "graph").items():
+        np.testing.assert_allclose(value, parameters(tmp_path / "kernels")[path], rtol=1e-2, atol=1e-4, err_msg=path)
+
+
+def test_recorded_steps_draw_anew(device, tmp_path):
+    """Dropout and augmentation differ from step to step in a graph too, and a resumed run draws what it would have."""
+    supported(device, "launch", "graph")
+    given = {"model": {"name": "cnn", "size": 20, "filters": [8, 8, 8]}, "data": "digits", "batch": 32, "lr": 1e-9}
+    given |= {"backend": device.backend, "device": device.index, "launch": "graph", "schedule": "constant"}
+    whole = hal.train(**given, steps=12, out=str(tmp_path / "whole"))
+    part = hal.train(**given, steps=6, out=str(tmp_path / "run"))
+    assert part.epochs[0].train["loss"] != whole.epochs[0].train["loss"]
+    resumed = hal.train(resume=str(tmp_path / "run"), steps=12)
+    assert resumed.epochs[0].train["loss"] == pytest.approx(whole.epochs[0].train["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("layout", ["nhwc", "nchw"])
+def test_average_pooling_with_padding(device, layout):
+    """Its gradient, which PyTorch's kernel for channels last has wrong."""
+    supported(device, "layout", layout)
+    driver, host = backend(device.backend), np.random.default_rng(0).standard_normal((2, 5, 5, 3)).astype(np.float32)
+    plan = hal.Plan(layout=layout).resolve(device)
+
+    def loss(x):
+        return hal.ops.sum(hal.ops.avg_pool2d(x, 3, strides=2, padding=((1, 1), (1, 1))) ** 2), ()
+
+    with driver.settings(plan, device):
+        images = driver.from_host(host, device, axes="NHWC", layout=layout)
+        found = driver.to_host(driver.value_and_grad(loss)(images)[1])
+    cpu = hal.device("cpu")
+    expected = backend("cpu").to_host(backend("cpu").value_and_grad(loss)(backend("cpu").from_host(host, cpu))[1])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_the_defaults_learn(device, tmp_path):

@@ -73,11 +73,13 @@ def plug_in(asked: Wanted) -> None:
     native = ctypes.CDLL(asked.extension)
     native.fake_allocations.restype = native.fake_freed_in_use.restype = ctypes.c_int64
     configure(asked.count, asked.memory_bytes)
-    from fake_card import collectives, compiling, runtime
+    from fake_card import collectives, compiling, faults, graphs, runtime
 
     runtime.install(Card(asked.card), asked)
     collectives.install()
     compiling.install()
+    graphs.install()
+    faults.install()
     if asked.report:
         atexit.register(_report, asked)
 

@@ -91,7 +91,8 @@ def install() -> None:
     plain = inductor.__call__
 
     def call(self: Any, module: Any, inputs: Any, **more: Any) -> Any:
-        if not any(isinstance(value, torch.Tensor) and value.is_cuda for value in inputs):
+        made = (node.meta.get("example_value") for node in module.graph.nodes)
+        if not any(isinstance(value, torch.Tensor) and value.is_cuda for value in (*inputs, *made)):
             return plain(self, module, inputs, **more)
         from torch._dynamo.backends.common import aot_autograd
 
