@@ -17,6 +17,10 @@ for _name, _usual in (("SIGINT", signal.default_int_handler), ("SIGHUP", signal.
     if hasattr(signal, _name) and signal.getsignal(getattr(signal, _name)) is signal.SIG_IGN:
         signal.signal(getattr(signal, _name), _usual)
 
+# Processes that run tests side by side share the cores; more threads than cores would mostly wait for each other.
+if _workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+
 # Tests see no plan that somebody's tuning has stored, and store none there.
 os.environ["HAL_CACHE"] = tempfile.mkdtemp(prefix="hal-tests-")
 os.environ["HAL_STATE"] = tempfile.mkdtemp(prefix="hal-tests-")

@@ -231,9 +231,7 @@ class Backend(abc.ABC):
 
         Called for inference and evaluation, and for the whole training step if :attr:`compiles_gradients`. ``donate``
         are the positions of arguments whose memory the first result takes over, ``hold`` those of arguments that are
-        mostly the same arrays from call to call.
-
-        By default this returns the function.
+        mostly the same arrays from call to call. By default this returns the function.
         """
         return fn
 
