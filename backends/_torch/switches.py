@@ -19,6 +19,8 @@ _ADVICE = (
     # cuDNN, of every recurrent layer: hal keeps each array of a layer on its own, as optimizers and checkpoints want
     # it, so each call copies the layer's weights into one buffer, once for all steps of its sequence.
     "RNN module weights are not part of single contiguous chunk of memory",
+    # TorchInductor about its own code, where it tries kernels for compile=max.
+    "TypedStorage is deprecated",
     # The older setters, which are used below for a reason.
     "Please use the new API settings to control TF32 behavior",
 )

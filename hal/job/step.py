@@ -114,8 +114,10 @@ class Step:
             total = grads if total is None else optree.tree_map(lambda a, b: a + b, total, grads)
             value = part_value if value is None else value + part_value
             metrics = {name: x + metrics[name] if name in metrics else x for name, x in found.items()}
-        grads, value = _scaled(total, 1 / parts), value / parts
-        metrics = {name: x / parts for name, x in metrics.items()}
+        grads = total
+        if parts > 1:
+            grads, value = optree.tree_map(lambda g: g * (1 / parts), total), value / parts
+            metrics = {name: x / parts for name, x in metrics.items()}
         skip = None
         if scale:
             grads, finite = self.group.backend.unscale(grads, scale["factor"])
@@ -192,10 +194,6 @@ def _rows(batch: Batch) -> int:
     """How many samples a batch has."""
     leaves: list[Any] = optree.tree_leaves(batch["inputs"])
     return int(leaves[0].shape[0])
-
-
-def _scaled(grads: Tree, factor: float) -> Tree:
-    return grads if factor == 1 else optree.tree_map(lambda g: g * factor, grads)
 
 
 def _clipped(grads: Tree, largest: float) -> Tree:

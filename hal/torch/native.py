@@ -66,7 +66,7 @@ class Native:
         # Batch statistics are updated in place. What the first call left alone, such as masks and positions, is not
         # copied for the next ones.
         changed = state.keys() if self._changed is None else self._changed
-        own = {name: value.clone() if training and name in changed else value for name, value in state.items()}
+        own = {**state, **_copies({name: state[name] for name in changed})} if training else dict(state)
         seed = None if key is None else seed_of(key)
         accelerators = [device] if device.type != "cpu" else []
         draws = contextlib.nullcontext() if seed is None else drawing(seed, accelerators, libraries=False)
@@ -90,6 +90,15 @@ class Native:
         finally:
             for place, key, value in held:
                 place[key] = value
+
+
+def _copies(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of arrays, with one kernel for all of a type where the device has such."""
+    copies = {name: torch.empty_like(value) for name, value in arrays.items()}
+    for dtype in {value.dtype for value in arrays.values()}:
+        names = [name for name, value in arrays.items() if value.dtype == dtype]
+        torch._foreach_copy_([copies[name] for name in names], [arrays[name] for name in names])
+    return copies
 
 
 def _switch(net: nn.Module, training: bool) -> None:

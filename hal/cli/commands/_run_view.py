@@ -60,8 +60,7 @@ class RunView(RunObserver):
         self.console.print(f"[dim]Writing to {escaped(str(folder))}{resuming}[/]")
         self._epochs = epochs
         self._better = type(job.model).metric_for(job.model.config)
-        faster = [n for n, p in device.capabilities.precisions.items() if p.accelerated and n != job.plan.precision]
-        self._other = faster[0] if faster else ""
+        self._other = _another(job)
         if not self.console.is_terminal:
             return
         self._progress = Progress(
@@ -141,7 +140,7 @@ class RunView(RunObserver):
         if record.status == "interrupted":
             self.console.print(f"Continue with: [bold]hal run resume={escaped(str(folder))}[/]", soft_wrap=True)
         elif self._other:
-            again = " ".join(["hal bench", *_said(record.config), f"versus.precision={self._other}"])
+            again = " ".join(["hal bench", *_said(record.config), f"versus.{self._other}"])
             self.console.print(f"To compare with another plan:  [bold]{escaped(again)}[/]", soft_wrap=True)
 
     def close(self) -> None:
@@ -199,3 +198,12 @@ def _size(spec: Any) -> int:
     for n in spec.shape:
         size *= n
     return size
+
+
+def _another(job: Job) -> str:
+    """A plan key with a value that may well be faster than the job's; empty: none."""
+    can, plan = job.device.capabilities, job.plan
+    if plan.launch == "kernels" and "graph" in can.algorithms.get("launch", ()) and plan.parallel == "none":
+        return "launch=graph"
+    faster = [name for name, p in can.precisions.items() if p.accelerated and name != plan.precision]
+    return f"precision={faster[0]}" if faster else ""
