@@ -161,7 +161,8 @@ class _Recording:
         """Launch the graph with other arguments, given by the leaves of those that change."""
         changing = [place for place, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         if changing:
-            torch._foreach_copy_([self.inner[place] for place in changing], [leaves[place] for place in changing])
+            kernels: Any = torch  # whose types leave it out
+            kernels._foreach_copy_([self.inner[place] for place in changing], [leaves[place] for place in changing])
         for own, leaf in zip(self.inner, leaves, strict=True):
             if isinstance(leaf, float):
                 own.fill_(leaf)

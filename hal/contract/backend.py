@@ -229,9 +229,10 @@ class Backend(abc.ABC):
     ) -> Callable[..., Any]:
         """Launch all kernels of a function together where the plan says ``launch=graph``.
 
-        Called for inference and evaluation, and for the whole training step if :attr:`compiles_gradients`. ``donate``
-        are the positions of arguments whose memory the first result takes over, ``hold`` those of arguments that are
-        mostly the same arrays from call to call. By default this returns the function.
+        Called for inference and evaluation, and for the whole training step if :attr:`compiles_gradients`.
+
+        By default this returns the function. ``donate``: positions of arguments whose memory the first result takes
+        over; ``hold``: positions of those that are mostly the same arrays from call to call.
         """
         return fn
 

@@ -95,9 +95,10 @@ class Native:
 def _copies(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Copies of arrays, with one kernel for all of a type where the device has such."""
     copies = {name: torch.empty_like(value) for name, value in arrays.items()}
+    kernels: Any = torch  # whose types leave it out
     for dtype in {value.dtype for value in arrays.values()}:
         names = [name for name, value in arrays.items() if value.dtype == dtype]
-        torch._foreach_copy_([copies[name] for name in names], [arrays[name] for name in names])
+        kernels._foreach_copy_([copies[name] for name in names], [arrays[name] for name in names])
     return copies
 
 
