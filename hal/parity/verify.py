@@ -12,7 +12,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from hal.config import DataSection, ModelSection, build
-from hal.errors import ConfigError, HalError, NotFoundError, RunError
+from hal.contract.device import PrecisionName
+from hal.errors import ConfigError, HalError, NotFoundError, RunError, UnsupportedError
 from hal.job.carry import differences
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
@@ -102,13 +103,33 @@ def _one_task(config: VerifyConfig) -> None:
 
 
 def _side_by_side(config: VerifyConfig, note: Note) -> Verification:
-    jobs = [_prepare(config.model_copy(update=_target(name))) for name in config.backends or ()]
+    first, *rest = [config.model_copy(update=_target(name)) for name in config.backends or ()]
+    jobs = [_reference(first, note), *map(_prepare, rest)]
     names = [str(job.device) for job in jobs]
     if twice := {name for name in names if names.count(name) > 1}:
         raise ConfigError(f"backends= names {', '.join(sorted(twice))} twice", fix="use two different devices")
     reference, *others = jobs
     trace = _traced(reference, config, note)
+    if _precision(config) == "tf32":
+        trace = replace(trace, subject=trace.subject.model_copy(update={"precision": "tf32"}))
     return _found(trace, tuple(_checked(job, trace, note) for job in others))
+
+
+def _precision(config: VerifyConfig) -> PrecisionName | None:
+    asked: PrecisionName | None = getattr(config, "precision")  # noqa: B009 - the plan's keys are added to the class
+    return asked
+
+
+def _reference(config: VerifyConfig, note: Note) -> Job:
+    """The job that others are compared with; TF32 rounds what fp32 would compute, so that fp32 stands for it."""
+    try:
+        return _prepare(config)
+    except UnsupportedError:
+        if _precision(config) != "tf32":
+            raise
+    job = _prepare(config.model_copy(update={"precision": "fp32"}))
+    note(f"{job.device} has no tf32: its results in fp32 are the reference")
+    return job
 
 
 def _prepare(config: VerifyConfig) -> Job:

@@ -23,7 +23,7 @@ MODELS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
 @pytest.mark.parametrize("name", MODELS)
 def test_it_agrees_with_the_processor(name, precision, device):
     if precision not in device.capabilities.supported_precisions():
