@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from hal.backends._torch.ops import TorchOps
+    from hal.contract.counters import Load
     from hal.tensor.optimizers import Optimizer
 
 __all__ = ["TorchBackend"]
@@ -303,6 +304,14 @@ class TorchBackend(SpreadsOver):
 
         torch.accelerator.memory.empty_cache()
         torch.accelerator.memory.reset_peak_memory_stats(device.index)
+
+    def loads(self, device: Device) -> tuple[Load, ...]:
+        """Products in 8 bits and copies of page-locked memory, on accelerators."""
+        if self.device_type == "cpu":
+            return ()
+        from hal.backends._torch.loads import accelerator_loads
+
+        return accelerator_loads(self._torch_device(device))
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from hal.backends._host import CpuReader, forget_peak, read_host, resident_memory
+from hal.backends._host import CpuReader, forget_peak, host_peaks, read_host, resident_memory
 from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.native_code import native_code
@@ -223,6 +223,13 @@ class JaxBackend(SpreadsOver, BuildsTargets):
     def telemetry(self, device: Device) -> Telemetry:
         """The processor's counters; JAX reads none of an accelerator."""
         return self._counters.read() if self._found[device].platform == "cpu" else Telemetry()
+
+    def peaks(self, device: Device) -> Mapping[str, float]:
+        """What the vector units of the host's cores can do, where they are known; nothing of an accelerator."""
+        if self._found[device].platform != "cpu":
+            return {}
+        counters = self._counters.read()
+        return host_peaks(read_host(), counters.clock_max_mhz or counters.clock_mhz)
 
     @functools.cached_property
     def _counters(self) -> CpuReader:
