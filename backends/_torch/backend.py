@@ -18,7 +18,7 @@ import optree
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.native_code import native_code
-from hal.contract import Group, MemoryUse, SpreadsOver
+from hal.contract import Group, MeasuresDevices, MemoryUse, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError, UnavailableError, UnsupportedError
@@ -49,7 +49,7 @@ _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-class TorchBackend(SpreadsOver):
+class TorchBackend(SpreadsOver, MeasuresDevices):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]

@@ -16,7 +16,16 @@ from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.native_code import native_code
 from hal.backends.jax.runtime import prepare_devices, start
-from hal.contract import Available, BuildsTargets, Group, MemoryUse, SpreadsOver, Telemetry, Unavailable
+from hal.contract import (
+    Available,
+    BuildsTargets,
+    Group,
+    MeasuresDevices,
+    MemoryUse,
+    SpreadsOver,
+    Telemetry,
+    Unavailable,
+)
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
@@ -42,7 +51,7 @@ _CODES: Mapping[str, type[HalError]] = {
 }
 
 
-class JaxBackend(SpreadsOver, BuildsTargets):
+class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices):
     """Every platform that JAX finds: its devices are ``jax:tpu:0``, ``jax:gpu:1``, ``jax:cpu:0``.
 
     Within :meth:`settings` JAX keeps 64-bit types (labels are int64) and products of fp32 are exact.

@@ -2,7 +2,8 @@
 
 What only some runtimes can do is defined in further classes that a backend may derive from:
 :class:`~hal.contract.group.SpreadsOver` (several devices or processes), :class:`~hal.contract.target.BuildsTargets`
-(hardware that is not present) and :class:`~hal.contract.costs.CountsCosts` (what a computation costs). Callers ask with
+(hardware that is not present), :class:`~hal.contract.costs.CountsCosts` (what a computation costs) and
+:class:`~hal.contract.measuring.MeasuresDevices` (what ``hal card`` wants beside the neutral API). Callers ask with
 ``isinstance``. ``docs/contract.md`` is the table of all methods; ``docs/generate.py`` writes it from these docstrings.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hal.contract.availability import Available, Unavailable
-from hal.contract.counters import Load, MemoryUse, Telemetry
+from hal.contract.counters import MemoryUse, Telemetry
 from hal.errors import HalError, UnsupportedError
 from hal.tensor import Key, Ops
 from hal.tensor.gradients import neutral_unscale
@@ -366,38 +367,6 @@ class Backend(abc.ABC):
         By default all values are unknown.
         """
         return Telemetry()
-
-    def limit_power(self, device: Device, watts: float) -> None:
-        """Cap the power of a device.
-
-        Called by ``hal card power_limits=``, which restores the cap that it found, also if its process is killed.
-
-        By default this raises UnsupportedError.
-
-        Raises:
-            UnsupportedError: this backend cannot, or the process has not the rights; says which.
-        """
-        raise UnsupportedError(
-            f"backend {self.name} cannot cap the power of {device}", fix="leave power_limits= out of the command"
-        )
-
-    def peaks(self, device: Device) -> Mapping[str, float]:
-        """Peak FLOP/s by precision, and bytes/s as ``memory``, as far as they follow from units and clock here.
-
-        Called by ``hal card`` for a device that the catalogue does not have, such as the host's processor.
-
-        By default this is empty.
-        """
-        return {}
-
-    def loads(self, device: Device) -> tuple[Load, ...]:
-        """Work that the neutral API has no words for: products in 8 bits, copies of page-locked memory.
-
-        Called by ``hal card``, which measures each as it measures its own.
-
-        By default this is empty.
-        """
-        return ()
 
     def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of the vendor's own framework that apply a plan outside hal.

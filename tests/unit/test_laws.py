@@ -301,8 +301,8 @@ PUBLIC = {
         "train tune verify"
     ),
     "hal.contract": (
-        "Available Backend BuildsTargets Capabilities CountsCosts Device Group MemoryUse PRECISIONS Plan Precision "
-        "PrecisionName SpreadsOver Telemetry Unavailable"
+        "Available Backend BuildsTargets Capabilities CountsCosts Device Group Load MeasuresDevices MemoryUse "
+        "PRECISIONS Plan Precision PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
