@@ -7,7 +7,7 @@ and which one to get is for :mod:`hal.cards`.
 989
 """
 
-from hal.catalogue.lookup import devices, find, match, multiply_adds, served_by, sources, unknown
+from hal.catalogue.lookup import achievable, devices, find, match, multiply_adds, served_by, sources, unknown
 from hal.catalogue.model import RATES, CatalogueDevice, Figure, Rates, Serves, Source
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Rates",
     "Serves",
     "Source",
+    "achievable",
     "devices",
     "find",
     "match",

@@ -14,7 +14,7 @@ from typing import Any
 from hal.catalogue.model import DECISIVE, CatalogueDevice, Figure, Rates, Serves, Source
 from hal.errors import ConfigError
 
-__all__ = ["devices", "find", "match", "multiply_adds", "served_by", "sources", "unknown"]
+__all__ = ["achievable", "devices", "find", "match", "multiply_adds", "served_by", "sources", "unknown"]
 
 _SLICES = "mig-guide"
 _EXPECTED = ("year", *DECISIVE, "rates.fp32")
@@ -89,6 +89,11 @@ def multiply_adds(device: CatalogueDevice) -> tuple[float, float] | None:
     return None
 
 
+def achievable(device: CatalogueDevice) -> Mapping[str, Figure]:
+    """What healthy devices of this kind reach: TFLOP/s of products by precision, and GB/s of a ``copy``."""
+    return _achievable().get(device.id, {})
+
+
 def unknown() -> dict[str, tuple[str, ...]]:
     """What no source says, and what only one independent source says: names of devices for each figure."""
     missing: dict[str, list[str]] = {}
@@ -109,6 +114,13 @@ def unknown() -> dict[str, tuple[str, ...]]:
 def independent(figure: Figure) -> frozenset[str]:
     """The sources of a figure, counting those that copy from one another once."""
     return frozenset(sources()[each].same_as or each for each in figure.sources)
+
+
+@functools.cache
+def _achievable() -> Mapping[str, Mapping[str, Figure]]:
+    return {
+        key: {name: Figure(**figure) for name, figure in row.items()} for key, row in _toml("achievable.toml").items()
+    }
 
 
 @functools.cache

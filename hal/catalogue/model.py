@@ -26,7 +26,7 @@ class Source(BaseModel):
     model_config = _STRICT
 
     text: str = Field(min_length=1, description="Author, title and version or day.")
-    url: str = Field(pattern="^https://", description="Where it can be opened.")
+    url: str | None = Field(default=None, pattern="^https://", description="Where it can be opened.")
     same_as: str | None = Field(default=None, description="Another source that both copy from.")
 
 

@@ -28,6 +28,12 @@ def test_there_are_enough_of_all_kinds():
 def test_every_number_names_known_sources():
     known = catalogue.sources()
     used = {source for _, _, figure in figures() for source in (*figure.sources, *figure.differ)}
+    used |= {
+        source
+        for device in DEVICES.values()
+        for figure in catalogue.achievable(device).values()
+        for source in figure.sources
+    }
     assert used <= set(known)
     assert set(known) - used == set()  # a source that nothing names is dead
     assert {source.same_as for source in known.values()} - {None} <= set(known)
@@ -61,6 +67,13 @@ def test_plausible(device):
         assert figure is None or low <= figure.value <= high
     if device.bandwidth and rates:
         assert 3 < max(rates.values()) * 1e12 / device.bandwidth < 1300
+
+
+def test_what_is_reached_is_less_than_what_is_promised():
+    for device in DEVICES.values():
+        for name, figure in catalogue.achievable(device).items():
+            promised = device.bandwidth if name == "copy" else device.rate(name)
+            assert 0.45 < figure.value * (1e9 if name == "copy" else 1e12) / promised < 1, (device.id, name)
 
 
 def test_a_slice_is_a_share_of_its_card():
