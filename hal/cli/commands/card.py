@@ -47,8 +47,8 @@ COMMAND = Command(
     card,
     help="Examine a device: does it compute right, is it as fast as it should be, does it hold its speed, and if not, "
     "why.\n\nResults are compared with the host, speeds with the sheet and with what healthy devices of the kind "
-    "reach. The result is kept, so that the next one says what has changed. Exit status: 0 healthy, or not to be judged; 1 "
-    "something is wrong.",
+    "reach. The result is kept, so that the next one says what has changed. Exit status: 0 healthy, or not to be "
+    "judged; 1 something is wrong.",
     panel=Panel.DEVICES,
     examples=(
         "hal card",
