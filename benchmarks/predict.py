@@ -41,7 +41,8 @@ PRIOR = np.log([0.9, 0.8, 0.25, 1.0, 0.5, 0.5, 0.4, 0.6, 1.5e-5])
 """Where a fit starts and what it is drawn to: a product reaches most of the peak, a stream half of the bandwidth."""
 
 DRAWN = 0.3
-HELD = "amp", "fp16", "fp32"
+CLOSEST = 1.1
+"""No interval is narrower: two machines with the same card differ by as much."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +174,7 @@ def judge(rows: Sequence[Row]) -> Judged | None:
 
 
 def mean_error(logs: Sequence[float] | NDArray[np.float64]) -> float:
-    """By how much predictions are wrong on average, as a factor less one: twice too fast is as bad as twice too slow."""
+    """By how much predictions are wrong on average, as a factor less one, too fast or too slow alike."""
     return float(np.mean(np.expm1(np.abs(logs))))
 
 
@@ -255,13 +256,11 @@ def main() -> None:
 
 def _parameters(classes: dict[str, list[Row]], judged: dict[str, Judged]) -> str:
     lines = [
-        "# Parameters of the predictor, written by: python -m benchmarks.predict DATA.csv --write hal/cards/fitted.toml",
+        "# Parameters of the predictor, written by: python -m benchmarks.predict DATA.csv --write FILE",
         "# Sources of the measurements: Hugging Face's timm results (Apache-2.0), ryujaehun's and lamikr's",
         "# pytorch-gpu-benchmark (MIT), NeuSight's summary. docs/choose.md says how well they do.",
     ]
     for name, rows in classes.items():
-        if " fp16 " in name:
-            continue  # models that were cast as a whole; hal keeps normalization in fp32, as mixed precision does
         held = Rows(rows)
         logs = held.fitted()
         values = np.exp(logs)
@@ -284,7 +283,8 @@ def _parameters(classes: dict[str, list[Row]], judged: dict[str, Judged]) -> str
             f"memory = {{ {memory} }}",
             f"launch_s = {values[-1]:.4g}",
             f"spread = {spread(wide):.4g}",
-            f"spread_seen = {spread(own):.4g}",
+            f"spread_seen = {max(spread(own), CLOSEST):.4g}",
+            f"devices = {sorted({row.device.id for row in rows})}".replace("'", '"'),
             f"generations = {sorted({row.device.generation for row in rows})}".replace("'", '"'),
             f"vendors = {sorted({row.device.vendor for row in rows})}".replace("'", '"'),
             f"rows = {len(rows)}",

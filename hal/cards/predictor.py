@@ -2,9 +2,9 @@
 
     t = sum over ops of  max(flops / (e * peak), bytes / (b * bandwidth)) + l
 
-The shares ``e`` and ``b`` of each kind of op and the launch ``l`` are fitted to public measurements (docs/choose.md says
-which, and how well it does on generations that it has not seen); they are numbers of a fit and no efficiencies, and some
-exceed 1. Intervals are as wide as predictions for generations that were left out of the fit were wrong.
+The shares ``e`` and ``b`` of each kind of op and the launch ``l`` are fitted to public measurements (docs/choose.md
+says which, and how well it does on generations that it has not seen); they are numbers of a fit and no efficiencies,
+and some exceed 1. Intervals are as wide as predictions for generations that were left out of the fit were wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Fit(BaseModel):
     memory: Mapping[str, float] = Field(description="Share of the bandwidth that each kind of op reaches.")
     launch_s: float = Field(gt=0, description="Seconds that each op costs besides.")
     spread: float = Field(gt=0, description="Factor within which predictions of generations left out hold in 80%.")
-    spread_seen: float = Field(gt=0, description="The same for the generations of the fit.")
+    spread_seen: float = Field(gt=0, description="The same for the devices of the fit.")
+    devices: tuple[str, ...] = Field(description="Devices with measurements.")
     generations: tuple[str, ...] = Field(description="Generations with measurements.")
     vendors: tuple[str, ...]
     rows: int = Field(ge=1, description="Measurements.")
@@ -78,13 +79,19 @@ def fits() -> Mapping[str, Fit]:
     return {name: Fit(**row) for name, row in tomllib.loads(text).items()}
 
 
-def fitted_for(cost: Cost) -> tuple[str, Fit]:
-    """The class that a workload belongs to, by what it spends its operations on, and its parameters."""
+def fitted_for(cost: Cost, vendor: str | None = None) -> tuple[str, Fit]:
+    """The class that a workload belongs to, by what it spends its operations on, and its parameters.
+
+    Where no mixed precision was measured on a maker's devices, models that were cast as a whole stand for it.
+    """
     flops = {total.kind: total.flops for total in cost.totals()}
     convolutions = flops.get("convolution", 0.0) + flops.get("grouped convolution", 0.0)
     family = "convolutions" if convolutions > flops.get("product", 0.0) else "transformers"
     precision = "fp32" if cost.precision in ("fp32", "tf32") else "amp"
     name = f"{family} {precision} {cost.mode}"
+    instead = f"{family} fp16 {cost.mode}"
+    if precision == "amp" and vendor is not None and vendor not in fits()[name].vendors and instead in fits():
+        name = instead
     return name, fits()[name]
 
 
@@ -123,7 +130,7 @@ def predict(cost: Cost, device: CatalogueDevice, factor: float = 1.0, spread: fl
         factor: by which measured throughput exceeds predicted, where something was measured here.
         spread: factor of the interval in place of the fit's.
     """
-    _, fit = fitted_for(cost)
+    _, fit = fitted_for(cost, device.vendor)
     if device.vendor not in fit.vendors:
         return f"no public measurement of such a workload on a device of {device.vendor} was ever seen"
     rate, bandwidth = device_rate(device, cost.precision), device.bandwidth
@@ -134,7 +141,7 @@ def predict(cost: Cost, device: CatalogueDevice, factor: float = 1.0, spread: fl
     compute, memory, launch = step_seconds(fit.vector(), kinds, flops, moved, rate, bandwidth)
     seconds = float(np.maximum(compute, memory).sum() + launch * len(flops)) / factor
     extrapolated = device.generation not in fit.generations
-    wide = spread or (fit.spread if extrapolated else fit.spread_seen)
+    wide = spread or (fit.spread_seen if device.id in fit.devices else fit.spread)
     speed = cost.batch / seconds
     return Prediction(
         samples_per_s=speed,
