@@ -10,6 +10,7 @@ from hal.catalogue.model import Form
 from hal.config import DataSection, Keys, ModelSection
 from hal.contract.device import PrecisionName
 from hal.contract.plan import LARGEST_COUNT
+from hal.errors import ConfigError
 
 __all__ = ["ChooseConfig"]
 
@@ -55,13 +56,20 @@ class ChooseConfig(Keys):
     @model_validator(mode="after")
     def _agreeing(self) -> Self:
         if self.use == "training" and self.mode == "infer":
-            raise ValueError("use=training trains, but mode=infer only computes outputs; leave one of them out")
+            raise ConfigError(
+                "use=training trains, but mode=infer only computes outputs", fix="leave one of the two keys out"
+            )
         if self.use == "inference" and "mode" in self.model_fields_set and self.mode == "train":
-            raise ValueError("use=inference computes outputs, but mode=train trains; leave one of them out")
+            raise ConfigError(
+                "use=inference only computes outputs, but mode=train trains", fix="leave one of the two keys out"
+            )
         if self.use == "edge" and self.form not in (None, "edge", "laptop"):
-            raise ValueError(f"use=edge wants small devices, but form={self.form} is none; leave one of them out")
+            raise ConfigError(
+                f"use=edge is for small devices, but form={self.form} is not one of them",
+                fix="leave one of the two keys out",
+            )
         if self.price is not None and self.prices is None:
-            raise ValueError("price= needs prices=FILE, because hal knows no prices")
+            raise ConfigError("price= limits a price, but hal knows no prices", fix="give a list with prices=FILE")
         return self
 
     @property

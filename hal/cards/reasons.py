@@ -93,8 +93,9 @@ def judge(seen: Evidence) -> Judgement:
     if held and not seen.busy:
         steady = "no"
     reasons = [*_wrong(wrong), *_why(seen, short, dropped)]
-    causes = {"busy", "throttle", "link", "power limit", "clock", "memory", "slice", "shared", "build", "ecc"}
-    if (fast == "no" or steady == "no") and not any(reason.kind in causes for reason in reasons):
+    # A speed that drops is what is to be explained, and no cause of it.
+    causes = [reason for reason in reasons if reason.ill and reason.kind not in ("wrong result", "unsteady")]
+    if (fast == "no" or steady == "no") and not causes:
         reasons.append(_unknown(short, seen.steady))
     return Judgement(correct, fast, steady, tuple(reasons))
 
@@ -267,6 +268,8 @@ def _clocks(load: Telemetry, falls_short: bool) -> Iterator[Reason]:
         ("clock", load.clock_mhz, load.clock_max_mhz),
         ("memory clock", load.memory_clock_mhz, load.memory_clock_max_mhz),
     ):
+        if name == "clock" and load.throttle:
+            continue  # what holds it down is told already
         if now and most and now < _CLOCK * most:
             yield Reason(
                 kind="clock",

@@ -18,7 +18,7 @@ __all__ = ["restored", "sweep_power"]
 
 _SECONDS = 3.0
 _READY = b"ready\n"
-DONE = b"done\n"
+_DONE = b"done\n"
 
 
 def sweep_power(
@@ -58,6 +58,7 @@ def sweep_power(
     square = product(backend, device, best_precision(device))
     images = convolution(backend, device, best_precision(device))
     found = []
+    backend.limit_power(device, usual)  # raises where this process has not the rights
     with restored(backend, device, usual):
         for watts in limits:
             note(f"measuring under {watts:g} W")
@@ -106,9 +107,9 @@ def restored(backend: MeasuresDevices, device: Device, watts: float) -> Iterator
             yield
         finally:
             backend.limit_power(device, watts)
-        with contextlib.suppress(OSError):
-            guard.stdin.write(DONE)
-            guard.stdin.flush()
+            with contextlib.suppress(OSError):
+                guard.stdin.write(_DONE)
+                guard.stdin.flush()
     finally:
         # Without the word that all is done, the other process restores the cap once more when the pipe closes.
         guard.stdin.close()
