@@ -112,19 +112,14 @@ def _cases() -> list[_Case]:
         _Case("exp", (normal(_N, 17),), ops.exp, lambda a: (np.exp(a), 0 * a)),
         _Case("sum", (normal(65, _N),), lambda a: ops.sum(a, axis=1), _sum),
         _Case("softmax", (3 * normal(65, _N),), ops.softmax, lambda a: (_softmax(a), _softmax(a) * np.abs(a).max())),
-        _Case(
-            "layer_norm",
-            (normal(65, _N),),
-            lambda a: ops.layer_norm(a, *(_like(a, each) for each in (scale, offset)), epsilon=_NORM_EPSILON),
-            lambda a: _layer_norm(a, scale.astype(np.float32), offset.astype(np.float32)),
-        ),
+        _Case("layer_norm", (normal(65, _N), scale, offset), _device_layer_norm, _layer_norm),
     ]
 
 
-def _like(x: Any, values: Floats) -> Any:
-    """Numbers in fp32 beside an array."""
-    xp = ops.namespace(x)
-    return xp.asarray(values.astype(np.float32).tolist(), dtype=xp.float32)
+def _device_layer_norm(x: Any, scale: Any, offset: Any) -> Any:
+    """Layer normalization, whose scale and offset are in fp32."""
+    wide = ops.namespace(x).float32
+    return ops.layer_norm(x, ops.cast(scale, wide), ops.cast(offset, wide), epsilon=_NORM_EPSILON)
 
 
 def _matmul(a: Floats, b: Floats) -> tuple[Floats, Floats]:
@@ -159,7 +154,7 @@ def _attention(q: Floats, k: Floats, v: Floats) -> tuple[Floats, Floats]:
     return weights @ v, (weights * spread) @ np.abs(v)
 
 
-def _layer_norm(x: Floats, scale: Any, offset: Any) -> tuple[Floats, Floats]:
+def _layer_norm(x: Floats, scale: Floats, offset: Floats) -> tuple[Floats, Floats]:
     centred = x - x.mean(axis=-1, keepdims=True)
     normed = centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + _NORM_EPSILON)
     return normed * scale + offset, np.abs(normed * scale) + np.abs(offset) + 1
