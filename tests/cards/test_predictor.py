@@ -115,7 +115,7 @@ class TestNetworks:
 
 
 class TestProgram:
-    """Measurements that are made up by the model itself: the fit finds it again, on a generation that it has not seen."""
+    """Measurements that the model itself made up: a fit finds it again, on generations that it has not seen."""
 
     @pytest.fixture(scope="class")
     @staticmethod
