@@ -2,6 +2,7 @@
 
 from hal.backends._host.host import Host, read_host
 from hal.backends._host.memory import forget_peak, resident_memory
+from hal.backends._host.peaks import host_peaks
 from hal.backends._host.telemetry import CpuReader
 
-__all__ = ["CpuReader", "Host", "forget_peak", "read_host", "resident_memory"]
+__all__ = ["CpuReader", "Host", "forget_peak", "host_peaks", "read_host", "resident_memory"]

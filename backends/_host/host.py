@@ -28,6 +28,7 @@ class Host:
         cores: physical cores that this process may run on.
         memory_bytes: memory of the machine, or of the control group if that is less.
         quota_cores: time that the control group grants, in cores; None without a limit.
+        family: the processor's family, as the kernel counts; None where it does not.
     """
 
     vendor: str
@@ -36,6 +37,7 @@ class Host:
     cores: int | None = None
     memory_bytes: int | None = None
     quota_cores: float | None = None
+    family: int | None = None
 
 
 def read_host(
@@ -64,6 +66,7 @@ def read_host(
         cores=_cores(processors, _allowed() if allowed is None else allowed),
         memory_bytes=min([psutil.virtual_memory().total, *limits]),
         quota_cores=min(quotas, default=None),
+        family=int(text) if (text := first.get("cpu family", "")).isdigit() else None,
     )
 
 

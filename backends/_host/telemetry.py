@@ -73,6 +73,7 @@ class CpuReader:
             clock_mhz=self._clock_mhz(),
             memory_used_bytes=int(memory.total - memory.available),
             energy_j=energy_j,
+            clock_max_mhz=self._clock_mhz("max"),
         )
 
     def _power_and_energy(self) -> tuple[float | None, float | None]:
@@ -117,12 +118,13 @@ class CpuReader:
                     return float(readings[label])
         return None
 
-    def _clock_mhz(self) -> float | None:
+    def _clock_mhz(self, which: str = "current") -> float | None:
         try:
             frequency = self._frequency()
         except (OSError, NotImplementedError, RuntimeError):
             return None
-        return float(frequency.current) if frequency and frequency.current else None
+        found = getattr(frequency, which, None)
+        return float(found) if found else None
 
 
 def _text(path: Path) -> str:

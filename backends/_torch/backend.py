@@ -18,7 +18,7 @@ import optree
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.native_code import native_code
-from hal.contract import Group, MemoryUse, SpreadsOver
+from hal.contract import Group, MeasuresDevices, MemoryUse, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError, UnavailableError, UnsupportedError
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
     from hal.backends._torch.ops import TorchOps
+    from hal.contract.counters import Load
     from hal.tensor.optimizers import Optimizer
 
 __all__ = ["TorchBackend"]
@@ -48,7 +49,7 @@ _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-class TorchBackend(SpreadsOver):
+class TorchBackend(SpreadsOver, MeasuresDevices):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
@@ -314,6 +315,14 @@ class TorchBackend(SpreadsOver):
 
         torch.accelerator.memory.empty_cache()
         torch.accelerator.memory.reset_peak_memory_stats(device.index)
+
+    def loads(self, device: Device) -> tuple[Load, ...]:
+        """Products in 8 bits and copies of page-locked memory, on accelerators."""
+        if self.device_type == "cpu":
+            return ()
+        from hal.backends._torch.loads import accelerator_loads
+
+        return accelerator_loads(self._torch_device(device))
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions."""

@@ -1,13 +1,26 @@
-"""Display controllers and accelerators on the PCI bus, by their maker: known to the kernel without any driver."""
+"""Display controllers and accelerators on the PCI bus and their links: known to the kernel without any driver."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import NamedTuple
 
-__all__ = ["DEVICES", "count_accelerators"]
+__all__ = ["DEVICES", "Link", "count_accelerators", "generation_of", "read_link"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 _DISPLAY, _PROCESSING_ACCELERATOR = "0x03", "0x12"
+_GENERATIONS = {2.5: 1, 5.0: 2, 8.0: 3, 16.0: 4, 32.0: 5, 64.0: 6}
+"""Generations of PCIe by the GT/s of a lane."""
+
+
+class Link(NamedTuple):
+    """A PCIe link as it runs now and as the device could run it; None where the kernel does not say."""
+
+    generation: int | None = None
+    width: int | None = None
+    max_generation: int | None = None
+    max_width: int | None = None
 
 
 def count_accelerators(vendor_id: str, devices: Path = DEVICES) -> int:
@@ -21,6 +34,32 @@ def count_accelerators(vendor_id: str, devices: Path = DEVICES) -> int:
         _read(entry / "vendor") == vendor_id and _read(entry / "class").startswith((_DISPLAY, _PROCESSING_ACCELERATOR))
         for entry in _entries(devices)
     )
+
+
+def read_link(address: str, devices: Path = DEVICES) -> Link:
+    """The link of a device.
+
+    Args:
+        address: ``domain:bus:device.function`` in hexadecimal digits.
+        devices: folder with one entry for each PCI device.
+    """
+    entry = devices / address.lower()
+    if not address or not entry.is_dir():
+        return Link()
+    speeds = [re.match(r"[\d.]+", _read(entry / f"{each}_link_speed")) for each in ("current", "max")]
+    now, most = (None if speed is None else generation_of(float(speed[0])) for speed in speeds)
+    widths = [_read(entry / f"{each}_link_width") for each in ("current", "max")]
+    width, widest = (int(text) if text.isdigit() and text != "0" else None for text in widths)
+    return Link(now, width, most, widest)
+
+
+def generation_of(gigatransfers: float) -> int | None:
+    """The generation of PCIe whose lanes have this speed in GT/s; None if there is none.
+
+    >>> generation_of(16.0)
+    4
+    """
+    return _GENERATIONS.get(gigatransfers)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
 from hal.backends._host.host import Host, read_host
 from hal.backends._host.memory import forget_peak, resident_memory
+from hal.backends._host.peaks import host_peaks
 from hal.backends._host.telemetry import CpuReader
 from hal.backends._torch import TorchBackend
 from hal.backends.cpu.decisions import availability, describe
@@ -72,3 +73,8 @@ class CpuBackend(TorchBackend):
     def telemetry(self, device: Device) -> Telemetry:
         """The processor's counters."""
         return self._counters.read()
+
+    def peaks(self, device: Device) -> Mapping[str, float]:
+        """What the vector units of the cores can do, where they are known."""
+        counters = self._counters.read()
+        return host_peaks(self._host, counters.clock_max_mhz or counters.clock_mhz)

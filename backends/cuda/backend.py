@@ -12,6 +12,7 @@ from hal.backends.cuda.host import Host, read_host
 from hal.backends.cuda.telemetry import NvmlReader
 from hal.contract import Available, Telemetry, Unavailable
 from hal.contract.device import Device
+from hal.errors import UnsupportedError
 
 __all__ = ["CudaBackend"]
 
@@ -47,6 +48,15 @@ class CudaBackend(TorchBackend):
             return Telemetry()
         found = self._build.devices[device.index]
         return self._counters.read(uuid=found.uuid, pci=found.pci, mig=bool(mig_profile(found.name)))
+
+    def limit_power(self, device: Device, watts: float) -> None:
+        """Cap the card's power through NVML, which needs the rights of root."""
+        found = self._build.devices[device.index] if self._build else None
+        if found is None or mig_profile(found.name):
+            raise UnsupportedError(
+                f"{device} is a slice of a card, whose power is capped as a whole", fix="leave power_limits= out"
+            )
+        self._counters.limit_power(watts, uuid=found.uuid, pci=found.pci)
 
     def versions(self) -> dict[str, str]:
         """PyTorch, the runtime it was built for, and the driver."""

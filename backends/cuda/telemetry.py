@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import importlib
+import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from hal.backends._torch.pci import Link, read_link
 from hal.contract import Telemetry
+from hal.contract.counters import Throttle
+from hal.errors import UnsupportedError
 
 __all__ = ["NvmlReader"]
 
 Value = TypeVar("Value")
+
+_REASONS: Mapping[int, Throttle] = {
+    0x02: "clock setting",
+    0x04: "power cap",
+    0x08: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "thermal",
+    0x40: "thermal",
+    0x80: "power brake",
+    0x100: "clock setting",
+}
+"""Bits of nvmlClocksEventReasons; the lowest one says that the card is idle."""
 
 
 class NvmlReader:
@@ -50,14 +66,73 @@ class NvmlReader:
                 return None
 
         memory = ask(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used))
+        others = ask(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
         if mig:
-            return Telemetry(memory_used_bytes=memory)
+            return Telemetry(memory_used_bytes=memory, others=others, is_slice=True)
+        link = read_link(pci)
+        link = Link(
+            ask(lambda: int(nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle))) or link.generation,
+            ask(lambda: int(nvml.nvmlDeviceGetCurrPcieLinkWidth(handle))) or link.width,
+            ask(lambda: int(nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration(handle))) or link.max_generation,
+            ask(lambda: int(nvml.nvmlDeviceGetMaxPcieLinkWidth(handle))) or link.max_width,
+        )
         return Telemetry(
             power_w=ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3),
             temperature_c=ask(lambda: float(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))),
             clock_mhz=ask(lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM))),
             memory_used_bytes=memory,
             energy_j=ask(lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1e3),
+            clock_max_mhz=ask(lambda: float(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM))),
+            memory_clock_mhz=ask(lambda: float(nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_MEM))),
+            memory_clock_max_mhz=ask(lambda: float(nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_MEM))),
+            throttle=_throttle(_first_known(ask, self._reasons(nvml, handle))),
+            power_limit_w=ask(lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle) / 1e3),
+            power_limit_default_w=ask(lambda: nvml.nvmlDeviceGetPowerManagementDefaultLimit(handle) / 1e3),
+            power_limit_range_w=ask(lambda: _range(nvml.nvmlDeviceGetPowerManagementLimitConstraints(handle))),
+            link_generation=link.generation,
+            link_width=link.width,
+            link_max_generation=link.max_generation,
+            link_max_width=link.max_width,
+            fan_percent=ask(lambda: float(nvml.nvmlDeviceGetFanSpeed(handle))),
+            ecc=ask(lambda: bool(nvml.nvmlDeviceGetEccMode(handle)[0])),
+            ecc_errors=ask(
+                lambda: int(
+                    nvml.nvmlDeviceGetTotalEccErrors(
+                        handle, nvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, nvml.NVML_VOLATILE_ECC
+                    )
+                )
+            ),
+            busy_percent=ask(lambda: float(nvml.nvmlDeviceGetUtilizationRates(handle).gpu)),
+            others=others,
+            is_slice=False,
+        )
+
+    def limit_power(self, watts: float, *, uuid: str = "", pci: str = "") -> None:
+        """Set the cap of a card's power.
+
+        Raises:
+            UnsupportedError: the library is missing, or the driver refuses, mostly for want of rights.
+        """
+        nvml = self._library()
+        handle = None if nvml is None else self._handle(nvml, uuid, pci, mig=False)
+        if handle is None:
+            raise UnsupportedError(
+                "the power limit cannot be set: NVML does not show this card", fix="pip install 'hal-tensor[nvidia]'"
+            )
+        try:
+            nvml.nvmlDeviceSetPowerManagementLimit(handle, round(watts * 1e3))
+        except nvml.NVMLError as error:
+            raise UnsupportedError(
+                f"the driver refused to set the power limit to {watts:g} W: {error}",
+                fix="run as root, or leave power_limits= out",
+            ) from error
+
+    @staticmethod
+    def _reasons(nvml: Any, handle: Any) -> tuple[Callable[[], int], ...]:
+        # The function has a new name since driver 535.
+        return (
+            lambda: int(nvml.nvmlDeviceGetCurrentClocksEventReasons(handle)),
+            lambda: int(nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)),
         )
 
     def _library(self) -> Any:
@@ -91,3 +166,24 @@ class NvmlReader:
             except nvml.NVMLError:
                 continue
         return None
+
+
+def _first_known(ask: Callable[[Callable[[], int]], int | None], ways: tuple[Callable[[], int], ...]) -> int | None:
+    return next((value for way in ways if (value := ask(way)) is not None), None)
+
+
+def _throttle(bits: int | None) -> tuple[Throttle, ...] | None:
+    if bits is None:
+        return None
+    return tuple(dict.fromkeys(reason for bit, reason in _REASONS.items() if bits & bit))
+
+
+def _range(limits_mw: tuple[int, int]) -> tuple[float, float]:
+    low, high = limits_mw
+    return low / 1e3, high / 1e3
+
+
+def _others(processes: list[Any]) -> int:
+    """Processes besides this one. In a container NVML tells numbers of the host, so one is taken for this process."""
+    numbers = {process.pid for process in processes}
+    return len(numbers - {os.getpid()}) if os.getpid() in numbers else max(0, len(numbers) - 1)

@@ -11,12 +11,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from hal.backends._host import CpuReader, forget_peak, read_host, resident_memory
+from hal.backends._host import CpuReader, forget_peak, host_peaks, read_host, resident_memory
 from hal.backends.jax import targets
 from hal.backends.jax.decisions import describe_accelerator, describe_processor, describe_target
 from hal.backends.jax.native_code import native_code
 from hal.backends.jax.runtime import prepare_devices, start
-from hal.contract import Available, BuildsTargets, Group, MemoryUse, SpreadsOver, Telemetry, Unavailable
+from hal.contract import (
+    Available,
+    BuildsTargets,
+    Group,
+    MeasuresDevices,
+    MemoryUse,
+    SpreadsOver,
+    Telemetry,
+    Unavailable,
+)
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError, UnsupportedError
@@ -42,7 +51,7 @@ _CODES: Mapping[str, type[HalError]] = {
 }
 
 
-class JaxBackend(SpreadsOver, BuildsTargets):
+class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices):
     """Every platform that JAX finds: its devices are ``jax:tpu:0``, ``jax:gpu:1``, ``jax:cpu:0``.
 
     Within :meth:`settings` JAX keeps 64-bit types (labels are int64) and products of fp32 are exact.
@@ -223,6 +232,13 @@ class JaxBackend(SpreadsOver, BuildsTargets):
     def telemetry(self, device: Device) -> Telemetry:
         """The processor's counters; JAX reads none of an accelerator."""
         return self._counters.read() if self._found[device].platform == "cpu" else Telemetry()
+
+    def peaks(self, device: Device) -> Mapping[str, float]:
+        """What the vector units of the host's cores can do, where they are known; nothing of an accelerator."""
+        if self._found[device].platform != "cpu":
+            return {}
+        counters = self._counters.read()
+        return host_peaks(read_host(), counters.clock_max_mhz or counters.clock_mhz)
 
     @functools.cached_property
     def _counters(self) -> CpuReader:

@@ -1,6 +1,7 @@
 """Hardware that programs can be compiled for without having it: names, figures, and what describes it to XLA.
 
-The figures are data, in ``targets.toml``; this module reads them and imports no framework.
+What XLA asks for is data in ``targets.toml``; peaks and bandwidths are those of :mod:`hal.catalogue`. This module
+imports no framework.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
 
+from hal import catalogue
+from hal.contract import PRECISIONS
 from hal.errors import ConfigError
 
 __all__ = ["TargetSpec", "names", "parse", "refuse_product"]
@@ -141,6 +144,7 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> TargetSpec:
             fix=f"use one of: {', '.join(f'{base}:{one}' for one in row['topologies'])}",
         )
     chips = math.prod(int(part) for part in topology.split("x"))
+    device = catalogue.find(row["device"])
     return TargetSpec(
         name=f"{base}:{topology}",
         platform="tpu",
@@ -149,8 +153,8 @@ def _tpu(key: str, topology: str, row: Mapping[str, Any]) -> TargetSpec:
         devices=chips * row["devices_per_chip"],
         memory_bytes=row["memory_bytes"],
         usable_bytes=row["usable_bytes"],
-        flops=row["flops"],
-        bandwidth=row["bandwidth"],
+        flops=_tpu_flops(device, row["devices_per_chip"]),
+        bandwidth=None if device.bandwidth is None else device.bandwidth / row["devices_per_chip"],
         options=row.get("options", {}),
         environment={"TPU_ACCELERATOR_TYPE": row["accelerator"].format(chips=chips, cores=2 * chips)},
     )
@@ -162,6 +166,7 @@ def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, An
             f"target={base}:{count}: {count} is not a number of devices", fix=f"write for example target={base}:8"
         )
     devices = int(count or 1)
+    device = catalogue.find(row["device"])
     return TargetSpec(
         name=f"{base}:{devices}" if count else base,
         platform="cuda",
@@ -170,9 +175,9 @@ def _cuda(base: str, count: str, row: Mapping[str, Any], common: Mapping[str, An
         devices=devices,
         memory_bytes=row["memory_bytes"],
         usable_bytes=int(row["memory_bytes"] * common["usable_share"]),
-        flops=row["flops"],
-        bandwidth=row["bandwidth"],
-        options={"target_config": _description(row, common), "topology": f"1x1x{devices}"},
+        flops={name: rate for name in PRECISIONS if (rate := device.rate(name)) is not None},
+        bandwidth=device.bandwidth,
+        options={"target_config": _description(row, common, device.bandwidth), "topology": f"1x1x{devices}"},
         capability=row["capability"],
     )
 
@@ -190,14 +195,20 @@ def _rocm(base: str, rest: str, architectures: list[str]) -> TargetSpec:
     return TargetSpec(name, "rocm", product, topology="", devices=1, capability=arch or "gfx")
 
 
-def _description(row: Mapping[str, Any], common: Mapping[str, Any]) -> str:
+def _tpu_flops(device: catalogue.CatalogueDevice, devices_per_chip: int) -> dict[str, float]:
+    """Peaks of one device; fp32 as ``jax.lax.Precision.HIGHEST`` multiplies, in six passes of bf16."""
+    bf16 = device.rate("bf16")
+    return {} if bf16 is None else {"bf16": bf16 / devices_per_chip, "fp32": bf16 / devices_per_chip / 6}
+
+
+def _description(row: Mapping[str, Any], common: Mapping[str, Any], bandwidth: float | None) -> str:
     """A GPU as XLA wants it described: a GpuTargetConfigProto in protobuf's text format."""
     major, minor = row["capability"].split(".")
     extension = "ACCELERATED_FEATURES" if row.get("accelerated") else "NONE"
     facts = {
         **common["info"],
         **row["info"],
-        "memory_bandwidth": int(row["bandwidth"]),
+        "memory_bandwidth": int(bandwidth or 0),
         "device_memory_size": row["memory_bytes"],
     }
     return "\n".join(

@@ -46,3 +46,8 @@ class RocmBackend(TorchBackend):
         if self._build is None or device.index >= len(self._build.devices):
             return Telemetry()
         return self._counters.read(pci=self._build.devices[device.index].pci)
+
+    def limit_power(self, device: Device, watts: float) -> None:
+        """Cap the card's power through AMD SMI, which needs the rights of root."""
+        pci = self._build.devices[device.index].pci if self._build else ""
+        self._counters.limit_power(watts, pci=pci)

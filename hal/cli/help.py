@@ -37,6 +37,9 @@ def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, st
     from hal.config import PlanKeys
     from hal.workload import BUILT_IN, model_class
 
+    if "model" not in config.model_fields:
+        yield "Keys", list(_rows(config, ""))
+        return
     model = ("model", "", f"{', '.join(BUILT_IN)}, or your own: path/to/file.py:Name")
     yield "Keys", [model, *_rows(config, "", skip=("model", "versus", *PlanKeys.model_fields))]
     yield "Keys of the plan", list(_rows(PlanKeys, ""))

@@ -22,6 +22,8 @@ _COMMANDS = {
     "tune": "autotune optimize optimise search sweep autoconfig",
     "verify": "check compare parity diff validate",
     "compile": "build lower aot",
+    "card": "health certificate doctor stress burn gpu-burn check-device mixbench roofline",
+    "choose": "buy hardware recommend advise which catalogue catalog shop",
     "devices": "device list info env gpus gpu smi backends",
     "plans": "plan export import",
     "report": "html show view",

@@ -6,9 +6,10 @@ This package holds types alone; it imports no framework.
 from hal.contract.availability import Available, Unavailable
 from hal.contract.backend import Backend
 from hal.contract.costs import CountsCosts
-from hal.contract.counters import MemoryUse, Telemetry
+from hal.contract.counters import Load, MemoryUse, Telemetry
 from hal.contract.device import PRECISIONS, Capabilities, Device, Precision, PrecisionName
 from hal.contract.group import Group, SpreadsOver
+from hal.contract.measuring import MeasuresDevices
 from hal.contract.plan import Plan
 from hal.contract.target import BuildsTargets
 
@@ -21,6 +22,8 @@ __all__ = [
     "CountsCosts",
     "Device",
     "Group",
+    "Load",
+    "MeasuresDevices",
     "MemoryUse",
     "Plan",
     "Precision",

@@ -2,7 +2,8 @@
 
 What only some runtimes can do is defined in further classes that a backend may derive from:
 :class:`~hal.contract.group.SpreadsOver` (several devices or processes), :class:`~hal.contract.target.BuildsTargets`
-(hardware that is not present) and :class:`~hal.contract.costs.CountsCosts` (what a computation costs). Callers ask with
+(hardware that is not present), :class:`~hal.contract.costs.CountsCosts` (what a computation costs) and
+:class:`~hal.contract.measuring.MeasuresDevices` (what ``hal card`` wants beside the neutral API). Callers ask with
 ``isinstance``. ``docs/contract.md`` is the table of all methods; ``docs/generate.py`` writes it from these docstrings.
 """
 
@@ -231,8 +232,7 @@ class Backend(abc.ABC):
 
         Called for inference and evaluation, and for the whole training step if :attr:`compiles_gradients`.
 
-        By default this returns the function. ``donate``: positions of arguments whose memory the first result takes
-        over; ``hold``: positions of those that are mostly the same arrays from call to call.
+        By default this returns the function. ``hold``: positions of arguments that mostly stay the same arrays.
         """
         return fn
 

@@ -107,8 +107,8 @@ class TestImports:
 
 # Lower ones first: a part of hal imports only what stands above it in this list, which is below it in the design.
 LAYERS = (
-    "errors types util page tensor contract registry ops backends testing measure data nn torch models config workload "
-    "job processes targets run parity porting tuner api cli __main__"
+    "errors types util page catalogue tensor contract registry ops backends testing measure data nn torch models "
+    "config workload job processes targets run parity porting tuner cards api cli __main__"
 ).split()
 # Imports against that order, inside functions, with what they are for.
 UPWARD: dict[tuple[str, str], str] = {}
@@ -301,8 +301,8 @@ PUBLIC = {
         "train tune verify"
     ),
     "hal.contract": (
-        "Available Backend BuildsTargets Capabilities CountsCosts Device Group MemoryUse PRECISIONS Plan Precision "
-        "PrecisionName SpreadsOver Telemetry Unavailable"
+        "Available Backend BuildsTargets Capabilities CountsCosts Device Group Load MeasuresDevices MemoryUse "
+        "PRECISIONS Plan Precision PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "

@@ -64,7 +64,9 @@ class FakeNvml:
         return self._value("energy", 7_000_500)
 
 
-FULL = Telemetry(power_w=312.5, temperature_c=61.0, clock_mhz=1980.0, memory_used_bytes=2**34, energy_j=7000.5)
+FULL = Telemetry(
+    power_w=312.5, temperature_c=61.0, clock_mhz=1980.0, memory_used_bytes=2**34, energy_j=7000.5, is_slice=False
+)
 
 
 class TestNvml:
@@ -93,7 +95,7 @@ class TestNvml:
         assert NvmlReader(FakeNvml()).read(uuid="abc") == Telemetry(**{**vars(FULL), "energy_j": None})
 
     def test_a_slice_has_memory_alone(self):
-        assert NvmlReader(FakeNvml()).read(uuid="def", mig=True) == Telemetry(memory_used_bytes=2**30)
+        assert NvmlReader(FakeNvml()).read(uuid="def", mig=True) == Telemetry(memory_used_bytes=2**30, is_slice=True)
 
     def test_a_slice_is_never_taken_for_its_card(self):
         assert NvmlReader(FakeNvml()).read(uuid="abc", pci="0000:c1:00.0", mig=True) == Telemetry()
@@ -171,7 +173,9 @@ def amd(**values):
 
 class TestAmdSmi:
     def test_all(self):
-        assert amd() == Telemetry(power_w=717.0, temperature_c=62.0, clock_mhz=2105.0, memory_used_bytes=2**35)
+        assert amd() == Telemetry(
+            power_w=717.0, temperature_c=62.0, clock_mhz=2105.0, memory_used_bytes=2**35, clock_max_mhz=2105.0
+        )
 
     def test_energy_is_never_claimed(self):
         assert amd().energy_j is None

@@ -1,0 +1,83 @@
+"""``hal choose``: which hardware for a workload."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+import typer
+
+from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
+from hal.cli.guard import guard
+from hal.cli.terminal import print_json
+
+__all__ = ["COMMAND"]
+
+_LIMITS = re.compile(r"^(?:(watts|price)<=|(memory)>=|(for)=)(.*)$")
+
+
+def choose(
+    keys: Keys = None,
+    config: ConfigFile = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the devices of the catalogue instead.")] = False,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="List what no source says of the devices, and where sources differ.")
+    ] = False,
+    json_output: Json = False,
+) -> None:
+    """Find hardware."""
+
+    def work() -> int:
+        from hal.cards.choose import choose as find
+        from hal.cards.choose_config import ChooseConfig
+        from hal.cards.choose_page import html_text
+        from hal.cards.pages import write_page
+        from hal.cli.commands import _choose_view as view
+        from hal.config import build, read
+        from hal.util.files import check_new
+        from hal.util.paths import user_path
+
+        if devices or unknown:
+            if json_output:
+                print_json(view.devices_json() if devices else view.unknown_json())
+            else:
+                (view.show_devices if devices else view.show_unknown)()
+            return 0
+        asked = build(ChooseConfig, read(ChooseConfig, [_plain(word) for word in keys or []], config))
+        page = None if asked.html is None else user_path(asked.html)
+        if page is not None:
+            check_new(page, "html")
+        found = find(asked)
+        if page is not None:
+            write_page(page, html_text(found))
+        view.show_choice(found, to_stderr=json_output)
+        if json_output:
+            print_json(found.model_dump(mode="json"))
+        return 0
+
+    guard(work, json_output)
+
+
+def _plain(word: str) -> str:
+    """A key as the config has it: people write ``watts<=300`` and ``for=edge`` for ``watts=300`` and ``use=edge``."""
+    found = _LIMITS.match(word)
+    if found is None:
+        return word
+    limit, least, _, value = found.groups()
+    return f"{limit or least or 'use'}={value}"
+
+
+COMMAND = Command(
+    choose,
+    help="Find out which hardware suits a workload.\n\nHard facts come first: what fits, which build serves it, watts, "
+    "prices. Then throughput is predicted, with intervals; devices that cannot be told apart form a group. Nothing is "
+    "computed, and no framework is loaded for a model of hal's own.",
+    panel=Panel.DEVICES,
+    examples=(
+        "hal choose model=cnn",
+        "hal choose model=transfer model.backbone=resnet50 mode=infer 'watts<=150'",
+        "hal choose model=net.py:Net for=training 'memory>=24' prices=prices.csv html=choice.html",
+        "hal choose --unknown",
+    ),
+    config_path="hal.cards.choose_config:ChooseConfig",
+)

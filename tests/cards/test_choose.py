@@ -1,0 +1,273 @@
+"""``hal choose``: what is left out and why, groups, prices, several devices, and what the command says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hal import catalogue
+from hal.cards.choice import Candidate, Choice
+from hal.cards.choose import choose, grouped
+from hal.cards.choose_config import ChooseConfig
+from hal.cards.choose_page import html_text
+from hal.cards.counting import count, kind_of, subject
+from hal.cards.predictor import Prediction
+from hal.cards.prices import read_prices
+from hal.cli.app import app
+from hal.config import DataSection, ModelSection, build
+from hal.contract.costs import OpRecord
+from hal.errors import ConfigError, NotFoundError
+
+CNN = {"model": "cnn"}
+
+
+def chosen(**keys):
+    return choose(build(ChooseConfig, {**CNN, **keys}))
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return chosen()
+
+
+class TestCounting:
+    def test_a_training_step_costs_three_forward_passes(self):
+        section = ModelSection(name="cnn")
+        train, infer = (subject(section, DataSection.model_validate({}), mode) for mode in ("train", "infer"))
+        ratio = count(train, 64, "fp32").flops / count(infer, 64, "fp32").flops
+        assert 2.5 < ratio < 3.2
+
+    def test_memory_grows_with_the_batch(self):
+        found = subject(ModelSection(name="cnn"), DataSection.model_validate({}), "train")
+        assert count(found, 128, "fp32").peak_bytes > 1.5 * count(found, 64, "fp32").peak_bytes
+        assert count(found, 64, "bf16").peak_bytes < count(found, 64, "fp32").peak_bytes
+
+    def test_weights_that_are_not_here_cost_the_same(self):
+        section = ModelSection.model_validate({"name": "transfer", "backbone": "resnet50"})
+        found = subject(section, DataSection.model_validate({}), "infer")
+        assert 23e6 < count(found, 1, "fp32").parameters < 26e6
+
+    def test_kinds(self):
+        def record(name, *inputs):
+            return OpRecord(name, "forward", inputs, (), "float32", 1, 1, 1)
+
+        assert kind_of(record("matmul", (2, 3), (3, 4))) == "product"
+        assert kind_of(record("conv2d", (1, 8, 8, 16), (3, 3, 16, 32))) == "convolution"
+        assert kind_of(record("conv2d", (1, 8, 8, 16), (3, 3, 1, 16))) == "grouped convolution"
+        assert kind_of(record("exp", (2, 3))) == "elementwise"
+
+
+class TestFacts:
+    def test_everything_is_a_candidate_or_left_out(self, plain):
+        ids = [each.id for each in plain.candidates] + [each.id for each in plain.left_out]
+        assert sorted(ids) == sorted(catalogue.devices())
+
+    @pytest.mark.parametrize(
+        ("keys", "why"),
+        [
+            ({"vendor": "amd"}, "its maker is NVIDIA"),
+            ({"form": "edge"}, "its form is desktop"),
+            ({"watts": 100}, "it has 450 W"),
+            ({"memory": 48}, "it has 24 GB of memory"),
+            ({"use": "edge"}, "not for the edge"),
+        ],
+    )
+    def test_why_a_card_is_left_out(self, keys, why):
+        left = {each.id: each.why for each in chosen(**keys).left_out}
+        assert why in left["rtx4090"]
+
+    def test_what_no_source_says_is_no_yes(self):
+        left = {each.id: each.why for each in chosen(watts=500).left_out}
+        assert left["tpu-v5e"] == "no source says its watts, and watts=500 was asked for"
+
+    def test_too_large_a_batch(self):
+        left = {each.id: each.why for each in chosen(batch=200_000).left_out}
+        assert "GiB and it has 6 GB" in left["gtx1060"]
+
+    def test_precision(self):
+        found = {each.id: each.precision for each in chosen().candidates}
+        assert (found["rtx4090"], found["t4"], found["gtx1080"]) == ("bf16", "fp16", "fp32")
+        assert {each.precision for each in chosen(precision="fp32").candidates} == {"fp32"}
+
+    def test_nothing_is_said_of_what_nobody_measured(self, plain):
+        tpu = next(each for each in plain.candidates if each.id == "tpu-v5e")
+        assert (tpu.prediction, tpu.group) == (None, None)
+        assert "no public measurement" in tpu.unknown
+        assert plain.candidates[-1].prediction is None  # they are ranked by nothing, and come last
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"watts": 1}, "no device of the catalogue fulfils all of this"),
+            ({"vendor": "Voodoo"}, "vendor=Voodoo is not in the catalogue"),
+            ({"use": "training", "mode": "infer"}, "use=training trains"),
+            ({"use": "inference", "mode": "train"}, "use=inference only computes outputs"),
+            ({"use": "edge", "form": "datacenter"}, "use=edge is for small devices"),
+            ({"price": 1000}, "hal knows no prices"),
+            ({"model": None}, "no model was given"),
+        ],
+    )
+    def test_contradictions(self, keys, said):
+        with pytest.raises(ConfigError) as error:
+            chosen(**keys)
+        assert said in str(error.value)
+        assert error.value.fix
+
+
+class TestGroups:
+    def candidate(self, name, speed, width=1.1):
+        prediction = Prediction(
+            samples_per_s=speed, low=speed / width, high=speed * width, step_ms=1, extrapolated=False, bound="compute"
+        )
+        return Candidate(
+            id=name, name=name, vendor="v", generation="g", form="desktop", memory_gb=1, watts=1, precision="fp32",
+            backend="cpu", builds="", largest_batch=1, prediction=prediction if speed else None,
+        )  # fmt: skip
+
+    def test_who_cannot_be_told_from_the_first_is_with_it(self):
+        found = grouped([self.candidate(*each) for each in [("d", 0), ("c", 50), ("a", 100), ("b", 95)]])
+        assert [(each.name, each.group) for each in found] == [("a", 1), ("b", 1), ("c", 2), ("d", None)]
+
+    def test_the_fastest_come_first(self, plain):
+        speeds = [each.prediction.samples_per_s for each in plain.candidates if each.prediction]
+        assert speeds == sorted(speeds, reverse=True)
+        groups = [each.group for each in plain.candidates if each.prediction]
+        assert groups == sorted(groups)
+
+
+class TestPrices:
+    def write(self, tmp_path, text):
+        path = tmp_path / "prices.csv"
+        path.write_text(text)
+        return path
+
+    def test_costs(self, tmp_path):
+        path = self.write(tmp_path, "device,price,per_hour\nrtx4090,1600,0.5\nNVIDIA L4,2500,\n")
+        found = chosen(prices=str(path))
+        card = next(each for each in found.candidates if each.id == "rtx4090")
+        seconds = found.samples / card.prediction.samples_per_s
+        assert card.price == 1600
+        assert card.cost_per_epoch == pytest.approx(0.5 * seconds / 3600)
+        limited = chosen(prices=str(path), price=2000)
+        assert [each.id for each in limited.candidates] == ["rtx4090"]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("device,cost\nl4,1\n", "has the column cost"),
+            ("device\nl4\n", "lacks a column"),
+            ("price\n1\n", "lacks a column"),
+            ("", "lacks a column"),
+            ("device,price\nvoodoo,1\n", "line 2: the catalogue has no device voodoo"),
+            ("device,price\nl4,1\nt4,much\n", "line 3: much is no price"),
+            ("device,price\nl4,-1\n", "-1 is no price"),
+            ("device,price\nl4,nan\n", "nan is no price"),
+        ],
+    )
+    def test_wrong_lists(self, tmp_path, text, said):
+        with pytest.raises(ConfigError, match=said):
+            read_prices(self.write(tmp_path, text))
+
+    def test_no_list(self, tmp_path):
+        with pytest.raises(NotFoundError):
+            read_prices(tmp_path / "nothing.csv")
+
+
+class TestSeveralDevices:
+    def test_they_exchange_gradients(self):
+        one, four = chosen(batch=256), chosen(batch=256, devices=4)
+        first = {each.id: each for each in one.candidates}
+        for each in four.candidates:
+            if each.prediction is not None and each.exchange_share is not None:
+                assert 0 < each.exchange_share < 1
+                assert each.prediction.samples_per_s < 4 * first[each.id].prediction.samples_per_s
+
+    def test_inference_exchanges_nothing(self):
+        found = chosen(mode="infer", devices=2)
+        assert {each.exchange_share for each in found.candidates if each.prediction} == {0.0}
+
+
+class TestMeasured:
+    def test_a_benchmark_anchors(self, tmp_path, plain):
+        from hal.run import bench
+        from hal.run.config import BenchConfig
+
+        path = tmp_path / "bench.json"
+        bench(build(BenchConfig, {"model": "cnn", "backend": "cpu", "seconds": 0.2, "batch": 8, "out": str(path)}))
+        held = json.loads(path.read_text())
+        held["device"]["name"] = "NVIDIA GeForce RTX 3090"
+        held["measurement"]["throughput"].update(median=5000.0, low=4900.0, high=5100.0)
+        path.write_text(json.dumps(held))
+        found = chosen(measured=str(path))
+        assert "GeForce RTX 3090 was measured at" in found.anchor
+        assert all(each.prediction.anchored for each in found.candidates if each.prediction)
+
+    @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "neither a benchmark nor a certificate")])
+    def test_other_files(self, tmp_path, text, said):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(ConfigError, match=said):
+            chosen(measured=str(tmp_path / "x.json"))
+
+
+class TestCommand:
+    def run(self, *words):
+        return CliRunner().invoke(app, ["choose", *words], env={"COLUMNS": "100"})
+
+    def test_a_table(self):
+        done = self.run("model=cnn", "watts<=150", "memory>=16", "vendor=nvidia")
+        assert done.exit_code == 0
+        assert "samples/s" in done.stdout
+        assert "Left out" in done.stdout
+        assert "meant to hold in 80%" in done.stdout
+
+    def test_for_is_use(self):
+        done = self.run("model=cnn", "for=training", "mode=infer")
+        assert done.exit_code == 2
+        assert "use=training trains" in done.output
+
+    def test_json(self, plain):
+        done = self.run("model=cnn", "--json")
+        assert Choice.model_validate_json(done.stdout) == plain
+
+    def test_what_is_unknown_is_printed(self):
+        done = self.run("--unknown")
+        assert "memory_gb (15)" in done.stdout
+        assert "nnp-t" in done.stdout
+        assert "contradictions" in done.stdout
+        assert "memory_gb" in json.loads(self.run("--unknown", "--json").stdout)["unknown"]
+
+    def test_the_catalogue_is_printed(self):
+        assert "rtx4090" in self.run("--devices").stdout
+        held = json.loads(self.run("--devices", "--json").stdout)
+        assert len(held["devices"]) == len(catalogue.devices())
+
+    def test_the_page(self, tmp_path, plain):
+        assert "Predicted throughput" in html_text(plain)
+        path = tmp_path / "choice.html"
+        assert self.run("model=cnn", f"html={path}").exit_code == 0
+        assert path.stat().st_size > 10_000
+        assert self.run("model=cnn", f"html={path}").exit_code == 2  # it is not overwritten
+
+    def test_no_framework_is_loaded(self):
+        code = (
+            "import sys; from hal.cards.choose import choose; from hal.cards.choose_config import ChooseConfig\n"
+            "from hal.config import build; choose(build(ChooseConfig, {'model': 'cnn'}))\n"
+            "print(sorted({'torch', 'jax', 'sklearn'} & set(sys.modules)))"
+        )
+        root = Path(__file__).parents[2]
+        done = subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True)
+        assert done.stdout == "[]\n"
+
+
+def test_a_module_of_the_users_own(tmp_path):
+    (tmp_path / "net.py").write_text(
+        "import torch\n"
+        "def Net():\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 32), torch.nn.Linear(32, 10))\n"
+    )
+    found = chosen(model=f"{tmp_path / 'net.py'}:Net")
+    assert found.parameters == 64 * 32 + 32 + 32 * 10 + 10
+    assert found.candidates[0].prediction is not None
