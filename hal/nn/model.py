@@ -99,7 +99,7 @@ class Defaults:
     batch: int = 128
     optimizer: str = "adamw"
     hyper: Mapping[str, float] = field(default_factory=dict)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "cosine"
     data: str = "digits"
     augment: tuple[str, ...] = ()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,18 +30,20 @@ class ResumePoint:
     folder: Path | None
 
 
-def find_resume_point(resume: str) -> ResumePoint:
+def find_resume_point(resume: str, which: Callable[[Path], Path] = latest) -> ResumePoint:
     """The checkpoint that the key ``resume`` names.
 
     Args:
         resume: the folder of a run or of one checkpoint.
+        which: chooses among the checkpoints of a run: :func:`~hal.run.checkpoint.latest`, or
+            :func:`~hal.run.checkpoint.best` to use the trained model.
 
     Raises:
         NotFoundError: there is no checkpoint.
         CheckpointError: it is damaged.
     """
     while True:
-        at = latest(user_path(resume))
+        at = which(user_path(resume))
         try:
             return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
         except CheckpointError:

@@ -21,7 +21,8 @@ from hal.nn import Param
 from hal.processes.launch import launch, pinned
 from hal.processes.rendezvous import leads
 from hal.run.auxiliaries import train_auxiliaries
-from hal.run.checkpoint import Checkpoint, latest
+from hal.run.checkpoint import Checkpoint, copy_best, latest
+from hal.run.checkpoint import best as best_checkpoint
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
 from hal.run.observer import LastingObserver, RunObserver
@@ -168,6 +169,8 @@ class _Session:
     def run(self, resume: Checkpoint | None, interrupt: Interrupt) -> Record:
         job = self.job
         trainer = Trainer(job, self.config, self.folder, self.observer, resume)
+        if resume is not None and job.group.rank == 0:
+            copy_best(resume, self.folder / "checkpoints")
         self._write(self._record("running"))
         job.backend.reset_peak_memory(job.device)
         try:
@@ -210,17 +213,22 @@ class _Session:
             record.write(self.folder)
 
     def _outcome(self, training: TrainingOutcome) -> dict[str, Any]:
-        name, better = type(self.job.model).metric_for(self.job.model.config)
-        seen = [e.validation[name] for e in training.epochs if name in e.validation]
+        metric = training.metric
+        best = metric.best(training.epochs)
+        kept = None if training.checkpoint is None else best_checkpoint(self.folder)
         results = dict(training.epochs[-1].validation) if training.epochs else {}
         return {
             "epochs": training.epochs,
-            "metric": name,
-            "best": (max(seen) if better == "max" else min(seen)) if seen else None,
+            "metric": metric.name,
+            "better": metric.better,
+            "best": None if best is None else best.validation[metric.name],
+            "best_epoch": None if best is None else best.epoch,
+            "stopped_early": training.stopped_early,
             "results": {**results, **training.report.metrics},
             "text": training.report.text,
             "peak_memory_bytes": self.job.group.peak_memory(),
             "checkpoint": _text(training.checkpoint),
+            "best_checkpoint": _text(kept),
             "files": tuple(str(path) for path in training.files),
         }
 

@@ -158,7 +158,7 @@ def test_wrong_values_of_models_are_named():
         ("precision=fp8", "precision=fp8: input should be 'fp32', 'tf32', 'bf16' or 'fp16'"),
         ("layout=chw", "layout=chw: input should be 'auto', 'nhwc' or 'nchw'"),
         ("lr=-1", "lr=-1: input should be greater than 0"),
-        ("schedule=linear", "schedule=linear: input should be 'constant' or 'cosine'"),
+        ("schedule=linear", "schedule=linear: input should be 'constant', 'cosine', 'step' or 'onecycle'"),
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("optimizer=lion", "optimizer=lion: input should be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ("data.validation=1", "data.validation=1: input should be less than 1"),
