@@ -39,7 +39,7 @@ class CNN(nn.Classifier):
             body += [nn.MaxPool2d()] if index else []
             body.append(nn.Conv2d(filters, padding="valid", activation="relu"))
         self.body = nn.Sequential(*body, nn.Flatten(), nn.Dense(config.dense, activation="relu"))
-        self.head = nn.Dense(data.classes or 10)
+        self.head = nn.Dense(self.outputs)
 
     @classmethod
     def wanted(cls, config: CNNConfig) -> Wanted:

@@ -191,7 +191,7 @@ def _averaged(carry: Carry, decay: float) -> Carry:
             return {name: follow(inner, values[name]) for name, inner in average.items()}
         return average + (values - average) * (1 - decay)  # exact where the value does not change
 
-    return {**carry, "averages": {name: follow(averages[name], carry[name]) for name in ("params", "state")}}  # type: ignore[literal-required]
+    return {**carry, "averages": {name: follow(averages[name], carry[name]) for name in ("params", "state")}}
 
 
 def _part(batch: Batch, part: int, parts: int) -> Batch:

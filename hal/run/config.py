@@ -99,8 +99,8 @@ class RunConfig(JobConfig):
         default=None,
         ge=1,
         le=LARGEST_COUNT,
-        description="Number of epochs without improvement of the model's metric after which the run stops. With several "
-        "phases, those of the last phase count. Default: no early stop.",
+        description="Number of epochs without improvement of the model's metric after which the run stops. With "
+        "several phases, those of the last phase count. Default: no early stop.",
     )
     out: str | None = Field(
         default=None,

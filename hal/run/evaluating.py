@@ -24,7 +24,7 @@ __all__ = ["evaluate_samples", "view_training"]
 def evaluate_samples(
     job: Job, carry: Carry, data: Dataset, evaluate: Callable[..., Mapping[str, Array]]
 ) -> dict[str, float]:
-    """The means of a model's numbers over a data set; called by all processes of a run.
+    """The metrics of a model over a data set; called by all processes of a run.
 
     Args:
         job: what runs where.
@@ -51,7 +51,7 @@ def evaluate_samples(
     for sums in (job.group.sum(divided), alike):
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + float(job.backend.to_host(value))
-    return {name: value / len(data) for name, value in sorted(totals.items())}
+    return dict(sorted(job.model.scores({name: value / len(data) for name, value in totals.items()}).items()))
 
 
 def view_training(

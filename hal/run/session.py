@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import optree
 
 from hal.config import build
 from hal.contract.device import DeviceFacts
+from hal.data import class_weights
 from hal.errors import ConfigError, DataError, InUseError, NotFoundError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
@@ -62,7 +64,7 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     if asked is not None and leads():
         require_free(asked, _WAIT)
     earlier = () if own is None else _earlier_parts(own)
-    job = prepare(config)
+    job = _with_targets(prepare(config), config)
     first = leads() and job.group.rank == 0
     watch = LastingObserver(observer) if first and observer is not None else RunObserver()
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
@@ -83,6 +85,25 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
         stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
         return _Session(job, config, folder, watch, earlier).run(resume, interrupt)
+
+
+def _with_targets(job: Job, config: RunConfig) -> Job:
+    """The job whose model learns from smoothed labels, if the keys ask for it.
+
+    Raises:
+        ConfigError: the loss of the model is its own, or the data has no classes that could be weighted.
+    """
+    if config.class_weights is not None:
+        class_weights(job.split.train, config.class_weights)
+        if not job.model.takes_weights:
+            raise ConfigError(
+                f"class_weights= is for models whose loss hal computes from labels; model={job.workload.model} has its "
+                "own loss",
+                fix="leave class_weights= out, or weigh the classes in the model's loss",
+            )
+    if not config.label_smoothing:
+        return job
+    return replace(job, model=job.model.with_label_smoothing(config.label_smoothing))
 
 
 def _earlier_parts(folder: Path) -> tuple[EarlierPart, ...]:

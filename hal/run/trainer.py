@@ -17,7 +17,7 @@ import numpy as np
 
 from hal import ops
 from hal.contract import Group
-from hal.data import Dataset, Split, batches, count_batches
+from hal.data import Dataset, Split, WeightedData, batches, class_weights, count_batches
 from hal.errors import NumericsError
 from hal.job.carry import model_values, start_optimizers
 from hal.job.features import Features
@@ -110,7 +110,7 @@ class Trainer:
         self.phases = job.model.phases(epochs)
         self.lr = config.lr or job.defaults.lr
         self.schedule = config.schedule.name or job.defaults.schedule
-        metric = Metric(*type(job.model).metric_for(job.model.config))
+        metric = Metric(*job.model.chosen_metric())
         self.kept = Kept(config.keep, metric)
         self.stopped_early = False
         self.optimizer_name = config.optimizer.name or job.defaults.optimizer
@@ -201,9 +201,13 @@ class Trainer:
             cached=cached,
         ).build()
         features = None if cached else phase.features
+        weights = self.config.class_weights
+        train = split.train
+        if weights is not None:
+            train = WeightedData(train, class_weights(job.split.train, weights))
         evaluate = evaluation(job.backend, job.model, job.plan, job.params, features)
         while state.progress.epoch < first + phase.epochs:
-            if not self._train_epoch(phase, first, split.train, step, interrupt):
+            if not self._train_epoch(phase, first, train, step, interrupt):
                 return
             epoch = self._saved_and_measured(phase, first, split.validation, evaluate)
             # steps= may end a run within an epoch; whoever goes on with it measures that epoch anew.

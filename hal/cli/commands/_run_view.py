@@ -59,7 +59,7 @@ class RunView(RunObserver):
         resuming = "" if resumed_step is None else f", resuming from step {resumed_step}"
         self.console.print(f"[dim]Writing to {escaped(str(folder))}{resuming}[/]")
         self._epochs = epochs
-        self._better = type(job.model).metric_for(job.model.config)
+        self._better = job.model.chosen_metric()
         faster = [n for n, p in device.capabilities.precisions.items() if p.accelerated and n != job.plan.precision]
         self._other = faster[0] if faster else ""
         if not self.console.is_terminal:
