@@ -69,6 +69,9 @@ class Record(BaseModel):
     device: DeviceFacts
     environment: Environment
     parameters: int = Field(description="Number of parameters of the model, including frozen ones.")
+    samples: dict[str, int] = Field(
+        default_factory=dict, description="Number of training and of validation samples, as train and validation."
+    )
     epochs: tuple[Epoch, ...] = ()
     metric: str = ""
     better: Literal["max", "min"] = Field(default="max", description="Whether a high or a low metric is good.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,11 @@ from hal.run.auxiliaries import train_auxiliaries
 from hal.run.checkpoint import Checkpoint, copy_best, latest
 from hal.run.checkpoint import best as best_checkpoint
 from hal.run.config import RunConfig
+from hal.run.epoch_table import write_epoch_table
 from hal.run.interrupt import Interrupt
+from hal.run.keeping import Metric
 from hal.run.observer import LastingObserver, RunObserver
-from hal.run.record import EarlierPart, Record, Status, now, read_record
+from hal.run.record import EarlierPart, Epoch, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder
@@ -193,6 +195,7 @@ class _Session:
         if resume is not None and job.group.rank == 0:
             copy_best(resume, self.folder / "checkpoints")
         self._write(self._record("running"))
+        trainer.after_epoch = self._tell_epochs
         job.backend.reset_peak_memory(job.device)
         try:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
@@ -214,6 +217,7 @@ class _Session:
             named = job.explain(error) or job.backend.classify(error) or error
             partial = {
                 "epochs": tuple(trainer.state.history),
+                **_judged(trainer.state.history, trainer.kept.metric),
                 "checkpoint": _text(trainer.state.saved),
                 "error": str(named) or type(named).__name__,
             }
@@ -228,22 +232,24 @@ class _Session:
         self.observer.ended(record, self.folder)
         return record
 
+    def _tell_epochs(self, epochs: tuple[Epoch, ...], metric: Metric) -> None:
+        """Bring the record and the table of epochs up to date, for those who look at a run that is at work."""
+        if self.job.group.rank == 0:
+            with contextlib.suppress(OSError):  # the checkpoints matter, and they are written
+                write_epoch_table(epochs, self.folder)
+                self._record("running", epochs=epochs, **_judged(epochs, metric)).write(self.folder)
+
     def _write(self, record: Record) -> None:
         if self.job.group.rank == 0:
             make_folder(self.folder)
             record.write(self.folder)
 
     def _outcome(self, training: TrainingOutcome) -> dict[str, Any]:
-        metric = training.metric
-        best = metric.best(training.epochs)
         kept = None if training.checkpoint is None else best_checkpoint(self.folder)
         results = dict(training.epochs[-1].validation) if training.epochs else {}
         return {
             "epochs": training.epochs,
-            "metric": metric.name,
-            "better": metric.better,
-            "best": None if best is None else best.validation[metric.name],
-            "best_epoch": None if best is None else best.epoch,
+            **_judged(training.epochs, training.metric),
             "stopped_early": training.stopped_early,
             "results": {**results, **training.report.metrics},
             "text": training.report.text,
@@ -265,9 +271,21 @@ class _Session:
             "plan": job.plan,
             "device": DeviceFacts.of(job.device),
             "environment": self.environment.stop(),
+            "samples": {"train": len(job.split.train), "validation": len(job.split.validation)},
             "parameters": sum(int(np.prod(p.shape)) for p in _params(job.params)),
         }
         return Record.model_validate({**fields, **more})
+
+
+def _judged(epochs: Sequence[Epoch], metric: Metric) -> dict[str, Any]:
+    """The best of some epochs, as the record says it."""
+    best = metric.best(epochs)
+    return {
+        "metric": metric.name,
+        "better": metric.better,
+        "best": None if best is None else best.validation[metric.name],
+        "best_epoch": None if best is None else best.epoch,
+    }
 
 
 def _params(specs: Mapping[str, Any]) -> list[Param]:

@@ -82,6 +82,7 @@ class Trainer:
     Attributes:
         state: all that changes while it runs.
         auxiliary: the trained models that the job's model is judged by; set before :meth:`run`.
+        after_epoch: called with all epochs so far once another is measured and saved; set before :meth:`run`.
 
     Args:
         job: what is trained where.
@@ -105,6 +106,7 @@ class Trainer:
     ) -> None:
         self.job, self.config, self.folder, self.observer = job, config, folder, observer
         self.auxiliary: Mapping[str, TrainedModel] = {}
+        self.after_epoch: Callable[[tuple[Epoch, ...], Metric], None] = lambda epochs, metric: None
         self.per_epoch = count_batches(len(job.split.train), job.plan.batch)
         epochs = config.epochs or (math.ceil(config.steps / self.per_epoch) if config.steps else job.defaults.epochs)
         self.phases = job.model.phases(epochs)
@@ -215,6 +217,7 @@ class Trainer:
             if state.progress.step_in_epoch == self.per_epoch:
                 state.progress = Progress(epoch=state.progress.epoch + 1, step=state.progress.step)
             self._save()
+            self.after_epoch(tuple(state.history), self.kept.metric)
             self.observer.epoch(epoch)
             self._check_patience()
             if interrupt.hear(job.group) or self._finished():
