@@ -45,7 +45,13 @@ def curve(
         text = f"epoch {best}: {number(marked[0][1])}, the best"
         data.append(scatter("best epoch", [marked[0][0]], [marked[0][1]], [text], marker=diamond))
     last = epochs[-1].epoch
-    ticks = {"tickformat": "d", "range": [1 - 0.04 * last, 1.04 * last], "nticks": min(8, last + 1)}
+    every = max(1, round(last / 8))
+    ticks = {
+        "tickformat": "d",
+        "range": [1 - 0.04 * last, 1.04 * last],
+        "dtick": every,
+        "tick0": 1 if every == 1 else 0,
+    }
     return figure(data, xaxis=axis("epoch", **ticks), yaxis=axis(title, nticks=6), showlegend=both)
 
 

@@ -75,15 +75,18 @@ class HeldOut:
     step: int
 
 
-def look_at_held_out(folder: Path) -> HeldOut:
+def look_at_held_out(folder: Path) -> HeldOut | None:
     """Run the best model of a run over the validation samples, on the backend that trained it.
 
     Args:
         folder: of the run.
 
+    Returns:
+        What it says; None where the samples have no labels of their own, as where a model writes text or draws.
+
     Raises:
-        HalError: the data or the backend are not here, the data have changed, or the model gives nothing for each
-            sample that could be compared with a label.
+        HalError: the data or the backend are not here, the data have changed, or the model gives something that
+            cannot be compared with labels.
     """
     config = resumed({"resume": str(folder), "parallel": "none", "accumulate": 1})
     job = prepare(config, mode="infer")
@@ -96,7 +99,8 @@ def look_at_held_out(folder: Path) -> HeldOut:
     if found := differences(job.params, params):
         raise CheckpointError(found[0].describe("the checkpoint", job.workload.model))
     data = job.split.validation
-    _require_labels(data)
+    if not _has_labels(job, data):
+        return None
     outputs, labels = _outputs(job, params, state, data)
     names = _names(data, outputs.shape[1])
     empty = np.zeros((0, 0))
@@ -113,14 +117,15 @@ def look_at_held_out(folder: Path) -> HeldOut:
     return replace(look, confusion=confusion, mistakes=_worst(data, outputs, labels, names))
 
 
-def _require_labels(data: Dataset) -> None:
-    """Refuse samples of which each has no label of its own."""
-    if data.labels is None:
-        raise ConfigError(f"data={data.name} has no labels")
-    if data.vocabulary or (data.task == "classify" and data.labels.shape != ()):
-        raise ConfigError("the model predicts every character of a text, not one class of a sample")
+def _has_labels(job: Job, data: Dataset) -> bool:
+    """Whether each sample has a label of its own, which the model learns."""
+    if not job.model.supervised or data.labels is None or data.vocabulary:
+        return False
+    if data.task == "classify" and data.labels.shape != ():
+        return False
     if data.task == "classify" and (data.classes or 0) > _MOST_CLASSES:
         raise ConfigError(f"there are {data.classes:,} classes, and a matrix of at most {_MOST_CLASSES:,} is shown")
+    return True
 
 
 def _outputs(job: Job, params: Any, state: Any, data: Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -68,19 +68,18 @@ def _classes(look: HeldOut, title: str) -> Section:
         Picture(
             each.picture,
             f"held-out sample {each.index}: {each.wanted}, taken for {each.said}",
-            (f"{each.wanted}, not {each.said}", f"{_percent(each.share or 0)} sure, sample {each.index}"),
+            (f"{each.wanted}, taken for {each.said}", f"{_percent(each.share or 0)} sure, sample {each.index}"),
         )
         for each in look.mistakes
         if each.picture
     )
-    notes: tuple[str, ...] = ()
     if look.mistakes and not pictures:
         columns = ("sample", "class", "taken for", "probability#")
         rows = tuple((str(m.index), m.wanted, m.said, _percent(m.share or 0)) for m in look.mistakes)
         tables.append(Table("The worst mistakes", columns, rows, folded=True))
     if pictures:
-        notes = (f"Below are {counted(len(pictures), 'mistake')}, those that the model is the surest of first.",)
-    return Section("mistakes", title, (text,), (plot,), tuple(tables), notes=notes, pictures=pictures)
+        text += f" Below it are {counted(len(pictures), 'mistake')}, beginning with those that the model is surest of."
+    return Section("mistakes", title, (text,), (plot,), tuple(tables), pictures=pictures)
 
 
 def _each_class(look: HeldOut) -> Table:

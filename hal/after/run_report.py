@@ -30,7 +30,7 @@ def report_of_run(folder: Path, path: Path | None = None) -> Path:
     """
     record = read_record(folder)
     look: HeldOut | None = None
-    why = "No epoch has been measured yet."
+    why = ""
     if record.epochs:
         try:
             look = look_at_held_out(folder)

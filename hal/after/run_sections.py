@@ -35,12 +35,12 @@ def page_of(record: Record, folder: Path, look: HeldOut | None, why: str) -> Pag
         record: what the run did.
         folder: where its files are.
         look: what its best model says about the held-out samples; None: that is not known.
-        why: it is not known.
+        why: it is not known; empty: there is nothing to know.
     """
     headline, lead = _headline(record)
     made = (
         _curves(record),
-        mistakes_of(look, why) if record.epochs else None,
+        mistakes_of(look, why) if look is not None or why else None,
         _samples(record, folder),
         _pace(record),
         _use(record, folder),
@@ -61,17 +61,23 @@ def page_of(record: Record, folder: Path, look: HeldOut | None, why: str) -> Pag
 
 def _headline(record: Record) -> tuple[str, str]:
     """The result in a line, and the sentence under it."""
-    done = f"{counted(len(record.epochs), 'epoch')} of {record.parameters:,} parameters on {record.device.name}"
-    state = f"The run {_STATES[record.status]} after {done}."
+    done = counted(len(record.epochs), "epoch")
+    model = f" The model has {record.parameters:,} parameters."
+    state = f"The run {_STATES[record.status]} after {done} on {record.device.name}."
     if record.status == "failed" and record.error:
         state = f"The run failed after {done}: {record.error.rstrip('.')}."
     if record.stopped_early:
         state += " It stopped early, since its metric did not improve any more."
+    state += model
     if record.best is None:
         return f"The run {_STATES[record.status]}", state
     high = "higher" if record.better == "max" else "lower"
-    best = f"{record.metric} {number(record.best)} in epoch {record.best_epoch or '?'}"
-    return best, f"{state} {high.capitalize()} is better."
+    best = f"{_spaced(record.metric).capitalize()} {number(record.best)} in epoch {record.best_epoch or '?'}"
+    return best, f"{state} A {high} {_spaced(record.metric)} is better."
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _numbers(record: Record) -> Iterator[Number]:
@@ -79,7 +85,7 @@ def _numbers(record: Record) -> Iterator[Number]:
     if record.best is not None and last is not None:
         at_end = last.validation.get(record.metric)
         details = (f"epoch {record.best_epoch}", "" if at_end is None else f"{number(at_end)} at the end")
-        yield Number(f"Best {record.metric}", number(record.best), details)
+        yield Number(f"Best {_spaced(record.metric)}", number(record.best), details)
     if last is not None and "loss" in last.validation and record.metric != "loss":
         yield Number("Validation loss", number(last.validation["loss"]), ("of the last epoch",))
     if record.epochs:
@@ -115,13 +121,13 @@ def _curves(record: Record) -> Section:
         )
         shown = [value for value in (train if only else held) if value is not None]
         alt = f"{name} of each epoch, from {number(shown[0])} to {number(shown[-1])}; the table of epochs has all."
-        plots.append(Plot(f"curve-{name.replace(' ', '-')}", figure, alt, 280, name))
+        plots.append(Plot(f"curve-{name.replace(' ', '-')}", figure, alt, 280, _spaced(name)))
     held_out = record.samples.get("validation")
     text = "After every epoch the model was evaluated on samples that it was not trained on"
     text += f", {held_out:,} of them." if held_out else "."
     text += " Numbers of the training are means over the steps of the epoch, while the model was still changing."
     if record.best_epoch is not None:
-        text += f" The diamond marks the best {record.metric}."
+        text += f" The diamond marks the best {_spaced(record.metric)}."
     return Section("curves", title, (text,), tuple(plots))
 
 
@@ -149,7 +155,7 @@ def _samples(record: Record, folder: Path) -> Section | None:
 
 def _pace(record: Record) -> Section | None:
     epochs = record.epochs
-    if not epochs:
+    if len(epochs) < 2:
         return None
     rates = [epoch.samples_per_s for epoch in epochs]
     alt = f"Throughput of each epoch, from {number(min(rates))} to {number(max(rates))} samples/s."
@@ -160,15 +166,15 @@ def _pace(record: Record) -> Section | None:
         alt = f"Learning rate at the end of each epoch, from {number(known[0])} to {number(known[-1])}."
         plots.append(Plot("lr", figures.curve(epochs, "", [], lrs, None), alt, 260, "Learning rate"))
     text = "Throughput is that of the training steps, with the data path and without the evaluation. "
-    text += "The first epoch often is slower, since it compiles and fills caches." if len(rates) > 1 else ""
-    return Section("pace", "Speed and learning rate", (text.strip(),), tuple(plots))
+    text += "The first epoch is often slower, since it compiles and fills caches."
+    return Section("pace", "Speed and learning rate", (text,), tuple(plots))
 
 
 def _use(record: Record, folder: Path) -> Section:
     more = 2 * max(len(record.epochs), 1)
     go_on = f"hal run resume={folder}" + ("" if record.status in ("interrupted", "killed") else f" epochs={more}")
     codes = [
-        Code("Use it on new files", f"hal predict {folder} FILES..."),
+        Code("Use it on new inputs", f"hal predict {folder} INPUTS..."),
         Code("Take it elsewhere", f"hal export {folder} --to onnx"),
         Code("Train further" if record.status == "done" else "Continue", go_on),
         Code("Compare it with another run", f"hal runs {folder} OTHER"),
@@ -186,7 +192,7 @@ def _doubts(record: Record) -> Section | None:
     at_end = None if last is None else last.validation.get(record.metric)
     if record.best is not None and at_end is not None and last is not None and record.best_epoch != last.epoch:
         notes.append(
-            f"{record.metric} was {number(at_end)} at the end and {number(record.best)} in epoch {record.best_epoch}: "
+            f"{_spaced(record.metric)} was {number(at_end)} at the end and {number(record.best)} in epoch {record.best_epoch}: "
             "later epochs did not help"
         )
     held_out = record.samples.get("validation")
