@@ -50,7 +50,7 @@ def curve(
         "tickformat": "d",
         "range": [1 - 0.04 * last, 1.04 * last],
         "dtick": every,
-        "tick0": 1 if every == 1 else 0,
+        "tick0": int(every == 1),
     }
     return figure(data, xaxis=axis("epoch", **ticks), yaxis=axis(title, nticks=6), showlegend=both)
 

@@ -192,8 +192,8 @@ def _doubts(record: Record) -> Section | None:
     at_end = None if last is None else last.validation.get(record.metric)
     if record.best is not None and at_end is not None and last is not None and record.best_epoch != last.epoch:
         notes.append(
-            f"{_spaced(record.metric)} was {number(at_end)} at the end and {number(record.best)} in epoch {record.best_epoch}: "
-            "later epochs did not help"
+            f"{_spaced(record.metric)} was {number(at_end)} at the end and {number(record.best)} in epoch "
+            f"{record.best_epoch}: later epochs did not help"
         )
     held_out = record.samples.get("validation")
     if held_out and record.metric == "accuracy" and record.best is not None:
