@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 
 import numpy as np
 
 from hal.contract.text import number
-from hal.page.figures import Figure, axis, figure, scatter
+from hal.page.figures import Figure, axis, figure, scatter, text_lines
 from hal.run import Epoch
 
 __all__ = ["MOST_CELLS", "confusion", "curve", "numbers"]
@@ -61,7 +62,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
     shares = counts / totals
     written = len(names) <= MOST_CELLS
     texts = [
-        [f"{row_name} taken for {name}: {counts[row, at]:,}" for at, name in enumerate(names)]
+        [text_lines(f"{row_name} taken for {name}: {counts[row, at]:,}") for at, name in enumerate(names)]
         for row, row_name in enumerate(names)
     ]
     heat: Figure = {
@@ -83,7 +84,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
         heat |= {"textfont": {"size": 11 if len(names) > 12 else 12}}
     step = max(1, -(-len(names) // 25))
     ticks = list(range(0, len(names), step))
-    short = [name if len(name) <= 14 else name[:13] + "…" for name in names]
+    short = [html.escape(name if len(name) <= 14 else name[:13] + "…", quote=False) for name in names]
     labels: Figure = {"tickvals": ticks, "ticktext": [short[at] for at in ticks], "showgrid": False, "fixedrange": True}
     return figure(
         [heat],
@@ -94,7 +95,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 def numbers(wanted: np.ndarray, found: np.ndarray, name: str) -> Figure:
     """What the model says over what is right, a dot for each sample; on the line they are equal."""
-    texts = [f"{name}: {number(a)}, the model says {number(b)}" for a, b in zip(wanted, found, strict=True)]
+    texts = [text_lines(f"{name}: {number(a)}, the model says {number(b)}") for a, b in zip(wanted, found, strict=True)]
     low, high = float(min(wanted.min(), found.min())), float(max(wanted.max(), found.max()))
     line = {"color": "@muted", "width": 1.5, "dash": "dot"}
     dots = {"size": 6, "color": "@accent", "opacity": 0.55}
@@ -103,6 +104,6 @@ def numbers(wanted: np.ndarray, found: np.ndarray, name: str) -> Figure:
             scatter("equal", [low, high], [low, high], mode="lines", line=line),
             scatter("samples", wanted.tolist(), found.tolist(), texts, marker=dots),
         ],
-        xaxis=axis(f"{name} in the data"),
-        yaxis=axis(f"{name} by the model"),
+        xaxis=axis("in the data"),
+        yaxis=axis("by the model"),
     )
