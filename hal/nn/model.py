@@ -318,7 +318,7 @@ class Model(abc.ABC):
         """
         if self.supervised:
             wanted = self.wanted(self.config).filled(data.inputs.shape)
-            return as_inputs(values, wanted, data.vocabulary)
+            return as_inputs(values, wanted, data.vocabulary, data.columns)
         found = np.asarray(values, np.float32)  # a model that starts from noise or from a code of its own
         if not np.all(np.isfinite(found)):
             raise InputError("inputs have values that are not finite", fix="remove those samples")

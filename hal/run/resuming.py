@@ -11,7 +11,7 @@ from hal.config import build
 from hal.errors import CheckpointError
 from hal.run.checkpoint import Checkpoint, latest, load
 from hal.run.config import RunConfig
-from hal.run.saved import SavedSetup, read_saved, require_trusted_model
+from hal.run.saved import SavedSetup, read_saved, require_trusted_data, require_trusted_model
 from hal.util.paths import user_path
 
 __all__ = ["ResumePoint", "find_resume_point", "resumed"]
@@ -73,6 +73,7 @@ def resumed(keys: Mapping[str, Any]) -> RunConfig:
             fix="resume the run that contains it",
         )
     require_trusted_model(held, "model" in keys and _names(keys["model"]), at)
+    require_trusted_data(held, "data" in keys and _names(keys["data"]), at)
     elsewhere = "backend" in keys or "device" in keys
     if elsewhere:  # on another machine, what was chosen on the first one means nothing
         saved = {key: value for key, value in saved.items() if key not in ("backend", "device")}

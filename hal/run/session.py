@@ -33,7 +33,7 @@ from hal.run.observer import LastingObserver, RunObserver
 from hal.run.record import EarlierPart, Epoch, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
 from hal.run.trainer import Trainer, TrainingOutcome
-from hal.util.files import make_folder, new_folder
+from hal.util.files import make_folder, new_folder, write_whole
 from hal.util.lock import locked, require_free
 from hal.util.paths import user_path
 from hal.workload import short_name
@@ -195,6 +195,8 @@ class _Session:
         if resume is not None and job.group.rank == 0:
             copy_best(resume, self.folder / "checkpoints")
         self._write(self._record("running"))
+        if job.split.skipped and job.group.rank == 0:
+            write_whole(self.folder / "skipped.txt", ("\n".join(job.split.skipped) + "\n").encode())
         trainer.after_epoch = self._tell_epochs
         job.backend.reset_peak_memory(job.device)
         try:

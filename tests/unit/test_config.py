@@ -162,7 +162,10 @@ def test_wrong_values_of_models_are_named():
         ("seed=-1", "seed=-1: input should be greater than or equal to 0"),
         ("optimizer=lion", "optimizer=lion: input should be 'sgd', 'adam', 'adamw' or 'rmsprop'"),
         ("data.validation=1", "data.validation=1: input should be less than 1"),
-        ("data.augment=flop", "flop: input should be 'flip', 'crop' or 'brightness'"),
+        (
+            "data.augment=flop",
+            "flop: input should be 'flip', 'crop', 'brightness', 'rotate', 'scale' or 'color'",
+        ),
         ("model.size=20", "model is missing"),
         ("lr=[1]", "lr=[1]: input should be a valid number"),
         ("compile=yes", "compile=yes: input should be 'auto', 'eager', 'default' or 'max'; did you mean default?"),
