@@ -105,7 +105,9 @@ def split_table(
         )
         for rows in parts
     )
-    notes.insert(0, f"columns: {listed([c.name for c in used])} (features) and {listed([c.name for c in of_labels])}")
+    notes.insert(
+        0, f"columns: {listed([c.name for c in used])} (features) and {listed([c.name for c in of_labels])} (label)"
+    )
     return Split(train, held, tuple(notes), skipped=skipped)
 
 
@@ -211,7 +213,8 @@ def _without_bad_rows(
     table: Table, used: Sequence[Column], of_labels: Sequence[Column], task: TaskKey, skip_bad: int
 ) -> tuple[Table, tuple[str, ...]]:
     """The table without rows in which a number is none; refuses more of them than may be left out."""
-    numeric = [*used, *(c for c in of_labels if task in ("regress", "tags") or len(of_labels) > 1)]
+    as_numbers = task in ("regress", "tags") or len(of_labels) > 1
+    numeric = [*used, *(column for column in of_labels if as_numbers and not column.is_text)]
     bad: dict[int, str] = {}
     for column in numeric:
         for row in np.flatnonzero(column.wrong):
