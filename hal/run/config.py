@@ -120,7 +120,13 @@ class RunConfig(JobConfig):
         description="Number of optimizer steps between additional checkpoints. Default: only after every epoch.",
     )
 
-    @field_validator("accept", mode="before")
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(),
+        description="Where else the numbers of each epoch go, separated by commas: tensorboard (into the run's "
+        "folder), wandb or mlflow, each through its own package.",
+    )
+
+    @field_validator("accept", "log", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value

@@ -29,9 +29,10 @@ from hal.run.config import RunConfig
 from hal.run.epoch_table import write_epoch_table
 from hal.run.interrupt import Interrupt
 from hal.run.keeping import Metric
-from hal.run.observer import LastingObserver, RunObserver
+from hal.run.observer import LastingObserver, Observers, RunObserver
 from hal.run.record import EarlierPart, Epoch, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
+from hal.run.trackers import trackers_for
 from hal.run.trainer import Trainer, TrainingOutcome
 from hal.util.files import make_folder, new_folder, write_whole
 from hal.util.lock import locked, require_free
@@ -68,7 +69,10 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     earlier = () if own is None else _earlier_parts(own)
     job = _with_targets(prepare(config), config)
     first = leads() and job.group.rank == 0
-    watch = LastingObserver(observer) if first and observer is not None else RunObserver()
+    watch = RunObserver()
+    if first:
+        told = LastingObserver(observer) if observer is not None else RunObserver()
+        watch = Observers([told, *trackers_for(config.log, told.note)])
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
