@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import hashlib
 import importlib
 import importlib.util
 import re
@@ -16,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hal.errors import ConfigError, NotFoundError, RequestError
+from hal.errors import ConfigError
+from hal.util.code import file_module, package_module
 from hal.util.links import links_explained
 from hal.util.model_files import files_with, models_in
 from hal.util.paths import user_path
@@ -34,6 +34,7 @@ BUILT_IN = {
     "gan": "hal.models.gan:GAN",
     "transformer": "hal.models.transformer:Transformer",
     "transfer": "hal.models.transfer:Transfer",
+    "mlp": "hal.models.mlp:MLP",
 }
 
 
@@ -63,7 +64,7 @@ def model_class(name: str) -> type[Model]:
         return _checked(getattr(module, attribute), name, module)
     path, colon, attribute = name.rpartition(":")
     if colon and not path.endswith(".py") and _PACKAGE.fullmatch(path) and attribute.isidentifier():
-        return _checked(_attribute(_package(path), attribute, name), name, _package(path))
+        return _checked(_attribute(package_module(path, "model"), attribute, name), name, package_module(path, "model"))
     if not colon or not path.endswith(".py"):
         if (meant := _meant(name)) is not None:
             raise ConfigError(f"model={name} does not name a class in a file", fix=f"write {meant}")
@@ -72,7 +73,7 @@ def model_class(name: str) -> type[Model]:
             f"model={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
             fix=f"use one of: {', '.join(BUILT_IN)}, or your own as path/to/file.py:Name or package.module:Name",
         )
-    module = _module(str(user_path(path).resolve()))
+    module = file_module(str(user_path(path).resolve()), "model")
     if not hasattr(module, attribute):
         there = models_in(user_path(path))
         near = difflib.get_close_matches(attribute.lower(), [each.lower() for each in there], n=1)
@@ -99,50 +100,6 @@ def _meant(name: str) -> str | None:
 
 def _choices(path: str, names: Sequence[str]) -> str:
     return " or ".join(f"model={path}:{each}" for each in names)
-
-
-@functools.cache
-def _module(path: str) -> ModuleType:
-    if not Path(path).is_file():
-        raise NotFoundError(
-            f"there is no file {path}",
-            fix="write the path of a Python file and the name of a class: model=FILE.py:ClassName",
-        )
-    name = f"hal_user_{Path(path).stem}_{hashlib.sha256(path.encode()).hexdigest()[:8]}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise ConfigError(f"{path} cannot be imported as Python")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[name]
-        raise RequestError(
-            f"{path} failed while it was imported: {type(error).__name__}: {error}",
-            fix=f"correct the file; python {path} shows the line that fails",
-        ) from error
-    return module
-
-
-def _package(name: str) -> ModuleType:
-    """An importable module by its name; the current folder is searched too, as Python does."""
-    if str(Path.cwd()) not in sys.path and "" not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            raise RequestError(f"{name} failed while it was imported: {error}", fix="install what it needs") from error
-        raise NotFoundError(
-            f"there is no Python package or module {error.name}",
-            fix="install the package, or write the path of a Python file: model=FILE.py:Name",
-        ) from error
-    except Exception as error:
-        raise RequestError(
-            f"{name} failed while it was imported: {type(error).__name__}: {error}",
-            fix=f"correct it; python -c 'import {name}' shows the line that fails",
-        ) from error
 
 
 def _attribute(module: ModuleType, attribute: str, name: str) -> Any:

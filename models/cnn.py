@@ -6,11 +6,14 @@ from typing import Any, ClassVar
 
 from pydantic import Field, PositiveInt
 
-from hal import nn
+from hal import nn, ops
 from hal.data import Dataset, Wanted
 from hal.types import Array, Tree
 
 __all__ = ["CNN"]
+
+_LEAST_SQUARE = 1e-6
+"""Keeps an image of one color from being divided by zero."""
 
 
 class CNNConfig(nn.ModelConfig):
@@ -24,6 +27,10 @@ class CNNConfig(nn.ModelConfig):
     dense: int = Field(default=64, ge=1, description="Units of the dense layer before the output layer.")
     size: int = Field(default=28, ge=10, description="Height and width that images are resized to.")
     channels: int = Field(default=1, ge=1, le=4, description="Channels of the images.")
+    normalize: bool = Field(
+        default=False,
+        description="Whether each image is first scaled to a mean of 0 and a deviation of 1, in training and in use.",
+    )
 
 
 class CNN(nn.Classifier):
@@ -39,7 +46,7 @@ class CNN(nn.Classifier):
             body += [nn.MaxPool2d()] if index else []
             body.append(nn.Conv2d(filters, padding="valid", activation="relu"))
         self.body = nn.Sequential(*body, nn.Flatten(), nn.Dense(config.dense, activation="relu"))
-        self.head = nn.Dense(data.classes or 10)
+        self.head = nn.Dense(self.outputs)
 
     @classmethod
     def wanted(cls, config: CNNConfig) -> Wanted:
@@ -56,6 +63,10 @@ class CNN(nn.Classifier):
 
     def features(self, params: Tree, state: Tree, inputs: Array) -> Array:
         """What the head sees: (batch, dense)."""
+        if self.config.normalize:
+            centered = inputs - ops.mean(inputs, axis=(1, 2, 3), keepdims=True)
+            square = ops.mean(ops.square(centered), axis=(1, 2, 3), keepdims=True)
+            inputs = centered / ops.sqrt(square + _LEAST_SQUARE)
         return self.body.apply(params["body"], {}, inputs)[0]
 
     def logits(

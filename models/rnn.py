@@ -59,7 +59,7 @@ class RNN(nn.Classifier):
         super().__init__(config, data)
         self.text = config.task == "text"
         self.vocabulary = data.vocabulary
-        classes = len(data.vocabulary) if self.text else data.classes or 10
+        classes = len(data.vocabulary) if self.text else self.outputs
         self.embedding = nn.Embedding(len(data.vocabulary), config.embedding)
         self.recurrent = CELLS[config.cell](config.units, sequence=self.text)
         usual = 0.0 if self.text else 0.5  # a thousand digits are soon learned by heart

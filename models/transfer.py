@@ -114,7 +114,7 @@ class Transfer(nn.Classifier):
         super().__init__(config, data)
         self.backbone = BACKBONES[config.backbone].first(config.used)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Dense(data.classes or 10)
+        self.head = nn.Dense(self.outputs)
         self._last = len(self.backbone.blocks)
         self._cut = self._last - config.unfreeze
 

@@ -128,7 +128,7 @@ class Transformer(nn.Classifier):
         self.text = config.task == "text"
         self.tokens = self.text or config.inputs == "tokens"
         self.vocabulary = data.vocabulary
-        classes = len(data.vocabulary) if self.text else data.classes or 10
+        classes = len(data.vocabulary) if self.text else self.outputs
         entries = len(data.vocabulary) if self.text else _TOKENS.size
         usual = 0.0 if self.text else 0.1
         dropout = usual if config.dropout is None else config.dropout

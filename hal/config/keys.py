@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from hal.config.reading import build, is_text
 from hal.config.yaml_text import parse_file, resolve
-from hal.contract.plan import Plan
+from hal.contract.plan import LARGEST_COUNT, Plan
 from hal.errors import ConfigError, UnavailableError
 from hal.util.paths import user_path
 
@@ -67,13 +67,16 @@ class ModelSection(NamedSection):
     model_config = ConfigDict(frozen=True, extra="allow")
 
     name: str = Field(
-        description="The model: cnn, rnn, gan, transformer, transfer, or one of your own as path/to/file.py:Name or "
-        "package.module:Name, a torch.nn.Module or a hal.nn.Model."
+        description="The model: cnn, rnn, gan, transformer, transfer, mlp, or one of your own as path/to/file.py:Name "
+        "or package.module:Name, a torch.nn.Module or a hal.nn.Model."
     )
 
     def keys(self) -> dict[str, Any]:
         """The model's own keys."""
         return dict(self.model_extra or {})
+
+
+Augmentation = Literal["flip", "crop", "brightness", "rotate", "scale", "color"]
 
 
 class DataSection(NamedSection):
@@ -82,7 +85,8 @@ class DataSection(NamedSection):
     name: str | None = Field(
         default=None,
         description="The data: digits, topics, docstrings, synthetic, mnist:DIR, images:DIR, npz:FILE, text:FILE, "
-        "texts:DIR or csv:FILE. Default: digits, topics for text, or docstrings for texts with classes.",
+        "texts:DIR, csv:FILE, parquet:FILE, hf:NAME_OR_DIR, or a function of your own as path/to/file.py:function or "
+        "package.module:function. Default: digits, topics for text, or docstrings for texts with classes.",
     )
     validation: float = Field(
         default=0.2,
@@ -104,18 +108,36 @@ class DataSection(NamedSection):
     )
     label: str | None = Field(
         default=None,
-        description="Name of the column that holds the classes, for csv:FILE. Default: a column with a usual name, "
-        "such as label.",
+        description="Name of the column that holds the label, for csv:FILE, parquet:FILE and hf:NAME_OR_DIR; several "
+        "columns of numbers or of tags are separated by commas. Default: a column with a usual name, such as label.",
     )
-    augment: tuple[Literal["flip", "crop", "brightness"], ...] | None = Field(
+    features: str | None = Field(
         default=None,
-        description="Random changes to the training images: flip, crop and brightness, separated by commas, or none. "
-        "Default: the model's own.",
+        description="Names of the columns of numbers to learn from, separated by commas, for csv:FILE, parquet:FILE "
+        "and hf:NAME_OR_DIR. Default: all columns of numbers except the label.",
+    )
+    task: Literal["classify", "regress", "tags"] | None = Field(
+        default=None,
+        description="What the labels are: classify (one class), regress (numbers) or tags (columns of 0 and 1), for "
+        "tables, npz:FILE and functions. Default: what the values look like.",
+    )
+    skip_bad: int | None = Field(
+        default=None,
+        ge=0,
+        le=LARGEST_COUNT,
+        description="How many damaged images of images:DIR, or lines of a table, may be left out; the run lists them "
+        "in skipped.txt. All images are decoded before the run then. Default: none.",
+    )
+    augment: tuple[Augmentation, ...] | None = Field(
+        default=None,
+        description="Random changes to the training images: flip, crop, brightness, rotate, scale and color, separated "
+        "by commas, or none. Default: the model's own.",
     )
 
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, Any]:
         """The keys that only some sources know, as far as they were given."""
-        return {name: value for name in ("text", "label") if (value := getattr(self, name)) is not None}
+        names = ("text", "label", "features", "task", "skip_bad")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @model_validator(mode="before")
     @classmethod

@@ -10,6 +10,12 @@ __all__ = ["nearest_key", "nearest_value"]
 
 _KEYS = {
     "lr": "learning_rate learningrate lrate alpha eta step_size",
+    "schedule.warmup": "warmup warmup_steps lr_warmup num_warmup_steps",
+    "ema": "ema_decay model_ema average",
+    "class_weights": "class_weight weights_per_class",
+    "label_smoothing": "smoothing label_smoothing_factor",
+    "patience": "early_stopping early_stop early_stopping_patience",
+    "keep": "save_total_limit save_top_k max_to_keep save_best_only",
     "schedule": "lr_schedule scheduler lr_scheduler learning_rate_schedule lr_scheduler_type",
     "batch": "batch_size batchsize bs train_batch_size per_device_train_batch_size minibatch mini_batch",
     "epochs": "n_epochs num_epochs nepochs max_epochs epoch num_train_epochs",
@@ -59,7 +65,12 @@ _VALUES = {
     "compile": {"default": "yes on true 1 jit inductor torch", "eager": "no off false 0 none", "max": "max-autotune"},
     "precision": {"fp32": "no off false float32 single 32", "bf16": "bfloat16", "fp16": "yes on true float16 half 16"},
     "layout": {"nhwc": "channels_last", "nchw": "channels_first contiguous"},
-    "schedule": {"constant": "no off false none fixed", "cosine": "yes on true cos cosineannealinglr"},
+    "schedule": {
+        "constant": "no off false none fixed",
+        "cosine": "yes on true cos cosineannealinglr",
+        "step": "steplr multistep",
+        "onecycle": "one_cycle one-cycle onecyclelr",
+    },
     "mode": {"train": "training", "infer": "inference eval predict forward"},
 }
 """Values of keys, each with words for the same thing elsewhere; what switches something on or off is among them."""

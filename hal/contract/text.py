@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from hal.contract.plan import Plan
+from hal.util.numbers import counted, number
 from hal.util.sizes import bytes_text
 
 __all__ = [
@@ -44,17 +45,6 @@ class Interval(Protocol):
     def unit(self) -> str:
         """Unit of all three."""
         ...
-
-
-def number(value: float) -> str:
-    """A number with four significant digits and commas between thousands.
-
-    >>> number(12345.6), number(0.98765), number(3.0)
-    ('12,346', '0.9877', '3')
-    """
-    if value == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.2g}"
 
 
 def prefixed(value: float, unit: str) -> str:
@@ -106,15 +96,6 @@ def seconds_text(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
-
-
-def counted(count: int, noun: str) -> str:
-    """A number and its noun, in the plural where it is not one.
-
-    >>> counted(1, "plan"), counted(2000, "trial")
-    ('1 plan', '2,000 trials')
-    """
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def plan_line(plan: Plan) -> str:

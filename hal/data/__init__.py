@@ -11,15 +11,17 @@ from hal.data.augment import AUGMENTATIONS, augment, check_augmentations
 from hal.data.batches import batches, count_batches
 from hal.data.facts import DataFacts, RememberedData
 from hal.data.sources import SOURCES, Source, load
-from hal.data.spec import Dataset, Field, Kind, Split, Wanted
+from hal.data.spec import Columns, Dataset, Field, Kind, Split, Task, Wanted
 from hal.data.summary import summary
 from hal.data.text import bigram_entropy
 from hal.data.tokens import Bytes, Tokenizer
+from hal.data.weights import WeightedData, class_weights
 
 __all__ = [
     "AUGMENTATIONS",
     "SOURCES",
     "Bytes",
+    "Columns",
     "DataFacts",
     "Dataset",
     "Field",
@@ -27,13 +29,16 @@ __all__ = [
     "RememberedData",
     "Source",
     "Split",
+    "Task",
     "Tokenizer",
     "Wanted",
+    "WeightedData",
     "augment",
     "batches",
     "bigram_entropy",
     "check_augmentations",
     "check_classes",
+    "class_weights",
     "count_batches",
     "load",
     "summary",

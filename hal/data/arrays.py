@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hal.data.images import check_channels, fit, image_shape
-from hal.data.spec import Dataset, Field, Split, Wanted, generator
+from hal.data.spec import Columns, Dataset, Field, Split, Task, Wanted, generator
 from hal.errors import DataError
 
 __all__ = ["ArrayDataset", "check_classes", "check_labels", "shuffled_split", "split_arrays"]
@@ -23,11 +23,15 @@ class ArrayDataset(Dataset):
     Args:
         name: of the source, as the user wrote it.
         values: images (count, height, width, channels) of any float dtype in [0, 1] or uint8; or sequences
-            (count, time, features), which must have the wanted shape. A size that the model leaves open is theirs.
+            (count, time, features) or vectors (count, features), which must have the wanted shape. A size that the
+            model leaves open is theirs.
         labels: integers (count,), checked; None: there are none.
         wanted: what the model asks for.
         classes: how many labels there are.
         class_names: a name for each, or nothing.
+        task: what the labels are; numbers and tags are (count, N) in any float dtype.
+        columns: of the inputs, where they come from a table.
+        targets: of the labels, where they are numbers.
         rows: which samples belong to this data set, (length,); None: all.
     """
 
@@ -41,6 +45,9 @@ class ArrayDataset(Dataset):
         classes: int | None,
         class_names: Sequence[str] = (),
         rows: np.ndarray | None = None,
+        task: Task = "classify",
+        columns: Columns | None = None,
+        targets: Columns | None = None,
     ) -> None:
         wanted = wanted.filled(values.shape[1:])
         if values.ndim == 4:
@@ -50,7 +57,10 @@ class ArrayDataset(Dataset):
         self.class_names = tuple(class_names)
         self.vocabulary = ""
         self.inputs = Field(wanted.shape, np.dtype(np.float32))
-        self.labels = None if labels is None else Field((), np.dtype(np.int64))
+        self.task, self.columns, self.targets = task, columns, targets
+        self.labels = None
+        if labels is not None:
+            self.labels = Field(labels.shape[1:], np.dtype(np.int64 if task == "classify" else np.float32))
         self._values = values
         self._label_values = labels
         self._rows = np.arange(len(values)) if rows is None else rows
@@ -61,7 +71,7 @@ class ArrayDataset(Dataset):
 
     def counts(self) -> np.ndarray | None:
         """See :meth:`Dataset.counts`."""
-        if self._label_values is None:
+        if self._label_values is None or self.task != "classify":
             return None
         return np.bincount(self._label_values[self._rows], minlength=self.classes or 0)
 
@@ -83,8 +93,8 @@ class ArrayDataset(Dataset):
         if self._image is not None:
             inputs = fit(inputs, self._image)
         batch: dict[str, np.ndarray] = {"inputs": np.ascontiguousarray(inputs.reshape(len(rows), *self.inputs.shape))}
-        if self._label_values is not None:
-            batch["labels"] = self._label_values[rows].astype(np.int64)
+        if self._label_values is not None and self.labels is not None:
+            batch["labels"] = self._label_values[rows].astype(self.labels.dtype)
         return batch
 
 

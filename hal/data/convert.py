@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from hal.data.spec import Wanted
+from hal.data.spec import Columns, Wanted
 from hal.errors import InputError
 from hal.util.messages import first_line
 
@@ -18,19 +18,23 @@ _HAIR = 1e-3
 """How far beyond [0, 1] the rounding of other programs may take a pixel."""
 
 
-def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
+def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "", columns: Columns | None = None) -> np.ndarray:
     """Inputs of a trained model.
 
     Args:
         values: what NumPy can take for an array: arrays of any framework in host memory, nested lists. Images are
             (batch, height, width, channels), gray ones also (batch, height, width); sequences (batch, time, features);
+            vectors (batch, features);
             text (batch, length), ids of characters; documents a list of str, or (batch, length), ids of tokens.
         wanted: the kind and shape of data that the model takes.
         vocabulary: of text.
+        columns: of a table that the model learned from: values are then numbers as they stand in such a table,
+            (batch, columns), and are scaled as those were.
 
     Returns:
-        float32, or int64 for text and documents. Integers of images and sequences are taken as 0..255, whatever their
-        width, and divided by 255; booleans as 0 and 1; floats as they are, which must be in [0, 1] for images.
+        float32, or int64 for text and documents. Integers of vectors are numbers as they are. Integers of images and
+        sequences are taken as 0..255, whatever their width, and divided by 255; booleans as 0 and 1; floats as they
+        are, which must be in [0, 1] for images.
 
     Raises:
         InputError: another shape, a type that has no meaning, or values out of range.
@@ -46,6 +50,8 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
             f"the inputs cannot be converted to an array: {first_line(error)}",
             fix="pass a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
         ) from error
+    if columns is not None:
+        return _rows_of_table(array, wanted, columns)
     if wanted.kind == "image" and wanted.shape[2] == 1 and array.shape[1:] == wanted.shape[:2]:
         array = array[..., None]
     if array.ndim == 0 or array.shape[1:] != wanted.shape:
@@ -58,6 +64,18 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "") -> np.ndarray:
     if wanted.kind == "text":
         return _ids(array, len(vocabulary), "characters", "use the ids of the run's vocabulary")
     return _numbers(array, wanted.kind)
+
+
+def _rows_of_table(array: np.ndarray, wanted: Wanted, columns: Columns) -> np.ndarray:
+    count = len(columns.names)
+    if array.ndim < 2 or array.shape[1:] not in ((count,), wanted.shape):
+        raise InputError(
+            f"the inputs have shape {array.shape}, but the model takes (batch, {count}): "
+            f"{', '.join(columns.names[:10])}",
+            fix="pass one row of numbers for each sample, in the order of these columns",
+        )
+    _range(array)
+    return columns.scaled(array.reshape(len(array), count).astype(np.float64)).reshape(len(array), *wanted.shape)
 
 
 def _texts(values: Any) -> list[str] | None:
@@ -84,6 +102,8 @@ def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
     if array.dtype.kind == "b":
         return array.astype(np.float32)
     low, high = _range(array)
+    if array.dtype.kind in "iu" and kind == "vector":
+        return array.astype(np.float32)
     if array.dtype.kind in "iu":
         if low < 0 or high > 255:
             raise InputError(

@@ -8,6 +8,7 @@ import numpy as np
 
 from hal.data.arrays import split_arrays
 from hal.data.spec import Split, Wanted
+from hal.errors import ConfigError
 
 __all__ = ["open_digits"]
 
@@ -25,7 +26,14 @@ def _digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_digits(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
-    """Digits as images of the wanted shape, or as sequences: one row of pixels a step, from top to bottom."""
+    """Digits as images of the wanted shape, as sequences (one row of pixels a step, from the top) or as vectors."""
     values, labels = _digits()
+    if wanted.kind == "vector":
+        values = values.reshape(len(values), -1)
+        if wanted.shape[0] not in (0, values.shape[1]):
+            raise ConfigError(
+                f"data={source} gives vectors of {values.shape[1]} numbers, but the model takes {wanted.shape[0]}",
+                fix="let the model take vectors of any size",
+            )
     names = [str(digit) for digit in range(10)]
     return split_arrays(source, values, labels, wanted, share=share, seed=seed, classes=10, class_names=names)

@@ -8,7 +8,7 @@ from typing import NoReturn
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from hal.data.spec import Dataset, Split
+from hal.data.spec import Columns, Dataset, Split, Task
 from hal.data.spec import Field as ArrayField
 from hal.errors import ConfigError
 
@@ -30,6 +30,9 @@ class DataFacts(BaseModel):
     class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
     vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
     tokens: str = Field(default="", description="How documents were split into tokens; otherwise empty.")
+    task: Task = Field(default="classify", description="What the labels are: a class, numbers, or tags.")
+    columns: Columns | None = Field(default=None, description="Of a table: the columns of the inputs and their scales.")
+    targets: Columns | None = Field(default=None, description="Numbers as labels: their columns and scales.")
     train_samples: int
     validation_samples: int
     train_digest: str = Field(description="Digest of the training samples in their order.")
@@ -48,6 +51,9 @@ class DataFacts(BaseModel):
             class_names=train.class_names,
             vocabulary=train.vocabulary,
             tokens=train.tokens,
+            task=train.task,
+            columns=train.columns,
+            targets=train.targets,
             train_samples=len(train),
             validation_samples=len(split.validation),
             train_digest=train.digest(),
@@ -64,7 +70,15 @@ class DataFacts(BaseModel):
             found.append(f"the inputs had the shape {self.input_shape} and now have {now.input_shape}")
         if self.input_parts != now.input_parts:
             found.append(f"the inputs were {_listed(self.input_parts)} and are now {_listed(now.input_parts)}")
-        if self.class_names != now.class_names:
+        for what, mine, its in (("inputs", self.columns, now.columns), ("labels", self.targets, now.targets)):
+            names = [() if each is None else each.names for each in (mine, its)]
+            if names[0] != names[1]:
+                found.append(
+                    f"the {what} were the columns {_columns_listed(names[0])} and are now {_columns_listed(names[1])}"
+                )
+        if self.task != now.task:
+            found.append(f"the labels were for data.task={self.task} and are now for data.task={now.task}")
+        elif self.class_names != now.class_names:
             found.append(_names_differ(self.class_names, now.class_names))
         elif self.classes != now.classes:
             found.append(f"there were {self.classes} classes and there are now {now.classes}")
@@ -95,6 +109,11 @@ def _listed(parts: Mapping[str, tuple[tuple[int, ...], str]]) -> str:
     return ", ".join(f"{name} {shape} {dtype}" for name, (shape, dtype) in parts.items()) or "a single array"
 
 
+def _columns_listed(names: tuple[str, ...]) -> str:
+    more = f" and {len(names) - 10} more" if len(names) > 10 else ""
+    return ", ".join(names[:10]) + more if names else "of no table"
+
+
 def _names_differ(before: tuple[str, ...], now: tuple[str, ...]) -> str:
     gone, new = [n for n in before if n not in now], [n for n in now if n not in before]
     if gone and new:
@@ -116,10 +135,14 @@ class RememberedData(Dataset):
     def __init__(self, facts: DataFacts) -> None:
         self.name, self.classes = facts.source, facts.classes
         self.class_names, self.vocabulary = facts.class_names, facts.vocabulary
-        self.tokens = facts.tokens
+        self.tokens, self.task = facts.tokens, facts.task
+        self.columns, self.targets = facts.columns, facts.targets
         self.inputs = ArrayField(facts.input_shape, np.dtype(facts.input_dtype))
         self.parts = {name: ArrayField(shape, np.dtype(dtype)) for name, (shape, dtype) in facts.input_parts.items()}
         self.labels = None if facts.classes is None else ArrayField((), np.dtype(np.int64))
+        if facts.task != "classify":
+            count = facts.classes if facts.targets is None else len(facts.targets.names)
+            self.labels = ArrayField((count or 1,), np.dtype(np.float32))
 
     def __len__(self) -> int:
         return 0

@@ -7,16 +7,17 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
 from hal.data.arrays import check_parts, shuffled_split
-from hal.data.class_folders import FileKind, find_class_folders
+from hal.data.class_folders import ClassFolders, FileKind, find_class_folders
 from hal.data.files import read_start, user_path
-from hal.data.images import image_shape
-from hal.data.pictures import SUFFIXES, decode, inspect
+from hal.data.images import BECOMES_GRAY, image_shape
+from hal.data.pictures import SUFFIXES, decode, has_color, inspect
 from hal.data.spec import Dataset, Field, Split, Wanted
 from hal.errors import ConfigError, DataError
 
@@ -26,6 +27,8 @@ T = TypeVar("T")
 _IMAGES = FileKind("an image", "images", SUFFIXES)
 _THREADS = 8
 _NAMED = 3
+_LOOKED_AT = 20
+"""Files in which color is looked for."""
 _USUAL = (224, 224, 3)
 """What pictures are resized to where a model takes any size: what most networks for photographs were made for."""
 
@@ -121,7 +124,9 @@ def _problem(path: Path, shape: tuple[int, int, int] | None) -> DataError | None
     return None
 
 
-def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
+def open_images(
+    source: str, argument: str, wanted: Wanted, share: float, seed: int, *, skip_bad: int | None = None
+) -> Split:
     """Pictures in a folder for each class, or such folders inside folders of parts; see :mod:`hal.data.parts`.
 
     Of a file with several pictures, such as an animation, the first is used.
@@ -133,6 +138,12 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
             fix="set the channels of the model to 1 (gray) or 3 (RGB)",
         )
     found = find_class_folders(user_path(argument), _IMAGES)
+    skipped: tuple[str, ...] = ()
+    if skip_bad is not None:
+        found, skipped = _without_damaged(source, found, image_shape(wanted), skip_bad)
+    notes = found.notes
+    if wanted.kind == "image" and image_shape(wanted)[2] == 1 and any(map(has_color, found.paths[:: _every(found)])):
+        notes = (*notes, BECOMES_GRAY)
     if found.held_paths is not None:
         check_parts(source, len(found.paths), len(found.held_paths))
         parts = [(found.paths, found.labels), (found.held_paths, found.held_labels)]
@@ -140,4 +151,41 @@ def open_images(source: str, argument: str, wanted: Wanted, share: float, seed: 
         split = shuffled_split(source, found.labels, len(found.paths), share, seed)
         parts = [([found.paths[row] for row in rows], found.labels[rows]) for rows in split]
     train, validation = (FolderDataset(source, *part, wanted, found.names) for part in parts)
-    return Split(train, validation, found.notes, found.hint("images"))
+    return Split(train, validation, notes, found.hint("images"), skipped)
+
+
+def _every(found: ClassFolders) -> int:
+    """A step through the files with which few of them, from all classes, are looked at."""
+    return max(1, len(found.paths) // _LOOKED_AT)
+
+
+def _without_damaged(
+    source: str, found: ClassFolders, shape: tuple[int, int, int], most: int
+) -> tuple[ClassFolders, tuple[str, ...]]:
+    """The files that can be decoded, and what is wrong with the others, one line each.
+
+    Raises:
+        DataError: more than may be left out are damaged, or all of a class.
+    """
+    look = functools.partial(_problem, shape=shape)
+    skipped: list[str] = []
+    parts = []
+    for paths, labels in ((found.paths, found.labels), (found.held_paths or [], found.held_labels)):
+        problems = list(_each(look, paths))
+        skipped += [problem.message for problem in problems if problem is not None]
+        kept = [at for at, problem in enumerate(problems) if problem is None]
+        parts.append(([paths[at] for at in kept], labels[kept]))
+    if len(skipped) > most:
+        raise DataError(
+            f"data={source} has {len(skipped):,} damaged images, but data.skip_bad={most} leaves out at most {most:,}: "
+            + "; ".join(skipped[:_NAMED]),
+            fix=f"replace or remove them, or use data.skip_bad={len(skipped)}",
+        )
+    (paths, labels), (held_paths, held_labels) = parts
+    counts = np.bincount(labels, minlength=len(found.names))
+    for name, count in zip(found.names, counts, strict=True):
+        if not count:
+            raise DataError(f"data={source}: all images of the class {name} are damaged", fix="replace them")
+    held = None if found.held_paths is None else held_paths
+    kept_files = replace(found, paths=paths, labels=labels, held_paths=held, held_labels=held_labels)
+    return kept_files, tuple(skipped)

@@ -8,7 +8,15 @@ from hal.data.pictures import SUFFIXES
 
 __all__ = ["source_for"]
 
-_SOURCES = {".npz": "npz", ".txt": "text", ".md": "text", ".text": "text", ".csv": "csv", ".tsv": "csv"}
+_SOURCES = {
+    ".npz": "npz",
+    ".txt": "text",
+    ".md": "text",
+    ".text": "text",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".parquet": "parquet",
+}
 
 
 def source_for(path: str) -> str | None:

@@ -9,7 +9,10 @@ import numpy as np
 from hal.data.spec import Wanted
 from hal.errors import ConfigError
 
-__all__ = ["check_channels", "fit", "image_shape", "resize"]
+__all__ = ["BECOMES_GRAY", "check_channels", "fit", "image_shape", "resize"]
+
+BECOMES_GRAY = "color pictures become gray: model.channels=3 keeps the color"
+"""What the first screen of a run says where color is dropped."""
 
 LUMA = np.asarray([0.299, 0.587, 0.114], np.float32)
 """Shares of red, green and blue in the brightness that one sees (ITU-R BT.601)."""

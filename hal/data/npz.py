@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hal.data.arrays import ArrayDataset, check_labels, split_arrays
+from hal.data.arrays import ArrayDataset, shuffled_split
 from hal.data.convert import LARGEST_FLOAT
 from hal.data.files import check_memory, unreadable, user_path
+from hal.data.images import BECOMES_GRAY
 from hal.data.parts import HELD, TRAIN
-from hal.data.spec import Split, Wanted
+from hal.data.spec import Columns, Split, Wanted
+from hal.data.targets import Targets, TaskKey, scales_of, targets_of_array
 from hal.errors import ConfigError, DataError
 from hal.util.messages import first_line
 from hal.util.reading import open_regular
 
-__all__ = ["open_npz"]
+__all__ = ["open_npz", "split_named_arrays"]
 
 _INPUTS = ("x", "inputs", "images", "input", "image", "features", "data")
 _LABELS = ("y", "labels", "targets", "label", "target")
@@ -53,7 +56,7 @@ def _named(names: Iterable[str], kinds: tuple[str, ...], parts: tuple[str, ...])
     return ""
 
 
-def _names(path: Path, found: list[str]) -> _Names:
+def _names(path: Path | str, found: list[str]) -> _Names:
     inputs = _named(found, _INPUTS, _TRAIN)
     if not inputs:
         listed = f"; it contains {', '.join(sorted(found)[:8])}" if found else ""
@@ -99,7 +102,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
     return found, names, rest
 
 
-def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:
+def _check_inputs(path: Path | str, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:
     if wanted.kind == "image" and values.ndim == 3:
         values = values[..., None]
     axes = len(wanted.shape) + 1
@@ -108,7 +111,8 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
         raise DataError(
             f"{name} in {path} has shape {values.shape}, but the model takes {wanted.kind} data of (count, {sizes}), "
             "with no axis of 0",
-            fix="store images as (count, height, width, channels), sequences as (count, time, features)",
+            fix="store images as (count, height, width, channels), sequences as (count, time, features), vectors as "
+            "(count, features)",
         )
     if wanted.kind == "sequence" and values.shape[1:] != wanted.filled(values.shape[1:]).shape:
         raise ConfigError(
@@ -138,32 +142,121 @@ def _check_inputs(path: Path, name: str, values: np.ndarray, wanted: Wanted) -> 
     return values.astype(np.float32, copy=False)
 
 
-def open_npz(source: str, argument: str, wanted: Wanted, share: float, seed: int) -> Split:
+def open_npz(source: str, argument: str, wanted: Wanted, share: float, seed: int, *, task: TaskKey = "auto") -> Split:
     """An archive's arrays; ``x_val`` or ``x_test`` is what to validate with, otherwise a share of the others.
 
     uint8 is scaled from [0, 255] to [0, 1]. Images are resized to what the model wants; sequences must have the shape.
     """
     path = user_path(argument)
     arrays, names, rest = _read(path)
+    which = f"the array{'s' * (len(rest) > 1)} {', '.join(sorted(rest))}"
+    notes = (f"left out: {which} in {path}",) if rest else ()
+    found = _parts(str(path), arrays, names, wanted, task)
+    split = _split(source, found, wanted, share, seed)
+    return replace(split, notes=(*notes, *split.notes))
 
-    def part(inputs: str, labels: str) -> tuple[np.ndarray, np.ndarray | None]:
-        values = _check_inputs(path, inputs, arrays[inputs], wanted)
+
+def split_named_arrays(
+    source: str,
+    where: str,
+    arrays: Mapping[str, np.ndarray],
+    wanted: Wanted,
+    *,
+    share: float,
+    seed: int,
+    task: TaskKey,
+    class_names: Sequence[str] = (),
+) -> Split:
+    """Data sets of arrays in memory, whose names say what they are, as those in an archive.
+
+    Args:
+        source: as the user wrote it.
+        where: names the arrays in an error.
+        arrays: by name: x and y, or x_train, y_train, x_test and y_test.
+        wanted: what the model asks for.
+        share: to hold back, in (0, 1), where the names do not say which samples those are.
+        seed: decides which.
+        task: what the labels are.
+        class_names: a name for each class, or nothing.
+
+    Raises:
+        DataError: an array is missing or is not what its name says.
+    """
+    found = _parts(where, arrays, _names(where, list(arrays)), wanted, task)
+    return _split(source, found, wanted, share, seed, class_names)
+
+
+@dataclass(frozen=True)
+class _Part:
+    values: np.ndarray
+    targets: Targets | None
+
+
+def _parts(
+    where: str, arrays: Mapping[str, np.ndarray], names: _Names, wanted: Wanted, task: TaskKey
+) -> tuple[_Part, _Part | None]:
+    """What to train on and to validate with; None: a share of the former is to be held back."""
+
+    def part(inputs: str, labels: str) -> _Part:
+        values = _check_inputs(where, inputs, arrays[inputs], wanted)
         found = arrays.get(labels)
-        return values, None if found is None else check_labels(f"{labels} in {path}", found, len(values))
+        about = None if found is None else targets_of_array(f"{labels} in {where}", found, len(values), task)
+        return _Part(values, about)
 
     train = part(names.inputs, names.labels)
     held = part(names.held_inputs, names.held_labels) if names.held_inputs else None
-    if held is not None and (held[1] is None) != (train[1] is None):
+    if held is not None and (held.targets is None) != (train.targets is None):
         raise DataError(
-            f"{path} has only one of {names.labels or 'y_train'} and {names.held_labels or 'y_test'}",
+            f"{where} has only one of {names.labels or 'y_train'} and {names.held_labels or 'y_test'}",
             fix="store both arrays or neither",
         )
-    labels = [found for _, found in (train, held or train) if found is not None]
-    classes = max(int(found.max()) for found in labels) + 1 if labels else None
-    which = f"the array{'s' * (len(rest) > 1)} {', '.join(sorted(rest))}"
-    notes = (f"left out: {which} in {path}",) if rest else ()
-    if held is None:
-        split = split_arrays(source, *train, wanted, share=share, seed=seed, classes=classes)
-        return Split(split.train, split.validation, notes)
-    parts = [ArrayDataset(source, *found, wanted, classes=classes) for found in (train, held)]
-    return Split(parts[0], parts[1], notes)
+    if train.targets is None and task not in ("auto", "classify"):
+        raise DataError(f"{where} has no labels, which data.task={task} needs", fix=_FIX)
+    if held is not None and train.targets is not None and held.targets is not None:
+        shapes = [part.values.shape[1:] for part in (train.targets, held.targets)]
+        if shapes[0] != shapes[1]:
+            raise DataError(
+                f"{where} has labels of shape {shapes[0]} to train on and {shapes[1]} to validate with",
+                fix="store labels of the same form in both arrays",
+            )
+    return train, held
+
+
+def _split(
+    source: str,
+    found: tuple[_Part, _Part | None],
+    wanted: Wanted,
+    share: float,
+    seed: int,
+    class_names: Sequence[str] = (),
+) -> Split:
+    train, held = found[0], found[1] or found[0]
+    rows: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
+    if found[1] is None:
+        stratum = None if train.targets is None else train.targets.stratum
+        rows = shuffled_split(source, stratum, len(train.values), share, seed)
+    about: dict[str, Any] = {"classes": None}
+    columns = None
+    if train.targets is not None and held.targets is not None:
+        about, columns = _about(train.targets, held.targets, rows[0], tuple(class_names))
+    parts = []
+    for part, some in zip((train, held), rows, strict=True):
+        labels = None if part.targets is None else part.targets.values
+        if columns is not None and labels is not None:
+            labels = columns.scaled(labels)
+        parts.append(ArrayDataset(source, part.values, labels, wanted, rows=some, **about))
+    gray = wanted.kind == "image" and wanted.shape[2] == 1 and train.values.shape[3] == 3
+    return Split(parts[0], parts[1], (BECOMES_GRAY,) if gray else ())
+
+
+def _about(
+    train: Targets, held: Targets, rows: np.ndarray | None, class_names: tuple[str, ...]
+) -> tuple[dict[str, Any], Columns | None]:
+    """What a data set says of its labels, as arguments of :class:`ArrayDataset`, and the scales of numbers."""
+    if train.task == "regress":
+        columns = scales_of(train.names, train.values if rows is None else train.values[rows])
+        return {"classes": None, "task": "regress", "targets": columns}, columns
+    if train.task == "tags":
+        return {"classes": len(train.names), "class_names": class_names or train.names, "task": "tags"}, None
+    classes = max(int(train.values.max()), int(held.values.max())) + 1
+    return {"classes": max(classes, len(class_names)), "class_names": class_names}, None

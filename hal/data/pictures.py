@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, BinaryIO
 import numpy as np
 
 from hal.data.files import unreadable
-from hal.errors import DataError
+from hal.errors import DataError, NotFoundError
 from hal.util.reading import open_regular, read_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "decode", "inspect"]
+__all__ = ["SUFFIXES", "decode", "has_color", "inspect"]
 
 SUFFIXES = frozenset(
     [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
@@ -79,6 +79,15 @@ def inspect(path: Path) -> None:
         if opened.width * opened.height > _MOST_PIXELS:
             opened.draft("L", (1, 1))
             _check_size(opened)
+
+
+def has_color(path: Path) -> bool:
+    """Whether the header of a picture says that it has color; false for one that cannot be read."""
+    try:
+        with _opened(path, whole=False) as opened:
+            return opened.mode not in ("1", "L", "LA", "La", "F") and not opened.mode.startswith("I")
+    except (DataError, NotFoundError):
+        return False
 
 
 @contextmanager

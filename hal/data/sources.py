@@ -5,18 +5,22 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hal.data.digits import open_digits
 from hal.data.docstrings import open_docstrings
 from hal.data.folder import open_images
 from hal.data.hints import source_for
+from hal.data.hub import open_hub
 from hal.data.idx import open_mnist
 from hal.data.npz import open_npz
+from hal.data.parquet import open_parquet
 from hal.data.spec import Kind, Split, Wanted
 from hal.data.synthetic import open_synthetic
 from hal.data.table import open_csv
 from hal.data.text import open_text, open_topics
 from hal.data.texts import open_texts
+from hal.data.user_source import is_user_source, open_function
 from hal.errors import ConfigError
 
 __all__ = ["SOURCES", "Source", "load"]
@@ -42,12 +46,21 @@ class Source:
     options: tuple[str, ...] = ()
 
 
+_OF_TABLES = ("label", "features", "task", "skip_bad")
+
 SOURCES: dict[str, Source] = {
     "csv": Source(
-        "csv:FILE", ("document",), "texts and their classes in two columns of a file", open_csv, ("text", "label")
+        "csv:FILE",
+        ("vector", "sequence", "document"),
+        "columns of numbers, or of texts and their classes, in a file",
+        open_csv,
+        ("text", *_OF_TABLES),
     ),
     "digits": Source(
-        "digits", ("image", "sequence"), "1797 handwritten digits of 8 by 8 pixels, from scikit-learn", open_digits
+        "digits",
+        ("image", "sequence", "vector"),
+        "1797 handwritten digits of 8 by 8 pixels, from scikit-learn",
+        open_digits,
     ),
     "docstrings": Source(
         "docstrings",
@@ -55,17 +68,33 @@ SOURCES: dict[str, Source] = {
         "the documentation in Python's standard library, by module",
         open_docstrings,
     ),
-    "images": Source("images:DIR", ("image", "sequence"), "images in one folder for each class", open_images),
+    "hf": Source(
+        "hf:NAME_OR_DIR",
+        ("image", "vector", "sequence", "document"),
+        "a data set of the package datasets that is on this machine",
+        open_hub,
+        ("text", *_OF_TABLES),
+    ),
+    "images": Source(
+        "images:DIR", ("image", "sequence"), "images in one folder for each class", open_images, ("skip_bad",)
+    ),
     "mnist": Source(
         "mnist:DIR", ("image", "sequence"), "MNIST or another data set in IDX files, compressed or not", open_mnist
     ),
     "npz": Source(
         "npz:FILE",
-        ("image", "sequence"),
+        ("image", "sequence", "vector"),
         "NumPy arrays named x and y, or x_train, y_train, x_test and y_test",
         open_npz,
+        ("task",),
     ),
-    "synthetic": Source("synthetic[:N]", ("image", "sequence", "text", "document"), "N random samples", open_synthetic),
+    "parquet": Source("parquet:FILE", ("vector", "sequence"), "columns of numbers in a file", open_parquet, _OF_TABLES),
+    "synthetic": Source(
+        "synthetic[:N]",
+        ("image", "sequence", "vector", "text", "document"),
+        "N random samples",
+        open_synthetic,
+    ),
     "text": Source("text:FILE", ("text",), "the characters of a file in UTF-8", open_text),
     "texts": Source("texts:DIR", ("document",), "text files in one folder for each class", open_texts),
     "topics": Source("topics", ("text",), "the characters of the manual that comes with Python", open_topics),
@@ -78,7 +107,7 @@ def load(
     *,
     validation: float = 0.2,
     seed: int = 0,
-    options: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Split:
     """Data sets by the name of their source.
 
@@ -99,7 +128,9 @@ def load(
     (1438, 359, 10)
     """
     name, colon, argument = source.partition(":")
-    listed = f"use one of: {', '.join(entry.usage for entry in SOURCES.values())}"
+    listed = f"use one of: {', '.join(entry.usage for entry in SOURCES.values())}, FILE.py:function"
+    if name not in SOURCES and is_user_source(source):
+        return _from_function(source, wanted, validation, seed, dict(options or {}))
     if name not in SOURCES:
         if (meant := source_for(source)) is not None:
             raise ConfigError(f"data={source} names a path, but not how to read it", fix=f"write data={meant}")
@@ -108,7 +139,7 @@ def load(
             f"data={source} is not a known source" + (f"; did you mean {near[0]}?" if near else ""), fix=listed
         )
     entry = SOURCES[name]
-    takes, needs = ":" in entry.usage, entry.usage.endswith((":DIR", ":FILE"))
+    takes, needs = ":" in entry.usage, entry.usage.endswith((":DIR", ":FILE", ":NAME_OR_DIR"))
     if (colon and not takes) or (needs and not argument):
         problem = "needs a path after a colon" if needs else "takes no argument after a colon"
         raise ConfigError(f"data={source}: {name} {problem}", fix=f"write data={entry.usage}")
@@ -126,6 +157,20 @@ def load(
             f"data={source} gives {' or '.join(entry.kinds)} data, but the model takes {wanted.kind} data",
             fix=f"use {wanted.kind} data: {able}" + (f"; or add {keys}" if keys else ""),
         )
+    _check_numbers(validation, seed)
+    return entry.open(source, argument, wanted, validation, seed, **given)
+
+
+def _from_function(source: str, wanted: Wanted, validation: float, seed: int, given: dict[str, Any]) -> Split:
+    if unknown := sorted(set(given) - {"task"}):
+        raise ConfigError(
+            f"data.{unknown[0]}= does not apply to data={source}", fix="leave it out, and do it in the function"
+        )
+    _check_numbers(validation, seed)
+    return open_function(source, wanted, validation, seed, **given)
+
+
+def _check_numbers(validation: float, seed: int) -> None:
     if not 0 < validation < 1:
         raise ConfigError(
             f"data.validation={validation} is out of range: the fraction of samples for validation must be above 0 and "
@@ -134,4 +179,3 @@ def load(
         )
     if seed < 0:
         raise ConfigError(f"seed={seed} is negative", fix="use 0 or more")
-    return entry.open(source, argument, wanted, validation, seed, **given)

@@ -14,9 +14,10 @@ import numpy as np
 from hal.data.tokens import Tokenizer
 from hal.errors import ConfigError
 
-__all__ = ["Dataset", "Field", "Kind", "Split", "Wanted", "generator"]
+__all__ = ["Columns", "Dataset", "Field", "Kind", "Split", "Task", "Wanted", "generator"]
 
-Kind = Literal["image", "sequence", "text", "document"]
+Kind = Literal["image", "sequence", "vector", "text", "document"]
+Task = Literal["classify", "regress", "tags"]
 
 _DIGESTED = 1024
 """Samples that are digested at once."""
@@ -24,6 +25,7 @@ _DIGESTED = 1024
 _AXES = {
     "image": "(height, width, channels)",
     "sequence": "(time, features)",
+    "vector": "(features,)",
     "text": "(length,)",
     "document": "(length,)",
 }
@@ -34,10 +36,10 @@ class Wanted:
     """What a model asks for.
 
     Attributes:
-        kind: ``image``, ``sequence``, ``text`` (a text whose characters are predicted) or ``document`` (texts of which
-            each has a class).
-        shape: of one sample: image (height, width, channels), sequence (time, features), text and document (length,).
-            A size of 0 leaves it to the data.
+        kind: ``image``, ``sequence``, ``vector``, ``text`` (a text whose characters are predicted) or
+            ``document`` (texts of which each has a class).
+        shape: of one sample: image (height, width, channels), sequence (time, features), vector (features,), text and
+            document (length,). A size of 0 leaves it to the data.
         tokenizer: what turns documents into ids; None for other kinds.
         instead: keys of the model with which it takes another kind of data, by that kind.
 
@@ -57,7 +59,7 @@ class Wanted:
                 fix=f"use one of: {', '.join(get_args(Kind))}",
             )
         axes = _AXES[self.kind]
-        if len(self.shape) != axes.count(",") + (axes != "(length,)") or min(self.shape) < 0:
+        if len(self.shape) != len(axes.strip("(),").split(", ")) or min(self.shape) < 0:
             raise ConfigError(
                 f"the model asks for {self.kind} data of shape {self.shape}",
                 fix=f"use {axes}, each at least 1, or 0 for the size that the data have",
@@ -90,6 +92,26 @@ class Field:
     dtype: np.dtype[Any]
 
 
+@dataclass(frozen=True)
+class Columns:
+    """Numbers of a table, which are scaled to a mean of 0 and a deviation of 1 of the training samples.
+
+    Attributes:
+        names: of the columns.
+        means: of each column, as it was before.
+        scales: the deviation of each, positive.
+    """
+
+    names: tuple[str, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    def scaled(self, values: np.ndarray) -> np.ndarray:
+        """Numbers (count, columns) as float32 (count, columns) that models learn from."""
+        found: np.ndarray = ((values - np.asarray(self.means)) / np.asarray(self.scales)).astype(np.float32)
+        return found
+
+
 class Dataset(abc.ABC):
     """Samples by index.
 
@@ -101,6 +123,9 @@ class Dataset(abc.ABC):
         class_names: a name for each class; empty where there are none.
         vocabulary: for text the character of each id; empty otherwise.
         tokens: for documents the name of the tokenizer; empty otherwise.
+        task: what the labels are: ``classify`` (a class), ``regress`` (numbers) or ``tags`` (any number of classes).
+        columns: of the inputs, where they come from a table; None otherwise.
+        targets: of the labels, where they are numbers; None otherwise.
         inputs: shape and dtype of one input.
         parts: where a sample has several inputs, each by its name; ``inputs`` is then the first of them.
         labels: shape and dtype of one label; None without labels.
@@ -112,6 +137,9 @@ class Dataset(abc.ABC):
     class_names: tuple[str, ...]
     vocabulary: str
     tokens: str = ""
+    task: Task = "classify"
+    columns: Columns | None = None
+    targets: Columns | None = None
     inputs: Field
     labels: Field | None
     reads_files: bool = False
@@ -130,8 +158,9 @@ class Dataset(abc.ABC):
 
         Returns:
             ``inputs`` and, unless :attr:`labels` is None, ``labels``: images float32 (batch, height, width, channels)
-            in [0, 1], sequences float32 (batch, time, features) and documents int64 (batch, length) with labels int64
-            (batch,); text int64 (batch, length) with labels of the same shape, each the character after its input.
+            in [0, 1], sequences float32 (batch, time, features), vectors float32 (batch, features) and documents int64
+            (batch, length) with labels int64 (batch,), or float32 (batch, numbers or tags); text int64
+            (batch, length) with labels of the same shape, each the character after its input.
             Where a sample has several inputs, ``inputs`` is a dict of arrays, as :attr:`parts` says.
 
         Raises:
@@ -175,6 +204,7 @@ class Split:
     Attributes:
         train: to train on.
         validation: held back.
+        skipped: what was left out because it is damaged, with the reason, one line each.
         notes: what was found but is not used, and what is odd about the data, in sentences.
         hint: what to do if all samples turn out to be of one class; empty: nothing special.
     """
@@ -183,6 +213,7 @@ class Split:
     validation: Dataset
     notes: tuple[str, ...] = ()
     hint: str = ""
+    skipped: tuple[str, ...] = ()
 
 
 def _arrays(batch: Mapping[str, Any]) -> Iterator[np.ndarray]:

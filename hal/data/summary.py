@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from hal.data.spec import Dataset, Field, Split
+from hal.data.spec import Columns, Dataset, Field, Split
 
 __all__ = ["summary"]
 
@@ -34,10 +34,26 @@ def _lines(split: Split) -> Iterator[str]:
         yield f"inputs: texts, the first {shape} {train.tokens} of each"
     else:
         yield f"inputs: {shape}, {train.inputs.dtype}"
+    if train.targets is not None:
+        yield from _numbers(train.targets)
+    elif train.task == "tags":
+        yield f"{_tags(train.classes or 0)}: {_some(train.class_names)}"
     counts, held_counts = train.counts(), split.validation.counts()
     if counts is not None:
         yield from _classes(train, counts, held_counts)
     yield from split.notes
+    if split.skipped:
+        lines = "1 sample is" if len(split.skipped) == 1 else f"{len(split.skipped):,} samples are"
+        yield f"skipped: {lines} damaged; the first: {split.skipped[0]}"
+
+
+def _numbers(targets: Columns) -> Iterator[str]:
+    for name, mean, scale in zip(targets.names[:_LISTED], targets.means, targets.scales, strict=False):
+        yield f"to predict: {name}, a number of mean {mean:.4g} and deviation {scale:.4g}"
+
+
+def _tags(count: int) -> str:
+    return "1 tag" if count == 1 else f"{count:,} tags"
 
 
 def _shape(field: Field) -> str:

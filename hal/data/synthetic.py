@@ -17,7 +17,7 @@ __all__ = ["open_synthetic"]
 _DEFAULT_COUNT = 4096
 _CLASSES = 10
 _POOL_BYTES = 64 << 20
-_USUAL = {"image": (32, 32, 3), "sequence": (32, 8), "text": (128,), "document": (128,)}
+_USUAL = {"image": (32, 32, 3), "sequence": (32, 8), "vector": (16,), "text": (128,), "document": (128,)}
 _VOCABULARY = "".join(map(chr, range(32, 127)))
 
 

@@ -1,19 +1,20 @@
-"""Texts and their classes from two columns of a file with comma-separated values."""
+"""Files with comma-separated values: texts and their classes, or numbers and what they predict."""
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from hal.data.csv_rows import read_csv, rows_of
 from hal.data.documents import BYTES_PER_CHARACTER, Texts, split_documents
 from hal.data.files import check_memory, read_bytes, user_path
 from hal.data.spec import Split, Wanted
+from hal.data.targets import TaskKey
 from hal.data.texts import decoded
+from hal.data.vectors import listed, ordered_names, split_table
 from hal.errors import ConfigError, DataError
 
 __all__ = ["open_csv"]
@@ -22,7 +23,6 @@ _TEXT = "text sentence review content message document body comment title descri
 _LABEL = "label class category target sentiment topic intent genre tag y labels classes"
 """Names of columns that are used unless the user says otherwise; of several that are there, the first of these."""
 
-_DELIMITERS = ",;\t|"
 _SHOWN = 20
 _MOST_CLASSES = 10_000
 
@@ -36,16 +36,37 @@ def open_csv(
     *,
     text: str | None = None,
     label: str | None = None,
+    features: str | None = None,
+    task: TaskKey = "auto",
+    skip_bad: int = 0,
 ) -> Split:
-    """Two columns of a file in UTF-8 whose first line names the columns.
+    """Columns of a file in UTF-8 whose first line names them: a text and a class, or numbers and what they predict.
 
     Values are separated by commas, semicolons, tabs or vertical bars, as the first line shows, and quoted as RFC 4180
     says.
     """
     path = user_path(argument)
+    if wanted.kind != "document":
+        if text is not None:
+            raise ConfigError("data.text= is for models that read texts", fix="leave it out, or use a model of texts")
+        table = read_csv(path, skip_bad)
+        return split_table(
+            source, table, wanted, share=share, seed=seed, label=label, features=features, task=task, skip_bad=skip_bad
+        )
+    for key, value in {"features": features, "skip_bad": skip_bad or None}.items():
+        if value is not None:
+            raise ConfigError(f"data.{key}= is for columns of numbers, but the model reads texts", fix="leave it out")
+    if task not in ("auto", "classify"):
+        raise ConfigError(f"data.task={task} is for columns of numbers, but the model reads texts", fix="leave it out")
+    return _documents(source, path, wanted, share, seed, text, label)
+
+
+def _documents(
+    source: str, path: Path, wanted: Wanted, share: float, seed: int, text: str | None, label: str | None
+) -> Split:
     content = read_bytes(path)
     check_memory(str(path), BYTES_PER_CHARACTER * len(content))
-    rows = _rows(path, decoded(str(path), content))
+    rows = rows_of(path, decoded(str(path), content))
     _, header = next(rows, (1, []))
     header = [name.strip() for name in header]
     at = _columns(path, header, text, label)
@@ -67,46 +88,20 @@ def open_csv(
             f"{path} has no line with both a {header[at[0]]} and a {header[at[1]]}",
             fix="name the columns with data.text= and data.label=",
         )
-    names = _ordered(set(labels))
+    names = ordered_names(set(labels))
     if len(names) > _MOST_CLASSES or (len(names) > len(labels) // 2 and len(labels) > _SHOWN):
         raise DataError(
             f"the column {header[at[1]]} of {path} has {len(names):,} different values in {len(labels):,} lines, so it "
             "holds no classes",
-            fix=f"name the column of the classes with data.label=; the columns are: {_listed(header)}",
+            fix=f"name the column of the classes with data.label=; the columns are: {listed(header)}",
         )
     numbers = {name: number for number, name in enumerate(names)}
     found = Texts(values, np.asarray([numbers[name] for name in labels], np.int64))
-    notes = [f"columns: {header[at[0]]} (text) and {header[at[1]]} (label) of {_listed(header)}"]
+    notes = [f"columns: {header[at[0]]} (text) and {header[at[1]]} (label) of {listed(header)}"]
     if left_out:
         lines = "1 line" if left_out == 1 else f"{left_out:,} lines"
         notes.append(f"left out: {lines} without a text or without a label")
     return split_documents(source, found, None, names, wanted, share=share, seed=seed, notes=notes)
-
-
-def _ordered(names: set[str]) -> list[str]:
-    """Whole numbers by their values, other names by the alphabet."""
-    if all(name.isascii() and name.isdigit() for name in names):
-        return sorted(names, key=lambda name: (int(name), name))
-    return sorted(names)
-
-
-def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, each with the number of the line at which it ends."""
-    first = text.partition("\n")[0]
-    delimiter = max(_DELIMITERS, key=first.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    while True:
-        try:
-            row = next(reader, None)
-        except csv.Error as error:
-            raise DataError(
-                f"{path} is damaged: line {reader.line_num:,}: {error}",
-                fix="correct the line; every quoted text must end, and a quotation mark inside it must be doubled",
-            ) from error
-        if row is None:
-            return
-        if row:
-            yield reader.line_num, row
 
 
 def _columns(path: Path, header: Sequence[str], text: str | None, label: str | None) -> tuple[int, int]:
@@ -127,7 +122,7 @@ def _columns(path: Path, header: Sequence[str], text: str | None, label: str | N
         if place is None:
             raise ConfigError(
                 f"{path} has no column that is known to hold the {key}",
-                fix=f"write data.{key}=COLUMN with one of its columns: {_listed(header)}",
+                fix=f"write data.{key}=COLUMN with one of its columns: {listed(header)}",
             )
     first, second = places
     assert first is not None
@@ -135,7 +130,7 @@ def _columns(path: Path, header: Sequence[str], text: str | None, label: str | N
     if first == second:
         raise ConfigError(
             f"the column {header[first]} of {path} cannot be both the text and the label",
-            fix=f"name two columns with data.text= and data.label=: {_listed(header)}",
+            fix=f"name two columns with data.text= and data.label=: {listed(header)}",
         )
     return first, second
 
@@ -150,10 +145,5 @@ def _place(path: Path, header: Sequence[str], key: str, given: str | None, usual
     near = difflib.get_close_matches(given, header, n=1)
     raise ConfigError(
         f"{path} has no column {given}" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"write data.{key}=COLUMN with one of its columns: {_listed(header)}",
+        fix=f"write data.{key}=COLUMN with one of its columns: {listed(header)}",
     )
-
-
-def _listed(header: Sequence[str]) -> str:
-    more = f" and {len(header) - _SHOWN} more" if len(header) > _SHOWN else ""
-    return ", ".join(name[:80] for name in header[:_SHOWN]) + more

@@ -1,11 +1,13 @@
 """The carry of training: what an optimizer step consumes and gives back, and what a checkpoint keeps.
 
-A carry is a plain dict of four trees, so that every backend's compiler takes it as it is:
+A carry is a plain dict of five trees, so that every backend's compiler takes it as it is:
 
     params      nested dicts of arrays, in the form of the model's ``params()``
     state       nested dicts of arrays, in the form of the model's ``state()``: running statistics, for example
     optimizers  for each objective of the phase: ``step`` and the slots of :data:`hal.tensor.optimizers.Slots`
     scale       the loss scale of fp16; empty in every other precision
+    averages    with an exponential moving average: those of ``params`` and of the floating-point part of ``state``;
+                otherwise empty
 
 Whatever runs a model starts here. From a model and a seed: :func:`initial_carry` (host), :func:`place_carry`
 (devices), :func:`start_optimizers`. From values that come from elsewhere, such as a checkpoint, a user's own module or
@@ -19,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypedDict
 
+import numpy as np
 import optree
 
 from hal.contract.device import PrecisionName
@@ -38,9 +41,11 @@ __all__ = [
     "fetch_carry",
     "initial_carry",
     "make_carry",
+    "model_values",
     "place_carry",
     "place_for_inference",
     "shapes_of",
+    "start_averages",
     "start_optimizers",
     "trained_part",
 ]
@@ -53,6 +58,7 @@ class Carry(TypedDict):
     state: Tree
     optimizers: dict[str, Tree]
     scale: Tree
+    averages: Tree
 
 
 class Difference(NamedTuple):
@@ -81,6 +87,7 @@ def make_carry(
     state: Tree,
     optimizers: Mapping[str, Tree] | None = None,
     scale: Tree = None,
+    averages: Tree = None,
 ) -> Carry:
     """A carry from values of any origin.
 
@@ -91,6 +98,7 @@ def make_carry(
         optimizers: the state of the optimizer of each objective; None: :func:`start_optimizers` will make it.
         scale: the state of the loss scale. Where ``precision`` scales the loss and this is empty, or the other way
             round, the loss scale begins again.
+        averages: moving averages; None: there are none.
     """
     first = initial_scale(precision)
     return {
@@ -98,6 +106,7 @@ def make_carry(
         "state": state,
         "optimizers": dict(optimizers or {}),
         "scale": scale if scale and first else first,
+        "averages": averages or {},
     }
 
 
@@ -128,6 +137,16 @@ def place_carry(job: Job, carry: Carry) -> Carry:
         "state": place(job, carry["state"], job.state),
         "optimizers": optimizers,
         "scale": place(job, carry["scale"], {}),
+        "averages": _placed_averages(job, carry["averages"]),
+    }
+
+
+def _placed_averages(job: Job, averages: Tree) -> Tree:
+    if not averages:
+        return {}
+    return {
+        "params": job.group.shard_params(place(job, averages["params"], job.params)),
+        "state": place(job, averages["state"], job.state),
     }
 
 
@@ -148,6 +167,38 @@ def fetch_carry(job: Job, carry: Carry) -> Carry | None:
     host: Any = optree.tree_map(job.backend.to_host, whole)
     found: Carry = host
     return found
+
+
+def start_averages(carry: Carry) -> Carry:
+    """The same carry, on the host, whose moving averages begin at its values."""
+    copied: Tree = optree.tree_map(np.array, carry["params"])
+    return {**carry, "averages": {"params": copied, "state": _floats(carry["state"])}}
+
+
+def _floats(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """Copies of the floating-point arrays in nested dicts; a count, for example, has no average."""
+    inner = {name: _floats(x) if isinstance(x, Mapping) else np.array(x) for name, x in tree.items()}
+    return {name: x for name, x in inner.items() if (x.dtype.kind == "f" if isinstance(x, np.ndarray) else x)}
+
+
+def model_values(carry: Mapping[str, Any]) -> tuple[Tree, Tree]:
+    """The parameters and the state that a model is evaluated and used with: the moving averages, if there are any.
+
+    Args:
+        carry: of a training, or as a checkpoint holds it.
+    """
+    averages, state = carry.get("averages") or {}, carry.get("state") or {}
+    if not averages:
+        return carry["params"], state
+    return averages["params"], _over(state, averages.get("state", {}))
+
+
+def _over(tree: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts of arrays with those of another in their places."""
+    return {
+        name: _over(x, other.get(name, {})) if isinstance(x, Mapping) else other.get(name, x)
+        for name, x in tree.items()
+    }
 
 
 def trained_part(objective: Objective, params: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,6 +232,7 @@ def carry_shapes(model: Model, phase: Phase, optimizer: str, precision: Precisio
             for each in phase.objectives
         },
         "scale": dict.fromkeys(initial_scale(precision), number),
+        "averages": {},
     }
 
 

@@ -26,9 +26,10 @@ Batch = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class Step:
-    """Builds ``step(carry, batch, key, lr) -> (carry, metrics)`` for one phase of a model's training.
+    """Builds ``step(carry, batch, key, lr, decay) -> (carry, metrics)`` for one phase of a model's training.
 
-    The carry (:mod:`hal.job.carry`) is consumed.
+    The carry (:mod:`hal.job.carry`) is consumed. Where it has moving averages, ``decay`` is the share of them that
+    remains.
 
     Attributes:
         group: the devices that take part; its backend compiles.
@@ -56,7 +57,7 @@ class Step:
         """The step before it is compiled."""
         gradients = {o.name: self.group.value_and_grad(self._loss(o), self.plan) for o in self.phase.objectives}
 
-        def step(carry: Carry, batch: Batch, key: Any, lr: float) -> tuple[Carry, dict[str, Array]]:
+        def step(carry: Carry, batch: Batch, key: Any, lr: float, decay: float = 0.0) -> tuple[Carry, dict[str, Array]]:
             metrics: dict[str, Array] = {}
             prepare, draw = ops.split_key(key, 2)
             prepare = self.group.shard_key(prepare, _rows(batch), self.plan.accumulate)
@@ -65,7 +66,7 @@ class Step:
                 own = ops.fold_in(draw, index)
                 carry, found = self._update(gradients[objective.name], objective, carry, batch, own, lr)
                 metrics.update(found)
-            return carry, metrics
+            return _averaged(carry, decay), metrics
 
         return step
 
@@ -133,6 +134,7 @@ class Step:
             "state": state,
             "optimizers": {**carry["optimizers"], objective.name: optimizer_state},
             "scale": scale,
+            "averages": carry["averages"],
         }
         label = "loss" if len(self.phase.objectives) == 1 else f"{objective.name}_loss"
         return carry, {label: value, **metrics}
@@ -179,6 +181,20 @@ def prediction(model: Model, plan: Plan, specs: Mapping[str, Any]) -> Callable[.
         return model.predict(cast_params(params, specs, plan.precision), state, inputs)
 
     return predict
+
+
+def _averaged(carry: Carry, decay: float) -> Carry:
+    """The carry whose moving averages, if it has any, have taken in its values."""
+    averages = carry["averages"]
+    if not averages:
+        return carry
+
+    def follow(average: Tree, values: Tree) -> Tree:
+        if isinstance(average, Mapping):
+            return {name: follow(inner, values[name]) for name, inner in average.items()}
+        return average + (values - average) * (1 - decay)  # exact where the value does not change
+
+    return {**carry, "averages": {name: follow(averages[name], carry[name]) for name in ("params", "state")}}
 
 
 def _part(batch: Batch, part: int, parts: int) -> Batch:

@@ -6,7 +6,7 @@ import abc
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -99,7 +99,7 @@ class Defaults:
     batch: int = 128
     optimizer: str = "adamw"
     hyper: Mapping[str, float] = field(default_factory=dict)
-    schedule: Literal["constant", "cosine"] = "cosine"
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "cosine"
     data: str = "digits"
     augment: tuple[str, ...] = ()
 
@@ -215,6 +215,26 @@ class Model(abc.ABC):
         """The metric, which may depend on the config."""
         return cls.metric
 
+    def chosen_metric(self) -> tuple[str, Literal["max", "min"]]:
+        """The metric, which may also depend on the data that the model was built for."""
+        return self.metric_for(self.config)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the loss multiplies that of each sample by ``batch["weights"]``."""
+        return False
+
+    def with_label_smoothing(self, share: float) -> Self:
+        """The same model, trained on targets of which a share is spread evenly over all classes.
+
+        Raises:
+            ConfigError: the model's loss is its own.
+        """
+        raise ConfigError(
+            f"label_smoothing={share:g} is for models whose loss hal computes from labels; this model has its own loss",
+            fix="leave label_smoothing= out, or smooth the labels in the model's loss",
+        )
+
     @abc.abstractmethod
     def params(self) -> dict[str, Any]:
         """Nested dicts of :class:`~hal.nn.Param`."""
@@ -298,7 +318,7 @@ class Model(abc.ABC):
         """
         if self.supervised:
             wanted = self.wanted(self.config).filled(data.inputs.shape)
-            return as_inputs(values, wanted, data.vocabulary)
+            return as_inputs(values, wanted, data.vocabulary, data.columns)
         found = np.asarray(values, np.float32)  # a model that starts from noise or from a code of its own
         if not np.all(np.isfinite(found)):
             raise InputError("inputs have values that are not finite", fix="remove those samples")
@@ -307,6 +327,10 @@ class Model(abc.ABC):
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Metrics for each sample of a validation batch, (batch,) each; their means are reported."""
         return {}
+
+    def scores(self, means: Mapping[str, float]) -> Mapping[str, float]:
+        """The metrics to report, from the means over the validation samples; by default those means."""
+        return means
 
     def epoch_end(self, view: TrainingView) -> Report:
         """Further metrics and files after an epoch."""

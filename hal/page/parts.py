@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-__all__ = ["Code", "Kind", "Number", "Page", "Plot", "Section", "Table"]
+__all__ = ["Code", "Kind", "Number", "Page", "Picture", "Plot", "Section", "Table"]
 
 Kind = Literal["measured", "estimated"]
 """Where numbers come from; the page marks what was not measured."""
@@ -44,6 +44,16 @@ class Plot:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture as a data URI, with a line or two under it; ``alt`` says it in words. Wide ones take a whole row."""
+
+    source: str
+    alt: str
+    lines: tuple[str, ...] = ()
+    wide: bool = False
+
+
+@dataclass(frozen=True)
 class Code:
     """Lines to copy."""
 
@@ -53,7 +63,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page under a heading: paragraphs, a list of sentences, plots, tables, lines to copy."""
+    """A part of the page under a heading: paragraphs, a list of sentences, plots, pictures, tables, lines to copy."""
 
     name: str
     title: str
@@ -63,6 +73,7 @@ class Section:
     codes: tuple[Code, ...] = ()
     notes: tuple[str, ...] = ()
     kind: Kind = "measured"
+    pictures: tuple[Picture, ...] = ()
 
 
 @dataclass(frozen=True)

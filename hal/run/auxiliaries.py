@@ -61,7 +61,7 @@ def _train(
     inner = replace(
         job, model=model, params=model.params(), state=model.state(), plan=plan, defaults=defaults, augment=()
     )
-    config = RunConfig.model_validate({"epochs": auxiliary.epochs, "seed": seed})
+    config = RunConfig.model_validate({"epochs": auxiliary.epochs, "seed": seed, "keep": "last"})
     resume = load(latest(folder)) if (folder / "checkpoints").is_dir() else None
     if resume is None:
         observer.note(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from hal.util.files import make_folder, remove_folder, write_folder
 from hal.util.reading import read_regular
 from hal.util.trees import flat, nested
 
-__all__ = ["SCHEMA", "Checkpoint", "latest", "load", "save"]
+__all__ = ["SCHEMA", "Checkpoint", "best", "copy_best", "latest", "load", "save", "saved_steps"]
 
 SCHEMA = 1
 _KEPT = 2
+"""The last checkpoint, and the one before it in case that one is damaged."""
 _ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
 _MOST_META_BYTES = 256 << 20
 
@@ -43,14 +44,16 @@ class Checkpoint:
     path: Path | None = None
 
 
-def save(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint beside the earlier ones; keep it and the last one before it, and remove all others.
+def save(folder: Path, checkpoint: Checkpoint, *, last: int | None = _KEPT, steps: Collection[int] = ()) -> Path:
+    """Write a checkpoint beside the earlier ones, and remove those that are not to be kept.
 
     Later ones exist where a run was resumed from an earlier checkpoint; they are no longer part of the run.
 
     Args:
         folder: the folder of the run's checkpoints.
         checkpoint: what to write.
+        last: how many of the last checkpoints are kept, this one included; None: all.
+        steps: steps whose checkpoints are kept besides.
 
     Returns:
         The folder of the new checkpoint.
@@ -63,13 +66,14 @@ def save(folder: Path, checkpoint: Checkpoint) -> Path:
     make_folder(folder)
     for left_over in folder.glob(".step-*.part"):  # the run's folder is locked, so whoever wrote them has ended
         shutil.rmtree(left_over, ignore_errors=True)
-    final = folder / f"step-{checkpoint.step:09d}"
+    final = folder / _name(checkpoint.step)
     arrays = serialize(flat(checkpoint.carry))
     meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
     meta["crc32"] = _checksum(arrays, meta)
     # One of the same step is there if the run was resumed from an earlier one.
     write_folder(final, {_ARRAYS: arrays, _META: json.dumps(meta, indent=1).encode()})
-    kept = [path for path in _all(folder) if path <= final][-_KEPT:]
+    earlier = [path for path in _all(folder) if path <= final]
+    kept = {*earlier[0 if last is None else -last :], *(path for path in earlier if path.name in map(_name, steps))}
     for path in _all(folder):
         if path not in kept:
             remove_folder(path)
@@ -93,6 +97,53 @@ def latest(path: Path) -> Path:
             f"there is no checkpoint in {path}", fix="set resume= to the folder of a run, for example runs/..."
         )
     return found[-1]
+
+
+def best(path: Path) -> Path:
+    """The folder of the checkpoint to use a trained model from: the best that the run kept, otherwise the newest.
+
+    Which epoch was the best is said by the newest checkpoint, so that nothing but the folder is needed.
+
+    Args:
+        path: the folder of a run, or that of one checkpoint, which is returned as it is.
+
+    Raises:
+        NotFoundError: there is no checkpoint.
+    """
+    newest = latest(path)
+    if newest == path:
+        return path
+    try:
+        meta = json.loads(read_regular(newest / _META, _MOST_META_BYTES))
+    except (OSError, ValueError, RecursionError):
+        return newest  # loading it says what is wrong with it
+    step = meta.get("best") if isinstance(meta, dict) else None
+    found = newest.parent / _name(step) if type(step) is int else newest
+    return found if found.is_dir() else newest
+
+
+def saved_steps(folder: Path) -> list[int]:
+    """The steps of the checkpoints in the folder of a run's checkpoints, in their order."""
+    return [int(path.name.removeprefix("step-")) for path in _all(folder)]
+
+
+def copy_best(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy the best checkpoint of the run that is continued, where it continues in another folder.
+
+    Args:
+        checkpoint: what the run goes on from.
+        folder: of the checkpoints of the run that goes on.
+
+    Raises:
+        OSError: it cannot be read or written.
+    """
+    step = checkpoint.meta.get("best")
+    if type(step) is not int or checkpoint.path is None or checkpoint.path.parent.name != "checkpoints":
+        return
+    source, copied = checkpoint.path.parent / _name(step), folder / _name(step)
+    if source.is_dir() and not copied.exists():
+        make_folder(folder)
+        write_folder(copied, {name: read_regular(source / name) for name in (_ARRAYS, _META)})
 
 
 def load(path: Path) -> Checkpoint:
@@ -154,5 +205,9 @@ def _damaged(path: Path, why: str) -> CheckpointError:
     )
 
 
+def _name(step: int) -> str:
+    return f"step-{step:09d}"
+
+
 def _all(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*")) if folder.is_dir() else []
+    return sorted(path for path in folder.glob("step-*") if path.name.removeprefix("step-").isdigit())

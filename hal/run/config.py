@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, PositiveFloat, field_validator
 
-from hal.config import LONGEST_S, DataSection, JobConfig, OptimizerSection, PlanKeys
+from hal.config import LONGEST_S, DataSection, JobConfig, NamedSection, OptimizerSection, PlanKeys
 from hal.contract.plan import LARGEST_COUNT
 
-__all__ = ["BenchConfig", "RunConfig"]
+__all__ = ["BenchConfig", "RunConfig", "ScheduleName", "ScheduleSection"]
+
+ScheduleName = Literal["constant", "cosine", "step", "onecycle"]
+
+
+class ScheduleSection(NamedSection):
+    """How the learning rate changes, and the constants of that."""
+
+    name: ScheduleName | None = Field(
+        default=None,
+        description="How the learning rate changes: constant, cosine (decays along a cosine), step (is multiplied by "
+        "schedule.factor every schedule.every epochs) or onecycle (rises to lr and falls to almost zero). "
+        "Default: the model's own.",
+    )
+    warmup: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_COUNT,
+        description="Number of optimizer steps over which the learning rate rises from zero first, for constant, "
+        "cosine and step.",
+    )
+    every: int = Field(
+        default=10, ge=1, le=LARGEST_COUNT, description="Number of epochs between two changes, for step."
+    )
+    factor: float = Field(default=0.1, gt=0, le=1, description="What the learning rate is multiplied by, for step.")
+    least: float = Field(
+        default=0.0, ge=0, lt=1, description="Fraction of the learning rate that remains at the end, for cosine."
+    )
+    rise: float = Field(
+        default=0.3, gt=0, lt=1, description="Fraction of the steps in which the learning rate rises, for onecycle."
+    )
 
 
 class RunConfig(JobConfig):
@@ -28,10 +58,9 @@ class RunConfig(JobConfig):
         description="Number of optimizer steps after which the run stops, even within an epoch. Default: no limit.",
     )
     lr: float | None = Field(default=None, gt=0, description="Learning rate. Default: the model's own.")
-    schedule: Literal["constant", "cosine"] | None = Field(
-        default=None,
-        description="How the learning rate changes: constant, or cosine (decays to zero along a cosine). "
-        "Default: the model's own.",
+    schedule: ScheduleSection = Field(
+        default_factory=lambda: ScheduleSection.model_validate({}),
+        description="How the learning rate changes. Default: the model's own.",
     )
     optimizer: OptimizerSection = Field(
         default_factory=lambda: OptimizerSection.model_validate({}),
@@ -42,6 +71,36 @@ class RunConfig(JobConfig):
         gt=0,
         description="Largest allowed norm of all gradients together. Larger gradients are scaled down. Default: "
         "no limit.",
+    )
+    ema: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Decay rate of an exponential moving average of the parameters, for example 0.999. The model is "
+        "evaluated and used with the averages. Default: no averages.",
+    )
+    class_weights: Literal["balanced"] | tuple[PositiveFloat, ...] | None = Field(
+        default=None,
+        description="Weights of the classes in the training loss: balanced (rare classes count more) or one number for "
+        "each class, separated by commas. Default: all samples count alike.",
+    )
+    label_smoothing: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="Share of the training target that is spread evenly over all classes.",
+    )
+    keep: Literal["best", "last", "all"] | Annotated[int, Field(ge=1, le=LARGEST_COUNT)] = Field(
+        default="best",
+        description="Which checkpoints remain: best (that of the best epoch, beside the last two), last (the last "
+        "two), all, or a number N (the best and the last N).",
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_COUNT,
+        description="Number of epochs without improvement of the model's metric after which the run stops. With "
+        "several phases, those of the last phase count. Default: no early stop.",
     )
     out: str | None = Field(
         default=None,
@@ -61,10 +120,21 @@ class RunConfig(JobConfig):
         description="Number of optimizer steps between additional checkpoints. Default: only after every epoch.",
     )
 
-    @field_validator("accept", mode="before")
+    log: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = Field(
+        default=(),
+        description="Where else the numbers of each epoch go, separated by commas: tensorboard (into the run's "
+        "folder), wandb or mlflow, each through its own package.",
+    )
+
+    @field_validator("accept", "log", mode="before")
     @classmethod
     def _listed(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",")] if isinstance(value, str) else value
+
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _numbers(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) and value != "balanced" else value
 
 
 class BenchConfig(JobConfig):

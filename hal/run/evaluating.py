@@ -11,7 +11,7 @@ import numpy as np
 import optree
 
 from hal.data import Dataset, Split, batches
-from hal.job.carry import Carry
+from hal.job.carry import Carry, model_values
 from hal.job.placing import feeding, put_batch
 from hal.job.precision import cast_inputs, cast_params
 from hal.job.prepare import Job
@@ -24,7 +24,7 @@ __all__ = ["evaluate_samples", "view_training"]
 def evaluate_samples(
     job: Job, carry: Carry, data: Dataset, evaluate: Callable[..., Mapping[str, Array]]
 ) -> dict[str, float]:
-    """The means of a model's numbers over a data set; called by all processes of a run.
+    """The metrics of a model over a data set; called by all processes of a run.
 
     Args:
         job: what runs where.
@@ -33,14 +33,15 @@ def evaluate_samples(
         evaluate: what :func:`hal.job.step.evaluation` gives: sums over a batch.
     """
     batch = job.plan.batch
-    params = job.group.gather_params(carry["params"])
+    values, state = model_values(carry)
+    params = job.group.gather_params(values)
     # Where the processes divide a batch, each sums its own rows; other batches are whole in every process.
     divided: dict[str, Array] = {}
     alike: dict[str, Array] = {}
     host = batches(data, batch, seed=0, epoch=0, shuffle=False, drop_last=False, own=job.group.rows)
     with feeding(job, host, data) as feed:
         for index, arrays in enumerate(feed):
-            found = evaluate(params, carry["state"], arrays)
+            found = evaluate(params, state, arrays)
             if not found:
                 return {}
             sums = divided if job.group.spreads(min(batch, len(data) - index * batch)) else alike
@@ -50,7 +51,7 @@ def evaluate_samples(
     for sums in (job.group.sum(divided), alike):
         for name, value in sums.items():
             totals[name] = totals.get(name, 0.0) + float(job.backend.to_host(value))
-    return {name: value / len(data) for name, value in sorted(totals.items())}
+    return dict(sorted(job.model.scores({name: value / len(data) for name, value in totals.items()}).items()))
 
 
 def view_training(
@@ -75,6 +76,7 @@ def view_training(
         auxiliary: the trained models that the job's model is judged by.
     """
     precision = job.plan.precision
+    values, state = model_values(carry)
 
     def put(x: Any) -> Any:
         return put_batch(job, {"x": x})["x"] if isinstance(x, np.ndarray) else x
@@ -87,8 +89,8 @@ def view_training(
 
     return TrainingView(
         epoch=epoch + 1,
-        params=cast_params(job.group.gather_params(carry["params"]), job.params, precision),
-        state=carry["state"],
+        params=cast_params(job.group.gather_params(values), job.params, precision),
+        state=state,
         seed=seed + 1 + epoch,
         split=split,
         write=write,

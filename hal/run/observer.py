@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ParamSpec
 
+from hal.errors import HalError, RunError
 from hal.job.prepare import Job
 from hal.run.record import Epoch, Record
 from hal.util.telling import Teller
 
-__all__ = ["LastingObserver", "RunObserver"]
+__all__ = ["LastingObserver", "Observers", "RunObserver"]
+
+P = ParamSpec("P")
 
 
 class RunObserver:
-    """Methods that a run calls as it goes on; each does nothing unless a subclass overrides it."""
+    """Methods that a run calls as it goes on; each does nothing unless a subclass overrides it.
+
+    They are called in the process that leads the run, between steps, so what they do takes time from the training. An
+    error in one ends the run, and names the observer and the method; an error of hal is raised as it is.
+    """
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """The run begins: its keys are valid and its folder exists.
@@ -47,27 +55,76 @@ class RunObserver:
 
 
 class LastingObserver(RunObserver):
-    """Passes everything on to another observer; that it cannot write does not end the run (:class:`Teller`)."""
+    """Passes everything on to another observer.
+
+    That it cannot write does not end the run (:class:`Teller`). Another error does, as one that names the observer and
+    the method that failed.
+    """
 
     def __init__(self, observer: RunObserver) -> None:
         self._observer, self._teller = observer, Teller(observer.note)
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Passed on."""
-        self._teller.tell(self._observer.started, job, folder, epochs, resumed_step)
+        self._pass(self._observer.started, job, folder, epochs, resumed_step)
 
     def note(self, text: str) -> None:
         """Passed on."""
-        self._teller.tell(self._observer.note, text)
+        self._pass(self._observer.note, text)
 
     def step(self, epoch: int, step: int, steps: int, samples: int, loss: Callable[[], dict[str, float]]) -> None:
         """Passed on."""
-        self._teller.tell(self._observer.step, epoch, step, steps, samples, loss)
+        self._pass(self._observer.step, epoch, step, steps, samples, loss)
 
     def epoch(self, epoch: Epoch) -> None:
         """Passed on."""
-        self._teller.tell(self._observer.epoch, epoch)
+        self._pass(self._observer.epoch, epoch)
 
     def ended(self, record: Record, folder: Path) -> None:
         """Passed on."""
-        self._teller.tell(self._observer.ended, record, folder)
+        self._pass(self._observer.ended, record, folder)
+
+    def _pass(self, method: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            self._teller.tell(method, *args, **kwargs)
+        except HalError:
+            raise
+        except Exception as error:
+            where = f"{type(self._observer).__name__}.{getattr(method, '__name__', 'a method')}"
+            said = f"{type(error).__name__}: {error}".removesuffix(": ")
+            raise RunError(
+                f"the observer of the run failed in {where}: {said}",
+                fix="correct the observer; the last checkpoint is whole, and resume= goes on from it",
+            ) from error
+
+
+class Observers(RunObserver):
+    """Tells several observers, one after the other."""
+
+    def __init__(self, observers: Sequence[RunObserver]) -> None:
+        self._observers = observers
+
+    def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
+        """Told to all."""
+        for each in self._observers:
+            each.started(job, folder, epochs, resumed_step)
+
+    def note(self, text: str) -> None:
+        """Told to all."""
+        for each in self._observers:
+            each.note(text)
+
+    def step(self, epoch: int, step: int, steps: int, samples: int, loss: Callable[[], dict[str, float]]) -> None:
+        """Told to all."""
+        for each in self._observers:
+            each.step(epoch, step, steps, samples, loss)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Told to all."""
+        for each in self._observers:
+            each.epoch(epoch)
+
+    def ended(self, record: Record, folder: Path) -> None:
+        """Told to all."""
+        for each in self._observers:
+            each.ended(record, folder)

@@ -14,12 +14,12 @@ from hal.contract import Group
 from hal.contract.plan import Plan
 from hal.data import RememberedData, Split
 from hal.errors import CheckpointError, ConfigError
-from hal.job.carry import differences, place_for_inference
+from hal.job.carry import differences, model_values, place_for_inference
 from hal.job.errors import classified
 from hal.job.placing import put_batch
 from hal.job.prepare import Job, pick_device, prepare_devices
 from hal.job.step import inference
-from hal.run.checkpoint import Checkpoint
+from hal.run.checkpoint import Checkpoint, best
 from hal.run.resuming import find_resume_point
 from hal.run.saved import SavedSetup, read_saved, require_trusted_model
 from hal.workload import configure, model_class
@@ -43,7 +43,7 @@ def predict(folder: str | Path, inputs: Any, keys: Mapping[str, Any]) -> np.ndar
         InputError: the inputs are not what the model takes.
         HalError: the checkpoint is damaged, or the backend is not here.
     """
-    checkpoint = find_resume_point(str(folder)).checkpoint
+    checkpoint = find_resume_point(str(folder), best).checkpoint
     saved = read_saved(checkpoint)
     require_trusted_model(saved, "model" in keys, folder)
     if saved.setup is None:
@@ -54,7 +54,7 @@ def predict(folder: str | Path, inputs: Any, keys: Mapping[str, Any]) -> np.ndar
     job = _job(saved.setup, checkpoint, keys, len(inputs) if hasattr(inputs, "__len__") else 1)
     batch = job.model.as_inputs(inputs, job.split.train)
     with classified(job.backend), job.backend.settings(job.plan, job.device):
-        params, state = place_for_inference(job, checkpoint.carry["params"], checkpoint.carry.get("state", {}))
+        params, state = place_for_inference(job, *model_values(checkpoint.carry))
         run = inference(job.backend, job.model, job.plan, job.params)
         return job.backend.to_host(run(params, state, put_batch(job, {"inputs": batch})["inputs"]))
 

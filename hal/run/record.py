@@ -38,6 +38,7 @@ class Epoch(BaseModel):
     validation: dict[str, float] = Field(description="Means over the validation samples, and the model's own metrics.")
     seconds: float = Field(description="Time in the training steps in seconds, including the data path.")
     samples_per_s: float = Field(description="Training throughput in samples/s.")
+    lr: float | None = Field(default=None, description="Learning rate of the epoch's last step.")
 
 
 class EarlierPart(BaseModel):
@@ -68,15 +69,24 @@ class Record(BaseModel):
     device: DeviceFacts
     environment: Environment
     parameters: int = Field(description="Number of parameters of the model, including frozen ones.")
+    samples: dict[str, int] = Field(
+        default_factory=dict, description="Number of training and of validation samples, as train and validation."
+    )
     epochs: tuple[Epoch, ...] = ()
     metric: str = ""
+    better: Literal["max", "min"] = Field(default="max", description="Whether a high or a low metric is good.")
     best: float | None = None
+    best_epoch: int | None = Field(default=None, description="The first epoch with the best metric.")
     results: dict[str, float] = Field(
         default_factory=dict, description="Validation metrics of the last epoch, and what the model reports at the end."
     )
     text: str = ""
     peak_memory_bytes: int | None = None
-    checkpoint: str | None = None
+    checkpoint: str | None = Field(default=None, description="The last one.")
+    best_checkpoint: str | None = Field(
+        default=None, description="The one that the trained model is used from: the best that was kept, or the last."
+    )
+    stopped_early: bool = Field(default=False, description="Whether patience= ended the run.")
     files: tuple[str, ...] = ()
     error: str | None = None
 

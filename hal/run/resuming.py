@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from hal.config import build
 from hal.errors import CheckpointError
 from hal.run.checkpoint import Checkpoint, latest, load
 from hal.run.config import RunConfig
-from hal.run.saved import SavedSetup, read_saved, require_trusted_model
+from hal.run.saved import SavedSetup, read_saved, require_trusted_data, require_trusted_model
 from hal.util.paths import user_path
 
 __all__ = ["ResumePoint", "find_resume_point", "resumed"]
@@ -30,18 +30,20 @@ class ResumePoint:
     folder: Path | None
 
 
-def find_resume_point(resume: str) -> ResumePoint:
+def find_resume_point(resume: str, which: Callable[[Path], Path] = latest) -> ResumePoint:
     """The checkpoint that the key ``resume`` names.
 
     Args:
         resume: the folder of a run or of one checkpoint.
+        which: chooses among the checkpoints of a run: :func:`~hal.run.checkpoint.latest`, or
+            :func:`~hal.run.checkpoint.best` to use the trained model.
 
     Raises:
         NotFoundError: there is no checkpoint.
         CheckpointError: it is damaged.
     """
     while True:
-        at = latest(user_path(resume))
+        at = which(user_path(resume))
         try:
             return ResumePoint(load(at), at.parent.parent if at.parent.name == "checkpoints" else None)
         except CheckpointError:
@@ -71,6 +73,7 @@ def resumed(keys: Mapping[str, Any]) -> RunConfig:
             fix="resume the run that contains it",
         )
     require_trusted_model(held, "model" in keys and _names(keys["model"]), at)
+    require_trusted_data(held, "data" in keys and _names(keys["data"]), at)
     elsewhere = "backend" in keys or "device" in keys
     if elsewhere:  # on another machine, what was chosen on the first one means nothing
         saved = {key: value for key, value in saved.items() if key not in ("backend", "device")}

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, NonNegative
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
 from hal.data import DataFacts
+from hal.data.user_source import is_user_source
 from hal.errors import CheckpointError
 from hal.job.prepare import Job
 from hal.run.checkpoint import Checkpoint
@@ -19,7 +20,7 @@ from hal.util.paths import user_path
 from hal.util.seal import seal, sealed
 from hal.workload import Workload
 
-__all__ = ["SavedRun", "SavedSetup", "read_saved", "require_trusted_model", "setup_of"]
+__all__ = ["SavedRun", "SavedSetup", "read_saved", "require_trusted_data", "require_trusted_model", "setup_of"]
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
@@ -48,6 +49,7 @@ class SavedSetup(BaseModel):
     plan: Plan
     device: DeviceFacts
     seal: str = Field(default="", description="Made by the user whose model is code in a file; see hal.util.seal.")
+    data_seal: str = Field(default="", description="Likewise, where the data come from code in a file.")
 
 
 class SavedRun(BaseModel):
@@ -103,12 +105,14 @@ def _place(where: tuple[int | str, ...]) -> str:
 def setup_of(job: Job) -> SavedSetup:
     """The setup of a run, for its checkpoints."""
     code = _code_of(job.workload.model)
+    source = _source_code_of(job.workload.data)
     return SavedSetup(
         workload=job.workload,
         data=DataFacts.of(job.split),
         plan=job.plan,
         device=DeviceFacts.of(job.device),
         seal="" if code is None else seal(code),
+        data_seal="" if source is None else seal(source),
     )
 
 
@@ -132,6 +136,36 @@ def require_trusted_model(saved: SavedRun, named: bool, where: object) -> None:
         f"{where} names its model as {name}, a file that would be run, and it was not written by you on this machine",
         fix=f"look at the file, then name it yourself: model={name}",
     )
+
+
+def require_trusted_data(saved: SavedRun, named: bool, where: object) -> None:
+    """Refuse to run a function only because a folder names it as the source of its data.
+
+    Args:
+        saved: names the data.
+        named: whether the user has named the data too.
+        where: the folder, for the message.
+
+    Raises:
+        CheckpointError: the data come from code in a file, and this user did not write the checkpoint on this machine.
+    """
+    held = saved.config.get("data", {})
+    name = str((held.get("name") or "") if isinstance(held, dict) else held)
+    code = _source_code_of(name)
+    if code is None or named or (saved.setup is not None and sealed(code, saved.setup.data_seal)):
+        return
+    raise CheckpointError(
+        f"{where} names its data as {name}, code that would be run, and it was not written by you on this machine",
+        fix=f"look at the code, then name it yourself: data={name}",
+    )
+
+
+def _source_code_of(data: str) -> str | None:
+    """What identifies the code of a source of data; None: the source is one of hal's own."""
+    if not is_user_source(data):
+        return None
+    path, _, attribute = data.rpartition(":")
+    return f"data {user_path(path).resolve() if path.endswith('.py') else path}:{attribute}"
 
 
 def _code_of(model: str) -> str | None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import optree
 
 from hal.config import build
 from hal.contract.device import DeviceFacts
+from hal.data import class_weights
 from hal.errors import ConfigError, DataError, InUseError, NotFoundError
 from hal.job.errors import classified
 from hal.job.prepare import Job, prepare
@@ -21,14 +23,18 @@ from hal.nn import Param
 from hal.processes.launch import launch, pinned
 from hal.processes.rendezvous import leads
 from hal.run.auxiliaries import train_auxiliaries
-from hal.run.checkpoint import Checkpoint, latest
+from hal.run.checkpoint import Checkpoint, copy_best, latest
+from hal.run.checkpoint import best as best_checkpoint
 from hal.run.config import RunConfig
+from hal.run.epoch_table import write_epoch_table
 from hal.run.interrupt import Interrupt
-from hal.run.observer import LastingObserver, RunObserver
-from hal.run.record import EarlierPart, Record, Status, now, read_record
+from hal.run.keeping import Metric
+from hal.run.observer import LastingObserver, Observers, RunObserver
+from hal.run.record import EarlierPart, Epoch, Record, Status, now, read_record
 from hal.run.resuming import find_resume_point
+from hal.run.trackers import trackers_for
 from hal.run.trainer import Trainer, TrainingOutcome
-from hal.util.files import make_folder, new_folder
+from hal.util.files import make_folder, new_folder, write_whole
 from hal.util.lock import locked, require_free
 from hal.util.paths import user_path
 from hal.workload import short_name
@@ -61,9 +67,12 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
     if asked is not None and leads():
         require_free(asked, _WAIT)
     earlier = () if own is None else _earlier_parts(own)
-    job = prepare(config)
+    job = _with_targets(prepare(config), config)
     first = leads() and job.group.rank == 0
-    watch = LastingObserver(observer) if first and observer is not None else RunObserver()
+    watch = RunObserver()
+    if first:
+        told = LastingObserver(observer) if observer is not None else RunObserver()
+        watch = Observers([told, *trackers_for(config.log, told.note)])
     folder = asked or new_folder(short_name(job.workload.model), job.device.backend)
     if first:
         _check_folder(folder, own)
@@ -82,6 +91,25 @@ def run(config: RunConfig, observer: RunObserver | None = None) -> Record:
         stack.enter_context(job.backend.settings(job.plan, job.device))
         interrupt = stack.enter_context(Interrupt(watch.note))
         return _Session(job, config, folder, watch, earlier).run(resume, interrupt)
+
+
+def _with_targets(job: Job, config: RunConfig) -> Job:
+    """The job whose model learns from smoothed labels, if the keys ask for it.
+
+    Raises:
+        ConfigError: the loss of the model is its own, or the data has no classes that could be weighted.
+    """
+    if config.class_weights is not None:
+        class_weights(job.split.train, config.class_weights)
+        if not job.model.takes_weights:
+            raise ConfigError(
+                f"class_weights= is for models whose loss hal computes from labels; model={job.workload.model} has its "
+                "own loss",
+                fix="leave class_weights= out, or weigh the classes in the model's loss",
+            )
+    if not config.label_smoothing:
+        return job
+    return replace(job, model=job.model.with_label_smoothing(config.label_smoothing))
 
 
 def _earlier_parts(folder: Path) -> tuple[EarlierPart, ...]:
@@ -168,7 +196,12 @@ class _Session:
     def run(self, resume: Checkpoint | None, interrupt: Interrupt) -> Record:
         job = self.job
         trainer = Trainer(job, self.config, self.folder, self.observer, resume)
+        if resume is not None and job.group.rank == 0:
+            copy_best(resume, self.folder / "checkpoints")
         self._write(self._record("running"))
+        if job.split.skipped and job.group.rank == 0:
+            write_whole(self.folder / "skipped.txt", ("\n".join(job.split.skipped) + "\n").encode())
+        trainer.after_epoch = self._tell_epochs
         job.backend.reset_peak_memory(job.device)
         try:
             self.observer.started(job, self.folder, trainer.epochs, resume.step if resume else None)
@@ -190,6 +223,7 @@ class _Session:
             named = job.explain(error) or job.backend.classify(error) or error
             partial = {
                 "epochs": tuple(trainer.state.history),
+                **_judged(trainer.state.history, trainer.kept.metric),
                 "checkpoint": _text(trainer.state.saved),
                 "error": str(named) or type(named).__name__,
             }
@@ -204,23 +238,30 @@ class _Session:
         self.observer.ended(record, self.folder)
         return record
 
+    def _tell_epochs(self, epochs: tuple[Epoch, ...], metric: Metric) -> None:
+        """Bring the record and the table of epochs up to date, for those who look at a run that is at work."""
+        if self.job.group.rank == 0:
+            with contextlib.suppress(OSError):  # the checkpoints matter, and they are written
+                write_epoch_table(epochs, self.folder)
+                self._record("running", epochs=epochs, **_judged(epochs, metric)).write(self.folder)
+
     def _write(self, record: Record) -> None:
         if self.job.group.rank == 0:
             make_folder(self.folder)
             record.write(self.folder)
 
     def _outcome(self, training: TrainingOutcome) -> dict[str, Any]:
-        name, better = type(self.job.model).metric_for(self.job.model.config)
-        seen = [e.validation[name] for e in training.epochs if name in e.validation]
+        kept = None if training.checkpoint is None else best_checkpoint(self.folder)
         results = dict(training.epochs[-1].validation) if training.epochs else {}
         return {
             "epochs": training.epochs,
-            "metric": name,
-            "best": (max(seen) if better == "max" else min(seen)) if seen else None,
+            **_judged(training.epochs, training.metric),
+            "stopped_early": training.stopped_early,
             "results": {**results, **training.report.metrics},
             "text": training.report.text,
             "peak_memory_bytes": self.job.group.peak_memory(),
             "checkpoint": _text(training.checkpoint),
+            "best_checkpoint": _text(kept),
             "files": tuple(str(path) for path in training.files),
         }
 
@@ -236,9 +277,21 @@ class _Session:
             "plan": job.plan,
             "device": DeviceFacts.of(job.device),
             "environment": self.environment.stop(),
+            "samples": {"train": len(job.split.train), "validation": len(job.split.validation)},
             "parameters": sum(int(np.prod(p.shape)) for p in _params(job.params)),
         }
         return Record.model_validate({**fields, **more})
+
+
+def _judged(epochs: Sequence[Epoch], metric: Metric) -> dict[str, Any]:
+    """The best of some epochs, as the record says it."""
+    best = metric.best(epochs)
+    return {
+        "metric": metric.name,
+        "better": metric.better,
+        "best": None if best is None else best.validation[metric.name],
+        "best_epoch": None if best is None else best.epoch,
+    }
 
 
 def _params(specs: Mapping[str, Any]) -> list[Param]:

@@ -17,9 +17,9 @@ import numpy as np
 
 from hal import ops
 from hal.contract import Group
-from hal.data import Dataset, Split, batches, count_batches
+from hal.data import Dataset, Split, WeightedData, batches, class_weights, count_batches
 from hal.errors import NumericsError
-from hal.job.carry import start_optimizers
+from hal.job.carry import model_values, start_optimizers
 from hal.job.features import Features
 from hal.job.placing import feeding
 from hal.job.prepare import Job
@@ -29,10 +29,19 @@ from hal.run.checkpoint import Checkpoint
 from hal.run.config import RunConfig
 from hal.run.evaluating import evaluate_samples, view_training
 from hal.run.interrupt import Interrupt
+from hal.run.keeping import Kept, Metric
 from hal.run.observer import RunObserver
 from hal.run.progress import EpochSums, Progress, check_finite
 from hal.run.record import Epoch
-from hal.run.training_state import TrainingState, restore_training, save_training, start_training
+from hal.run.schedule import lr_factor
+from hal.run.training_state import (
+    TrainingState,
+    averaging_decay,
+    restore_training,
+    save_training,
+    start_training,
+    with_averages,
+)
 from hal.tensor.optimizers import Optimizer, Slots
 from hal.util.files import remove_folder, write_whole
 
@@ -53,6 +62,8 @@ class TrainingOutcome:
         checkpoint: the last one; None: there is none.
         trained: the model with its values, on the devices.
         files: what the model wrote.
+        metric: by which its epochs are compared.
+        stopped_early: whether it ended because the metric did not improve any more.
     """
 
     interrupted: bool
@@ -61,6 +72,8 @@ class TrainingOutcome:
     checkpoint: Path | None
     trained: TrainedModel
     files: tuple[Path, ...]
+    metric: Metric
+    stopped_early: bool
 
 
 class Trainer:
@@ -69,6 +82,7 @@ class Trainer:
     Attributes:
         state: all that changes while it runs.
         auxiliary: the trained models that the job's model is judged by; set before :meth:`run`.
+        after_epoch: called with all epochs so far once another is measured and saved; set before :meth:`run`.
 
     Args:
         job: what is trained where.
@@ -92,11 +106,15 @@ class Trainer:
     ) -> None:
         self.job, self.config, self.folder, self.observer = job, config, folder, observer
         self.auxiliary: Mapping[str, TrainedModel] = {}
+        self.after_epoch: Callable[[tuple[Epoch, ...], Metric], None] = lambda epochs, metric: None
         self.per_epoch = count_batches(len(job.split.train), job.plan.batch)
         epochs = config.epochs or (math.ceil(config.steps / self.per_epoch) if config.steps else job.defaults.epochs)
         self.phases = job.model.phases(epochs)
         self.lr = config.lr or job.defaults.lr
-        self.schedule = config.schedule or job.defaults.schedule
+        self.schedule = config.schedule.name or job.defaults.schedule
+        metric = Metric(*job.model.chosen_metric())
+        self.kept = Kept(config.keep, metric)
+        self.stopped_early = False
         self.optimizer_name = config.optimizer.name or job.defaults.optimizer
         self.optimizer = job.group.optimizer(_optimizer(job, config, self.optimizer_name))
         self.key = job.backend.rng(config.seed, job.device)
@@ -105,6 +123,7 @@ class Trainer:
             if resume is None
             else restore_training(job, resume, config.accept, observer.note)
         )
+        self.state.carry = with_averages(job, self.state.carry, config.ema, observer.note)
 
     @property
     def epochs(self) -> int:
@@ -119,6 +138,7 @@ class Trainer:
             HalError: what the backend made of a failure.
         """
         state, first = self.state, 0
+        self._check_patience()
         for index, phase in enumerate(self.phases):
             if state.progress.epoch < first + phase.epochs and not self._finished():
                 self._train_phase(phase, first, interrupt)
@@ -128,14 +148,42 @@ class Trainer:
             if index + 1 < len(self.phases) and state.progress.epoch == first and state.progress.step_in_epoch == 0:
                 state.carry["optimizers"] = {}
         interrupted = interrupt.heard and not self._finished() and state.progress.epoch < self.epochs
+        if self.stopped_early:
+            self._tell_early_stop()
         report = Report() if interrupted else self.job.model.run_end(self._view())
         self._keep(report)
-        params = self.job.group.gather_params(state.carry["params"])
-        trained = TrainedModel(self.job.model, params, state.carry["state"])
-        return TrainingOutcome(interrupted, tuple(state.history), report, state.saved, trained, tuple(state.files))
+        values, its_state = model_values(state.carry)
+        trained = TrainedModel(self.job.model, self.job.group.gather_params(values), its_state)
+        return TrainingOutcome(
+            interrupted,
+            tuple(state.history),
+            report,
+            state.saved,
+            trained,
+            tuple(state.files),
+            self.kept.metric,
+            self.stopped_early,
+        )
 
     def _finished(self) -> bool:
-        return self.config.steps is not None and self.state.progress.step >= self.config.steps
+        steps = self.config.steps
+        return self.stopped_early or (steps is not None and self.state.progress.step >= steps)
+
+    def _check_patience(self) -> None:
+        """Find whether the last phase has not improved for too long; asked between epochs, by all processes."""
+        if self.config.patience is None:
+            return
+        before = sum(phase.epochs for phase in self.phases[:-1])
+        stale = self.kept.metric.epochs_without_improvement(self.state.history[before : self.state.progress.epoch])
+        self.stopped_early = bool(self.job.group.broadcast_int(int(stale >= self.config.patience)))
+
+    def _tell_early_stop(self) -> None:
+        best = self.kept.metric.best(self.state.history)
+        if best is not None:
+            self.observer.note(
+                f"stopped after epoch {self.state.progress.epoch} of {self.epochs}: {self.kept.metric.name} has not "
+                f"improved in {self.config.patience} epochs; it was best in epoch {best.epoch}"
+            )
 
     # One phase
 
@@ -155,17 +203,23 @@ class Trainer:
             cached=cached,
         ).build()
         features = None if cached else phase.features
+        weights = self.config.class_weights
+        train = split.train
+        if weights is not None:
+            train = WeightedData(train, class_weights(job.split.train, weights))
         evaluate = evaluation(job.backend, job.model, job.plan, job.params, features)
         while state.progress.epoch < first + phase.epochs:
-            if not self._train_epoch(phase, first, split.train, step, interrupt):
+            if not self._train_epoch(phase, first, train, step, interrupt):
                 return
-            epoch = self._saved_and_measured(phase, split.validation, evaluate)
+            epoch = self._saved_and_measured(phase, first, split.validation, evaluate)
             # steps= may end a run within an epoch; whoever goes on with it measures that epoch anew.
             state.history[state.progress.epoch :] = [epoch]
             if state.progress.step_in_epoch == self.per_epoch:
                 state.progress = Progress(epoch=state.progress.epoch + 1, step=state.progress.step)
             self._save()
+            self.after_epoch(tuple(state.history), self.kept.metric)
             self.observer.epoch(epoch)
+            self._check_patience()
             if interrupt.hear(job.group) or self._finished():
                 return
 
@@ -210,7 +264,8 @@ class Trainer:
         with feeding(job, host, data) as feed:
             for arrays in feed:
                 lr = self._lr(phase, first)
-                state.carry, metrics = step(state.carry, arrays, ops.fold_in(self.key, at.step), lr)
+                key, decay = ops.fold_in(self.key, at.step), averaging_decay(self.config.ema, at.step)
+                state.carry, metrics = step(state.carry, arrays, key, lr, decay)
                 sums.add(metrics)
                 at.step += 1
                 at.step_in_epoch += 1
@@ -230,25 +285,24 @@ class Trainer:
         sums.settle()
         return True
 
-    def _lr(self, phase: Phase, first: int) -> float:
-        lr = self.lr * phase.lr_scale
-        if self.schedule == "constant":
-            return lr
+    def _lr(self, phase: Phase, first: int, back: int = 0) -> float:
+        """The learning rate of the next step, or of one that lies some steps back."""
         at = self.state.progress
-        done = (at.epoch - first) * self.per_epoch + at.step_in_epoch
+        done = (at.epoch - first) * self.per_epoch + at.step_in_epoch - back
         total = phase.epochs * self.per_epoch
         if self.config.steps is not None:
             total = min(total, self.config.steps - first * self.per_epoch)
-        return lr * 0.5 * (1 + math.cos(math.pi * min(done / total, 1.0)))
+        factor = lr_factor(self.schedule, self.config.schedule, done, total, self.per_epoch)
+        return self.lr * phase.lr_scale * factor
 
     # Between epochs
 
-    def _saved_and_measured(self, phase: Phase, data: Dataset, evaluate: Callable[..., Any]) -> Epoch:
+    def _saved_and_measured(self, phase: Phase, first: int, data: Dataset, evaluate: Callable[..., Any]) -> Epoch:
         """Save an epoch before it is measured, since measuring may fail; parameters that have diverged are not kept."""
         state, before = self.state, self.state.saved
-        self._save()
+        self._save(measured=False)
         try:
-            return self._measured(phase, evaluate_samples(self.job, state.carry, data, evaluate))
+            return self._measured(phase, first, evaluate_samples(self.job, state.carry, data, evaluate))
         except NumericsError:
             if self.job.group.rank == 0 and state.saved is not None:
                 remove_folder(state.saved)
@@ -257,7 +311,7 @@ class Trainer:
             state.saved = before
             raise
 
-    def _measured(self, phase: Phase, validation: Mapping[str, float]) -> Epoch:
+    def _measured(self, phase: Phase, first: int, validation: Mapping[str, float]) -> Epoch:
         at = self.state.progress
         steps = at.step_in_epoch
         check_finite({f"validation {name}": value for name, value in validation.items()}, at.step)
@@ -272,6 +326,7 @@ class Trainer:
             validation={**validation, **report.metrics},
             seconds=at.seconds,
             samples_per_s=steps * self.job.plan.batch / at.seconds,
+            lr=self._lr(phase, first, back=1),
         )
 
     def _view(self) -> TrainingView:
@@ -294,8 +349,8 @@ class Trainer:
     def _keep(self, report: Report) -> None:
         self.state.files = list(dict.fromkeys([*self.state.files, *report.files]))
 
-    def _save(self) -> None:
-        save_training(self.job, self.config, self.state, self.folder)
+    def _save(self, *, measured: bool = True) -> None:
+        save_training(self.job, self.config, self.state, self.folder, self.kept, measured=measured)
 
 
 class _Watch:

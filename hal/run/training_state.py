@@ -5,18 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import optree
 
 from hal.errors import CheckpointError, ConfigError
-from hal.job.carry import Carry, differences, fetch_carry, initial_carry, make_carry, place_carry
+from hal.job.carry import (
+    Carry,
+    differences,
+    fetch_carry,
+    initial_carry,
+    make_carry,
+    model_values,
+    place_carry,
+    start_averages,
+)
 from hal.job.prepare import Job
 from hal.run import checkpoint as checkpoints
 from hal.run.config import RunConfig
+from hal.run.keeping import Kept
 from hal.run.progress import Progress
 from hal.run.record import Epoch
 from hal.run.saved import SavedSetup, read_saved, setup_of
 from hal.util.files import write_whole
 
-__all__ = ["TrainingState", "restore_training", "save_training", "start_training"]
+__all__ = [
+    "TrainingState",
+    "averaging_decay",
+    "restore_training",
+    "save_training",
+    "start_training",
+    "with_averages",
+]
 
 
 @dataclass
@@ -94,8 +114,11 @@ def restore_training(
         tell("this checkpoint does not say which data it learned from, so that was not checked")
     else:
         _compare_data(changed, accept, tell)
+    averages = checkpoint.carry.get("averages")
+    if averages is not None:  # a state without arrays is not stored
+        averages = {"params": averages["params"], "state": averages.get("state", {})}
     return TrainingState(
-        place_carry(job, make_carry(job.plan.precision, **held)),
+        place_carry(job, make_carry(job.plan.precision, **held, averages=averages)),
         setup,
         saved.progress(),
         list(saved.epochs),
@@ -115,7 +138,36 @@ def _compare_data(differ: Sequence[str], accept: Sequence[str], tell: Callable[[
     tell(f"accepted with accept=data: {'; '.join(differ)}")
 
 
-def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Path) -> None:
+def with_averages(job: Job, carry: Carry, ema: float | None, tell: Callable[[str], None]) -> Carry:
+    """The carry of a training with moving averages exactly where the key ``ema`` asks for them.
+
+    Args:
+        job: what runs where.
+        carry: on the devices of the job.
+        ema: the key's value.
+        tell: called with a sentence where a run that goes on begins or drops its averages.
+    """
+    if (ema is not None) == bool(carry["averages"]):
+        return carry
+    if ema is None:
+        tell("ema= is not set any more, so the moving averages of the parameters are dropped")
+        return {**carry, "averages": {}}
+    whole: Any = optree.tree_map(job.backend.to_host, job.group.gather_params(carry))
+    started = start_averages(whole)
+    return place_carry(job, started)
+
+
+def averaging_decay(ema: float | None, step: int) -> float:
+    """The share of the moving averages that remains in a step; less at first, as values change fast then.
+
+    ``min(ema, (1 + step) / (10 + step))``, as in TensorFlow's ExponentialMovingAverage.
+    """
+    return 0.0 if ema is None else min(ema, (1 + step) / (10 + step))
+
+
+def save_training(
+    job: Job, config: RunConfig, state: TrainingState, folder: Path, kept: Kept, *, measured: bool = True
+) -> None:
     """Write a checkpoint of a training; called by all processes of a run, and written by rank 0.
 
     Args:
@@ -123,13 +175,18 @@ def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Pat
         config: the keys of the run, with which it can be resumed.
         state: what to keep; its ``saved`` becomes the new checkpoint.
         folder: of the run.
+        kept: which of the earlier checkpoints remain.
+        measured: whether the checkpoint is known to be good; until then, one more of the earlier ones remains.
     """
     from safetensors.numpy import save as serialize
 
     carry = fetch_carry(job, state.carry)
     if carry is None:
         return
+    there = [*checkpoints.saved_steps(folder / "checkpoints"), state.progress.step]
+    best = kept.best_step(state.history, there)
     meta = {
+        "best": best,
         "config": config.model_dump(mode="json", exclude_unset=True),
         "position": vars(state.progress),
         "batch": job.plan.batch,
@@ -137,8 +194,12 @@ def save_training(job: Job, config: RunConfig, state: TrainingState, folder: Pat
         "files": [str(path) for path in state.files],
         "setup": state.setup.model_dump(mode="json"),
     }
-    kept = checkpoints.Checkpoint(state.progress.step, dict(carry), meta)
-    state.saved = checkpoints.save(folder / "checkpoints", kept)
-    weights = job.model.portable_weights(carry["params"], carry["state"])
-    if weights is not None:
+    state.saved = checkpoints.save(
+        folder / "checkpoints",
+        checkpoints.Checkpoint(state.progress.step, dict(carry), meta),
+        last=None if kept.last is None else kept.last + (not measured),
+        steps=kept.steps(state.history, state.progress.epoch, there),
+    )
+    weights = job.model.portable_weights(*model_values(carry))
+    if weights is not None and best in (None, state.progress.step):
         write_whole(folder / "model.safetensors", serialize(dict(weights)))

@@ -19,6 +19,7 @@ MODELS = {
         "model": {"name": "cnn", "filters": [8, 8, 8], "dense": 16, "size": 20},
         "data": {"name": "digits", "augment": "none"},
     },
+    "mlp": {"model": {"name": "mlp", "hidden": [16]}, "data": {"name": "digits"}},
     **{
         f"rnn-{cell}": {
             "model": {"name": "rnn", "task": "classify", "cell": cell, "units": 16, "dropout": 0.0},

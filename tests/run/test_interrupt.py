@@ -15,7 +15,7 @@ import pytest
 from run_helpers import CNN, SignalAt, Watching, assert_same_end, content, last, pairs, train
 
 import hal
-from hal.errors import DataError, NotFoundError, NumericsError
+from hal.errors import DataError, NotFoundError, NumericsError, RunError
 from hal.run import read_record
 from hal.run.checkpoint import load
 from hal.run.interrupt import Interrupt
@@ -257,6 +257,7 @@ def test_an_observer_that_is_wrong_is_no_terminal(tmp_path):
         def step(self, *_):
             raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(RunError, match=r"the observer of the run failed in Wrong\.step: ZeroDivisionError") as caught:
         train(tmp_path / "run", Wrong(), steps=2)
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
     assert read_record(tmp_path / "run").status == "failed"

@@ -64,6 +64,13 @@ def test_the_rnn_learns_text(cell, book, tmp_path):
     assert 0 < record.results["bigram_entropy"] < math.log(len(set(TEXT)))
 
 
+def test_the_mlp_learns_digits(tmp_path):
+    base = {**CNN, "model": {"name": "mlp", "hidden": [16], "dropout": 0.1}, "data": {"name": "digits"}, "batch": 32}
+    record = train(tmp_path / "run", base=base, lr=1e-2, epochs=3)
+    assert losses(record)[-1] < 0.5 * losses(record)[0]
+    assert record.results["accuracy"] > 0.8
+
+
 @pytest.mark.parametrize("cell", ["simple", "lstm", "gru"])
 def test_the_rnn_learns_classes(cell, tmp_path):
     model = {"name": "rnn", "cell": cell, "task": "classify", "units": 24, "dropout": 0.1}

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal.data import AUGMENTATIONS, augment, check_augmentations
+from hal.data.augment import _mapped
 from hal.errors import ConfigError, ShapeError
 from hal.tensor import Key, Ops, dispatch
 
@@ -53,7 +54,7 @@ def shifted(image, down, right):
     return result
 
 
-@pytest.mark.parametrize("kinds", [[], ["flip"], ["crop"], ["brightness"], ["crop", "flip", "brightness"]])
+@pytest.mark.parametrize("kinds", [[], *([kind] for kind in AUGMENTATIONS), ["crop", "flip", "brightness"]])
 def test_shape_and_dtype_stay_and_keys_decide(xp, kinds):
     images = xp.asarray(pictures(16))
     one, again = augment(images, Key(1), kinds), augment(images, Key(1), kinds)
@@ -160,9 +161,46 @@ def test_unknown_kinds_and_shapes(xp):
     images = xp.asarray(pictures(2))
     with pytest.raises(ConfigError, match=r"augment=filp is not known; did you mean flip\?") as caught:
         augment(images, Key(0), ["crop", "filp"])
-    assert caught.value.fix == "use one of: brightness, crop, flip"
+    assert caught.value.fix == "use one of: brightness, color, crop, flip, rotate, scale"
     with pytest.raises(ConfigError, match="augment=mixup is not known"):
         check_augmentations(["mixup"])
     check_augmentations(list(AUGMENTATIONS))
     with pytest.raises(ShapeError, match="height, width, channels"):
         augment(images[0], Key(0), ["flip"])
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_pixels_come_from_where_a_rotation_takes_them(xp, size):
+    """A quarter turn and no turn are exact; half a pixel is the mean of two."""
+    images = pictures(2, size, size)
+
+    def mapped(along, across):
+        fill = [xp.asarray(np.full((2, 1, 1), value, np.float32)) for value in (along, across)]
+        return np.asarray(_mapped(xp.asarray(images), *fill))
+
+    np.testing.assert_allclose(mapped(1.0, 0.0), images, atol=1e-6)
+    np.testing.assert_allclose(mapped(0.0, 1.0), np.rot90(images, 1, axes=(1, 2)), atol=1e-5)
+    np.testing.assert_allclose(mapped(-1.0, 0.0), images[:, ::-1, ::-1], atol=1e-5)
+    assert np.all(mapped(1e6, 0.0)[:, 0] == 0), "what comes from outside is zero"
+
+
+@pytest.mark.parametrize("kind", ["rotate", "scale"])
+def test_turns_and_scales_stay_in_bounds(xp, kind):
+    """The middle of an image of one color stays; different images change differently."""
+    images = xp.asarray(np.ones((16, 21, 21, 1), np.float32))
+    found = np.asarray(augment(images, Key(0), [kind]))
+    np.testing.assert_allclose(found[:, 6:15, 6:15], 1, atol=1e-5)
+    assert found.min() >= -1e-6
+    assert found.max() <= 1 + 1e-5
+    other = np.asarray(augment(xp.asarray(pictures(1)[[0] * 8]), Key(0), [kind]))
+    assert len({image.tobytes() for image in other}) == 8
+
+
+def test_colors(xp):
+    gray = pictures(8, channels=1)
+    found = np.asarray(augment(xp.asarray(gray), Key(0), ["color"]))
+    assert found.min() >= 0
+    assert found.max() <= 1
+    order = np.argsort(gray.reshape(8, -1), axis=1)
+    ranked = np.take_along_axis(found.reshape(8, -1), order, axis=1)
+    assert np.all(np.diff(ranked, axis=1) >= -1e-6), "brighter pixels stay brighter"

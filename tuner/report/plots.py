@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import html
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hal.contract.text import interval_text, number, plan_changes, plan_line, ratio_text
+from hal.page.figures import Figure, axis, error_bars, figure, row_axis, scatter, text_lines
 from hal.tuner.report.values import (
     NAMES,
     among,
@@ -34,9 +34,6 @@ __all__ = [
     "trade_off",
 ]
 
-Figure = dict[str, Any]
-
-_FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 _STATES: dict[str, dict[str, Any]] = {
     "measured": {"symbol": "circle", "color": "@dot", "size": 8},
     "estimated": {"symbol": "circle", "color": "@dot", "size": 8},
@@ -62,18 +59,18 @@ def finalists(tuning: Tuning, names: Mapping[int, str]) -> Figure:
     data = []
     for name, marker, of in ratios:
         held = [(f, r) for f in tuning.finalists if (r := of[f.trial]) is not None]
-        texts = [_lines(names[f.trial], plan_line(f.plan), f"{ratio_text(r)} {name}") for f, r in held]
-        bars = _bars([(r.median, (r.low, r.high)) for _, r in held], marker, 2)
+        texts = [text_lines(names[f.trial], plan_line(f.plan), f"{ratio_text(r)} {name}") for f, r in held]
+        bars = error_bars([(r.median, (r.low, r.high)) for _, r in held], marker, 2)
         x, y = [r.median for _, r in held], [names[f.trial] for f, _ in held]
-        data.append(_scatter(name, x, y, texts, marker=marker, error_x=bars))
+        data.append(scatter(name, x, y, texts, marker=marker, error_x=bars))
     rows = [names[f.trial] for f in tuning.finalists if f.over_default is not None or f.over_baseline is not None]
     one = {"type": "line", "x0": 1, "x1": 1, "y0": 0, "y1": 1, "yref": "paper", "layer": "below"}
     shapes = [{**one, "line": {"color": "@muted", "width": 1.5, "dash": "dot"}}]
-    return _figure(
+    return figure(
         data,
         shapes=shapes,
-        xaxis=_axis("throughput ratio", ticksuffix="×"),
-        yaxis=_rows(rows),
+        xaxis=axis("throughput ratio", ticksuffix="×"),
+        yaxis=row_axis(rows),
         showlegend=len(data) > 1,
     )
 
@@ -91,18 +88,18 @@ def history(tuning: Tuning, name: Objective) -> Figure:
     last = trials[-1].number
     best += [(last, best[-1][1])] if best else []
     line = {"shape": "hv", "color": "@accent", "width": 2}
-    data.append(_scatter("best so far", [at for at, _ in best], [value for _, value in best], mode="lines", line=line))
+    data.append(scatter("best so far", [at for at, _ in best], [value for _, value in best], mode="lines", line=line))
     winner = [t for t in trials if t.number == tuning.winner_trial]
     data.append(_points(tuning, name, winner, [t.number for t in winner], "winner", _WINNER))
     failed = [t for t in trials if state_of(t) == "failed"]
     texts = [_hover(tuning, t, name) for t in failed]
     kinds = [t.outcome.value for t in failed]
-    data.append(_scatter("failed", [t.number for t in failed], kinds, texts, marker=_FAILED, yaxis="y2"))
+    data.append(scatter("failed", [t.number for t in failed], kinds, texts, marker=_FAILED, yaxis="y2"))
     share = strip_height(tuning) / (FIELD_HEIGHT + strip_height(tuning))
-    strip = {"yaxis2": {**_rows(sorted(set(kinds))), "domain": [0, share]}} if failed else {}
-    x = _axis("trial", anchor="y2" if failed else "y", tickformat="d", range=[-0.04 * (last + 1), 1.04 * last + 1])
-    y = _axis(_titled(name), rangemode=_from(name), domain=[share + 0.08 if failed else 0, 1])
-    return _figure(data, xaxis=x, yaxis=y, showlegend=True, **strip)
+    strip = {"yaxis2": {**row_axis(sorted(set(kinds))), "domain": [0, share]}} if failed else {}
+    x = axis("trial", anchor="y2" if failed else "y", tickformat="d", range=[-0.04 * (last + 1), 1.04 * last + 1])
+    y = axis(_titled(name), rangemode=_from(name), domain=[share + 0.08 if failed else 0, 1])
+    return figure(data, xaxis=x, yaxis=y, showlegend=True, **strip)
 
 
 def strip_height(tuning: Tuning) -> int:
@@ -124,10 +121,10 @@ def slices(tuning: Tuning, key: str, name: Objective) -> Figure:
         "line": {"color": "@accent", "width": 3},
         "color": "@accent",
     }
-    data.append(_scatter("median", [at for at, _ in known], [middle for _, middle in known], texts, marker=dash))
+    data.append(scatter("median", [at for at, _ in known], [middle for _, middle in known], texts, marker=dash))
     ticks: Figure = {"tickvals": list(range(len(values))), "ticktext": [_value(value) for value in values]}
-    x = _axis(range=[-0.5, len(values) - 0.5], showgrid=False, fixedrange=True, **ticks)
-    return _figure(data, xaxis=x, yaxis=_axis(unit_of(name), rangemode=_from(name), nticks=5))
+    x = axis(range=[-0.5, len(values) - 0.5], showgrid=False, fixedrange=True, **ticks)
+    return figure(data, xaxis=x, yaxis=axis(unit_of(name), rangemode=_from(name), nticks=5))
 
 
 def parallel(tuning: Tuning, name: Objective) -> Figure:
@@ -152,16 +149,16 @@ def parallel(tuning: Tuning, name: Objective) -> Figure:
             "marker": {"size": 4, "color": f"@ramp{level}"},
         }
         y = [*range(count), None] * len(some)
-        data.append(_scatter(said, x, y, texts, mode="lines+markers", showlegend=said != "", **looks))
+        data.append(scatter(said, x, y, texts, mode="lines+markers", showlegend=said != "", **looks))
     marks = [(at / (len(v) - 1), row, _value(v[at])) for row, v in enumerate(keys.values()) for at in range(len(v))]
     marks += [(at, count - 1, number(end)) for at, end in (((0, low), (1, high)) if high > low else ((0.5, low),))]
     tag: Figure = {"showarrow": False, "yshift": 14, "font": {"size": 12, "color": "@ink"}, "bgcolor": "@surface"}
     labels = [{"x": x, "y": y, "text": text, "captureevents": True, "borderpad": 1, **tag} for x, y, text in marks]
     ticks: Figure = {"tickvals": list(range(count)), "ticktext": [*keys, f"{NAMES[name]},<br>{unit_of(name)}"]}
-    return _figure(
+    return figure(
         data,
-        xaxis=_axis(visible=False, range=[-0.08, 1.08], fixedrange=True),
-        yaxis=_axis(range=[count - 0.6, -0.45], fixedrange=True, **ticks),
+        xaxis=axis(visible=False, range=[-0.08, 1.08], fixedrange=True),
+        yaxis=axis(range=[count - 0.6, -0.45], fixedrange=True, **ticks),
         annotations=labels,
         showlegend=True,
     )
@@ -176,7 +173,7 @@ def trade_off(tuning: Tuning, across: Objective, up: Objective) -> Figure:
         # Between two plans of the front, what is surely reached is the one that needs less.
         line = {"color": "@accent", "width": 2, "shape": "hv" if OBJECTIVES[across][1] == "minimize" else "vh"}
         x, y = [value_of(t, across) for t in front], [value_of(t, up) for t in front]
-        data.append(_scatter("Pareto front", x, y, mode="lines", line=line))
+        data.append(scatter("Pareto front", x, y, mode="lines", line=line))
     rest = [t for t in held if t not in front]
     data += _by_state(tuning, up, rest, [value_of(t, across) or 0.0 for t in rest])
     for said, some, marker in (
@@ -185,8 +182,8 @@ def trade_off(tuning: Tuning, across: Objective, up: Objective) -> Figure:
         ("winner", [t for t in held if t.number == tuning.winner_trial], _WINNER),
     ):
         data.append(_points(tuning, up, some, [value_of(t, across) or 0.0 for t in some], said, marker))
-    y_axis = _axis(_titled(up), rangemode=_from(up))
-    return _figure(data, xaxis=_axis(_titled(across)), yaxis=y_axis, showlegend=True)
+    y_axis = axis(_titled(up), rangemode=_from(up))
+    return figure(data, xaxis=axis(_titled(across)), yaxis=y_axis, showlegend=True)
 
 
 def guard(tuning: Tuning) -> Figure:
@@ -202,18 +199,18 @@ def guard(tuning: Tuning) -> Figure:
     for (name, held), symbol, good in zip(shares.items(), ("circle", "diamond-open"), ("@accent", "@dot"), strict=True):
         marker = {"symbol": symbol, "size": 9, "color": ["@bad" if share > 1 else good for _, share in held]}
         texts = [
-            _lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of the tolerance")
+            text_lines(f"trial {t.number}: {plan_line(t.plan)}", f"{name}: {share:.2%} of the tolerance")
             for t, share in held
         ]
         x, y = [max(share, _LEAST_SHARE) for _, share in held], [t.plan.precision for t, _ in held]
-        data.append(_scatter(name, x, y, texts, marker=marker))
+        data.append(scatter(name, x, y, texts, marker=marker))
     known = {t.plan.precision for held in shares.values() for t, _ in held}
     most = max((share for held in shares.values() for _, share in held), default=0)
     ticks: Figure = {
         "tickvals": [1e-3, 1e-2, 0.1, 1, 10, 100],
         "ticktext": ["≤0.1%", "1%", "10%", "100%", "10×", "100×"],
     }
-    x_axis = _axis("share of the tolerance used", type="log", **ticks)
+    x_axis = axis("share of the tolerance used", type="log", **ticks)
     x_axis["range"] = [-3.15, 0.25 if most <= 1 else 0.25 + len(f"{most:.0f}")]
     limit = {
         "type": "line",
@@ -224,8 +221,8 @@ def guard(tuning: Tuning) -> Figure:
         "yref": "paper",
         "line": {"color": "@bad", "width": 1.5},
     }
-    rows = _rows([p for p in ("fp32", "tf32", "bf16", "fp16") if p in known])
-    return _figure(data, xaxis=x_axis, yaxis=rows, shapes=[{**limit, "layer": "below"}], showlegend=True)
+    rows = row_axis([p for p in ("fp32", "tf32", "bf16", "fp16") if p in known])
+    return figure(data, xaxis=x_axis, yaxis=rows, shapes=[{**limit, "layer": "below"}], showlegend=True)
 
 
 def time_spent(spent: Mapping[str, float]) -> Figure:
@@ -233,8 +230,8 @@ def time_spent(spent: Mapping[str, float]) -> Figure:
     texts = [f"{seconds:.1f} s" for seconds in spent.values()]
     bar = {"type": "bar", "orientation": "h", "x": list(spent.values()), "y": list(spent), "text": texts}
     looks = {"textposition": "outside", "textfont": {"color": "@ink"}, "cliponaxis": False, "hoverinfo": "skip"}
-    x = _axis(visible=False, range=[0, 1.25 * max(spent.values())], fixedrange=True)
-    return _figure([{**bar, **looks, "marker": {"color": "@accent"}}], xaxis=x, yaxis=_rows(list(spent)), bargap=0.35)
+    x = axis(visible=False, range=[0, 1.25 * max(spent.values())], fixedrange=True)
+    return figure([{**bar, **looks, "marker": {"color": "@accent"}}], xaxis=x, yaxis=row_axis(list(spent)), bargap=0.35)
 
 
 # What they share
@@ -262,40 +259,21 @@ def _points(
 ) -> Figure:
     held = [(t, at, value) for t, at in zip(trials, x, strict=True) if (value := value_of(t, name)) is not None]
     texts = [_hover(tuning, t, name) for t, _, _ in held]
-    more = {"error_y": _bars([(value, interval_of(t, name)) for t, _, value in held], marker, 1)} if intervals else {}
-    return _scatter(said, [at for _, at, _ in held], [value for _, _, value in held], texts, marker=marker, **more)
-
-
-def _scatter(name: str, x: Sequence[Any], y: Sequence[Any], texts: Sequence[str] = (), **more: Any) -> Figure:
-    hover = {"hoverinfo": "text", "hovertext": list(texts)} if texts else {"hoverinfo": "skip"}
-    same = {"type": "scatter", "mode": "markers", "cliponaxis": False}
-    return {**same, "name": name, "x": list(x), "y": list(y), **hover, **more}
-
-
-def _bars(held: Iterable[tuple[float, tuple[float, float] | None]], marker: dict[str, Any], thickness: int) -> Figure:
-    pairs = [(value, *(ends or (value, value))) for value, ends in held]
-    arrays = {
-        "array": [high - value for value, _, high in pairs],
-        "arrayminus": [value - low for value, low, _ in pairs],
-    }
-    return {"type": "data", "symmetric": False, **arrays, "color": marker["color"], "thickness": thickness, "width": 0}
+    more = (
+        {"error_y": error_bars([(value, interval_of(t, name)) for t, _, value in held], marker, 1)} if intervals else {}
+    )
+    return scatter(said, [at for _, at, _ in held], [value for _, _, value in held], texts, marker=marker, **more)
 
 
 def _hover(tuning: Tuning, trial: Trial, name: Objective) -> str:
     value, ends = value_of(trial, name), interval_of(trial, name)
     said = [] if value is None else [number(value), interval_text(*ends) if ends is not None else "", unit_of(name)]
     state = f"{trial.outcome.value}: {trial.message}" if trial.message else state_of(trial)
-    return _lines(
+    return text_lines(
         f"trial {trial.number}: {' '.join(filter(None, said)) or trial.outcome.value}",
         plan_changes(trial.plan, tuning.default),
         state,
     )
-
-
-def _lines(*lines: str) -> str:
-    """Short lines of text. Plotly reads tags in texts, so they are escaped."""
-    short = (part for line in lines for part in textwrap.wrap(line, 48, max_lines=8, placeholder=" …"))
-    return "<br>".join(html.escape(part, quote=False) for part in short)
 
 
 def _titled(name: Objective) -> str:
@@ -314,36 +292,3 @@ def _value(value: str | int | None) -> str:
 def _jitter(trial: Trial) -> float:
     """Between -0.2 and 0.2, the same each time."""
     return 0.4 * ((trial.number * 0.618034) % 1 - 0.5)
-
-
-def _rows(names: Sequence[str]) -> Figure:
-    """An axis of categories from the top down, with half a row on either side."""
-    order: Figure = {"type": "category", "categoryorder": "array", "categoryarray": list(names)}
-    return _axis(range=[len(names) - 0.4, -0.6], dtick=1, showgrid=False, fixedrange=True, **order)
-
-
-def _axis(title: str = "", **more: Any) -> Figure:
-    quiet = {"size": 12, "color": "@muted"}
-    heading = {"text": title, "standoff": 12, "font": quiet}
-    looks = {"gridcolor": "@line", "zeroline": False, "tickfont": quiet, "automargin": True, "ticklabelstandoff": 6}
-    return {"title": heading, **looks, "separatethousands": True, "exponentformat": "none", **more}
-
-
-def _figure(data: Sequence[Figure], **layout: Any) -> Figure:
-    """A figure in the page's style; traces without points are left out."""
-    base = {
-        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": _FONT, "size": 13, "color": "@ink"},
-        "hoverlabel": {
-            "bgcolor": "@surface",
-            "bordercolor": "@line",
-            "align": "left",
-            "font": {"family": _FONT, "color": "@ink", "size": 12},
-        },
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "font": {"size": 12, "color": "@muted"}},
-        "showlegend": False,
-        "hovermode": "closest",
-    }
-    return {"data": [each for each in data if each["x"]], "layout": {**base, **layout}}

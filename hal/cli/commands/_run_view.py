@@ -59,7 +59,7 @@ class RunView(RunObserver):
         resuming = "" if resumed_step is None else f", resuming from step {resumed_step}"
         self.console.print(f"[dim]Writing to {escaped(str(folder))}{resuming}[/]")
         self._epochs = epochs
-        self._better = type(job.model).metric_for(job.model.config)
+        self._better = job.model.chosen_metric()
         self._other = _another(job)
         if not self.console.is_terminal:
             return
@@ -157,7 +157,8 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
     yield "plan", escaped(plan_line(record.plan))
     if record.best is not None:
         last = record.results.get(record.metric)
-        said = f"[bold green]{number(record.best)}[/] at best ({'higher' if better == 'max' else 'lower'} is better)"
+        said = f"[bold green]{number(record.best)}[/] at best (epoch {record.best_epoch}; "
+        said += f"{'higher' if better == 'max' else 'lower'} is better)"
         yield escaped(record.metric), said + (f", {number(last)} at the end" if last is not None else "")
     for name, value in record.results.items():
         if name != record.metric:
@@ -176,6 +177,8 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
         yield "samples", escaped(path)
     if record.checkpoint:
         yield "checkpoint", escaped(record.checkpoint)
+        if record.best_checkpoint not in (None, record.checkpoint):
+            yield "best checkpoint", escaped(record.best_checkpoint)
         yield "record", escaped(str(Path(record.checkpoint).parent.parent / "record.json"))
 
 

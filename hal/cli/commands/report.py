@@ -1,4 +1,4 @@
-"""``hal report``: write the HTML report of a tuning again."""
+"""``hal report``: write the HTML page about a run or a tuning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["COMMAND"]
 
 def report(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder that hal tune wrote to.", show_default=False)
+        Path, typer.Argument(metavar="DIR", help="The folder that hal run or hal tune wrote to.", show_default=False)
     ],
     out: Annotated[
         Path | None,
@@ -27,10 +27,13 @@ def report(
     """Write a page."""
 
     def work() -> int:
+        from hal.after.run_report import report_of_run
         from hal.tuner.report import report_of
         from hal.util.paths import user_path
 
-        path = report_of(user_path(folder), None if out is None else user_path(out))
+        at = user_path(folder)
+        is_run = (at / "record.json").exists()
+        path = (report_of_run if is_run else report_of)(at, None if out is None else user_path(out))
         if json_output:
             print_json({"report": str(path)})
         else:
@@ -42,7 +45,12 @@ def report(
 
 COMMAND = Command(
     report,
-    help="Regenerate the HTML report of a tuning.\n\nThe report is one file that any browser opens without a network.",
+    help="Write the HTML page about a run, or about a tuning again.\n\nOf a run it shows the curves, what the best "
+    "model gets wrong on the held-out samples, and how to go on. The page is one file that any browser opens without a "
+    "network.",
     panel=Panel.SPEED,
-    examples=("hal report runs/tune-cnn-cpu-20261122-001223 --out cnn.html",),
+    examples=(
+        "hal report runs/cnn-cpu-20261122-001223",
+        "hal report runs/tune-cnn-cpu-20261122-001223 --out cnn.html",
+    ),
 )

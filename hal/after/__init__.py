@@ -1,0 +1,1 @@
+"""What comes after a training: using, exporting, looking at and comparing trained models."""
