@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hal.contract import Backend, BuildsTargets, CountsCosts, Group, SpreadsOver
+from hal.contract import Backend, BuildsTargets, CountsCosts, ExportsPrograms, Group, SpreadsOver
 
 PAGE = Path(__file__).with_name("contract.md")
 
@@ -31,6 +31,7 @@ EXTRA = {
     SpreadsOver: "Optional: several devices or processes",
     BuildsTargets: "Optional: hardware that is not present",
     CountsCosts: "Optional: counting costs",
+    ExportsPrograms: "Optional: files for other runtimes",
 }
 
 
