@@ -28,9 +28,10 @@ def exported_files(exported: ExportedFunction) -> dict[str, bytes]:
 
     sizes = export.symbolic_shape("batch") if exported.any_batch else None
     specs = {}
+    struct: Any = jax.ShapeDtypeStruct
     for name, x in exported.inputs.items():
         dtype = np.int32 if x.dtype.kind in "iu" and x.dtype.itemsize > 4 else x.dtype
-        specs[name] = jax.ShapeDtypeStruct((*(sizes or x.shape[:1]), *x.shape[1:]), dtype)
+        specs[name] = struct((*(sizes or x.shape[:1]), *x.shape[1:]), dtype)
 
     def run(inputs: Mapping[str, Any]) -> Any:
         given = next(iter(inputs.values())) if exported.single else dict(inputs)

@@ -23,7 +23,9 @@ _COMMANDS = {
     "verify": "check compare parity diff validate",
     "compile": "build lower aot",
     "devices": "device list info env gpus gpu smi backends",
-    "plans": "plan export import",
+    "plans": "plan import",
+    "predict": "infer inference classify generate sample use apply",
+    "export": "convert save onnx deploy to_onnx",
     "report": "html show view",
     "port": "migrate hipify lint scan",
 }

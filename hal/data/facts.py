@@ -30,6 +30,9 @@ class DataFacts(BaseModel):
     class_names: tuple[str, ...] = Field(description="Name of each class; empty if the classes have no names.")
     vocabulary: str = Field(description="The character of each id, for text; otherwise empty.")
     tokens: str = Field(default="", description="How documents were split into tokens; otherwise empty.")
+    value_range: tuple[float, float] | None = Field(
+        default=None, description="Smallest and largest number of the inputs; None for images, text and documents."
+    )
     train_samples: int
     validation_samples: int
     train_digest: str = Field(description="Digest of the training samples in their order.")
@@ -48,6 +51,7 @@ class DataFacts(BaseModel):
             class_names=train.class_names,
             vocabulary=train.vocabulary,
             tokens=train.tokens,
+            value_range=train.value_range(),
             train_samples=len(train),
             validation_samples=len(split.validation),
             train_digest=train.digest(),
@@ -120,9 +124,14 @@ class RememberedData(Dataset):
         self.inputs = ArrayField(facts.input_shape, np.dtype(facts.input_dtype))
         self.parts = {name: ArrayField(shape, np.dtype(dtype)) for name, (shape, dtype) in facts.input_parts.items()}
         self.labels = None if facts.classes is None else ArrayField((), np.dtype(np.int64))
+        self._value_range = facts.value_range
 
     def __len__(self) -> int:
         return 0
+
+    def value_range(self) -> tuple[float, float] | None:
+        """See :meth:`Dataset.value_range`."""
+        return self._value_range
 
     def take(self, indices: np.ndarray) -> NoReturn:
         """There are no samples."""
