@@ -100,8 +100,8 @@ tags: [{found["inputs"]["kind"]}]
 
 # {model}
 
-A model that was trained by hal {found["hal"]} on data={found["data"]}, in the format {found["format"]} and the precision
-{found["precision"]}. Files: {", ".join(files)}.
+A model that was trained by hal {found["hal"]} on data={found["data"]}.
+Format: {found["format"]}. Precision: {found["precision"]}. Files: {", ".join(files)}.
 
 | metric on the validation samples | value |
 | --- | --- |
@@ -117,6 +117,7 @@ Classes: {classes}
 
 ## Proof
 
-Run by {proof.runtime} on {proof.samples:,} samples ({proof.samples_of}). Outputs differ from those of the model by up to
-{proof.largest_deviation:.3g}, where the largest output is {proof.largest_output:.3g}.{same}{accuracy}
+Run by {proof.runtime} on {proof.samples:,} samples ({proof.samples_of}).
+Outputs differ from those of the model by up to {proof.largest_deviation:.3g}, where the largest output is
+{proof.largest_output:.3g}.{same}{accuracy}
 """

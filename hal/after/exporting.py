@@ -38,7 +38,7 @@ _EXAMPLES = 4
 """Samples that a program is traced with; of one or two, runtimes take the size for a constant."""
 
 _PLAIN = {"conv": "direct", "pool": "window", "crop": "gather", "compile": "eager"}
-"""The plan of an exported program: one op of the other runtime for one of the model, which chooses its own algorithms."""
+"""The plan of an exported program: the ops of the model as they are, for which the other runtime chooses algorithms."""
 
 _FILES = (".onnx", ".pt2", ".safetensors", ".mlirbc", ".json")
 

@@ -80,12 +80,11 @@ class RunSamples:
         Args:
             most: how many at the most; None: all.
             size: of a batch.
-            padded: whether the last batch is left out if it is smaller, unless it is the only one: then it is filled up.
+            padded: whether all batches have that size: a smaller last one is left out, or filled up if it is the first.
         """
         data = None if self.split is None else self.split.validation
-        return self._batches(
-            data, most, size, np.arange(len(data) if data is not None else most or 4 * _MADE_UP), padded
-        )
+        count = (most or 4 * _MADE_UP) if data is None else len(data)
+        return self._batches(data, most, size, np.arange(count), padded)
 
     def training(self, most: int, size: int) -> Iterator[Any]:
         """Inputs of some training samples, for a calibration; those of a data set are chosen at random."""

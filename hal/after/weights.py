@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,12 +28,9 @@ def weights_file(trained: Trained, precision: ExportPrecision, metadata: Mapping
         precision: of floating values; integers stay as they are.
         metadata: texts for the head of the file.
     """
-    from safetensors import serialize
-
     own = trained.model.portable_weights(trained.params, trained.state)
     values = {name.replace("/", "."): x for name, x in _paths(trained).items()} if own is None else own
-    entries = {name: _entry(np.asarray(x, order="C"), precision) for name, x in values.items()}
-    return {_NAME: serialize(entries, dict(metadata))}
+    return {_NAME: _safetensors({name: np.asarray(x, order="C") for name, x in values.items()}, precision, metadata)}
 
 
 def weights_runner(trained: Trained, files: Mapping[str, bytes]) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:
@@ -46,7 +45,8 @@ def weights_runner(trained: Trained, files: Mapping[str, bytes]) -> Callable[[Ma
     """
     from safetensors import deserialize
 
-    values = {name: _array(entry) for name, entry in deserialize(files[_NAME])}
+    read: Any = deserialize
+    values = {name: _array(entry) for name, entry in read(files[_NAME])}
     paths = _paths(trained)
     if trained.model.portable_weights(trained.params, trained.state) is None:
         names = {path: path.replace("/", ".") for path in paths}
@@ -70,15 +70,35 @@ def _paths(trained: Trained) -> dict[str, np.ndarray]:
     return flat({"params": trained.params, "state": trained.state})
 
 
-def _entry(x: np.ndarray, precision: ExportPrecision) -> dict[str, Any]:
-    if x.dtype != np.float32 or precision == "fp32":
-        return {"dtype": x.dtype.name, "shape": x.shape, "data": x.tobytes()}
-    if precision == "fp16":
-        return {"dtype": "float16", "shape": x.shape, "data": x.astype(np.float16).tobytes()}
-    # bfloat16 is the upper half of float32, rounded to the nearest and to even; NumPy has no such type.
-    bits = np.atleast_1d(x).view(np.uint32)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return {"dtype": "bfloat16", "shape": x.shape, "data": rounded.astype(np.uint16).tobytes()}
+def _safetensors(values: Mapping[str, np.ndarray], precision: ExportPrecision, metadata: Mapping[str, str]) -> bytes:
+    """The format of safetensors: the length of a JSON header, the header, the values one behind the other.
+
+    The package writes NumPy's types alone, which bfloat16 is none of.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    content, at = [], 0
+    # The largest elements first, so that each array begins at a multiple of its elements' size.
+    for name, x in sorted(values.items(), key=lambda item: (-item[1].dtype.itemsize, item[0])):
+        kind, data = _stored(x, precision)
+        header[name] = {"dtype": kind, "shape": list(x.shape), "data_offsets": [at, at + len(data)]}
+        content.append(data)
+        at += len(data)
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    return struct.pack("<Q", len(head)) + head + b"".join(content)
+
+
+def _stored(x: np.ndarray, precision: ExportPrecision) -> tuple[str, bytes]:
+    """The name of the type that values are stored in, and their bytes."""
+    if x.dtype == np.float32 and precision == "fp16":
+        return "F16", x.astype(np.float16).tobytes()
+    if x.dtype == np.float32 and precision == "bf16":
+        # The upper half of float32, rounded to the nearest and to even.
+        bits = np.atleast_1d(x).view(np.uint32)
+        return "BF16", ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16).tobytes()
+    letter = {"f": "F", "i": "I", "u": "U"}
+    kind = "BOOL" if x.dtype.kind == "b" else f"{letter[x.dtype.kind]}{8 * x.dtype.itemsize}"
+    return kind, x.tobytes()
 
 
 def _array(entry: Mapping[str, Any]) -> np.ndarray:
