@@ -28,7 +28,7 @@ from hal.job.prepare import Job, pick_device, prepare_devices
 from hal.job.step import inference
 from hal.run.evaluating import host_call
 from hal.run.saved import SavedRun, SavedSetup, read_saved, require_trusted_model
-from hal.workload import configure, model_class
+from hal.workload import BUILT_IN, configure, model_class
 
 if TYPE_CHECKING:
     from hal.data import Kind
@@ -322,6 +322,12 @@ def _job(setup: SavedSetup, found: Chosen, keys: Mapping[str, Any]) -> Job:
             fix=f"the keys are {', '.join(sorted(allowed))}",
         )
     name = str(keys.get("model", setup.workload.model))  # only what the user named is run, if they named something
+    trained = setup.workload.model
+    if name != trained and BUILT_IN.keys() & {name, trained}:
+        raise CheckpointError(
+            f"the checkpoint is of model={trained}, but model={name} was given; it is of another model",
+            fix="leave model= out" if trained in BUILT_IN else f"give the file that defines {trained}",
+        )
     cls = model_class(name)
     model_keys = configure(cls, setup.workload.keys)
     data = RememberedData(setup.data)

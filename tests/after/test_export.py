@@ -27,7 +27,10 @@ MODELS = {
         "model": {"name": "transformer", "task": "classify", "layers": 1, "width": 8, "heads": 2, "length": 16},
     },
     "efficientnet_lite0": {**SMALL, "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 3}},
-    "vgg16": {**SMALL, "model": {"name": "transfer", "backbone": "vgg16", "weights": "random", "size": 32, "blocks": 1}},
+    "vgg16": {
+        **SMALL,
+        "model": {"name": "transfer", "backbone": "vgg16", "weights": "random", "size": 32, "blocks": 1},
+    },
     "resnet50": {
         **SMALL,
         "model": {"name": "transfer", "backbone": "resnet50", "weights": "random", "size": 32, "blocks": 2},
@@ -192,7 +195,9 @@ def test_stablehlo(trained, tmp_path):
     assert {"cpu", "tpu"} <= set(program.platforms)
 
 
-@pytest.mark.parametrize(("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)])
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("fp16", torch.float16), ("bf16", torch.bfloat16)]
+)
 def test_safetensors(trained, tmp_path, precision, dtype):
     import safetensors.torch
 

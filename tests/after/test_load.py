@@ -177,9 +177,7 @@ def test_modules_with_data_of_their_own(tmp_path):
 def test_only_code_that_the_user_named_is_run(tmp_path, monkeypatch):
     """A folder that somebody else wrote names a file: it is run only when the user names it, and no other one is."""
     (tmp_path / "net.py").write_text(NET)
-    hal.train(
-        model=f"{tmp_path / 'net.py'}:Net", backend="cpu", threads=1, steps=1, batch=8, out=str(tmp_path / "run")
-    )
+    hal.train(model=f"{tmp_path / 'net.py'}:Net", backend="cpu", threads=1, steps=1, batch=8, out=str(tmp_path / "run"))
     monkeypatch.setenv("HAL_STATE", str(tmp_path / "another-user"))
     marker = tmp_path / "ran"
     (tmp_path / "net.py").write_text(f"open({str(marker)!r}, 'w')\n{NET}")
