@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 __all__ = ["Prediction", "Score", "class_scores"]
 
 
-@dataclass(frozen=True, slots=True)
-class Score:
+class Score(NamedTuple):
     """A class and its probability.
 
     Attributes:
         label: name of the class; its number where the classes have no names.
-        index: number of the class.
+        number: of the class.
         probability: from 0 to 1.
     """
 
     label: str
-    index: int
+    number: int
     probability: float
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(NamedTuple):
     """What a trained model says of one input.
 
     Attributes:
@@ -57,7 +54,7 @@ class Prediction:
             return {"input": self.input, "error": self.error}
         if not self.top:
             return {"input": self.input, "values": self.values}
-        top = [{"label": s.label, "class": s.index, "probability": s.probability} for s in self.top]
+        top = [{"label": s.label, "class": s.number, "probability": s.probability} for s in self.top]
         return {"input": self.input, **top[0], "top": top}
 
 

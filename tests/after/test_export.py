@@ -212,7 +212,8 @@ def test_safetensors(trained, tmp_path, precision, dtype):
 
 @pytest.mark.parametrize("to", ["onnx", "torch", "stablehlo", "safetensors"])
 def test_modules_of_a_user(own, to):
-    found = hal.export(own, to, samples=64)
+    # What JAX traces for batches of any size, a translated module cannot be in general.
+    found = hal.export(own, to, samples=64, **({"batch": 8} if to == "stablehlo" else {}))
     assert found.proof.same_top == 1
     assert found.proof.accuracy == found.proof.accuracy_before
     if to == "safetensors":
