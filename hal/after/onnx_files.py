@@ -64,7 +64,8 @@ def onnx_runner(content: bytes, provider: str) -> tuple[Callable[[Mapping[str, n
 
     def run(inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         given = {name: np.ascontiguousarray(inputs[name]) for name in names}
-        found: np.ndarray = session.run(None, given)[0]
+        outputs: Any = session.run(None, given)
+        found: np.ndarray = outputs[0]
         return found
 
     return run, f"onnxruntime {onnxruntime.__version__} ({provider})"

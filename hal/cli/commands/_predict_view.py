@@ -129,10 +129,9 @@ def _classes(trained: Trained, found: FoundInputs, config: PredictConfig, out: P
             form.rows(some)
         for each in some:
             if each.error:
+                said = each.error if each.input in each.error else f"{each.input}: {each.error}"
                 bar.stop()
-                console(to_stderr=True).print(
-                    f"[bold red]error:[/] {escaped(each.input)}: {escaped(each.error)}", soft_wrap=True
-                )
+                console(to_stderr=True).print(f"[bold red]error:[/] {escaped(said)}", soft_wrap=True)
 
     try:
         outcome = predict_inputs(trained, found, config.top, tell)
