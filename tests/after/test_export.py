@@ -320,3 +320,20 @@ def test_the_command(trained, tmp_path):
     assert "already exists and is not overwritten" in again.stderr
     as_json = command("export", trained, "--to", "safetensors", "--json")
     assert json.loads(as_json.stdout)["to"] == "safetensors"
+
+
+def test_packages_that_are_not_installed(trained, monkeypatch):
+    import importlib.util
+
+    from hal import registry
+    from hal.contract import Unavailable
+
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if "onnx" in name else real(name, *more))
+    missing = command("export", trained, "--to", "onnx")
+    assert missing.exit_code == 3
+    assert "pip install 'hal-tensor[onnx]'" in " ".join(missing.stderr.split())
+    monkeypatch.setattr(type(registry.backend("jax")), "probe", lambda self: Unavailable("it is not here", "get it"))
+    missing = command("export", trained, "--to", "stablehlo")
+    assert missing.exit_code == 3
+    assert "--to stablehlo is not available: it is not here" in " ".join(missing.stderr.split())
