@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from hal.contract import Backend, BuildsTargets, CountsCosts, Group, MeasuresDevices, SpreadsOver
+from hal.contract import Backend, BuildsTargets, CountsCosts, ExportsPrograms, Group, MeasuresDevices, SpreadsOver
 
 PAGE = Path(__file__).with_name("contract.md")
 
@@ -32,6 +32,7 @@ EXTRA = {
     BuildsTargets: "Optional: hardware that is not present",
     CountsCosts: "Optional: counting costs",
     MeasuresDevices: "Optional: what `hal card` wants beside the neutral API",
+    ExportsPrograms: "Optional: files for other runtimes",
 }
 
 

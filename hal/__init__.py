@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
-    from hal.api import bench, compile, devices, predict, train, tune, verify
+    from hal.api import bench, compile, devices, export, load, predict, train, tune, verify
     from hal.contract.device import Capabilities, Device
     from hal.contract.plan import Plan
     from hal.nn import Model
@@ -37,6 +37,8 @@ __all__ = [
     "device",
     "devices",
     "errors",
+    "export",
+    "load",
     "nn",
     "ops",
     "predict",
@@ -55,6 +57,8 @@ _HOMES = {
     "compile": "hal.api",
     "device": "hal.registry",
     "devices": "hal.api",
+    "export": "hal.api",
+    "load": "hal.api",
     "predict": "hal.api",
     "train": "hal.api",
     "tune": "hal.api",

@@ -23,11 +23,23 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hal import tuner
+    from hal.after import Export, Trained
     from hal.parity import Verification
     from hal.run import Bench, Record, RunObserver
     from hal.targets.compile import Compilation
 
-__all__ = ["BackendStatus", "bench", "compile", "devices", "predict", "train", "tune", "verify"]
+__all__ = [
+    "BackendStatus",
+    "bench",
+    "compile",
+    "devices",
+    "export",
+    "load",
+    "predict",
+    "train",
+    "tune",
+    "verify",
+]
 
 
 @dataclass(frozen=True)
@@ -76,8 +88,9 @@ def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
 
     Args:
         folder: the folder of a run or of one checkpoint.
-        inputs: (batch, ...), as the model's data source gives them, for example images in [0, 1].
-        **keys: keys of ``hal run`` that differ from those of the run: ``backend="rocm"``, ``precision="bf16"``.
+        inputs: (batch, ...): arrays of NumPy, PyTorch or JAX, or lists. Integers are pixels from 0 to 255, floats are
+            taken as they are; images of any size are resized.
+        **keys: keys that differ from those of the run: ``backend="rocm"``, ``precision="bf16"``.
 
     Returns:
         What the model's ``predict`` returns, for example logits (batch, classes) for a cnn.
@@ -85,9 +98,50 @@ def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal import run
+    from hal.after import load as load_trained
 
-    return run.predict(folder, inputs, keys)
+    return load_trained(folder, **keys)(inputs)
+
+
+def load(run: str | Path, **keys: Any) -> Trained:
+    """Load the model that a run trained, to use it on new inputs on any backend.
+
+    Args:
+        run: the folder of a run or of one checkpoint; nothing else is needed, neither the data nor a tuned plan.
+        **keys: ``backend``, ``device``, keys of a plan that differ from those of the run, and ``model`` for the code of
+            a model in a file.
+
+    Returns:
+        An object that predicts classes with their names (``predict``), gives the model's own outputs when it is called,
+        continues texts (``write``) and makes samples (``samples``).
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.after import load as load_trained
+
+    return load_trained(run, **keys)
+
+
+def export(run: str | Path, to: str, **keys: Any) -> Export:
+    """Write the model that a run trained to files for other runtimes, and prove them, as ``hal export`` does.
+
+    Args:
+        run: the folder of a run or of one checkpoint.
+        to: onnx, torch, stablehlo or safetensors.
+        **keys: the keys of ``hal export``: ``precision="int8"``.
+
+    Returns:
+        The files, and how far they agree with the model.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.after import export as export_trained
+    from hal.after.config import ExportConfig
+    from hal.config import build
+
+    return export_trained(run, to, build(ExportConfig, keys))
 
 
 def bench(**keys: Any) -> Bench | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
@@ -11,6 +10,7 @@ from pydantic import Field, field_validator
 
 from hal import nn, ops
 from hal.data import Dataset, Wanted
+from hal.data.pictures import grid_png
 from hal.errors import DataError
 from hal.models.cnn import CNN
 from hal.types import Array, Tree
@@ -135,14 +135,17 @@ class GAN(nn.Model):
 
     def inference_inputs(self, inputs: np.ndarray) -> np.ndarray:
         """Noise (batch, noise): images are made from it, not from images."""
-        return np.random.default_rng(0).standard_normal((len(inputs), self.config.noise)).astype(np.float32)
+        return self.draw_inputs(len(inputs), 0)
+
+    def draw_inputs(self, count: int, seed: int) -> np.ndarray:
+        """Noise (count, noise)."""
+        return np.random.default_rng(seed).standard_normal((count, self.config.noise)).astype(np.float32)
 
     def epoch_end(self, view: nn.TrainingView) -> nn.Report:
         """A grid of samples, and the Fréchet distance to held-out images where they have classes to learn from."""
         grid = self.config.grid
-        fixed = np.random.default_rng(0).standard_normal((grid * grid, self.config.noise)).astype(np.float32)
-        images = view.call(self.predict, view.params, view.state, fixed)
-        path = view.write(f"samples-{view.epoch:04d}.png", _grid_png(images, grid))
+        images = view.call(self.predict, view.params, view.state, self.draw_inputs(grid * grid, 0))
+        path = view.write(f"samples-{view.epoch:04d}.png", grid_png(images, grid))
         if "judge" not in view.auxiliary:
             return nn.Report(files=(path,))
         return nn.Report({"frechet_distance": self._distance(view)}, files=(path,))
@@ -178,15 +181,3 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
     cross = np.sqrt(np.clip(np.linalg.eigvalsh(root @ cov_b @ root), 0, None)).sum()
     apart = ((a.mean(0) - b.mean(0)) ** 2).sum()
     return float(apart + np.trace(cov_a) + np.trace(cov_b) - 2 * cross)
-
-
-def _grid_png(images: np.ndarray, grid: int) -> bytes:
-    """(grid * grid, height, width, channels) in [0, 1] as one picture."""
-    from PIL import Image
-
-    _, height, width, channels = images.shape
-    tiles = images.reshape(grid, grid, height, width, channels).transpose(0, 2, 1, 3, 4)
-    pixels = (tiles.reshape(grid * height, grid * width, channels).clip(0, 1) * 255).round().astype(np.uint8)
-    content = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(content, format="PNG")
-    return content.getvalue()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -118,19 +118,24 @@ class RNN(nn.Classifier):
         hidden, carry = self.recurrent.run(params["recurrent"], self._embed(params, ids), carry)
         return self.head.apply(params["head"], {}, hidden[:, -1, :])[0], carry
 
-    def run_end(self, view: nn.TrainingView) -> nn.Report:
-        """The bigram entropy to compare the loss with, and a sample of text."""
-        if not self.text:
-            return nn.Report()
+    def next_logits(self, call: Callable[..., Any], params: Tree, state: Tree) -> Callable[[Sequence[int]], np.ndarray]:
+        """See :meth:`hal.nn.Model.next_logits`; the state of the recurrent layer is kept from call to call."""
         carry: Any = None
 
         def next_logits(written: Sequence[int]) -> np.ndarray:
             nonlocal carry
             ids = np.array([written if carry is None else written[-1:]], np.int64)
-            logits, carry = view.call(self.continue_text, view.params, ids, carry)
+            logits, carry = call(self.continue_text, params, ids, carry)
             found: np.ndarray = logits[0]
             return found
 
+        return next_logits
+
+    def run_end(self, view: nn.TrainingView) -> nn.Report:
+        """The bigram entropy to compare the loss with, and a sample of text."""
+        if not self.text:
+            return nn.Report()
+        next_logits = self.next_logits(view.call, view.params, view.state)
         return writing_report(
             view, self.vocabulary, next_logits, count=self.config.sample, temperature=self.config.temperature
         )

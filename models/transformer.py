@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from hal import nn, ops
@@ -220,17 +218,7 @@ class Transformer(nn.Classifier):
         """The bigram entropy to compare the loss with, and a sample of text."""
         if not self.text:
             return nn.Report()
-        length = self.input_shape[0]
-
-        def next_logits(written: Sequence[int]) -> np.ndarray:
-            # Always a whole window, since a runtime that compiles would compile every length; what is behind the last
-            # character cannot be seen from it.
-            recent = written[-length:]
-            ids = np.zeros((1, length), np.int64)
-            ids[0, : len(recent)] = recent
-            found: np.ndarray = view.call(self.predict, view.params, view.state, ids)[0, len(recent) - 1]
-            return found
-
+        next_logits = self.next_logits(view.call, view.params, view.state)
         return writing_report(
             view, self.vocabulary, next_logits, count=self.config.sample, temperature=self.config.temperature
         )

@@ -18,7 +18,7 @@ import optree
 from hal.backends._torch.build import Build, read_build
 from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.native_code import native_code
-from hal.contract import Group, MeasuresDevices, MemoryUse, SpreadsOver
+from hal.contract import ExportedFunction, ExportsPrograms, Group, MeasuresDevices, MemoryUse, SpreadsOver
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError, UnavailableError, UnsupportedError
@@ -49,13 +49,14 @@ _STORAGE: Mapping[tuple[str, str], tuple[int, ...]] = {
 }
 
 
-class TorchBackend(SpreadsOver, MeasuresDevices):
+class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
     framework: ClassVar[str] = "torch"
     compiles_gradients: ClassVar[bool] = True
     copies_ahead: ClassVar[bool] = True
+    export_formats: ClassVar[tuple[str, ...]] = ("onnx", "torch")
 
     _usual_threads: int | None = None
     """What the user's process computes with, while a plan is applied."""
@@ -298,6 +299,20 @@ class TorchBackend(SpreadsOver, MeasuresDevices):
     def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain PyTorch."""
         return native_code(plan, self.device_type, mode)
+
+    def export_program(self, to: str, exported: ExportedFunction) -> dict[str, bytes]:
+        """ONNX or a program of torch.export; see :mod:`hal.backends._torch.exporting`."""
+        from hal.backends._torch.exporting import exported_files
+
+        return exported_files(to, exported)
+
+    def load_program(
+        self, to: str, files: Mapping[str, bytes]
+    ) -> Callable[[Mapping[str, np.ndarray]], np.ndarray] | None:
+        """What torch.export wrote; ONNX is run by another runtime."""
+        from hal.backends._torch.exporting import loaded_program
+
+        return loaded_program(files) if to == "torch" else None
 
     def memory(self, device: Device) -> MemoryUse:
         """What PyTorch's allocator holds; the peak is what it had reserved, gaps and private pools included.

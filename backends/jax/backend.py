@@ -19,6 +19,8 @@ from hal.backends.jax.runtime import prepare_devices, start
 from hal.contract import (
     Available,
     BuildsTargets,
+    ExportedFunction,
+    ExportsPrograms,
     Group,
     MeasuresDevices,
     MemoryUse,
@@ -51,7 +53,7 @@ _CODES: Mapping[str, type[HalError]] = {
 }
 
 
-class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices):
+class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices, ExportsPrograms):
     """Every platform that JAX finds: its devices are ``jax:tpu:0``, ``jax:gpu:1``, ``jax:cpu:0``.
 
     Within :meth:`settings` JAX keeps 64-bit types (labels are int64) and products of fp32 are exact.
@@ -60,6 +62,7 @@ class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices):
     name: ClassVar[str] = "jax"
     framework: ClassVar[str] = "jax"
     priority: ClassVar[int] = -1
+    export_formats: ClassVar[tuple[str, ...]] = ("stablehlo",)
     platforms: ClassVar[tuple[str, ...] | None] = None
     """Those of JAX's platforms that this backend shows; None: all, each as a kind of device."""
 
@@ -181,6 +184,20 @@ class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices):
             return build.build_for(
                 _with_algorithms(fn, plan), arguments, targets.parse(target.kind), plan, donate=donate
             )
+
+    def export_program(self, to: str, exported: ExportedFunction) -> dict[str, bytes]:
+        """StableHLO with the weights; see :mod:`hal.backends.jax.exporting`."""
+        from hal.backends.jax.exporting import exported_files
+
+        return exported_files(exported)
+
+    def load_program(
+        self, to: str, files: Mapping[str, bytes]
+    ) -> Callable[[Mapping[str, np.ndarray]], np.ndarray] | None:
+        """What jax.export wrote."""
+        from hal.backends.jax.exporting import loaded_program
+
+        return loaded_program(files)
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """Optax's optimizers behind the functional face."""

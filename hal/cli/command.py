@@ -14,19 +14,20 @@ import typer
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-__all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel"]
+__all__ = ["Command", "ConfigFile", "Json", "Keys", "Panel", "complete_keys"]
 
 
-def _complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
-    from hal.cli.completion import complete_keys
+def complete_keys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Keys and values that may stand where the cursor is; see :mod:`hal.cli.completion`."""
+    from hal.cli import completion
 
-    return complete_keys(ctx, incomplete)
+    return completion.complete_keys(ctx, incomplete)
 
 
 Keys = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="KEY=VALUE", autocompletion=_complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
+        metavar="KEY=VALUE", autocompletion=complete_keys, help="Keys of this command, such as model=cnn backend=cpu."
     ),
 ]
 ConfigFile = Annotated[

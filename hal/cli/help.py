@@ -34,11 +34,15 @@ def print_keys(command: Command) -> None:
 
 
 def _sections(config: type[BaseModel]) -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
-    from hal.config import PlanKeys
+    from hal.config import PlanKeys, section_of
     from hal.workload import BUILT_IN, model_class
 
     if "model" not in config.model_fields:
         yield "Keys", list(_rows(config, ""))
+        return
+    if section_of(config.model_fields["model"].annotation) is None:  # the model of a run, with the keys that it has
+        yield "Keys", list(_rows(config, "", skip=tuple(PlanKeys.model_fields)))
+        yield "Keys of the plan", list(_rows(PlanKeys, "", skip=("parallel", "accumulate")))
         return
     model = ("model", "", f"{', '.join(BUILT_IN)}, or your own: path/to/file.py:Name")
     yield "Keys", [model, *_rows(config, "", skip=("model", "versus", *PlanKeys.model_fields))]

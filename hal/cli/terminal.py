@@ -32,8 +32,11 @@ def visible(value: object, *, lines: bool = False) -> str:
     >>> visible("a\x1b[31mb\nc")
     'a\\x1b[31mb\\nc'
     """
+    text = str(value)
+    if text.isascii() and text.isprintable():
+        return text
     kept = "\n" if lines else ""
-    return "".join(_code(each) if _acts(each) and each not in kept else each for each in str(value))
+    return "".join(_code(each) if _acts(each) and each not in kept else each for each in text)
 
 
 def _acts(character: str) -> bool:

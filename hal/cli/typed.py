@@ -25,7 +25,9 @@ _COMMANDS = {
     "card": "health certificate doctor stress burn gpu-burn check-device mixbench roofline",
     "choose": "buy hardware recommend advise which catalogue catalog shop",
     "devices": "device list info env gpus gpu smi backends",
-    "plans": "plan export import",
+    "plans": "plan import",
+    "predict": "infer inference classify generate sample use apply",
+    "export": "convert save onnx deploy to_onnx",
     "report": "html show view",
     "port": "migrate hipify lint scan",
 }

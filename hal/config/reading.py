@@ -20,7 +20,17 @@ from hal.util.paths import user_path
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-__all__ = ["annotation_of", "build", "explain", "is_text", "known_keys", "read", "section_of", "with_types"]
+__all__ = [
+    "annotation_of",
+    "build",
+    "explain",
+    "is_text",
+    "known_keys",
+    "read",
+    "section_of",
+    "split_words",
+    "with_types",
+]
 
 C = TypeVar("C", bound=BaseModel)
 _QUOTED = ("[", "{", "'", '"')
@@ -65,6 +75,25 @@ def read(cls: type[BaseModel], pairs: Sequence[str], file: Path | None = None) -
     if of_file:
         _check_file(cls, found, str(file), list(_places(cls, of_file)), typed)
     return found
+
+
+def split_words(cls: type[BaseModel], words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line that are something else, and those that are ``key=value``.
+
+    A word with ``=`` is a key, unless it is no key of the config and a file of that name exists.
+
+    Args:
+        cls: the config that the keys are for.
+        words: as they were typed.
+    """
+    known = known_keys(cls)
+    others: list[str] = []
+    pairs: list[str] = []
+    for word in words:
+        key, equals, _ = word.partition("=")
+        is_pair = bool(equals) and (key in known or not user_path(word).exists())
+        (pairs if is_pair else others).append(word)
+    return others, pairs
 
 
 def _place(cls: type[BaseModel], key: str, is_section: bool) -> list[str]:

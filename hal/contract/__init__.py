@@ -8,6 +8,7 @@ from hal.contract.backend import Backend
 from hal.contract.costs import CountsCosts
 from hal.contract.counters import Load, MemoryUse, Telemetry
 from hal.contract.device import PRECISIONS, Capabilities, Device, Precision, PrecisionName
+from hal.contract.exporting import ExportedFunction, ExportsPrograms
 from hal.contract.group import Group, SpreadsOver
 from hal.contract.measuring import MeasuresDevices
 from hal.contract.plan import Plan
@@ -21,6 +22,8 @@ __all__ = [
     "Capabilities",
     "CountsCosts",
     "Device",
+    "ExportedFunction",
+    "ExportsPrograms",
     "Group",
     "Load",
     "MeasuresDevices",

@@ -83,6 +83,15 @@ class ArrayDataset(Dataset):
                 found.update(np.ascontiguousarray(array).data)
         return found.hexdigest()
 
+    def value_range(self) -> tuple[float, float] | None:
+        """See :meth:`Dataset.value_range`."""
+        if len(self.inputs.shape) == 3 or self._values.size == 0:
+            return None
+        if self._image is not None:
+            return 0.0, 1.0
+        scale = 255 if self._values.dtype == np.uint8 else 1
+        return float(self._values.min()) / scale, float(self._values.max()) / scale
+
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """See :meth:`Dataset.take`."""
         rows = self._rows[indices]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 
+from hal.data.images import check_channels, fit, image_shape
 from hal.data.spec import Columns, Wanted
-from hal.errors import InputError
+from hal.errors import ConfigError, InputError
 from hal.util.messages import first_line
 
-__all__ = ["LARGEST_FLOAT", "as_inputs"]
+__all__ = ["LARGEST_FLOAT", "as_array", "as_inputs", "check_range"]
 
 LARGEST_FLOAT = float(np.finfo(np.float32).max)
 
@@ -18,42 +20,42 @@ _HAIR = 1e-3
 """How far beyond [0, 1] the rounding of other programs may take a pixel."""
 
 
-def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "", columns: Columns | None = None) -> np.ndarray:
+def as_inputs(
+    values: Any,
+    wanted: Wanted,
+    vocabulary: str = "",
+    columns: Columns | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> np.ndarray:
     """Inputs of a trained model.
 
     Args:
-        values: what NumPy can take for an array: arrays of any framework in host memory, nested lists. Images are
-            (batch, height, width, channels), gray ones also (batch, height, width); sequences (batch, time, features);
-            vectors (batch, features);
-            text (batch, length), ids of characters; documents a list of str, or (batch, length), ids of tokens.
+        values: what :func:`as_array` takes. Images are (batch, height, width, channels), gray ones also
+            (batch, height, width), of any height and width; sequences (batch, time, features); vectors
+            (batch, features); text (batch, length), ids of characters; documents a list of str, or (batch, length), ids
+            of tokens.
         wanted: the kind and shape of data that the model takes.
         vocabulary: of text.
         columns: of a table that the model learned from: values are then numbers as they stand in such a table,
             (batch, columns), and are scaled as those were.
+        value_range: the smallest and the largest number in the sequences that the model was trained on; None: unknown.
 
     Returns:
         float32, or int64 for text and documents. Integers of vectors are numbers as they are. Integers of images and
         sequences are taken as 0..255, whatever their width, and divided by 255; booleans as 0 and 1; floats as they
-        are, which must be in [0, 1] for images.
+        are. Images are then resized, and made gray or given equal channels, as images in arrays are for training.
 
     Raises:
-        InputError: another shape, a type that has no meaning, or values out of range.
+        InputError: another shape, a type that has no meaning, or values that contradict what the model was trained on:
+            images outside [0, 1], or sequences further outside ``value_range`` than it is wide.
     """
     if wanted.tokenizer is not None and (texts := _texts(values)) is not None:
         return wanted.tokenizer.encode(texts, wanted.shape[0])[0].astype(np.int64)
-    try:
-        if np.ma.is_masked(values):
-            raise ValueError("some of its values are masked")
-        array = np.asarray(values)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"the inputs cannot be converted to an array: {first_line(error)}",
-            fix="pass a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
-        ) from error
+    array = as_array(values)
     if columns is not None:
         return _rows_of_table(array, wanted, columns)
-    if wanted.kind == "image" and wanted.shape[2] == 1 and array.shape[1:] == wanted.shape[:2]:
-        array = array[..., None]
+    if wanted.kind == "image":
+        return _images(array, wanted)
     if array.ndim == 0 or array.shape[1:] != wanted.shape:
         raise InputError(
             f"the inputs have shape {array.shape}, but the model takes (batch, {', '.join(map(str, wanted.shape))})",
@@ -63,7 +65,82 @@ def as_inputs(values: Any, wanted: Wanted, vocabulary: str = "", columns: Column
         return _ids(array, wanted.tokenizer.size, "tokens", "pass a list of str, or ids as the tokenizer gives them")
     if wanted.kind == "text":
         return _ids(array, len(vocabulary), "characters", "use the ids of the run's vocabulary")
-    return _numbers(array, wanted.kind)
+    found = _numbers(array, wanted.kind)
+    if value_range is not None:
+        check_range(found, array.dtype, value_range)
+    return found
+
+
+def as_array(values: Any) -> np.ndarray:
+    """What somebody hands over as a NumPy array.
+
+    Args:
+        values: an array of NumPy, PyTorch or JAX on any device, any other object that NumPy takes, or nested lists.
+
+    Raises:
+        InputError: it cannot be converted.
+    """
+    # Whoever has a tensor has loaded PyTorch, whose tensors NumPy takes only from host memory and without gradients.
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = values.float() if values.dtype.is_floating_point and values.dtype != torch.float64 else values
+    try:
+        if np.ma.is_masked(values):
+            raise ValueError("some of its values are masked")
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"the inputs cannot be converted to an array: {first_line(error)}",
+            fix="pass a NumPy array, or copy it to the host first: x.cpu(), jax.device_get(x)",
+        ) from error
+
+
+def _images(array: np.ndarray, wanted: Wanted) -> np.ndarray:
+    shape = image_shape(wanted)
+    # An axis of up to 4 at the end is one of channels: a single image, whose batch axis is missing.
+    gray = array.ndim == 3 and (array.shape[2] > 4 or array.shape[1:] == shape[:2])
+    images = array[..., None] if gray else array
+    if images.ndim != 4 or 0 in images.shape[1:]:
+        raise InputError(
+            f"the inputs have shape {array.shape}, but the model takes (batch, {', '.join(map(str, wanted.shape))})",
+            fix="pass images as (batch, height, width, channels) of any height and width, and keep the batch axis",
+        )
+    try:
+        check_channels("inputs", images.shape[3], wanted)
+    except ConfigError as error:
+        raise InputError(
+            f"the inputs have shape {array.shape}, which are images of {images.shape[3]} channels, but the model takes "
+            f"(batch, {', '.join(map(str, wanted.shape))})",
+            fix="pass images as (batch, height, width, channels): gray ones, or RGB",
+        ) from error
+    return fit(_numbers(images, "image"), shape)
+
+
+def check_range(found: np.ndarray, dtype: np.dtype[Any], value_range: tuple[float, float]) -> None:
+    """Refuse numbers that are on another scale than those of the training.
+
+    Args:
+        found: as the model would get them.
+        dtype: in which they were handed over.
+        value_range: the smallest and the largest number that the model was trained on.
+
+    Raises:
+        InputError: they lie further outside the range than it is wide, or are integers where it is not that of pixels.
+    """
+    low, high = value_range
+    width = max(high - low, 1e-6)
+    trained = f"the model was trained on numbers from {low:g} to {high:g}"
+    if dtype.kind in "iu" and not -_HAIR <= low <= high <= 1 + _HAIR:
+        raise InputError(
+            f"the inputs are integers, which are taken as pixels from 0 to 255 and become [0, 1], but {trained}",
+            fix="pass floats on the scale of the training data: x.astype('float32')",
+        )
+    if found.size and (float(found.min()) < low - width or float(found.max()) > high + width):
+        raise InputError(
+            f"the inputs range from {float(found.min()):g} to {float(found.max()):g}, but {trained}",
+            fix="scale the inputs as the training data were",
+        )
 
 
 def _rows_of_table(array: np.ndarray, wanted: Wanted, columns: Columns) -> np.ndarray:
@@ -104,6 +181,11 @@ def _numbers(array: np.ndarray, kind: str) -> np.ndarray:
     low, high = _range(array)
     if array.dtype.kind in "iu" and kind == "vector":
         return array.astype(np.float32)
+    if array.dtype.kind in "iu" and array.dtype != np.uint8 and high == 1 and low >= 0:
+        raise InputError(
+            f"the inputs are {array.dtype} and all of them 0 or 1, but integers are taken as pixels from 0 to 255",
+            fix="pass booleans or floats where 1 is the largest value: x.astype('float32')",
+        )
     if array.dtype.kind in "iu":
         if low < 0 or high > 255:
             raise InputError(

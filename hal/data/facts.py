@@ -33,6 +33,9 @@ class DataFacts(BaseModel):
     task: Task = Field(default="classify", description="What the labels are: a class, numbers, or tags.")
     columns: Columns | None = Field(default=None, description="Of a table: the columns of the inputs and their scales.")
     targets: Columns | None = Field(default=None, description="Numbers as labels: their columns and scales.")
+    value_range: tuple[float, float] | None = Field(
+        default=None, description="Smallest and largest number of the inputs; None for images, text and documents."
+    )
     train_samples: int
     validation_samples: int
     train_digest: str = Field(description="Digest of the training samples in their order.")
@@ -54,6 +57,7 @@ class DataFacts(BaseModel):
             task=train.task,
             columns=train.columns,
             targets=train.targets,
+            value_range=train.value_range(),
             train_samples=len(train),
             validation_samples=len(split.validation),
             train_digest=train.digest(),
@@ -143,9 +147,14 @@ class RememberedData(Dataset):
         if facts.task != "classify":
             count = facts.classes if facts.targets is None else len(facts.targets.names)
             self.labels = ArrayField((count or 1,), np.dtype(np.float32))
+        self._value_range = facts.value_range
 
     def __len__(self) -> int:
         return 0
+
+    def value_range(self) -> tuple[float, float] | None:
+        """See :meth:`Dataset.value_range`."""
+        return self._value_range
 
     def take(self, indices: np.ndarray) -> NoReturn:
         """There are no samples."""

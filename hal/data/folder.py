@@ -21,7 +21,7 @@ from hal.data.pictures import SUFFIXES, decode, has_color, inspect
 from hal.data.spec import Dataset, Field, Split, Wanted
 from hal.errors import ConfigError, DataError
 
-__all__ = ["FolderDataset", "open_images"]
+__all__ = ["FolderDataset", "each_file", "open_images"]
 
 T = TypeVar("T")
 _IMAGES = FileKind("an image", "images", SUFFIXES)
@@ -72,14 +72,18 @@ class FolderDataset(Dataset):
     def digest(self) -> str:
         """See :meth:`Dataset.digest`; of the classes, and of the name, size and first 64 KiB of each file."""
         found = hashlib.blake2b(repr(self.class_names).encode("utf-8", "surrogateescape"), digest_size=16)
-        for path, label, of_file in zip(self._paths, self._label_values, _each(_digest, self._paths), strict=True):
+        for path, label, of_file in zip(self._paths, self._label_values, each_file(_digest, self._paths), strict=True):
             found.update(f"{label} {path.name}\0".encode("utf-8", "surrogateescape") + of_file)
         return found.hexdigest()
+
+    def value_range(self) -> tuple[float, float] | None:
+        """See :meth:`Dataset.value_range`."""
+        return None if len(self.inputs.shape) == 3 else (0.0, 1.0)
 
     def check(self, *, whole: bool) -> None:
         """See :meth:`Dataset.check`."""
         look = functools.partial(_problem, shape=self._shape if whole else None)
-        problems = [problem for problem in _each(look, self._paths) if problem is not None]
+        problems = [problem for problem in each_file(look, self._paths) if problem is not None]
         if not problems:
             return
         more = len(problems) - _NAMED
@@ -94,12 +98,12 @@ class FolderDataset(Dataset):
         labels = self._label_values[indices].astype(np.int64)
         images = np.empty((len(labels), *self._shape), np.float32)
         paths = [self._paths[index] for index in indices]
-        for row, image in enumerate(_each(functools.partial(decode, shape=self._shape), paths)):
+        for row, image in enumerate(each_file(functools.partial(decode, shape=self._shape), paths)):
             images[row] = image
         return {"inputs": images.reshape(len(labels), *self.inputs.shape), "labels": labels}
 
 
-def _each(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
+def each_file(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
     """What a function gives for each file, on a few threads where there are several."""
     threads = min(_THREADS, os.cpu_count() or 1, len(paths))
     if threads > 1:
@@ -171,7 +175,7 @@ def _without_damaged(
     skipped: list[str] = []
     parts = []
     for paths, labels in ((found.paths, found.labels), (found.held_paths or [], found.held_labels)):
-        problems = list(_each(look, paths))
+        problems = list(each_file(look, paths))
         skipped += [problem.message for problem in problems if problem is not None]
         kept = [at for at, problem in enumerate(problems) if problem is None]
         parts.append(([paths[at] for at in kept], labels[kept]))

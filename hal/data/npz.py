@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from hal.errors import ConfigError, DataError
 from hal.util.messages import first_line
 from hal.util.reading import open_regular
 
-__all__ = ["open_npz", "split_named_arrays"]
+__all__ = ["open_npz", "read_inputs", "split_named_arrays"]
 
 _INPUTS = ("x", "inputs", "images", "input", "image", "features", "data")
 _LABELS = ("y", "labels", "targets", "label", "target")
@@ -100,6 +101,55 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
         if not isinstance(value, np.ndarray):  # a member of the archive that is no array comes as bytes
             raise DataError(f"{path} contains {name}, which is not an array", fix=_FIX)
     return found, names, rest
+
+
+def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[str, np.ndarray]:
+    """The inputs in a file of NumPy: a single array, or an archive with one that is named as inputs are.
+
+    Of several parts of a data set, those to validate or to test with are taken first.
+
+    Args:
+        where: what to name in an error.
+        file: of an array (.npy) or an archive of arrays (.npz).
+        parts: names of the arrays of inputs that consist of several; empty: they are one.
+
+    Returns:
+        The arrays by their names; a single one under the empty name.
+
+    Raises:
+        DataError: it is damaged, or has no such arrays.
+    """
+    try:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(0)
+        found = np.load(file, allow_pickle=False)
+        if isinstance(found, np.ndarray):
+            arrays = {"": found}
+            names = [""]
+        else:
+            with found as archive:
+                assert archive.zip is not None
+                sizes = {info.filename.removesuffix(".npy"): info.file_size for info in archive.zip.infolist()}
+                alone = archive.files[0] if len(archive.files) == 1 else ""
+                single = _named(archive.files, _INPUTS, ("", *HELD, "te", *TRAIN, "tr")) or alone
+                names = list(parts) or ([single] if single else [])
+                check_memory(where, sum(sizes.get(name, 0) for name in names), size)
+                arrays = {name: archive[name] for name in names if name in archive.files}
+                known = ", ".join(sorted(archive.files)[:8])
+    except DataError:
+        raise
+    except Exception as error:  # a damaged header raises whatever zipfile, NumPy and the parser of Python's literals do
+        raise DataError(
+            f"{where} is not an array or an archive of plain arrays: {first_line(error)}",
+            fix="write it with numpy.savez: x, the inputs",
+        ) from error
+    if set(arrays) != set(parts or names) or not names:
+        asked = ", ".join(parts) or "x or inputs"
+        raise DataError(
+            f"{where} does not contain {asked}" + ("" if "" in arrays else f"; it contains {known or 'nothing'}"),
+            fix="write it with numpy.savez: " + (", ".join(f"{name}=..." for name in parts) or "x=inputs"),
+        )
+    return arrays if parts else {"": next(iter(arrays.values()))}
 
 
 def _check_inputs(path: Path | str, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:

@@ -19,7 +19,7 @@ from hal.util.reading import open_regular, read_regular
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "decode", "has_color", "inspect"]
+__all__ = ["SUFFIXES", "decode", "decode_content", "grid_png", "has_color", "inspect"]
 
 SUFFIXES = frozenset(
     [".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"]
@@ -54,17 +54,58 @@ def decode(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         DataError: it is damaged, of a format that is not read, or larger than 40 million pixels.
         NotFoundError: the file cannot be read.
     """
-    from PIL import Image, ImageOps
+    with _opened(path, whole=True) as opened:
+        return _pixels(opened, shape)
+
+
+def decode_content(name: str, content: bytes, shape: tuple[int, int, int]) -> np.ndarray:
+    """As :func:`decode`, of bytes that lie in no file.
+
+    Args:
+        name: what to call them in an error.
+        content: the bytes of a picture.
+        shape: (height, width, channels).
+
+    Raises:
+        DataError: see :func:`decode`.
+    """
+    with _identified(name, io.BytesIO(content)) as opened:
+        return _pixels(opened, shape)
+
+
+def grid_png(images: np.ndarray, columns: int) -> bytes:
+    """Images as tiles of one picture, row by row, in PNG.
+
+    Args:
+        images: (count, height, width, channels) in [0, 1]; of 1 to 4 channels.
+        columns: tiles in a row; of the last row, those that are missing are black.
+    """
+    from PIL import Image
+
+    count, height, width, channels = images.shape
+    rows = -(-count // columns)
+    tiles = np.zeros((rows * columns, height, width, channels), images.dtype)
+    tiles[:count] = images
+    tiles = tiles.reshape(rows, columns, height, width, channels).transpose(0, 2, 1, 3, 4)
+    whole = tiles.reshape(rows * height, columns * width, channels)
+    pixels = (whole.clip(0, 1) * 255).round().astype(np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(pixels[..., 0] if channels == 1 else pixels).save(content, format="PNG")
+    return content.getvalue()
+
+
+def _pixels(opened: Image, shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image as Pillow
+    from PIL import ImageOps
 
     mode = "L" if shape[2] == 1 else "RGB"
-    with _opened(path, whole=True) as opened:
-        if opened.width * opened.height > _MOST_PIXELS:
-            opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
-            _check_size(opened)
-        _check_mode(opened)
-        image = _eight_bits(ImageOps.exif_transpose(opened), mode, opened.format)
-        resized = image.resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-        return np.asarray(resized, np.float32).reshape(shape) / 255
+    if opened.width * opened.height > _MOST_PIXELS:
+        opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
+        _check_size(opened)
+    _check_mode(opened)
+    image = _eight_bits(ImageOps.exif_transpose(opened), mode, opened.format)
+    resized = image.resize((shape[1], shape[0]), Pillow.Resampling.BILINEAR)
+    return np.asarray(resized, np.float32).reshape(shape) / 255
 
 
 def inspect(path: Path) -> None:
@@ -93,22 +134,28 @@ def has_color(path: Path) -> bool:
 @contextmanager
 def _opened(path: Path, *, whole: bool) -> Iterator[Image]:
     """A picture whose header was read; ``whole`` reads the file at once, since it will be decoded."""
+    with _file(path, whole=whole) as file, _identified(str(path), file) as opened:
+        yield opened
+
+
+@contextmanager
+def _identified(name: str, file: BinaryIO) -> Iterator[Image]:
+    """A picture whose header was read, and errors of its name for whatever is wrong with it."""
     from PIL import Image
 
-    with _file(path, whole=whole) as file:
-        try:
-            with Image.open(file, formats=_FORMATS) as opened:
-                yield opened
-        except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
-            # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
-            said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
-            size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            found = f"{size} bytes, which begin with {file.read(8).hex() or 'nothing'}"
-            raise DataError(
-                f"{path} is not an image that can be decoded: {said}; the file has {found}",
-                fix="replace or remove the file",
-            ) from error
+    try:
+        with Image.open(file, formats=_FORMATS) as opened:
+            yield opened
+    except (OSError, SyntaxError, ValueError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        # What Pillow raises for a damaged file depends on the format; UnidentifiedImageError is an OSError.
+        said = str(error).partition(" <_io")[0]  # Pillow names the buffer that it was given
+        size = file.seek(0, io.SEEK_END)
+        file.seek(0)
+        found = f"{size} bytes, which begin with {file.read(8).hex() or 'nothing'}"
+        raise DataError(
+            f"{name} is not an image that can be decoded: {said}; the file has {found}",
+            fix="replace or remove the file",
+        ) from error
 
 
 def _file(path: Path, *, whole: bool) -> BinaryIO:

@@ -192,6 +192,10 @@ class Dataset(abc.ABC):
             NotFoundError: a file has gone or cannot be read.
         """
 
+    def value_range(self) -> tuple[float, float] | None:
+        """The smallest and the largest number of the inputs; None for images, whose range is known, and for ids."""
+        return None
+
     def at_epoch(self, epoch: int) -> Dataset:
         """The data set as training sees it in an epoch, of the same length; most are the same in each."""
         return self

@@ -17,7 +17,7 @@ from hal.data.texts import decoded
 from hal.data.vectors import listed, ordered_names, split_table
 from hal.errors import ConfigError, DataError
 
-__all__ = ["open_csv"]
+__all__ = ["open_csv", "read_texts"]
 
 _TEXT = "text sentence review content message document body comment title description question utterance headline"
 _LABEL = "label class category target sentiment topic intent genre tag y labels classes"
@@ -102,6 +102,42 @@ def _documents(
         lines = "1 line" if left_out == 1 else f"{left_out:,} lines"
         notes.append(f"left out: {lines} without a text or without a label")
     return split_documents(source, found, None, names, wanted, share=share, seed=seed, notes=notes)
+
+
+def read_texts(path: Path, text: str | None = None) -> list[str]:
+    """The texts in a column of a file, for a model that puts them into classes; empty ones too.
+
+    Args:
+        path: of a file in UTF-8 whose first line names the columns.
+        text: name of the column; None: one with a usual name, or the only one.
+
+    Raises:
+        NotFoundError: the file cannot be read.
+        DataError: it is damaged.
+        ConfigError: it has no such column.
+    """
+    content = read_bytes(path)
+    check_memory(str(path), BYTES_PER_CHARACTER * len(content))
+    rows = rows_of(path, decoded(str(path), content))
+    _, header = next(rows, (1, []))
+    header = [name.strip() for name in header]
+    at = _place(path, header, "text", text, _TEXT.split())
+    if at is None and len(header) == 1:
+        at = 0
+    if at is None:
+        raise ConfigError(
+            f"{path} has no column that is known to hold the text",
+            fix=f"write column=COLUMN with one of its columns: {listed(header)}",
+        )
+    found = []
+    for line, row in rows:
+        if len(row) != len(header):
+            raise DataError(
+                f"{path} is damaged: line {line:,} has {len(row)} columns, but the first line has {len(header)}",
+                fix="correct the line; a text that contains the separator must be in quotation marks",
+            )
+        found.append(row[at])
+    return found
 
 
 def _columns(path: Path, header: Sequence[str], text: str | None, label: str | None) -> tuple[int, int]:

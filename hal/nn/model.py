@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Self
@@ -19,7 +19,7 @@ from hal.types import Array, Tree
 if TYPE_CHECKING:
     from hal.contract import Backend
     from hal.contract.device import PrecisionName
-    from hal.data import Dataset, Split, Wanted
+    from hal.data import Dataset, Kind, Split, Wanted
 
 __all__ = [
     "Auxiliary",
@@ -318,11 +318,72 @@ class Model(abc.ABC):
         """
         if self.supervised:
             wanted = self.wanted(self.config).filled(data.inputs.shape)
-            return as_inputs(values, wanted, data.vocabulary, data.columns)
+            return as_inputs(values, wanted, data.vocabulary, data.columns, data.value_range())
         found = np.asarray(values, np.float32)  # a model that starts from noise or from a code of its own
         if not np.all(np.isfinite(found)):
             raise InputError("inputs have values that are not finite", fix="remove those samples")
+        noise = self.draw_inputs(1, 0)
+        if noise is not None and found.shape[1:] != noise.shape[1:]:
+            raise InputError(
+                f"the inputs have shape {found.shape}, but the model takes noise of shape "
+                f"(batch, {', '.join(map(str, noise.shape[1:]))})",
+                fix="draw normal random numbers of that shape",
+            )
         return found
+
+    def input_kind(self, data: Dataset) -> Kind | None:
+        """The kind of data that the inputs of :meth:`predict` are; None: one that only the user's own code knows.
+
+        Args:
+            data: what the model was trained on; it need not have samples any more.
+        """
+        return self.wanted(self.config).kind
+
+    def draw_inputs(self, count: int, seed: int) -> np.ndarray | None:
+        """Inputs with which a model makes samples by itself, such as noise; None: it answers inputs that it is given.
+
+        Args:
+            count: how many.
+            seed: decides which.
+        """
+        return None
+
+    def gives_logits(self, data: Dataset, outputs: tuple[int, ...]) -> bool:
+        """Whether outputs of a shape (batch, ...) are logits of the classes.
+
+        Args:
+            data: what the model was trained on; it need not have samples any more.
+            outputs: the shape of what :meth:`predict` gives.
+        """
+        return self.supervised and len(outputs) == 2 and outputs[1] == data.classes
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Probabilities of the classes (batch, classes), from what :meth:`predict` gives."""
+        raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found: np.ndarray = raised / raised.sum(axis=1, keepdims=True)
+        return found
+
+    def next_logits(self, call: Callable[..., Any], params: Tree, state: Tree) -> Callable[[Sequence[int]], np.ndarray]:
+        """A function that gives the logits (characters,) of the character after some, for a model that writes text.
+
+        By default it runs :meth:`predict` on a whole window each time: what comes behind the last character cannot be
+        seen from there, and a runtime that compiles would compile every other length.
+
+        Args:
+            call: see :attr:`TrainingView.call`.
+            params: of the model, on the device.
+            state: of the model, on the device.
+        """
+        length = self.input_shape[0]
+
+        def next_logits(written: Sequence[int]) -> np.ndarray:
+            recent = written[-length:]
+            ids = np.zeros((1, length), np.int64)
+            ids[0, : len(recent)] = recent
+            found: np.ndarray = call(self.predict, params, state, ids)[0, len(recent) - 1]
+            return found
+
+        return next_logits
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Metrics for each sample of a validation batch, (batch,) each; their means are reported."""

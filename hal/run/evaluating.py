@@ -18,7 +18,7 @@ from hal.job.prepare import Job
 from hal.nn import TrainedModel, TrainingView
 from hal.types import Array
 
-__all__ = ["evaluate_samples", "view_training"]
+__all__ = ["evaluate_samples", "host_call", "view_training"]
 
 
 def evaluate_samples(
@@ -77,16 +77,6 @@ def view_training(
     """
     precision = job.plan.precision
     values, state = model_values(carry)
-
-    def put(x: Any) -> Any:
-        return put_batch(job, {"x": x})["x"] if isinstance(x, np.ndarray) else x
-
-    def call(fn: Callable[..., Any], *trees: Any) -> Any:
-        given = [
-            cast_inputs(job.model, optree.tree_map(put, tree), precision) if _on_host(tree) else tree for tree in trees
-        ]
-        return optree.tree_map(job.backend.to_host, fn(*given))
-
     return TrainingView(
         epoch=epoch + 1,
         params=cast_params(job.group.gather_params(values), job.params, precision),
@@ -94,12 +84,28 @@ def view_training(
         seed=seed + 1 + epoch,
         split=split,
         write=write,
-        call=call,
+        call=host_call(job),
         auxiliary={
             name: replace(each, params=cast_params(each.params, each.model.params(), precision))
             for name, each in auxiliary.items()
         },
     )
+
+
+def host_call(job: Job) -> Callable[..., Any]:
+    """``call(fn, *trees)``: a function of a model from the host and back; see :attr:`hal.nn.TrainingView.call`."""
+
+    def put(x: Any) -> Any:
+        return put_batch(job, {"x": x})["x"] if isinstance(x, np.ndarray) else x
+
+    def call(fn: Callable[..., Any], *trees: Any) -> Any:
+        precision = job.plan.precision
+        given = [
+            cast_inputs(job.model, optree.tree_map(put, tree), precision) if _on_host(tree) else tree for tree in trees
+        ]
+        return optree.tree_map(job.backend.to_host, fn(*given))
+
+    return call
 
 
 def _on_host(tree: Any) -> bool:

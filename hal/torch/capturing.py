@@ -19,6 +19,8 @@ from hal.types import Array
 
 __all__ = ["Captured"]
 
+_ANY = 4
+
 
 class Captured:
     """A pass by neutral ops.
@@ -85,9 +87,13 @@ class Captured:
 
 
 def _example(array: Array) -> torch.Tensor:
-    """Zeros of an array's shape and type, which every range of ids contains; integers as PyTorch's users have them."""
+    """Zeros of an array's shape and type, which every range of ids contains; integers as PyTorch's users have them.
+
+    Where a runtime traces for batches of any size, that size is no number: some batch stands for it.
+    """
     xp = namespace(array)
+    shape = tuple(size if isinstance(size, int) else _ANY for size in array.shape)
     kind = "real floating" if xp.isdtype(array.dtype, "real floating") else "bool"
     if kind == "bool" and array.dtype != xp.bool:
-        return torch.zeros(tuple(array.shape), dtype=torch.int64)
-    return torch.zeros(tuple(array.shape), dtype=torch.float32 if kind == "real floating" else torch.bool)
+        return torch.zeros(shape, dtype=torch.int64)
+    return torch.zeros(shape, dtype=torch.float32 if kind == "real floating" else torch.bool)

@@ -14,6 +14,7 @@ from torch.utils.data import default_collate
 
 from hal.data import Dataset, Field, Split
 from hal.data.arrays import shuffled_split
+from hal.data.convert import check_range
 from hal.errors import ConfigError, DataError, InputError
 from hal.torch.randomness import drawing
 from hal.torch.user_code import UserCode, user_errors
@@ -81,6 +82,14 @@ class TorchDataset(Dataset):
         with user_errors(f"{self.name} failed: its code"), drawing(seed):
             batch = self._collate([self._samples[row] for row in rows])
         return batch_of(batch, self.name)
+
+    def value_range(self) -> tuple[float, float] | None:
+        """See :meth:`Dataset.value_range`; of some samples, and of inputs that are a single array of floats."""
+        if self.parts or self.inputs.dtype.kind != "f" or not len(self):
+            return None
+        found = self.take(np.linspace(0, len(self) - 1, _DIGESTED).astype(np.int64))["inputs"]
+        low, high = float(found.min()), float(found.max())
+        return (low, high) if np.isfinite(low) and np.isfinite(high) else None
 
     def digest(self) -> str:
         """See :meth:`Dataset.digest`; of the length, the order, and some samples."""
@@ -159,7 +168,11 @@ def as_own(values: Any, data: Dataset) -> Any:
         InputError: other names, shapes or kinds of numbers.
     """
     if not data.parts:
-        return _as_field(values, data.inputs, "the inputs")
+        found = _as_field(values, data.inputs, "the inputs")
+        trained = data.value_range()
+        if trained is not None:
+            check_range(found, found.dtype, trained)
+        return found
     given = dict(values) if isinstance(values, Mapping) else {str(i): x for i, x in enumerate(values)}
     if set(given) != set(data.parts):
         raise InputError(

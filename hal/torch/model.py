@@ -20,7 +20,7 @@ from torch import nn as torch_nn
 from hal import nn
 from hal.contract import Backend
 from hal.contract.device import PrecisionName
-from hal.data import Dataset, Split, Wanted
+from hal.data import Dataset, Kind, Split, Wanted
 from hal.data.convert import as_inputs
 from hal.errors import ConfigError
 from hal.tensor import Key
@@ -219,7 +219,25 @@ class ModuleModel(nn.Model):
         if self.form.images and len(shape) == 4 and shape[1:] == (channels, height, width) != data.inputs.shape:
             values = np.moveaxis(np.asarray(values), 1, 3)
         wanted = self.wanted(self.config).filled(data.inputs.shape)
-        return as_inputs(values, wanted, data.vocabulary)
+        return as_inputs(values, wanted, data.vocabulary, None, data.value_range())
+
+    def input_kind(self, data: Dataset) -> Kind | None:
+        """See :meth:`hal.nn.Model.input_kind`."""
+        return None if self._own else self.wanted(self.config).kind
+
+    def gives_logits(self, data: Dataset, outputs: tuple[int, ...]) -> bool:
+        """As many outputs as classes; of own data without names of classes, what the cross-entropy was taken of."""
+        if self.code.losses is not None or len(outputs) != 2:
+            return False
+        implied = data.classes is None and self.code.loss is None and outputs[1] > 1
+        return implied or outputs[1] == data.classes
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """See :meth:`hal.nn.Model.probabilities`; with a loss of the user's own they may be probabilities already."""
+        sums = logits.sum(axis=1)
+        if self.code.loss is not None and logits.min() >= 0 and np.allclose(sums, 1, atol=1e-3):
+            return logits
+        return super().probabilities(logits)
 
     def evaluate(self, params: Tree, state: Tree, batch: Batch) -> Mapping[str, Array]:
         """Loss, accuracy where labels are classes, and the user's metrics."""

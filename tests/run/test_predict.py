@@ -23,4 +23,4 @@ def test_a_trained_model_predicts_what_it_was_judged_by(tmp_path):
 def test_inputs_of_another_shape(tmp_path):
     train(tmp_path / "a", steps=1)
     with pytest.raises(ShapeError, match=r"the model takes \(batch, 20, 20, 1\)"):
-        hal.predict(tmp_path / "a", np.zeros((2, 28, 28, 1), np.float32))
+        hal.predict(tmp_path / "a", np.zeros((2, 28, 28, 2), np.float32))

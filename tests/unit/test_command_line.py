@@ -86,7 +86,7 @@ def here(tmp_path, monkeypatch):
         ("benchmark", "hal has no command benchmark; did you mean bench?", "write: hal bench"),
         ("resume", "hal has no command resume; did you mean run?", "write: hal run resume=FOLDER"),
         ("tunee", "hal has no command tunee; did you mean tune?", "write: hal tune"),
-        ("qqqqqq", "hal has no command qqqqqq", "the commands are run, "),
+        ("qqqqqq", "hal has no command qqqqqq", "the commands are export, predict, run, "),
         ("model=cnn", "model=cnn is a key", "write for example: hal run model=cnn"),
         ("compile model=cnn target=mi300x", "named by its architecture, gfx942", "write target=rocm:gfx942"),
         ("devices storage=x://u:hush@h", "hal devices takes no keys: storage=x://u@h", "see: hal devices --help"),

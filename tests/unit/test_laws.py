@@ -297,12 +297,12 @@ def public(module):
 
 PUBLIC = {
     "hal": (
-        "Capabilities Device Model Plan Workload __version__ api bench compile device devices errors nn ops predict "
-        "train tune verify"
+        "Capabilities Device Model Plan Workload __version__ api bench compile device devices errors export load nn "
+        "ops predict train tune verify"
     ),
     "hal.contract": (
-        "Available Backend BuildsTargets Capabilities CountsCosts Device Group Load MeasuresDevices MemoryUse "
-        "PRECISIONS Plan Precision PrecisionName SpreadsOver Telemetry Unavailable"
+        "Available Backend BuildsTargets Capabilities CountsCosts Device ExportedFunction ExportsPrograms Group Load "
+        "MeasuresDevices MemoryUse PRECISIONS Plan Precision PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
         "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "

@@ -1,0 +1,79 @@
+"""What a trained model says of one input, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+__all__ = ["Prediction", "Score", "class_scores"]
+
+
+class Score(NamedTuple):
+    """A class and its probability.
+
+    Attributes:
+        label: name of the class; its number where the classes have no names.
+        number: of the class.
+        probability: from 0 to 1.
+    """
+
+    label: str
+    number: int
+    probability: float
+
+
+class Prediction(NamedTuple):
+    """What a trained model says of one input.
+
+    Attributes:
+        input: which one: a file as the user named it, or the number of a sample.
+        top: the most probable classes, the best first; empty for a model without classes.
+        values: the outputs of a model without classes; None for one with classes.
+        error: why there is no prediction; empty: there is one.
+    """
+
+    input: str
+    top: tuple[Score, ...] = ()
+    values: Any = None
+    error: str = ""
+
+    @property
+    def label(self) -> str:
+        """Name of the most probable class.
+
+        Raises:
+            IndexError: the model has no classes.
+        """
+        return self.top[0].label
+
+    def as_json(self) -> dict[str, Any]:
+        """What JSON can hold."""
+        if self.error:
+            return {"input": self.input, "error": self.error}
+        if not self.top:
+            return {"input": self.input, "values": self.values}
+        top = [{"label": s.label, "class": s.number, "probability": s.probability} for s in self.top]
+        return {"input": self.input, **top[0], "top": top}
+
+
+def class_scores(probabilities: np.ndarray, names: Sequence[str], count: int) -> list[tuple[Score, ...]]:
+    """The most probable classes of each sample, the best first; of equal ones the class of the lower number.
+
+    Args:
+        probabilities: (batch, classes).
+        names: of the classes; empty: they have none.
+        count: how many classes to give, of those that there are.
+    """
+    labels = list(names) or [str(index) for index in range(probabilities.shape[1])]
+    if count == 1:
+        best = probabilities.argmax(axis=1)
+        highest = probabilities[np.arange(len(best)), best]
+        return [(Score(labels[i], i, p),) for i, p in zip(best.tolist(), highest.tolist(), strict=True)]
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :count]
+    sorted_scores = np.take_along_axis(probabilities, order, axis=1)
+    return [
+        tuple(Score(labels[i], i, p) for i, p in zip(indices, scores, strict=True))
+        for indices, scores in zip(order.tolist(), sorted_scores.tolist(), strict=True)
+    ]
