@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 from hal import ops
 from hal.nn.layer import Layer
 from hal.nn.model import LossOutput, Model, Objective
-from hal.nn.tasks import TargetTask, task_of
+from hal.nn.tasks import Classes, TargetTask, task_of
 from hal.types import Array, Tree
 
 if TYPE_CHECKING:
@@ -38,12 +38,14 @@ class Classifier(Model):
     net: Layer
     """The layer that maps inputs to logits."""
 
+    task: TargetTask = Classes(10)
+
     smoothing: float = 0.0
     """See :meth:`with_label_smoothing`."""
 
     def __init__(self, config: Any, data: Dataset) -> None:
         super().__init__(config, data)
-        self.task: TargetTask = task_of(data)
+        self.task = task_of(data)
         self.outputs = self.task.outputs
 
     def chosen_metric(self) -> tuple[str, Literal["max", "min"]]:

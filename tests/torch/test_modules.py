@@ -305,7 +305,9 @@ def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
     meta["config"]["model"] = meta["setup"]["workload"]["model"] = "os:getcwd"
     from hal.run import checkpoint
 
-    checkpoint.save(tmp_path / "run" / "checkpoints", checkpoint.Checkpoint(2, checkpoint.load(folder).carry, {**meta}))
+    checkpoint.save(
+        tmp_path / "run" / "checkpoints", checkpoint.Checkpoint(2, checkpoint.load(folder).carry, {**meta, "best": 2})
+    )
     with pytest.raises(hal.errors.CheckpointError):
         hal.predict(tmp_path / "run", np.zeros((1, 8, 8, 1), np.float32))
 

@@ -61,7 +61,7 @@ def complete(shell, line):
             "data=",
             {
                 *("csv:", "digits", "docstrings", "images:", "mnist:", "npz:", "synthetic", "text:", "texts:"),
-                *("topics",),
+                *("topics", "hf:", "parquet:"),
             },
         ),
         ("hal run data=csv:a.csv data.l", "", {"data.label="}),

@@ -28,7 +28,7 @@ IDS = np.array([[101, 7, 30000, 9, 102, 0, 0], [101, 5, 6, 7, 8, 9, 102], [101, 
 
 
 def minilm(length=7, **keys):
-    data = SimpleNamespace(inputs=SimpleNamespace(shape=(length,)), classes=3)
+    data = SimpleNamespace(inputs=SimpleNamespace(shape=(length,)), classes=3, task="classify")
     return Transfer(TransferConfig(backbone="minilm", length=length, **keys), data)
 
 

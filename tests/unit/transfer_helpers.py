@@ -19,7 +19,8 @@ packaged = pytest.mark.skipif(importlib.util.find_spec(PACKAGE) is None, reason=
 
 def transfer(**keys):
     config = TransferConfig(**keys)
-    return Transfer(config, SimpleNamespace(inputs=SimpleNamespace(shape=(config.size, config.size, 3)), classes=10))
+    inputs = SimpleNamespace(shape=(config.size, config.size, 3))
+    return Transfer(config, SimpleNamespace(inputs=inputs, classes=10, task="classify"))
 
 
 def put(values, specs):
