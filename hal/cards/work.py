@@ -61,6 +61,9 @@ class Work:
     count: int = 1
     size: str = ""
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "run", _kept(self.run))
+
 
 def plan_for(device: Device, precision: PrecisionName) -> Plan:
     """The plan that work in a precision runs under: op by op, where the backend can."""
@@ -211,6 +214,17 @@ def _attention(backend: Backend, device: Device, precision: PrecisionName) -> Wo
         )
 
     return _grown(backend, device, make, 2, 128, 4)
+
+
+def _kept(run: Callable[[], object]) -> Callable[[], object]:
+    """The same work, whose last result stays alive: a runtime may wait for nothing but arrays that are."""
+    held: list[object] = [None]
+
+    def keeping() -> object:
+        held[0] = run()
+        return held[0]
+
+    return keeping
 
 
 def _grown(
