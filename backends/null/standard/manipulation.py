@@ -6,10 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import as_dtype, promote
 from hal.backends.null.array import NullArray, operate, operate_many, view
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import as_dtype, promote
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError, UnsupportedError
 
@@ -124,7 +124,9 @@ def flip(x: NullArray, /, *, axis: Axes | None = None) -> NullArray:
 
 def matrix_transpose(x: NullArray, /) -> NullArray:
     """A view with the last two axes swapped."""
-    return x.mT
+    if x.ndim < 2:
+        raise ShapeError(f".mT of shape {x.shape}: the array must have at least two axes")
+    return view("matrix_transpose", x, (*x.shape[:-2], x.shape[-1], x.shape[-2]))
 
 
 def permute_dims(x: NullArray, /, axes: Sequence[int]) -> NullArray:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import promote
 from hal.backends.null.array import NullArray, operate
-from hal.backends.null.dtypes import promote
 from hal.backends.null.standard.manipulation import moveaxis
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError

@@ -131,7 +131,7 @@ def index(shape: Shape, key: Any) -> tuple[Shape, bool]:
             out.append(len(range(*k.indices(shape[axis]))))
         elif isinstance(k, bool) or getattr(getattr(k, "dtype", None), "kind", "i") == "b":
             raise UnsupportedError(
-                "indexing by a mask gives a shape that depends on values, but the null backend computes no values",
+                "indexing by a mask gives a shape that depends on values, which are not known here",
                 fix="use where, or take with indices",
             )
         else:
