@@ -35,9 +35,9 @@ class OpenclArray(TracedArray):
     __slots__ = ("_dtype", "_shape", "attributes", "op", "runtime", "sources", "storage", "tracked")
 
     # What is written on top of this class; the modules that define them set them.
-    indexed: ClassVar[Callable[[OpenclArray, Any], OpenclArray]]
-    fetch: ClassVar[Callable[[OpenclArray], np.ndarray]]
-    moved: ClassVar[Callable[[OpenclArray, Any], OpenclArray]]
+    indexed: ClassVar[Callable[..., OpenclArray]]
+    fetched: ClassVar[Callable[..., np.ndarray]]
+    moved: ClassVar[Callable[..., OpenclArray]]
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class OpenclArray(TracedArray):
         self._dtype = dtype
         self.runtime = runtime
         self.storage = storage
-        self.tracked = any(source.tracked for source in sources)
+        self.tracked: bool = any(source.tracked for source in sources)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,22 +86,26 @@ class OpenclArray(TracedArray):
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> OpenclArray:
         """This array on a device, copied through the host if that is another one."""
-        return self.moved(self, device)
+        return type(self).moved(self, device)
 
     def __getitem__(self, key: Any) -> OpenclArray:
-        return self.indexed(self, key)
+        return type(self).indexed(self, key)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        host = self.fetch(self)
+        host = self.host()
         return host if dtype is None else host.astype(dtype)
+
+    def host(self) -> np.ndarray:
+        """Wait for the values and copy them to the host."""
+        return type(self).fetched(self)
 
     def item(self) -> Any:
         """The value of an array of one element."""
-        return self.fetch(self).item()
+        return self.host().item()
 
     def tolist(self) -> Any:
         """The values as nested lists."""
-        return self.fetch(self).tolist()
+        return self.host().tolist()
 
     def __bool__(self) -> bool:
         return bool(self.item())
@@ -124,5 +128,3 @@ class OpenclArray(TracedArray):
         raise UnsupportedError(
             "memory of an OpenCL device cannot be shared by DLPack", fix="copy the array to the host with to_host"
         )
-
-

@@ -58,7 +58,7 @@ class OpenclBackend(Backend):
 
     def to_host(self, array: OpenclArray) -> np.ndarray:
         """Compute an array if nothing has done so yet, wait for it, and copy it to NumPy."""
-        return array.fetch(array)
+        return array.host()
 
     def value_and_grad(
         self, fn: Callable[..., tuple[Any, Tree]], plan: Plan | None = None

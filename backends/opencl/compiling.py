@@ -111,12 +111,11 @@ def _form(leaf: Any) -> Any:
 
 
 def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Traced:
-    inputs, count = [], 0
-    for leaf in leaves:
+    inputs, count = list(leaves), 0
+    for place, leaf in enumerate(leaves):
         if isinstance(leaf, OpenclArray):
-            leaf = OpenclArray("input", (), count, leaf.shape, leaf.dtype, leaf.runtime)
+            inputs[place] = OpenclArray("input", (), count, leaf.shape, leaf.dtype, leaf.runtime)
             count += 1
-        inputs.append(leaf)
     _TRACING.depth = getattr(_TRACING, "depth", 0) + 1
     try:
         results = fn(*structure.unflatten(inputs))
@@ -131,5 +130,3 @@ def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Trace
         program = Program(schedule(outputs, runtime.facts, fuse=True, traced=True), runtime)
     likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in outputs)
     return _Traced(program, likes, positions, tuple(None if i in positions else x for i, x in enumerate(found)), shape)
-
-

@@ -45,10 +45,10 @@ def _of_input(
     gradient: Array, kernel: Array, shape: tuple[int, ...], strides: Pair, dilation: Pair, groups: int
 ) -> Array:
     """A convolution of the gradient, with zeros between and around its pixels, with the kernel turned around."""
-    kh, kw, inner, out = kernel.shape
+    kh, kw, _, _ = kernel.shape
     reach = [(k - 1) * d for k, d in zip((kh, kw), dilation, strict=True)]
     sizes = [(n - 1) * s + 1 for n, s in zip(gradient.shape[1:3], strides, strict=True)]
-    after = [n - (m - r) for n, m, r in zip(shape[1:3], sizes, reach, strict=True)]
+    after = [n - m for n, m in zip(shape[1:3], sizes, strict=True)]
     spread = p.pad(gradient, (0, *reach, 0), (0, *after, 0), (0, strides[0] - 1, strides[1] - 1, 0))
     turned = p.cut(kernel, (kh - 1, kw - 1, 0, 0), (-1, -1, 1, 1), kernel.shape)
     return _forward(spread, _exchanged(turned, groups), (1, 1), dilation, groups)
@@ -61,9 +61,7 @@ def _exchanged(kernel: Array, groups: int) -> Array:
     return p.reshape(split, (kh, kw, out // groups, groups * inner))
 
 
-def _of_kernel(
-    gradient: Array, x: Array, shape: tuple[int, ...], strides: Pair, dilation: Pair, groups: int
-) -> Array:
+def _of_kernel(gradient: Array, x: Array, shape: tuple[int, ...], strides: Pair, dilation: Pair, groups: int) -> Array:
     """A sum of products over all images and places."""
     kh, kw, inner, out = shape
     seen = p.windows(x, (kh, kw), strides, dilation)
@@ -76,9 +74,7 @@ def _of_kernel(
     return p.reshape(p.permute(made, (1, 2, 3, 0, 4)), shape)
 
 
-def convolve_transposed(
-    x: Array, kernel: Array, strides: Pair, crop: Pads, dilation: Pair, groups: int
-) -> Array:
+def convolve_transposed(x: Array, kernel: Array, strides: Pair, crop: Pads, dilation: Pair, groups: int) -> Array:
     """The gradient of a convolution with respect to its input: (n, h, w, c) with (kh, kw, c, out / groups).
 
     Args:
@@ -111,6 +107,9 @@ def max_pool(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Array:
         hit = p.expand(first, seen.shape) == p.broadcast(places, seen.shape)
         each = p.expand(p.reshape(gradient, (n, rows, 1, columns, 1, channels)), seen.shape)
         chosen = p.elementwise("where", hit, each, 0.0)
+        if window == strides and dilation == (1, 1):  # each pixel is in one window at most
+            whole = p.reshape(chosen, (n, rows * kh, columns * kw, channels))
+            return (p.pad(whole, (0, 0, 0, 0), (0, x.shape[1] - rows * kh, x.shape[2] - columns * kw, 0)),)
         total = p.reduce("sum", p.unwindows(chosen, (x.shape[1], x.shape[2]), strides, dilation), (2, 4))
         return (p.reshape(total, x.shape),)
 

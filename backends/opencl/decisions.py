@@ -76,7 +76,10 @@ def lacking(driver: Driver) -> tuple[str, str] | None:
     found = re.search(r"(\d+)\.(\d+)", driver.version)
     update = f"update the driver of {driver.name}"
     if not driver.available:
-        return "its driver says that it is not available", "check that no other program holds it, and restart its driver"
+        return (
+            "its driver says that it is not available",
+            "check that no other program holds it, and restart its driver",
+        )
     if not driver.compiler:
         return "its driver has no compiler for OpenCL C", update
     if found and (int(found[1]), int(found[2])) < _OLDEST:

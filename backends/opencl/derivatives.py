@@ -177,7 +177,7 @@ def _pad(g: Array, node: Array) -> Gradients:
 
 def _windows(g: Array, node: Array) -> Gradients:
     (x,), (steps, spacing) = node.sources, node.attributes
-    spread = p.unwindows(g, x.shape[1:3], steps, spacing)
+    spread = p.unwindows(g, (x.shape[1], x.shape[2]), steps, spacing)
     total = p.reduce("sum", spread, (2, 4))
     return (p.reshape(total, x.shape),)
 

@@ -31,10 +31,10 @@ class Program:
         with runtime.lock:
             self._kernels = [cl.Kernel(programs[each.kernel.name], each.kernel.name) for each in planned.launches]
         self._steps = [
-            (kernel, each.kernel.items, each.kernel.local, (each.out, *each.reads))
+            (kernel, each.kernel.items, each.kernel.local, each.places)
             for kernel, each in zip(self._kernels, planned.launches, strict=True)
         ]
-        self._bound: list[list[Any]] = [[None] * (1 + len(each.reads)) for each in planned.launches]
+        self._bound: list[list[Any]] = [[None] * len(each.places) for each in planned.launches]
 
     def run(self, inputs: Sequence[Storage]) -> list[Storage]:
         """Launch everything.
@@ -84,10 +84,10 @@ def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
     for array in arrays:
         if array.storage is None:
             by_runtime.setdefault(id(array.runtime), []).append(array)
-    for missing in by_runtime.values():
-        runtime = missing[0].runtime
+    for wanted in by_runtime.values():
+        runtime = wanted[0].runtime
         with runtime.lock:
-            missing = [array for array in missing if array.storage is None]
+            missing = [array for array in wanted if array.storage is None]
             storages = Program(schedule(missing, runtime.facts, fuse=fuse), runtime).run(())
             for array, storage in zip(missing, storages, strict=True):
                 array.settle(storage)

@@ -154,4 +154,4 @@ def _follow(cut: Partition, users: dict[int, list[OpenclArray]], wanted: set[int
 def _follows(user: OpenclArray, at: OpenclArray, node: OpenclArray) -> bool:
     if user.op == "map":
         return user.shape == at.shape and sum(source is at for source in user.sources) == 1
-    return node.op == "reduce" and user.op in ("reshape", "detach", "custom") and user.size == at.size
+    return user.op in ("detach", "custom") or (node.op == "reduce" and user.op == "reshape")

@@ -57,8 +57,9 @@ def _gradients(loss: OpenclArray, variables: Sequence[OpenclArray]) -> list[Open
             continue
         for source, part in zip(node.sources, derivative(node, gradient), strict=True):
             if part is not None and source.tracked:
-                part = primitives.cast(part, source.dtype)
-                found[id(source)] = found[id(source)] + part if id(source) in found else part
+                assert part.shape == source.shape, f"a gradient of {node.op} is {part.shape}, not {source.shape}"
+                typed = primitives.cast(part, source.dtype)
+                found[id(source)] = found[id(source)] + typed if id(source) in found else typed
     return [
         # Detached, so that nothing keeps the graph of the loss once the gradient is in memory.
         primitives.detach(found[id(v)]) if id(v) in found else primitives.constant(v.runtime, 0.0, v.dtype, v.shape)

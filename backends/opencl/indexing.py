@@ -107,9 +107,7 @@ def flat_positions(positions: Sequence[Array], sizes: Sequence[int]) -> Array:
     """Positions in an array whose axes are made one; a position outside of its axis stays outside."""
     total: Array | None = None
     outside: Array | None = None
-    for array, n, stride in zip(
-        positions, sizes, [math.prod(sizes[i + 1 :]) for i in range(len(sizes))], strict=True
-    ):
+    for array, n, stride in zip(positions, sizes, [math.prod(sizes[i + 1 :]) for i in range(len(sizes))], strict=True):
         wide = primitives.cast(array, dtypes.int64)
         if len(sizes) > 1:
             beyond = primitives.elementwise("logical_or", wide < 0, wide >= n)

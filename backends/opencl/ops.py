@@ -117,9 +117,11 @@ class OpenclOps(Ops):
     def _avg_pool2d(self, x: Array, window: Pair, strides: Pair, pads: Pads, count_padding: bool) -> Array:
         total = avg_pool(self._padded(x, pads), window, strides)
         if count_padding:
-            return total * (1 / (window[0] * window[1]))
+            mean: Array = total * (1 / (window[0] * window[1]))
+            return mean
         ones = self._padded(self.filled((1, x.shape[1], x.shape[2], 1), 1.0, like=x), pads)
-        return total / avg_pool(ones, window, strides)
+        mean = total / avg_pool(ones, window, strides)
+        return mean
 
     # Positions
 
@@ -138,7 +140,7 @@ class OpenclOps(Ops):
 
 # What the class of the arrays leaves to what is written on top of it.
 OpenclArray.elementwise = staticmethod(p.elementwise)
-OpenclArray.fetch = staticmethod(fetch)
+OpenclArray.fetched = staticmethod(fetch)
 OpenclArray.indexed = staticmethod(indexed)
 OpenclArray.moved = staticmethod(to_device)
 

@@ -12,7 +12,9 @@ from hal.contract.device import Device
 
 __all__ = ["Found", "find"]
 
-_INSTALL = "install the OpenCL driver of the device; docs/opencl.md lists them. For the processor, on Debian or Ubuntu: "
+_INSTALL = (
+    "install the OpenCL driver of the device; docs/opencl.md lists them. For the processor, on Debian or Ubuntu: "
+)
 _INSTALL += "apt-get install pocl-opencl-icd"
 _NO_PLATFORM = -1001
 _ORDER = {"gpu": 0, "accelerator": 1, "cpu": 2}

@@ -1,9 +1,10 @@
 """The primitives of the graph: each function makes one node, or none where nothing is to be done.
 
-Movements (``reshape``, ``permute``, ``expand``, ``cut``, ``pad``, ``windows``, ``unwindows``) only say where an element
-comes from, so they cost nothing where a kernel reads through them. ``map`` computes element by element. ``gather`` reads
-positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``) have kernels of their
-own. ``custom`` is a value with a derivative of its own; ``detach`` is a value as a constant for differentiation.
+Movements (``reshape``, ``permute``, ``expand``, ``cut``, ``pad``, ``windows``, ``unwindows``) only say where an
+element comes from, so they cost nothing where a kernel reads through them. ``map`` computes element by element.
+``gather`` reads positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``)
+have kernels of their own. ``custom`` is a value with a derivative of its own; ``detach`` is a value as a constant for
+differentiation.
 
 Shapes are checked by the callers.
 """
@@ -20,6 +21,7 @@ from hal.backends._traced import dtypes, shapes
 from hal.backends._traced.dtypes import DType, as_dtype
 from hal.backends._traced.results import result_of
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
 from hal.backends.opencl.runtime import Runtime
 from hal.errors import UnsupportedError
@@ -85,7 +87,7 @@ def dtype_value(value: Any, dtype: DType) -> Any:
         value = value % (1 << bits)
         return value - (1 << bits) if dtype.kind == "i" and value >> (bits - 1) else value
     with np.errstate(all="ignore"):
-        return np.asarray(value).astype(dtype).item()
+        return np.asarray(value).astype(np.dtype(dtype.name)).item()
 
 
 def iota(runtime: Runtime, count: int, dtype: DType) -> Array:
@@ -227,7 +229,24 @@ def reduce(kind: str, x: Array, axes: Sequence[int]) -> Array:
         return constant(x.runtime, 0, dtype, shape) if kind.startswith("arg") else x
     if math.prod(x.shape[axis] for axis in axes) == 0:
         return constant(x.runtime, {"prod": 1, "all": 1}.get(kind, 0), dtype, shape)
-    return _make("reduce", (x,), (kind, tuple(sorted(axes))), shape, dtype)
+    axes = tuple(sorted(axes))
+    if kind == "sum" and (pieces := sum_pieces(x.runtime.facts, x.shape, axes)):
+        return _sum_in_pieces(x, axes, shape, *pieces)
+    return _make("reduce", (x,), (kind, axes), shape, dtype)
+
+
+def _sum_in_pieces(x: Array, axes: Sequence[int], shape: Sequence[int], axis: int, count: int) -> Array:
+    """A sum of sums over pieces of an axis, which run side by side."""
+    size = x.shape[axis]
+    split = reshape(x, (*x.shape[:axis], count, size // count, *x.shape[axis + 1 :]))
+    inner = [a if a < axis else a + 1 for a in axes]
+    parts = _make(
+        "reduce", (split,), ("sum", tuple(inner)), [1 if a in inner else n for a, n in enumerate(split.shape)], x.dtype
+    )
+    total = _make(
+        "reduce", (parts,), ("sum", (axis,)), [1 if a == axis else n for a, n in enumerate(parts.shape)], x.dtype
+    )
+    return reshape(total, shape)
 
 
 def contract(
@@ -238,16 +257,33 @@ def contract(
     left = [axis for axis in range(a.ndim) if axis not in (*batch_a, *inner_a)]
     right = [axis for axis in range(b.ndim) if axis not in (*batch_b, *inner_b)]
     shape = [a.shape[i] for i in (*batch_a, *left)] + [b.shape[i] for i in right]
-    if math.prod(a.shape[i] for i in inner_a) == 0:
+    inner_size, columns = math.prod(a.shape[i] for i in inner_a), math.prod(b.shape[i] for i in right)
+    if inner_size == 0:
         return constant(a.runtime, 0, a.dtype, shape)
     if a.dtype == dtypes.float16:
         return cast(contract(cast(a, dtypes.float32), cast(b, dtypes.float32), batch, inner), dtypes.float16)
-    if math.prod(b.shape[i] for i in right) >= _COLUMNS and not _side_by_side(b, right):
+    if columns >= _COLUMNS and not _side_by_side(b, right):
         b = mapped("positive", (permute(b, (*batch_b, *inner_b, *right)),), b.dtype)
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
+    count = (
+        product_pieces(a.runtime.facts, a.shape[inner_a[0]], inner_size, math.prod(shape), columns)
+        if not batch_a
+        else 0
+    )
+    if count:
+        first, second = inner_a[0], inner_b[0]
+        a = reshape(a, (*a.shape[:first], count, a.shape[first] // count, *a.shape[first + 1 :]))
+        b = reshape(b, (*b.shape[:second], count, b.shape[second] // count, *b.shape[second + 1 :]))
+        batch_a, batch_b = (first,), (second,)
+        inner_a = [i if i < first else i + 1 for i in inner_a]
+        inner_b = [i if i < second else i + 1 for i in inner_b]
+        shape = [count, *shape]
     attributes = (tuple(batch_a), tuple(batch_b), tuple(inner_a), tuple(inner_b))
-    return _make("contract", (a, b), attributes, shape, a.dtype)
+    product = _make("contract", (a, b), attributes, shape, a.dtype)
+    if not count:
+        return product
+    return reshape(_make("reduce", (product,), ("sum", (0,)), (1, *shape[1:]), a.dtype), shape[1:])
 
 
 def _side_by_side(b: Array, right: Sequence[int]) -> bool:

@@ -171,8 +171,9 @@ class Runtime:
                 return _quietly(lambda: cl.Program(self.context, [self.native], [stored]).build(_OPTIONS))
             except cl.Error:
                 pass  # of another driver after all, so it is built again below
+        unbuilt: Any = cl.Program(self.context, text)
         try:
-            program = _quietly(lambda: cl.Program(self.context, text).build(_OPTIONS, cache_dir=False))
+            program = _quietly(lambda: unbuilt.build(_OPTIONS, cache_dir=False))
         except cl.RuntimeError as error:
             raise RunError(
                 f"the OpenCL compiler of {self.device} ({self.device.name}) refused a kernel: {_first_errors(error)}",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.elementwise import map_kernel
-from hal.backends.opencl.codegen.kernel import Facts, Kernel
+from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
 from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
 from hal.backends.opencl.codegen.product import product_of
 from hal.backends.opencl.codegen.reduction import reduce_kernel
@@ -19,6 +19,8 @@ from hal.backends.opencl.runtime import Storage
 __all__ = ["Launch", "Place", "Schedule", "schedule"]
 
 _LARGEST_INDEX = 2**31 - 1
+_MOST_PARAMETERS = 100
+"""OpenCL promises room for 1,024 bytes of parameters, which are 128 addresses."""
 
 
 @dataclass(eq=False)
@@ -42,11 +44,17 @@ class Place:
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel with the memory that it writes and reads."""
+    """A kernel with the memory that it writes and reads.
+
+    Attributes:
+        kernel: what runs.
+        places: memory in the order of the kernel's parameters.
+        outputs: positions among these of what it writes.
+    """
 
     kernel: Kernel
-    out: Place
-    reads: tuple[Place, ...]
+    places: tuple[Place, ...]
+    outputs: tuple[int, ...] = (0,)
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Schedule:
     @property
     def moved_bytes(self) -> int:
         """Bytes that the launches read and write, each array once a launch."""
-        return sum(each.out.nbytes + sum(read.nbytes for read in each.reads) for each in self.launches)
+        return sum(place.nbytes for each in self.launches for place in each.places)
 
 
 def schedule(
@@ -103,10 +111,11 @@ class _Scheduler:
             place = self._place(held)
             place.kept = True
             outputs.append(place)
-        for number, launch in enumerate(self.launches):
-            for place in (launch.out, *launch.reads):
+        launches = _merged(self.launches)
+        for number, launch in enumerate(launches):
+            for place in launch.places:
                 place.dies = number
-        return Schedule(tuple(self.launches), tuple(outputs))
+        return Schedule(tuple(launches), tuple(outputs))
 
     def _place(self, node: OpenclArray) -> Place:
         if id(node) not in self.places:
@@ -115,7 +124,7 @@ class _Scheduler:
         return self.places[id(node)]
 
     def _add(self, kernel: Kernel, out: Place) -> None:
-        self.launches.append(Launch(kernel, out, tuple(self._place(node) for node in kernel.buffers)))
+        self.launches.append(Launch(kernel, (out, *(self._place(node) for node in kernel.buffers))))
 
     def _compute(self, node: OpenclArray) -> None:
         stored, facts, wide = self.cut.stored, self.facts, self.wide
@@ -153,3 +162,46 @@ class _Scheduler:
             self._add(kernel, out if last else self._place(made))
             self.alive.append(made)
             before = made
+
+
+def _merged(launches: Sequence[Launch]) -> list[Launch]:
+    """Flat kernels that only others of their kind read from, such as those of an optimizer, a level at a time.
+
+    They come last, where they wait for nothing, and several of them share a launch.
+    """
+    read: dict[Place, list[int]] = {}
+    for number, launch in enumerate(launches):
+        for place in launch.places[1:]:
+            read.setdefault(place, []).append(number)
+    last: set[int] = set()
+    for number in reversed(range(len(launches))):
+        if launches[number].kernel.flat and last.issuperset(read.get(launches[number].places[0], ())):
+            last.add(number)
+    levels: dict[Place, int] = {}
+    groups: dict[tuple[int, tuple[int, ...]], list[Launch]] = {}
+    for number in sorted(last):
+        launch = launches[number]
+        level = max((levels.get(place, -1) for place in launch.places[1:]), default=-1) + 1
+        levels[launch.places[0]] = level
+        groups.setdefault((level, launch.kernel.local), []).append(launch)
+    found = [launch for number, launch in enumerate(launches) if number not in last]
+    for key in sorted(groups):
+        group: list[Launch] = []
+        for launch in groups[key]:
+            if group and sum(len(each.places) for each in (*group, launch)) > _MOST_PARAMETERS:
+                found.append(_one(group))
+                group = []
+            group.append(launch)
+        found.append(_one(group))
+    return found
+
+
+def _one(group: Sequence[Launch]) -> Launch:
+    if len(group) == 1:
+        return group[0]
+    places = tuple(place for launch in group for place in launch.places)
+    outputs, start = [], 0
+    for launch in group:
+        outputs.append(start)
+        start += len(launch.places)
+    return Launch(together([launch.kernel for launch in group]), places, tuple(outputs))

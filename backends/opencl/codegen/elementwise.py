@@ -53,11 +53,13 @@ def map_kernel(
     body = _nest(emitter, [head, *heads], store(target.dtype, "out", place, value))
     items, local = spread(count, facts)
     return Kernel(
-        f"{signature(target, emitter)} {{ {body} {tail}{'}' * len(heads)} }}",
+        signature(target, emitter),
+        f"{body} {tail}{'}' * len(heads)}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
+        flat=flat,
     )
 
 
@@ -91,11 +93,13 @@ def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: boo
     body = _nest(emitter, heads, store(node.dtype, "out", "i", value))
     items, local = spread(pieces, facts)
     return Kernel(
-        f"{signature(node, emitter)} {{ {body} }}{tail} }}",
+        signature(node, emitter),
+        f"{body} }}{tail}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
+        flat=True,
     )
 
 

@@ -217,14 +217,14 @@ class Emitter:
             rows, first = self._into(added(row, scaled(kh, -dh)), sh, source.shape[1])
             columns, second = self._into(added(column, scaled(kw, -dw)), sw, source.shape[3])
             return [n, rows, kh, columns, kw, c], self._all([first, second])
-        low, inner_fill, _ = node.attributes
+        low, between, _ = node.attributes
         inner, conditions = [], []
-        for i, before, more, n, m in zip(index, low, inner_fill, source.shape, node.shape, strict=True):
-            if m == n and not before:
-                inner.append(i)
+        for place, before, more, size, grown in zip(index, low, between, source.shape, node.shape, strict=True):
+            if grown == size and not before:
+                inner.append(place)
                 continue
-            place, condition = self._into(added(i, str(-before)), more + 1, n)
-            inner.append(place)
+            there, condition = self._into(added(place, str(-before)), more + 1, size)
+            inner.append(there)
             conditions.append(condition)
         return inner, self._all(conditions)
 

@@ -84,7 +84,7 @@ _FLOATING = {
     "unit": "(({0}>>8)*5.9604644775390625e-8f)",
 }
 _INTEGER = {
-    **{name: "{0}" for name in "ceil floor round trunc".split()},
+    **dict.fromkeys("ceil floor round trunc".split(), "{0}"),
     "abs": "({0}<0?-{0}:{0})",
     "bitwise_invert": "(~{0})",
     "bitwise_left_shift": "({1}<{bits}?{0}<<({1}&{mask}):0)",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,7 +13,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.emitter import Emitter, split
 from hal.backends.opencl.codegen.expressions import storage_type
 
-__all__ = ["Facts", "Kernel", "Stored", "loops", "row_loop", "rows_of", "signature", "spread"]
+__all__ = ["Facts", "Kernel", "Stored", "loops", "row_loop", "rows_of", "signature", "spread", "together"]
 
 Stored = Callable[[OpenclArray], OpenclArray | None]
 
@@ -40,36 +42,60 @@ class Kernel:
     """A kernel and how it is launched.
 
     Attributes:
-        body: parameters and body in OpenCL C.
+        parameters: in OpenCL C, the output's first.
+        body: statements in OpenCL C.
         buffers: the arrays that it reads, in the order of its parameters, which follow the output's.
         items: global size.
         local: size of a work-group.
         label: what it computes, for people.
         flops: operations of its products.
+        flat: whether it is one loop over elements, which may share a launch with others.
     """
 
+    parameters: tuple[str, ...]
     body: str
     buffers: tuple[OpenclArray, ...]
     items: tuple[int, ...]
     local: tuple[int, ...]
     label: str
     flops: int = 0
+    flat: bool = False
     name: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "name", "hal_" + hashlib.sha256(self.body.encode()).hexdigest()[:20])
+        object.__setattr__(self, "name", "hal_" + hashlib.sha256(self.text.encode()).hexdigest()[:20])
+
+    @property
+    def text(self) -> str:
+        """Everything behind the name."""
+        return f"({', '.join(self.parameters)}) {{ {self.body} }}"
 
     @property
     def source(self) -> str:
         """The whole kernel."""
-        return f"__kernel void {self.name}{self.body}"
+        return f"__kernel void {self.name}{self.text}"
 
 
-def signature(output: OpenclArray, emitter: Emitter, *extra: str) -> str:
+def signature(output: OpenclArray, emitter: Emitter) -> tuple[str, ...]:
     """Parameters: the output, then what the kernel reads."""
-    parameters = [f"__global {storage_type(output.dtype)} *out", *extra]
-    parameters += [f"__global const {storage_type(node.dtype)} *{name}" for name, node in emitter.buffers.values()]
-    return f"({', '.join(parameters)})"
+    reads = (f"__global const {storage_type(node.dtype)} *{name}" for name, node in emitter.buffers.values())
+    return (f"__global {storage_type(output.dtype)} *out", *reads)
+
+
+def together(kernels: Sequence[Kernel]) -> Kernel:
+    """One kernel that does what several flat ones do, each in work-items of its own."""
+    parameters: list[str] = []
+    branches, start = [], 0
+    for number, kernel in enumerate(kernels):
+        rename = functools.partial(re.sub, r"\b(out|b\d+)\b", rf"\1_{number}")
+        parameters += map(rename, kernel.parameters)
+        body = rename(kernel.body).replace("get_global_id(0)", f"(get_global_id(0)-{start})")
+        end = start + kernel.items[0]
+        branches.append(f"if (get_global_id(0)<{end}) {{ {body} }}")
+        start = end
+    buffers = tuple(buffer for kernel in kernels for buffer in kernel.buffers)
+    label = f"{len(kernels)} times {kernels[-1].label}"
+    return Kernel(tuple(parameters), " else ".join(branches), buffers, (start,), kernels[0].local, label)
 
 
 def spread(count: int, facts: Facts) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -100,7 +100,8 @@ def merge_kernel(
         f"const int first=p<half_; long low=first?half_:begin, high=first?end:half_; const long from=low; "
         f"const {c_type} mine={key('p')}; "
         f"while (low<high) {{ const long middle=(low+high)/2; const {c_type} theirs={key('middle')}; "
-        f"if (first?{less.format('theirs', 'mine')}:!{less.format('mine', 'theirs')}) low=middle+1; else high=middle; }} "
+        f"if (first?{less.format('theirs', 'mine')}:!{less.format('mine', 'theirs')}) low=middle+1; "
+        "else high=middle; } "
         f"out[q+begin+(p-(first?begin:half_))+(low-from)]={position('p')}; {tail}"
     )
     items, local = spread(node.size, facts)
@@ -111,4 +112,4 @@ def _finished(
     node: OpenclArray, emitter: Emitter, body: str, items: tuple[int, ...], local: tuple[int, ...], label: str
 ) -> Kernel:
     buffers = tuple(buffer for _, buffer in emitter.buffers.values())
-    return Kernel(f"{signature(node, emitter)} {{ {body} }}", buffers, items, local, label)
+    return Kernel(signature(node, emitter), body, buffers, items, local, label)

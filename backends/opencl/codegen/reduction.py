@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hal.backends._traced.dtypes import DType
 from hal.backends.opencl.array import OpenclArray
@@ -22,10 +22,10 @@ def reduce_kernel(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Fa
     kind, axes = node.attributes
     x = node.sources[0]
     last = x.ndim - 1
-    if kind.startswith("arg"):
-        return _serial(node, out, stored, facts, wide)
     if facts.cpu and last not in axes and x.shape[last] > 1:
         return _columns(node, out, stored, facts, wide)
+    if kind.startswith("arg"):
+        return _serial(node, out, stored, facts, wide)
     if facts.cpu and last in axes and x.shape[last] >= 2 * _LANES:
         return _lanes(node, out, stored, facts, wide)
     return _serial(node, out, stored, facts, wide)
@@ -52,6 +52,23 @@ def _step(kind: str, sum_: str, value: str) -> str:
     return f"{sum_}={sum_}{sign}{value};"
 
 
+def _found(
+    kind: str,
+    names: Mapping[int, str],
+    x: OpenclArray,
+    axes: Sequence[int],
+    value: str,
+    best: str,
+    at: str,
+    seen: str,
+) -> str:
+    """Statements that take a value in where it is better than the best, or the first one, or the first NaN."""
+    place = linear([names[axis] for axis in axes], [x.shape[axis] for axis in axes])
+    sign = ">" if kind == "argmax" else "<"
+    better = f"(!{seen}||{value}{sign}{best}||({value}!={value}&&{best}=={best}))"
+    return f"{{ const int w={better}; {at}=w?{place}:{at}; {best}=w?{value}:{best}; }}"
+
+
 def _reduced(x: OpenclArray, axes: Sequence[int], emitter: Emitter, upto: int) -> tuple[dict[int, str], list[str]]:
     """Loops over the reduced axes, but for the last ``upto`` of them: variables and heads."""
     names, heads = {}, []
@@ -60,9 +77,8 @@ def _reduced(x: OpenclArray, axes: Sequence[int], emitter: Emitter, upto: int) -
             names[axis] = "0"
             continue
         names[axis] = emitter.loop(f"a{axis}")
-        heads.append(
-            f"for ({emitter.index_type} a{axis}=0; a{axis}<{x.shape[axis]}; a{axis}++) {{@{emitter.depths[names[axis]]}@"
-        )
+        bounds = f"{emitter.index_type} a{axis}=0; a{axis}<{x.shape[axis]}; a{axis}++"
+        heads.append(f"for ({bounds}) {{@{emitter.depths[names[axis]]}@")
     return names, heads
 
 
@@ -77,13 +93,12 @@ def _kept(x: OpenclArray, axes: Sequence[int]) -> list[int]:
     return [axis for axis in range(x.ndim) if axis not in axes]
 
 
-def _finished(
-    node: OpenclArray, out: OpenclArray, emitter: Emitter, text: str, count: int, facts: Facts
-) -> Kernel:
+def _finished(node: OpenclArray, out: OpenclArray, emitter: Emitter, text: str, count: int, facts: Facts) -> Kernel:
     items, local = spread(count, facts)
     label = f"{node.attributes[0]} over {len(node.attributes[1])} axes"
     return Kernel(
-        f"{signature(out, emitter)} {{ {_filled(text, emitter)} }}",
+        signature(out, emitter),
+        _filled(text, emitter),
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
@@ -115,10 +130,8 @@ def _serial(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, w
     c_type = compute_type(x.dtype)
     emitter.depths["s"] = emitter.depths["at"] = emitter.depths[row]
     if kind.startswith("arg"):
-        place = linear([names[axis] for axis in axes], [x.shape[axis] for axis in axes])
-        sign = ">" if kind == "argmax" else "<"
-        begin = f"{c_type} s=0; long at=-1;"
-        step = f"if (at<0||{value}{sign}s||({value}!={value}&&s==s)) {{ s={value}; at={place}; }}"
+        begin = f"{c_type} s={_start(kind[3:], x.dtype)}; int at=0, seen=0;"
+        step = _found(kind, names, x, axes, value, "s", "at", "seen") + " seen=1;"
     else:
         begin, step = f"{c_type} s={_start(kind, x.dtype)};", _step(kind, "s", value)
     inner = "".join(heads) + step + "}" * len(heads)
@@ -154,9 +167,7 @@ def _lanes(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wi
     )
     if whole < length:
         rest = emitter.loop("t")
-        main += (
-            f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {_step(kind, 's[0]', value(rest))} }}"
-        )
+        main += f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {_step(kind, 's[0]', value(rest))} }}"
     emitter.loop("after")
     depth = emitter.depths["after"]
     emitter.depths["s"] = depth
@@ -189,14 +200,20 @@ def _columns(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, 
     emitter.loop("l")
     column = f"{start}+l" if start != "0" else "l"
     value = emitter.value(x, [{**index, **names, x.ndim - 1: column}[axis] for axis in range(x.ndim)])
-    loop = f"for (int l=0; l<{columns}; l++) {{@{emitter.depths['l']}@ {_step(kind, 's[l]', value)} }}"
+    begin = f"{c_type} s[{block}]; for (int l=0; l<{block}; l++) s[l]={_start(kind.removeprefix('arg'), x.dtype)};"
+    if kind.startswith("arg"):
+        begin += f" int at[{block}], seen=0; for (int l=0; l<{block}; l++) at[l]=0;"
+        step, after, result = _found(kind, names, x, axes, value, "s[l]", "at[l]", "seen"), " seen=1;", "at[q]"
+    else:
+        step, after, result = _step(kind, "s[l]", value), "", "s[q]"
+    loop = f"for (int l=0; l<{columns}; l++) {{@{emitter.depths['l']}@ {step} }}{after}"
     emitter.loop("q")
-    emitter.depths["s"] = emitter.depths["q"]
+    emitter.depths["s"] = emitter.depths["at"] = emitter.depths["q"]
     column = f"{start}+q" if start != "0" else "q"
     place = linear([outer, column], [math.prod(shape), width])
-    written = _written(node, out, emitter, "s[q]", place)
+    written = _written(node, out, emitter, result, place)
     text = (
-        f"@0@ {head} @1@ {c_type} s[{block}]; for (int l=0; l<{block}; l++) s[l]={_start(kind, x.dtype)}; "
+        f"@0@ {head} @1@ {begin} "
         f"{''.join(heads)} {loop} {'}' * len(heads)} "
         f"for (int q=0; q<{columns}; q++) {{@{emitter.depths['q']}@ {written} }} {tail}"
     )

@@ -57,7 +57,9 @@ def register_tile_kernel(
         terms = [scaled(j, axis[1]) for j, axis in zip(at, product.left, strict=True)]
         last = product.rows - 1
         head.append(f"const {kind} r{i}=m0+{i}<{last}?m0+{i}:{last}, o{i}=az+{added(*terms) if terms else '0'};")
-    head.append(f"{c_type} s[{rows}][{columns}]; const int nn={columns}<{product.columns}-n0?{columns}:{product.columns}-n0;")
+    head.append(
+        f"{c_type} s[{rows}][{columns}]; const int nn={columns}<{product.columns}-n0?{columns}:{product.columns}-n0;"
+    )
 
     def load_a(i: int) -> str:
         return load(product.a.base.dtype, a, f"o{i}+{in_a}")
@@ -79,25 +81,26 @@ def register_tile_kernel(
     emitter.loop("i")
     emitter.loop("j")
     emitter.depths.update(m=1, n=2, z=0)
-    place = f"(z*{product.rows}+m)*{product.columns}+n"
+    where = f"(z*{product.rows}+m)*{product.columns}+n"
     if out is node:
-        written = store(out.dtype, "out", place, "s[i][j]")
+        written = store(out.dtype, "out", where, "s[i][j]")
     else:
         emitter.depths["s"] = 2
         emitter.given[id(node)] = "s[i][j]"
         sizes = _sizes(node)
         index = [i for part, size in zip(("z", "m", "n"), sizes, strict=True) for i in split(part, size)]
-        written = store(out.dtype, "out", place, emitter.value(out, [emitter.index(i) for i in index], compute=True))
+        written = store(out.dtype, "out", where, emitter.value(out, [emitter.index(i) for i in index], compute=True))
     write = (
-        f"for (int i=0; i<{rows}; i++) {{ const {kind} m=m0+i; if (m>={product.rows}) break; {' '.join(emitter.lines[1])} "
+        f"for (int i=0; i<{rows}; i++) {{ const {kind} m=m0+i; if (m>={product.rows}) break; "
+        f"{' '.join(emitter.lines[1])} "
         f"for (int j=0; j<nn; j++) {{ const {kind} n=n0+j; {' '.join(emitter.lines[2])} {written} }} }}"
     )
     across, down = -(-product.columns // columns), -(-product.rows // rows)
     local = _local(across, down)
     down = -(-down // local[1]) * local[1]
-    parameters = signature(out, emitter)
     return Kernel(
-        f"{parameters} {{ {' '.join(head)} {' '.join(emitter.lines[0])} {sums} {write} }}",
+        signature(out, emitter),
+        f"{' '.join(head)} {' '.join(emitter.lines[0])} {sums} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (across, down, product.batches),
         local,

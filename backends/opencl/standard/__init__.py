@@ -1,7 +1,7 @@
 """The functions, types and constants of the Array API standard, 2024.12, on OpenCL devices.
 
-Complex numbers are stored and not computed with; the extensions ``linalg`` and ``fft`` are not there. What gives a shape
-that depends on values is computed on the host.
+Complex numbers are stored and not computed with; the extensions ``linalg`` and ``fft`` are not there. What gives a
+shape that depends on values is computed on the host.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hal.backends._traced import dtypes
+from hal.backends._traced import dtypes, shapes
 from hal.backends._traced.results import RESULTS
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import first_device, found_devices
-from hal.backends.opencl.primitives import cast, elementwise
+from hal.backends.opencl.primitives import broadcast, cast, constant, elementwise, mapped
 from hal.backends.opencl.standard import counting, creation, manipulation, reductions
 
 __all__ = ["clip"]
@@ -44,9 +44,6 @@ def clip(x: OpenclArray, /, min: Any = None, max: Any = None) -> OpenclArray:
 
 
 def _bounded(name: str, x: OpenclArray, bound: Any) -> OpenclArray:
-    from hal.backends._traced import shapes
-    from hal.backends.opencl.primitives import broadcast, constant, mapped
-
     limit = bound if isinstance(bound, OpenclArray) else constant(x.runtime, bound, x.dtype)
     shape = shapes.broadcast(x.shape, limit.shape)
     return mapped(name, (broadcast(x, shape), broadcast(cast(limit, x.dtype), shape)), x.dtype)

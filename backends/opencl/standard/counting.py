@@ -1,4 +1,4 @@
-"""Functions of the Array API standard, 2024.12, whose results have shapes that depend on values: the host computes them."""
+"""Functions of the Array API standard, 2024.12, whose results have shapes that depend on values: on the host."""
 
 from __future__ import annotations
 

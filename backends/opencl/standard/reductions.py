@@ -93,7 +93,7 @@ def mean(x: Array, /, *, axis: Axes = None, keepdims: bool = False) -> Array:
     # Of float16 the sum may overflow where the mean does not.
     wide = p.cast(x, dtypes.float32 if x.dtype == dtypes.float16 else floating(x.dtype))
     total = _reduce("sum", wide, axis, keepdims)
-    scaled = total * (1 / count) if count else total / 0.0
+    scaled: Array = total * (1 / count) if count else total / 0.0
     return p.cast(scaled, floating(x.dtype))
 
 
@@ -103,7 +103,8 @@ def var(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
     count = math.prod(x.shape[a] for a in axes)
     wide = p.cast(x, floating(x.dtype))
     centered = wide - mean(wide, axis=axes, keepdims=True)
-    return _reduce("sum", centered * centered, axes, keepdims) / float(max(count - correction, 0))
+    scaled: Array = _reduce("sum", centered * centered, axes, keepdims) / float(max(count - correction, 0))
+    return scaled
 
 
 def std(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bool = False) -> Array:
