@@ -117,6 +117,8 @@ class OpenclBackend(Backend):
             import pyopencl as cl
         except ImportError:
             return None
+        if isinstance(error, cl.MemoryError):
+            return OutOfMemoryError(f"opencl ran out of memory: {first_line(error)}", fix=_LESS)
         if not isinstance(error, cl.Error):
             return None
         code = int(getattr(error, "code", 0))

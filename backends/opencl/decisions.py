@@ -121,7 +121,9 @@ def _architecture(driver: Driver) -> str:
     if found := re.search(r"gfx[0-9a-f]{3,4}", names):
         return found[0]
     for entry in _data()["architectures"]:
-        if any(word in names for word in entry["words"]):
+        if any(
+            re.search(re.escape(word) + (r"(?!\d)" if word[-1].isdigit() else ""), names) for word in entry["words"]
+        ):
             return str(entry["arch"])
     if driver.kind == "cpu":
         # PoCL puts what it compiles for in front of the product: pthread-haswell-AMD EPYC.

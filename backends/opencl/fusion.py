@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hal.backends.opencl.array import OpenclArray
@@ -15,6 +15,8 @@ _KERNELS = ("reduce", "contract", "concat", "scatter", "cumulate", "order")
 _REPEATING = ("expand", "windows", "unwindows", "gather")
 _LONGEST = 40
 """So many elementwise functions are computed in one kernel at most."""
+_CHEAP = 3
+"""So few functions are computed again in so few kernels, rather than written to memory and read."""
 
 
 @dataclass
@@ -89,20 +91,51 @@ def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool) -> Part
             for source in read_by(node):
                 users.setdefault(id(source), []).append(node)
     wanted = {id(node) for node in roots}
-    cost: dict[int, int] = {}
-    for node in cut.nodes:
-        if node.storage is not None or node.op == "input":
-            continue
+    open_nodes = [node for node in cut.nodes if node.storage is None and node.op != "input"]
+    for node in open_nodes:
         _require(node, cut)
-        many = len(users.get(id(node), ())) > 1 and node.size > 1
-        inlined = sum(cost.get(id(source), 0) for source in read_by(node) if not cut.in_memory(source))
-        cost[id(node)] = inlined + (node.op == "map")
-        computes = node.op == "map" and (not fuse or many or cost[id(node)] > _LONGEST)
-        if node.op in _KERNELS or computes or (id(node) in wanted and cut.stored(node) is None):
+        alone = node.op in _KERNELS or (node.op == "map" and not fuse)
+        if alone or (id(node) in wanted and cut.stored(node) is None):
             cut.written.add(id(node))
+    if fuse:
+        _write_shared(open_nodes, cut, users)
+    _write_long(open_nodes, cut)
     if fuse:
         _follow(cut, users, wanted)
     return cut
+
+
+def _write_shared(nodes: Sequence[OpenclArray], cut: Partition, users: Mapping[int, list[OpenclArray]]) -> None:
+    """Write what several kernels would compute, unless that is next to nothing."""
+    cost = _costs(nodes, cut)
+    kernels: dict[int, set[int]] = {}
+    for node in reversed(nodes):
+        found: set[int] = set()
+        for user in users.get(id(node), ()):
+            found |= {id(user)} if id(user) in cut.written else kernels.get(id(user), set())
+        kernels[id(node)] = found
+        cheap = cost[id(node)] <= _CHEAP and len(found) <= _CHEAP
+        if len(found) > 1 and node.op == "map" and node.size > 1 and not cheap:
+            cut.written.add(id(node))
+
+
+def _write_long(nodes: Sequence[OpenclArray], cut: Partition) -> None:
+    """Write what would make a kernel too long."""
+    cost: dict[int, int] = {}
+    for node in nodes:
+        inlined = sum(cost.get(id(source), 0) for source in read_by(node) if not cut.in_memory(source))
+        cost[id(node)] = inlined + (node.op == "map")
+        if node.op == "map" and cost[id(node)] > _LONGEST and node.size > 1:
+            cut.written.add(id(node))
+
+
+def _costs(nodes: Sequence[OpenclArray], cut: Partition) -> dict[int, int]:
+    """How many elementwise functions each node takes, down to what is in memory."""
+    cost: dict[int, int] = {}
+    for node in nodes:
+        inlined = sum(cost.get(id(source), 0) for source in read_by(node) if not cut.in_memory(source))
+        cost[id(node)] = inlined + (node.op == "map") + (_CHEAP if node.op == "gather" else 0)
+    return cost
 
 
 def _require(node: OpenclArray, cut: Partition) -> None:

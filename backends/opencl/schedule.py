@@ -171,7 +171,8 @@ def _merged(launches: Sequence[Launch]) -> list[Launch]:
     """
     read: dict[Place, list[int]] = {}
     for number, launch in enumerate(launches):
-        for place in launch.places[1:]:
+        # A scatter adds to what the launch before it has written.
+        for place in launch.places[1:] if launch.kernel.flat else launch.places:
             read.setdefault(place, []).append(number)
     last: set[int] = set()
     for number in reversed(range(len(launches))):

@@ -124,7 +124,7 @@ inline T hal_logaddexp_T(T a, T b) {
     return a == b ? a + (T)0.693147180559945309417 : m + log1p(exp(-fabs(a - b)));
 }""",
     "hal_sigmoid": """
-inline T hal_sigmoid_T(T x) { return (T)0.5 * (tanh((T)0.5 * x) + 1); }""",
+inline T hal_sigmoid_T(T x) { return 1 / (1 + exp(-x)); }""",
 }
 _INTEGER_HELPERS = {
     "hal_remainder": """
