@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
@@ -30,9 +31,10 @@ class OpenclArray(TracedArray):
         runtime: the device's.
         storage: its memory, once there is one.
         tracked: whether a derivative with respect to it may still be asked for, so that its sources are kept.
+        copies: copies of it in other orders of the axes, while something reads them.
     """
 
-    __slots__ = ("_dtype", "_shape", "attributes", "op", "runtime", "sources", "storage", "tracked")
+    __slots__ = ("_dtype", "_shape", "attributes", "copies", "op", "runtime", "sources", "storage", "tracked")
 
     # What is written on top of this class; the modules that define them set them.
     indexed: ClassVar[Callable[..., OpenclArray]]
@@ -56,6 +58,7 @@ class OpenclArray(TracedArray):
         self._dtype = dtype
         self.runtime = runtime
         self.storage = storage
+        self.copies: dict[tuple[int, ...], weakref.ref[OpenclArray]] = {}
         self.tracked: bool = any(source.tracked for source in sources)
 
     @property

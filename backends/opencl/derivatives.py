@@ -10,7 +10,7 @@ from hal.backends.opencl import primitives as p
 from hal.backends.opencl.array import OpenclArray
 from hal.errors import UnsupportedError
 
-__all__ = ["derivative"]
+__all__ = ["derivative", "gradients_of_slices"]
 
 Array = OpenclArray
 Gradients = Sequence[Array | None]
@@ -139,7 +139,7 @@ _MAPS: Mapping[str, Callable[..., Gradients]] = {
 _FLAT = frozenset(
     "ceil floor floor_divide round sign trunc equal greater greater_equal isfinite isinf isnan less less_equal "
     "logical_and logical_not logical_or logical_xor not_equal signbit bitwise_and bitwise_invert bitwise_left_shift "
-    "bitwise_or bitwise_right_shift bitwise_xor threefry_first threefry_second unit".split()
+    "bitwise_or bitwise_right_shift bitwise_xor threefry_first threefry_second threefry_word unit".split()
 )
 """Elementwise functions whose derivative is zero, or that have none because they give no floating numbers."""
 
@@ -168,6 +168,56 @@ def _cut(g: Array, node: Array) -> Gradients:
         n - start - (m - 1) * step - 1 for n, start, step, m in zip(x.shape, starts, steps, node.shape, strict=True)
     ]
     return (p.pad(g, starts, after, [step - 1 for step in steps]),)
+
+
+def gradients_of_slices(x: Array, slices: Sequence[tuple[Array, Array]]) -> list[Array]:
+    """What slices add to the gradient of their source.
+
+    Slices of one axis that do not overlap, such as the steps of a sequence, are put side by side.
+
+    Args:
+        x: the source.
+        slices: nodes that cut it, with their gradients.
+    """
+    groups: dict[int, list[tuple[int, Array, Array]]] = {}
+    found = []
+    for node, gradient in slices:
+        axis = _only_axis(x, node)
+        if axis is None:
+            found.append(_cut(gradient, node)[0])
+        else:
+            groups.setdefault(axis, []).append((node.attributes[0][axis], node, gradient))
+    for axis, parts in groups.items():
+        parts.sort(key=lambda part: part[0])
+        ends = [start + node.shape[axis] for start, node, _ in parts]
+        if any(start < end for (start, _, _), end in zip(parts[1:], ends, strict=False)):
+            found.extend(_cut(gradient, node)[0] for _, node, gradient in parts)
+        else:
+            found.append(_side_by_side(x, axis, parts))
+    return [part for part in found if part is not None]
+
+
+def _only_axis(x: Array, node: Array) -> int | None:
+    """The one axis of which a slice takes a part without steps; None: it takes something else."""
+    _, steps = node.attributes
+    cut = [axis for axis in range(x.ndim) if node.shape[axis] != x.shape[axis]]
+    return cut[0] if len(cut) == 1 and all(step == 1 for step in steps) and node.size else None
+
+
+def _side_by_side(x: Array, axis: int, parts: Sequence[tuple[int, Array, Array]]) -> Array:
+    pieces, at = [], 0
+
+    def fill(count: int) -> None:
+        if count:
+            shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+            pieces.append(p.constant(x.runtime, 0.0, parts[0][2].dtype, shape))
+
+    for start, node, gradient in parts:
+        fill(start - at)
+        pieces.append(gradient)
+        at = start + node.shape[axis]
+    fill(x.shape[axis] - at)
+    return p.concat(pieces, axis)
 
 
 def _pad(g: Array, node: Array) -> Gradients:
@@ -290,7 +340,6 @@ _PRIMITIVES: Mapping[str, Callable[[Array, Array], Gradients]] = {
     "reshape": lambda g, node: (p.reshape(g, node.sources[0].shape),),
     "permute": lambda g, node: (p.permute(g, [node.attributes.index(axis) for axis in range(g.ndim)]),),
     "expand": _expand,
-    "cut": _cut,
     "pad": _pad,
     "windows": _windows,
     "unwindows": _unwindows,

@@ -34,6 +34,9 @@ class Program:
             (kernel, each.kernel.items, each.kernel.local, each.places)
             for kernel, each in zip(self._kernels, planned.launches, strict=True)
         ]
+        for kernel, each in zip(self._kernels, planned.launches, strict=True):
+            for position, number in enumerate(each.kernel.numbers, start=len(each.places)):
+                kernel.set_arg(position, np.int64(number) if planned.wide else np.int32(number))
         self._bound: list[list[Any]] = [[None] * len(each.places) for each in planned.launches]
 
     def run(self, inputs: Sequence[Storage]) -> list[Storage]:

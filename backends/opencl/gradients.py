@@ -10,7 +10,7 @@ import optree
 
 from hal.backends.opencl import primitives
 from hal.backends.opencl.array import OpenclArray
-from hal.backends.opencl.derivatives import derivative
+from hal.backends.opencl.derivatives import derivative, gradients_of_slices
 from hal.errors import ShapeError, UnsupportedError
 from hal.types import Tree
 
@@ -51,9 +51,15 @@ def _detached(x: Any) -> Any:
 def _gradients(loss: OpenclArray, variables: Sequence[OpenclArray]) -> list[OpenclArray]:
     """The gradients of a loss; zeros where it does not depend on a variable."""
     found: dict[int, OpenclArray] = {id(loss): primitives.constant(loss.runtime, 1.0, loss.dtype)}
-    for node in reversed(_between(loss, {id(variable) for variable in variables})):
-        gradient = found.pop(id(node), None)
-        if gradient is None:
+    cuts: dict[int, list[tuple[OpenclArray, OpenclArray]]] = {}
+    for node in (*reversed(_between(loss, {id(variable) for variable in variables})), *variables):
+        for piece in gradients_of_slices(node, cuts.pop(id(node), [])):
+            found[id(node)] = found[id(node)] + piece if id(node) in found else piece
+        if id(node) not in found or node.op == "detach":
+            continue
+        gradient = found.pop(id(node))
+        if node.op == "cut":
+            cuts.setdefault(id(node.sources[0]), []).append((node, gradient))
             continue
         for source, part in zip(node.sources, derivative(node, gradient), strict=True):
             if part is not None and source.tracked:

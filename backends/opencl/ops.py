@@ -48,14 +48,16 @@ class OpenclOps(Ops):
         return self._next(key, p.from_numpy(key.runtime, words))
 
     def _next(self, key: Array, data: Array) -> Array:
-        parts = [part[i] for part in (key, data) for i in (0, 1)]
-        words = [p.mapped(f"threefry_{which}", parts, dtypes.uint32) for which in ("first", "second")]
-        return p.concat([p.reshape(word, (1,)) for word in words], 0)
+        parts = [p.broadcast(part[i], (2,)) for part in (key, data) for i in (0, 1)]
+        which = p.iota(key.runtime, 2, dtypes.uint32)
+        return p.mapped("threefry_word", (*parts, which), dtypes.uint32)
 
     def _split_key(self, key: Array, count: int) -> Sequence[Array]:
-        one = p.constant(key.runtime, 0x53706C69, dtypes.uint32, (1,))  # keys of a split differ from folded ones
+        # The second word is one that a folded number only has from 2^62 on, so that these keys differ from folded ones.
+        places = p.iota(key.runtime, 2, dtypes.uint32)
         return tuple(
-            self._next(key, p.concat([p.constant(key.runtime, i, dtypes.uint32, (1,)), one], 0)) for i in range(count)
+            self._next(key, p.elementwise("where", places == 0, p.constant(key.runtime, i, dtypes.uint32), 0x53706C69))
+            for i in range(count)
         )
 
     def _words(self, key: Array, shape: tuple[int, ...], which: str) -> Array:

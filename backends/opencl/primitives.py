@@ -12,6 +12,7 @@ Shapes are checked by the callers.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -263,7 +264,7 @@ def contract(
     if a.dtype == dtypes.float16:
         return cast(contract(cast(a, dtypes.float32), cast(b, dtypes.float32), batch, inner), dtypes.float16)
     if columns >= _COLUMNS and not _side_by_side(b, right):
-        b = mapped("positive", (permute(b, (*batch_b, *inner_b, *right)),), b.dtype)
+        b = _copied(b, (*batch_b, *inner_b, *right))
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
     count = (
@@ -284,6 +285,16 @@ def contract(
     if not count:
         return product
     return reshape(_make("reduce", (product,), ("sum", (0,)), (1, *shape[1:]), a.dtype), shape[1:])
+
+
+def _copied(x: Array, order: tuple[int, ...]) -> Array:
+    """A copy with the axes in another order in memory, one for all products that read it."""
+    held = x.copies.get(order)
+    copy = None if held is None else held()
+    if copy is None:
+        copy = mapped("positive", (permute(x, order),), x.dtype)
+        x.copies[order] = weakref.ref(copy)
+    return copy
 
 
 def _side_by_side(b: Array, right: Sequence[int]) -> bool:

@@ -64,10 +64,12 @@ class Schedule:
     Attributes:
         launches: in their order.
         outputs: the memory of each wanted node.
+        wide: whether indices have 64 bits.
     """
 
     launches: tuple[Launch, ...]
     outputs: tuple[Place, ...]
+    wide: bool
 
     @property
     def moved_bytes(self) -> int:
@@ -115,7 +117,7 @@ class _Scheduler:
         for number, launch in enumerate(launches):
             for place in launch.places:
                 place.dies = number
-        return Schedule(tuple(launches), tuple(outputs))
+        return Schedule(tuple(launches), tuple(outputs), self.wide)
 
     def _place(self, node: OpenclArray) -> Place:
         if id(node) not in self.places:

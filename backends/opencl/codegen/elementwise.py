@@ -49,7 +49,8 @@ def map_kernel(
     heads = loops(emitter, names, inner)
     index += names
     value = emitter.value(node, index, compute=compute)
-    place = row if flat else linear([added(i, str(a)) for i, a in zip(index, offsets, strict=True)], target.shape)
+    firsts = [emitter.number(("offset", axis), offset) for axis, offset in enumerate(offsets)]
+    place = row if flat else linear([added(i, a) for i, a in zip(index, firsts, strict=True)], target.shape)
     body = _nest(emitter, [head, *heads], store(target.dtype, "out", place, value))
     items, local = spread(count, facts)
     return Kernel(
@@ -59,7 +60,8 @@ def map_kernel(
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
-        flat=flat,
+        numbers=tuple(value for _, value in emitter.numbers.values()),
+        flat=flat and not emitter.numbers,
     )
 
 
@@ -99,7 +101,8 @@ def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: boo
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
-        flat=True,
+        numbers=tuple(value for _, value in emitter.numbers.values()),
+        flat=not emitter.numbers,
     )
 
 

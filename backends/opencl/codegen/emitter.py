@@ -112,6 +112,7 @@ class Emitter:
         self.lines: list[list[str]] = [[]]
         self.depths: dict[str, int] = {}
         self.given: dict[int, str] = {}
+        self.numbers: dict[object, tuple[str, int]] = {}
         self._known: dict[tuple[object, ...], str] = {}
         self._names: dict[tuple[int, str], str] = {}
 
@@ -126,6 +127,14 @@ class Emitter:
         if id(node) not in self.buffers:
             self.buffers[id(node)] = (f"b{len(self.buffers)}", node)
         return self.buffers[id(node)][0]
+
+    def number(self, key: object, value: int) -> str:
+        """A parameter for a number, so that one kernel serves all slices of an array. Zero is written as it is."""
+        if value == 0:
+            return "0"
+        if key not in self.numbers:
+            self.numbers[key] = (f"q{len(self.numbers)}", value)
+        return self.numbers[key][0]
 
     def bound(self, c_type: str, text: str) -> str:
         """A variable with the value of an expression."""
@@ -206,7 +215,8 @@ class Emitter:
             return ["0" if n == 1 else i for i, n in zip(index, source.shape, strict=True)], None
         if node.op == "cut":
             starts, steps = node.attributes
-            return [added(scaled(i, k), str(a)) for i, a, k in zip(index, starts, steps, strict=True)], None
+            firsts = [self.number((id(node), axis), start) for axis, start in enumerate(starts)]
+            return [added(scaled(i, k), a) for i, a, k in zip(index, firsts, steps, strict=True)], None
         if node.op == "windows":
             (sh, sw), (dh, dw) = node.attributes
             n, row, kh, column, kw, c = index

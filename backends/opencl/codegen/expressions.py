@@ -100,6 +100,7 @@ _INTEGER = {
     "sign": "(({0}>0)-({0}<0))",
     "signbit": "({0}<0)",
     "threefry_first": "hal_threefry({0},{1},{2},{3},0)",
+    "threefry_word": "hal_threefry({0},{1},{2},{3},{4})",
     "threefry_second": "hal_threefry({0},{1},{2},{3},1)",
     "unit": "(({0}>>8)*5.9604644775390625e-8f)",
 }

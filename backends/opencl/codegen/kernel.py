@@ -45,6 +45,7 @@ class Kernel:
         parameters: in OpenCL C, the output's first.
         body: statements in OpenCL C.
         buffers: the arrays that it reads, in the order of its parameters, which follow the output's.
+        numbers: values of the parameters that follow these.
         items: global size.
         local: size of a work-group.
         label: what it computes, for people.
@@ -58,6 +59,7 @@ class Kernel:
     items: tuple[int, ...]
     local: tuple[int, ...]
     label: str
+    numbers: tuple[int, ...] = ()
     flops: int = 0
     flat: bool = False
     name: str = field(init=False)
@@ -77,9 +79,10 @@ class Kernel:
 
 
 def signature(output: OpenclArray, emitter: Emitter) -> tuple[str, ...]:
-    """Parameters: the output, then what the kernel reads."""
+    """Parameters: the output, then what the kernel reads, then numbers."""
+    numbers = (f"const {emitter.index_type} {name}" for name, _ in emitter.numbers.values())
     reads = (f"__global const {storage_type(node.dtype)} *{name}" for name, node in emitter.buffers.values())
-    return (f"__global {storage_type(output.dtype)} *out", *reads)
+    return (f"__global {storage_type(output.dtype)} *out", *reads, *numbers)
 
 
 def together(kernels: Sequence[Kernel]) -> Kernel:

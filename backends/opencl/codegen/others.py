@@ -112,4 +112,5 @@ def _finished(
     node: OpenclArray, emitter: Emitter, body: str, items: tuple[int, ...], local: tuple[int, ...], label: str
 ) -> Kernel:
     buffers = tuple(buffer for _, buffer in emitter.buffers.values())
-    return Kernel(signature(node, emitter), body, buffers, items, local, label)
+    numbers = tuple(value for _, value in emitter.numbers.values())
+    return Kernel(signature(node, emitter), body, buffers, items, local, label, numbers)

@@ -103,6 +103,7 @@ def _finished(node: OpenclArray, out: OpenclArray, emitter: Emitter, text: str, 
         items,
         local,
         label if out is node else f"{label}, {out.attributes}",
+        tuple(value for _, value in emitter.numbers.values()),
     )
 
 

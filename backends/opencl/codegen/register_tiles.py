@@ -51,7 +51,7 @@ def register_tile_kernel(
     for view, place, name in ((product.a, 1, "az"), (product.b, 2, "bz")):
         at = split("z", [axis[0] for axis in product.batch])
         terms = [scaled(i, axis[place]) for i, axis in zip(at, product.batch, strict=True)]
-        head.append(f"const {kind} {name}={added(*terms, str(view.offset))};")
+        head.append(f"const {kind} {name}={added(*terms, emitter.number(name, view.offset))};")
     for i in range(rows):
         at = split(f"r{i}", [axis[0] for axis in product.left])
         terms = [scaled(j, axis[1]) for j, axis in zip(at, product.left, strict=True)]
@@ -105,6 +105,7 @@ def register_tile_kernel(
         (across, down, product.batches),
         local,
         f"product {product.batches}x{product.rows}x{product.depth}x{product.columns}",
+        tuple(value for _, value in emitter.numbers.values()),
         product.flops,
     )
 
