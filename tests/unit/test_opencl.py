@@ -167,6 +167,32 @@ class TestPrograms:
         assert len(seen) == 1
 
 
+class TestKernelsOfCards:
+    """What is generated for devices that are no processors, one element a work-item, run on whatever is here."""
+
+    @pytest.fixture
+    def card(self, runtime, monkeypatch):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=False, units=2, local_size=64))
+
+    @pytest.mark.usefixtures("card")
+    def test_they_compute_the_same(self, backend, xp):
+        rng = np.random.default_rng(0)
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((70, 9), (9, 5)))
+        x, y = xp.asarray(a), xp.asarray(b)
+        for found, expected in (
+            (xp.tanh(x @ y + 1), np.tanh(a @ b + 1)),
+            (xp.sum(x * x, axis=0), (a * a).sum(axis=0)),
+            (xp.argmax(x, axis=0), a.argmax(axis=0)),
+            (xp.sort(x, axis=0), np.sort(a, axis=0)),
+            (xp.cumulative_sum(x, axis=1), a.cumsum(axis=1)),
+            (xp.concat([x, -x], axis=1), np.concatenate([a, -a], axis=1)),
+            (xp.take(x, xp.asarray([3, 0, 3]), axis=0), a[[3, 0, 3]]),
+        ):
+            np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
+
+
 class TestRefusals:
     def test_a_value_while_a_function_is_compiled(self, backend, device, xp):
         run = backend.compile(lambda x: x + 1 if float(xp.sum(x)) > 0 else x, Plan(compile="default").resolve(device))

@@ -17,6 +17,7 @@ from hal.backends.opencl.codegen.product import Product
 __all__ = ["register_tile_kernel"]
 
 _WIDTH = 8
+_CARD_ROWS = 32
 
 
 def register_tile_kernel(
@@ -39,7 +40,7 @@ def register_tile_kernel(
     columns = vectors * _WIDTH
     emitter = Emitter(stored, wide)
     a, b = emitter.buffer(product.a.base), emitter.buffer(product.b.base)
-    fast = dtype.name in ("float32", "float64") and product.columns >= _WIDTH
+    fast = facts.cpu and dtype.name in ("float32", "float64") and product.columns >= _WIDTH
     fast = fast and (not product.right or product.right[-1][1] == 1) and len(product.right) <= 1
     names = [f"k{i}" for i in range(len(product.inner))]
     in_a = added(*(scaled(name, axis[1]) for name, axis in zip(names, product.inner, strict=True))) or "0"
@@ -96,7 +97,7 @@ def register_tile_kernel(
         f"for (int j=0; j<nn; j++) {{ const {kind} n=n0+j; {' '.join(emitter.lines[2])} {written} }} }}"
     )
     across, down = -(-product.columns // columns), -(-product.rows // rows)
-    local = _local(across, down)
+    local = _local(across, down) if facts.cpu else (1, min(_CARD_ROWS, facts.local_size), 1)
     down = -(-down // local[1]) * local[1]
     return Kernel(
         signature(out, emitter),
