@@ -51,13 +51,13 @@ class OpenclArray(TracedArray):
         runtime: Runtime,
         storage: Storage | None = None,
     ) -> None:
-        self.op = op
-        self.sources = sources
-        self.attributes = attributes
+        self.op: str = op
+        self.sources: tuple[OpenclArray, ...] = sources
+        self.attributes: Any = attributes
         self._shape = shape
         self._dtype = dtype
         self.runtime = runtime
-        self.storage = storage
+        self.storage: Storage | None = storage
         self.copies: dict[tuple[int, ...], weakref.ref[OpenclArray]] = {}
         self.tracked: bool = any(source.tracked for source in sources)
 

@@ -65,7 +65,7 @@ class Driver:
 
 @functools.cache
 def _data() -> Mapping[str, Any]:
-    return tomllib.loads(resources.files(__package__).joinpath("devices.toml").read_text(encoding="utf-8"))
+    return tomllib.loads(resources.files("hal.backends.opencl").joinpath("devices.toml").read_text(encoding="utf-8"))
 
 
 def lacking(driver: Driver) -> tuple[str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from hal.backends._traced import dtypes
 from hal.backends.opencl import primitives as p
@@ -38,7 +39,7 @@ def _ew(name: str, *operands: object) -> Array:
     return p.elementwise(name, *operands)
 
 
-def _where(condition: Array, x: object, y: object) -> Array:
+def _where(condition: Any, x: object, y: object) -> Array:
     return p.elementwise("where", condition, x, y)
 
 
@@ -241,7 +242,7 @@ def _reduce(g: Array, node: Array) -> Gradients:
     if kind == "sum":
         return (p.expand(g, x.shape),)
     if kind in ("max", "min"):
-        hit = p.cast(x == p.expand(node, x.shape), g.dtype)
+        hit = p.cast(_ew("equal", x, p.expand(node, x.shape)), g.dtype)
         return (hit * p.expand(g / p.reduce("sum", hit, axes), x.shape),)
     if kind == "prod":
         return (p.expand(g, x.shape) * _products_of_others(x, axes),)

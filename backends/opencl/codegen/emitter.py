@@ -77,7 +77,9 @@ def joined(index: Sequence[str], shape: Sequence[int], other: Sequence[int]) -> 
     result = ["0"] * len(other)
     i = j = 0
     while i < len(shape) or j < len(other):
-        mine, theirs, left, right = [], [], 1, 1
+        mine: list[int] = []
+        theirs: list[int] = []
+        left = right = 1
         while True:
             if (left <= right and i < len(shape)) or j >= len(other):
                 mine.append(i)
