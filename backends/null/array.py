@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, NoReturn, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, NoReturn, TypeAlias
 
 import numpy as np
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.array import TracedArray
+from hal.backends._traced.dtypes import DType
+from hal.backends._traced.results import result_of
 from hal.backends.null.cost import Storage, record, see
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import DType, promote
 from hal.backends.null.rules import RULES
 from hal.backends.null.tape import Node, Parent, Spec
 from hal.contract.device import Device
-from hal.errors import ShapeError, UnsupportedError
+from hal.errors import UnsupportedError
 
 __all__ = ["NullArray", "Saves", "elementwise", "operate", "operate_many", "view"]
 
@@ -22,28 +24,11 @@ Saves: TypeAlias = Literal["nothing", "inputs", "others", "output", "both"] | Se
 """What a backward step reads: nothing, all inputs, those inputs beside which another one needs a gradient, the
 first output, inputs and output both, or certain arrays."""
 
-_SCALARS = (int, float, complex, np.generic)
 
-
-def _operator(name: str) -> tuple[Callable[[NullArray, Any], NullArray], Callable[[NullArray, Any], NullArray]]:
-    def forward(self: NullArray, other: Any) -> NullArray:
-        return elementwise(name, self, other) if isinstance(other, (NullArray, *_SCALARS)) else NotImplemented
-
-    def reflected(self: NullArray, other: Any) -> NullArray:
-        return elementwise(name, other, self) if isinstance(other, _SCALARS) else NotImplemented
-
-    return forward, reflected
-
-
-class NullArray:
+class NullArray(TracedArray):
     """The shape and type of an array, the memory it would take and how it was made; no values."""
 
-    __slots__ = ("__weakref__", "node", "slot", "spec", "storage")
-    # NumPy's scalars leave their operators to this class.
-    __array_ufunc__ = None
-
-    namespace: ClassVar[Any] = None
-    """The functions of the standard on these arrays; their module sets it, since it is written on top of this one."""
+    __slots__ = ("node", "slot", "spec", "storage")
 
     def __init__(self, spec: Spec, storage: Storage | None = None, node: Node | None = None, slot: int = 0) -> None:
         self.spec = spec
@@ -66,35 +51,6 @@ class NullArray:
         """The only device."""
         return DEVICE
 
-    @property
-    def ndim(self) -> int:
-        """Count of axes."""
-        return len(self.spec.shape)
-
-    @property
-    def size(self) -> int:
-        """Count of elements."""
-        return self.spec.size
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the elements, also where the memory is shared or repeated."""
-        return self.spec.nbytes
-
-    @property
-    def T(self) -> NullArray:
-        """The transpose of a matrix."""
-        if self.ndim != 2:
-            raise ShapeError(f".T of shape {self.shape}: the array must have two axes; use permute_dims or .mT")
-        return self.mT
-
-    @property
-    def mT(self) -> NullArray:
-        """The last two axes swapped."""
-        if self.ndim < 2:
-            raise ShapeError(f".mT of shape {self.shape}: the array must have at least two axes")
-        return view("matrix_transpose", self, (*self.shape[:-2], self.shape[-1], self.shape[-2]))
-
     def detached(self) -> NullArray:
         """The same memory, as a constant for differentiation."""
         return NullArray(self.spec, self.storage)
@@ -104,20 +60,6 @@ class NullArray:
         if device != DEVICE:
             raise UnsupportedError(f"device={device} is not a device of the null backend", fix=f"use device={DEVICE}")
         return self
-
-    def __array_namespace__(self, *, api_version: str | None = None) -> Any:
-        return self.namespace
-
-    def __repr__(self) -> str:
-        return f"NullArray(shape={self.shape}, dtype={self.dtype})"
-
-    def __len__(self) -> int:
-        if not self.shape:
-            raise TypeError("an array without axes has no len()")
-        return self.shape[0]
-
-    def __iter__(self) -> Iterator[NullArray]:
-        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, key: Any) -> NullArray:
         shape, gathers = shapes.index(self.shape, key)
@@ -135,42 +77,6 @@ class NullArray:
         )
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = __array__ = __dlpack__ = item = tolist = _no_value
-    __hash__ = object.__hash__
-
-    def __abs__(self) -> NullArray:
-        return elementwise("abs", self)
-
-    def __neg__(self) -> NullArray:
-        return elementwise("negative", self)
-
-    def __pos__(self) -> NullArray:
-        return elementwise("positive", self)
-
-    def __invert__(self) -> NullArray:
-        return elementwise("bitwise_invert", self)
-
-    def __matmul__(self, other: NullArray) -> NullArray:
-        product: NullArray = self.namespace.matmul(self, other) if isinstance(other, NullArray) else NotImplemented
-        return product
-
-    __add__, __radd__ = _operator("add")
-    __sub__, __rsub__ = _operator("subtract")
-    __mul__, __rmul__ = _operator("multiply")
-    __truediv__, __rtruediv__ = _operator("divide")
-    __floordiv__, __rfloordiv__ = _operator("floor_divide")
-    __mod__, __rmod__ = _operator("remainder")
-    __pow__, __rpow__ = _operator("pow")
-    __and__, __rand__ = _operator("bitwise_and")
-    __or__, __ror__ = _operator("bitwise_or")
-    __xor__, __rxor__ = _operator("bitwise_xor")
-    __lshift__, __rlshift__ = _operator("bitwise_left_shift")
-    __rshift__, __rrshift__ = _operator("bitwise_right_shift")
-    __lt__ = _operator("less")[0]
-    __le__ = _operator("less_equal")[0]
-    __gt__ = _operator("greater")[0]
-    __ge__ = _operator("greater_equal")[0]
-    __eq__ = _operator("equal")[0]  # type: ignore[assignment]
-    __ne__ = _operator("not_equal")[0]  # type: ignore[assignment]
 
 
 def operate_many(
@@ -262,7 +168,7 @@ def elementwise(name: str, *operands: Any) -> NullArray:
             f"{name} was given {kinds}", fix="pass arrays of the null backend and scalars, at least one array"
         )
     shape = shapes.broadcast(*(x.shape for x in arrays))
-    dtype = rule.result(name, promote(*(operands[rule.typed :])))
+    dtype = result_of(name, *operands)[1]
     spec = Spec(shape, dtype)
     saves: Saves
     if rule.saves == "first":
@@ -283,3 +189,6 @@ def elementwise(name: str, *operands: Any) -> NullArray:
         passes=rule.passes - sum(not isinstance(x, NullArray) for x in operands[: rule.passes]),
         differentiable=rule.differentiable,
     )
+
+
+NullArray.elementwise = staticmethod(elementwise)

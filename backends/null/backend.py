@@ -10,10 +10,10 @@ from typing import Any, ClassVar, NoReturn, cast
 import numpy as np
 import optree
 
+from hal.backends._traced.dtypes import as_dtype
 from hal.backends.null.array import NullArray
 from hal.backends.null.cost import PROCESS, Cost, Storage, count, see
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import as_dtype
 from hal.backends.null.ops import NullOps
 from hal.backends.null.tape import Node, Spec, unwind
 from hal.contract import Available, CountsCosts, MemoryUse

@@ -6,13 +6,13 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from hal.backends._traced.dtypes import floating, int64
+from hal.backends._traced.shapes import axis_of
 from hal.backends.null import standard
 from hal.backends.null.array import NullArray, elementwise, operate, operate_many
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import floating, int64
 from hal.backends.null.image_ops import ImageOps
 from hal.backends.null.products import affine, einsum_flops, same_type
-from hal.backends.null.shapes import axis_of
 from hal.backends.null.standard.products import factors
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError

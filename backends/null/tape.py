@@ -16,8 +16,8 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hal.backends._traced.dtypes import DType
 from hal.backends.null.cost import Storage, record
-from hal.backends.null.dtypes import DType
 
 __all__ = ["Node", "Parent", "Spec", "unwind"]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from null_helpers import BACKEND, DEVICE, XP, f32, form, put
 
-from hal.backends.null import dtypes
+from hal.backends._traced import dtypes
 from hal.contract import Available
 from hal.contract.plan import Plan
 from hal.errors import HalError, UnsupportedError

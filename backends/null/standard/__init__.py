@@ -11,10 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hal.backends.null import dtypes
-from hal.backends.null.array import NullArray, elementwise
-from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import (
+from hal.backends._traced import dtypes
+from hal.backends._traced.dtypes import (
     bfloat16,
     can_cast,
     complex64,
@@ -34,8 +32,10 @@ from hal.backends.null.dtypes import (
     uint32,
     uint64,
 )
-from hal.backends.null.dtypes import bool_ as bool
-from hal.backends.null.dtypes import promote as result_type
+from hal.backends._traced.dtypes import bool_ as bool
+from hal.backends._traced.dtypes import promote as result_type
+from hal.backends.null.array import NullArray, elementwise
+from hal.backends.null.device import DEVICE
 from hal.backends.null.standard.creation import (
     arange,
     asarray,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import DType, as_dtype, float32, int64, promote
 from hal.backends.null.array import NullArray, operate
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import DType, as_dtype, float32, int64, promote
 from hal.errors import ShapeError, UnsupportedError
 
 __all__ = [

@@ -6,10 +6,10 @@ import operator
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import as_dtype, promote
 from hal.backends.null.array import NullArray, operate, operate_many, view
 from hal.backends.null.device import DEVICE
-from hal.backends.null.dtypes import as_dtype, promote
 from hal.backends.null.tape import Spec
 from hal.errors import ShapeError, UnsupportedError
 
@@ -54,9 +54,7 @@ def astype(x: NullArray, dtype: Any, /, *, copy: bool = True, device: Any = None
 
 def broadcast_to(x: NullArray, /, shape: Sequence[int]) -> NullArray:
     """A view that repeats an array along axes of size 1; its gradient sums over them."""
-    wanted = shapes.shape_of(shape)
-    if shapes.broadcast(x.shape, wanted) != wanted:
-        raise ShapeError(f"{x.shape} does not broadcast to {wanted}")
+    wanted = shapes.broadcast_to(x.shape, shape)
     return view("broadcast_to", x, wanted, backward_flops=Spec(wanted, x.dtype).size)
 
 
@@ -68,28 +66,15 @@ def broadcast_arrays(*arrays: NullArray) -> list[NullArray]:
 
 def concat(arrays: Sequence[NullArray], /, *, axis: int | None = 0) -> NullArray:
     """Arrays side by side along an axis they have."""
-    if not arrays:
-        raise ShapeError("concat was given no array; pass at least one")
     if axis is None:
         return concat([reshape(x, (-1,)) for x in arrays], axis=0)
-    first = arrays[0].shape
-    at = shapes.axis_of(axis, len(first))
-    if any((*x.shape[:at], *x.shape[at + 1 :]) != (*first[:at], *first[at + 1 :]) for x in arrays):
-        listed = ", ".join(str(x.shape) for x in arrays)
-        raise ShapeError(f"concat along axis {axis} of {listed}: all other axes should be equal")
-    shape = (*first[:at], sum(x.shape[at] for x in arrays), *first[at + 1 :])
+    _, shape = shapes.concatenated([x.shape for x in arrays], axis)
     return operate("concat", tuple(arrays), shape, promote(*arrays), saves="nothing")
 
 
 def stack(arrays: Sequence[NullArray], /, *, axis: int = 0) -> NullArray:
     """Arrays side by side along a new axis."""
-    if not arrays:
-        raise ShapeError("stack was given no array; pass at least one")
-    first = arrays[0].shape
-    if any(x.shape != first for x in arrays):
-        raise ShapeError(f"stack of {', '.join(str(x.shape) for x in arrays)}: all shapes should be equal")
-    at = shapes.axis_of(axis, len(first) + 1)
-    shape = (*first[:at], len(arrays), *first[at:])
+    _, shape = shapes.stacked([x.shape for x in arrays], axis)
     return operate("stack", tuple(arrays), shape, promote(*arrays), saves="nothing")
 
 
@@ -110,10 +95,7 @@ def expand_dims(x: NullArray, /, *, axis: int = 0) -> NullArray:
 
 def squeeze(x: NullArray, /, axis: Axes) -> NullArray:
     """A view without some axes of size 1."""
-    axes = shapes.axes_of(axis, x.ndim)
-    if any(x.shape[a] != 1 for a in axes):
-        raise ShapeError(f"squeeze of axis {axis} of shape {x.shape}: its size should be 1")
-    return view("squeeze", x, shapes.reduced(x.shape, axes, False))
+    return view("squeeze", x, shapes.squeezed(x.shape, axis))
 
 
 def flip(x: NullArray, /, *, axis: Axes | None = None) -> NullArray:
@@ -124,25 +106,19 @@ def flip(x: NullArray, /, *, axis: Axes | None = None) -> NullArray:
 
 def matrix_transpose(x: NullArray, /) -> NullArray:
     """A view with the last two axes swapped."""
-    return x.mT
+    if x.ndim < 2:
+        raise ShapeError(f".mT of shape {x.shape}: the array must have at least two axes")
+    return view("matrix_transpose", x, (*x.shape[:-2], x.shape[-1], x.shape[-2]))
 
 
 def permute_dims(x: NullArray, /, axes: Sequence[int]) -> NullArray:
     """A view with the axes in another order."""
-    order = shapes.axes_of(tuple(axes), x.ndim)
-    if len(order) != x.ndim:
-        raise ShapeError(f"axes={tuple(axes)} should name each axis of shape {x.shape} once")
-    return view("permute_dims", x, tuple(x.shape[a] for a in order))
+    return view("permute_dims", x, tuple(x.shape[a] for a in shapes.permuted(x.shape, axes)))
 
 
 def moveaxis(x: NullArray, source: Axes, destination: Axes, /) -> NullArray:
     """A view with some axes in other places."""
-    sources, targets = shapes.axes_of(source, x.ndim), shapes.axes_of(destination, x.ndim)
-    if len(sources) != len(targets):
-        raise ShapeError(f"source={source} and destination={destination} must name the same number of axes")
-    order = [axis for axis in range(x.ndim) if axis not in sources]
-    for target, origin in sorted(zip(targets, sources, strict=True)):
-        order.insert(target, origin)
+    order = shapes.moved(x.ndim, source, destination)
     return view("moveaxis", x, tuple(x.shape[a] for a in order))
 
 
@@ -180,15 +156,11 @@ def tile(x: NullArray, repetitions: Sequence[int], /) -> NullArray:
 
 def roll(x: NullArray, /, shift: Axes, *, axis: Axes | None = None) -> NullArray:
     """Values moved along axes, those that leave coming in at the other end."""
-    axes = shapes.axes_of(axis, x.ndim)
-    if isinstance(shift, Sequence) and (axis is None or len(shift) != len(axes)):
-        raise ShapeError(f"shift={shift} and axis={axis} must have the same number of entries")
+    shapes.rolled(x.ndim, shift, axis)
     return operate("roll", (x,), x.shape, x.dtype, saves="nothing")
 
 
 def _gather(name: str, x: NullArray, indices: NullArray, shape: tuple[int, ...]) -> NullArray:
-    if indices.dtype.kind not in "iu":
-        raise ShapeError(f"{name} was given indices of type {indices.dtype}; should be integers")
     spec = Spec(shape, x.dtype)
     return operate(
         name,
@@ -203,19 +175,13 @@ def _gather(name: str, x: NullArray, indices: NullArray, shape: tuple[int, ...])
 
 def take(x: NullArray, indices: NullArray, /, *, axis: int | None = None) -> NullArray:
     """Elements along an axis by their positions; the gradient is as large as x and adds up what was taken twice."""
-    if axis is None and x.ndim != 1:
-        raise ShapeError(f"take from shape {x.shape} needs an axis")
-    at = shapes.axis_of(axis or 0, x.ndim)
-    return _gather("take", x, indices, (*x.shape[:at], *indices.shape, *x.shape[at + 1 :]))
+    return _gather("take", x, indices, shapes.taken(x.shape, indices.shape, indices.dtype, axis)[1])
 
 
 def take_along_axis(x: NullArray, indices: NullArray, /, *, axis: int = -1) -> NullArray:
     """Elements along an axis by positions that may differ everywhere else."""
-    at = shapes.axis_of(axis, x.ndim)
-    if x.ndim != indices.ndim:
-        raise ShapeError(f"x {x.shape} and indices {indices.shape} must have the same number of axes")
-    outer = shapes.broadcast(shapes.reduced(x.shape, (at,), True), shapes.reduced(indices.shape, (at,), True))
-    return _gather("take_along_axis", x, indices, (*outer[:at], indices.shape[at], *outer[at + 1 :]))
+    shape = shapes.taken_along(x.shape, indices.shape, indices.dtype, axis)[1]
+    return _gather("take_along_axis", x, indices, shape)
 
 
 def _depends_on_values(name: str) -> NoReturn:

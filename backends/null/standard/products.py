@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import promote
 from hal.backends.null.array import NullArray, operate
-from hal.backends.null.dtypes import promote
 from hal.backends.null.standard.manipulation import moveaxis
 from hal.backends.null.tape import Spec
-from hal.errors import ShapeError
 
 __all__ = ["factors", "matmul", "tensordot", "vecdot"]
 
@@ -32,29 +31,15 @@ def matmul(x1: NullArray, x2: NullArray, /) -> NullArray:
 
 def tensordot(x1: NullArray, x2: NullArray, /, *, axes: int | tuple[Sequence[int], Sequence[int]] = 2) -> NullArray:
     """A sum of products over some axes of both: 2 operations for each element of the result and of what is summed."""
-    if isinstance(axes, int):
-        if not 0 <= axes <= min(x1.ndim, x2.ndim):
-            raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes} axes: the arrays have fewer axes")
-        first, second = tuple(range(x1.ndim - axes, x1.ndim)), tuple(range(axes))
-    else:
-        first, second = shapes.axes_of(tuple(axes[0]), x1.ndim), shapes.axes_of(tuple(axes[1]), x2.ndim)
-    sizes = [x1.shape[a] for a in first]
-    if sizes != [x2.shape[a] for a in second]:
-        raise ShapeError(f"tensordot of {x1.shape} and {x2.shape} over {axes}: the summed axes should be equal")
-    shape = shapes.reduced(x1.shape, first, False) + shapes.reduced(x2.shape, second, False)
+    first, _, shape = shapes.tensordot(x1.shape, x2.shape, axes)
     inner = 1
-    for n in sizes:
-        inner *= n
+    for axis in first:
+        inner *= x1.shape[axis]
     return _product("tensordot", x1, x2, shape, inner)
 
 
 def vecdot(x1: NullArray, x2: NullArray, /, *, axis: int = -1) -> NullArray:
     """A sum of products along one axis, with the others broadcast: 2 operations for each product."""
-    if not -min(x1.ndim, x2.ndim) <= axis < 0:
-        raise ShapeError(
-            f"axis={axis} of vecdot of {x1.shape} and {x2.shape} must be negative and exist in both arrays"
-        )
-    if x1.shape[axis] != x2.shape[axis]:
-        raise ShapeError(f"vecdot of {x1.shape} and {x2.shape}: axis {axis} should be equal")
+    shapes.vecdot(x1.shape, x2.shape, axis)
     a, b = (moveaxis(x, axis, -1) if axis != -1 else x for x in (x1, x2))
     return _product("vecdot", a, b, shapes.broadcast(a.shape[:-1], b.shape[:-1]), a.shape[-1])

@@ -11,9 +11,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from hal.backends.null import shapes
+from hal.backends._traced import shapes
+from hal.backends._traced.dtypes import DType, as_dtype, bool_, floating, int64, real_of, uint64
 from hal.backends.null.array import NullArray, Saves, elementwise, operate
-from hal.backends.null.dtypes import DType, as_dtype, bool_, floating, int64, real_of, uint64
 from hal.backends.null.standard.manipulation import concat
 from hal.errors import ShapeError
 

@@ -9,9 +9,31 @@ from typing import Any
 
 import numpy as np
 
+from hal.backends._traced.dtypes import DType
 from hal.errors import ShapeError, UnsupportedError
 
-__all__ = ["Shape", "axes_of", "axis_of", "broadcast", "index", "matmul", "reduced", "reshaped", "shape_of"]
+__all__ = [
+    "Shape",
+    "axes_of",
+    "axis_of",
+    "broadcast",
+    "broadcast_to",
+    "concatenated",
+    "index",
+    "matmul",
+    "moved",
+    "permuted",
+    "reduced",
+    "reshaped",
+    "rolled",
+    "shape_of",
+    "squeezed",
+    "stacked",
+    "taken",
+    "taken_along",
+    "tensordot",
+    "vecdot",
+]
 
 Shape = tuple[int, ...]
 
@@ -83,6 +105,119 @@ def matmul(a: Shape, b: Shape) -> tuple[Shape, int]:
     return (*broadcast(a[:-2], b[:-2]), *rows, *columns), inner
 
 
+def broadcast_to(shape: Shape, wanted: Any) -> Shape:
+    """The wanted shape, which another one broadcasts to."""
+    sizes = shape_of(wanted)
+    if broadcast(shape, sizes) != sizes:
+        raise ShapeError(f"{shape} does not broadcast to {sizes}")
+    return sizes
+
+
+def concatenated(shapes: Sequence[Shape], axis: int) -> tuple[int, Shape]:
+    """The axis, counted from the front, and the shape of arrays side by side along it."""
+    if not shapes:
+        raise ShapeError("concat was given no array; pass at least one")
+    first = shapes[0]
+    at = axis_of(axis, len(first))
+    if any((*shape[:at], *shape[at + 1 :]) != (*first[:at], *first[at + 1 :]) for shape in shapes):
+        listed = ", ".join(map(str, shapes))
+        raise ShapeError(f"concat along axis {axis} of {listed}: all other axes should be equal")
+    return at, (*first[:at], sum(shape[at] for shape in shapes), *first[at + 1 :])
+
+
+def stacked(shapes: Sequence[Shape], axis: int) -> tuple[int, Shape]:
+    """The new axis, counted from the front, and the shape of arrays side by side along it."""
+    if not shapes:
+        raise ShapeError("stack was given no array; pass at least one")
+    first = shapes[0]
+    if any(shape != first for shape in shapes):
+        raise ShapeError(f"stack of {', '.join(map(str, shapes))}: all shapes should be equal")
+    at = axis_of(axis, len(first) + 1)
+    return at, (*first[:at], len(shapes), *first[at:])
+
+
+def squeezed(shape: Shape, axis: int | Sequence[int]) -> Shape:
+    """A shape without some axes of size 1."""
+    axes = axes_of(axis, len(shape))
+    if any(shape[a] != 1 for a in axes):
+        raise ShapeError(f"squeeze of axis {axis} of shape {shape}: its size should be 1")
+    return reduced(shape, axes, False)
+
+
+def permuted(shape: Shape, axes: Sequence[int]) -> tuple[int, ...]:
+    """Each axis once, counted from the front, in the order that was asked for."""
+    order = axes_of(tuple(axes), len(shape))
+    if len(order) != len(shape):
+        raise ShapeError(f"axes={tuple(axes)} should name each axis of shape {shape} once")
+    return order
+
+
+def moved(ndim: int, source: int | Sequence[int], destination: int | Sequence[int]) -> tuple[int, ...]:
+    """The order of axes of which some were moved."""
+    sources, targets = axes_of(source, ndim), axes_of(destination, ndim)
+    if len(sources) != len(targets):
+        raise ShapeError(f"source={source} and destination={destination} must name the same number of axes")
+    order = [axis for axis in range(ndim) if axis not in sources]
+    for target, origin in sorted(zip(targets, sources, strict=True)):
+        order.insert(target, origin)
+    return tuple(order)
+
+
+def rolled(ndim: int, shift: int | Sequence[int], axis: int | Sequence[int] | None) -> tuple[int, ...]:
+    """The axes along which values are moved."""
+    axes = axes_of(axis, ndim)
+    if isinstance(shift, Sequence) and (axis is None or len(shift) != len(axes)):
+        raise ShapeError(f"shift={shift} and axis={axis} must have the same number of entries")
+    return axes
+
+
+def _check_positions(name: str, dtype: DType) -> None:
+    if dtype.kind not in "iu":
+        raise ShapeError(f"{name} was given indices of type {dtype}; should be integers")
+
+
+def taken(shape: Shape, indices: Shape, dtype: DType, axis: int | None) -> tuple[int, Shape]:
+    """The axis and the shape of what ``take`` takes by indices of some type."""
+    if axis is None and len(shape) != 1:
+        raise ShapeError(f"take from shape {shape} needs an axis")
+    at = axis_of(axis or 0, len(shape))
+    _check_positions("take", dtype)
+    return at, (*shape[:at], *indices, *shape[at + 1 :])
+
+
+def taken_along(shape: Shape, indices: Shape, dtype: DType, axis: int) -> tuple[int, Shape]:
+    """The axis and the shape of what ``take_along_axis`` takes by indices of some type."""
+    at = axis_of(axis, len(shape))
+    if len(shape) != len(indices):
+        raise ShapeError(f"x {shape} and indices {indices} must have the same number of axes")
+    _check_positions("take_along_axis", dtype)
+    outer = broadcast(reduced(shape, (at,), True), reduced(indices, (at,), True))
+    return at, (*outer[:at], indices[at], *outer[at + 1 :])
+
+
+def tensordot(
+    a: Shape, b: Shape, axes: int | tuple[Sequence[int], Sequence[int]]
+) -> tuple[tuple[int, ...], tuple[int, ...], Shape]:
+    """The axes of both that are summed over, and the shape of the result."""
+    if isinstance(axes, int):
+        if not 0 <= axes <= min(len(a), len(b)):
+            raise ShapeError(f"tensordot of {a} and {b} over {axes} axes: the arrays have fewer axes")
+        first, second = tuple(range(len(a) - axes, len(a))), tuple(range(axes))
+    else:
+        first, second = axes_of(tuple(axes[0]), len(a)), axes_of(tuple(axes[1]), len(b))
+    if [a[axis] for axis in first] != [b[axis] for axis in second]:
+        raise ShapeError(f"tensordot of {a} and {b} over {axes}: the summed axes should be equal")
+    return first, second, reduced(a, first, False) + reduced(b, second, False)
+
+
+def vecdot(a: Shape, b: Shape, axis: int) -> None:
+    """Refuse shapes that have no products of vectors along an axis."""
+    if not -min(len(a), len(b)) <= axis < 0:
+        raise ShapeError(f"axis={axis} of vecdot of {a} and {b} must be negative and exist in both arrays")
+    if a[axis] != b[axis]:
+        raise ShapeError(f"vecdot of {a} and {b}: axis {axis} should be equal")
+
+
 def _position(key: Any, n: int, axis: int) -> None:
     if not -n <= operator.index(key) < n:
         raise ShapeError(f"index {key} is out of bounds for axis {axis} of {n}")
@@ -131,7 +266,7 @@ def index(shape: Shape, key: Any) -> tuple[Shape, bool]:
             out.append(len(range(*k.indices(shape[axis]))))
         elif isinstance(k, bool) or getattr(getattr(k, "dtype", None), "kind", "i") == "b":
             raise UnsupportedError(
-                "indexing by a mask gives a shape that depends on values, but the null backend computes no values",
+                "indexing by a mask gives a shape that depends on values, which are not known here",
                 fix="use where, or take with indices",
             )
         else:

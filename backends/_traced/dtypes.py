@@ -1,6 +1,6 @@
 """Data types of arrays without values: NumPy's, and a bfloat16, which NumPy lacks.
 
-Types of one kind promote as the Array API standard says. Where it leaves a choice, this backend does as PyTorch and
+Types of one kind promote as the Array API standard says. Where it leaves a choice, these backends do as PyTorch and
 JAX do: the floating type wins over the integer one, bfloat16 with float16 gives float32, Python scalars are weak.
 """
 

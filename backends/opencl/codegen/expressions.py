@@ -1,0 +1,270 @@
+"""OpenCL C for each elementwise function, and the types that it computes in.
+
+float16 is stored and loaded with ``vstore_half`` and ``vload_half``, which every device has, and computed in float.
+Booleans are bytes of 0 and 1. What C leaves undefined and would end a process (an integer divided by zero) gives 0.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from hal.backends._traced.dtypes import DType
+from hal.errors import UnsupportedError
+
+__all__ = ["compute_type", "expression", "helpers", "literal", "load", "storage_type", "store"]
+
+_TYPES = {
+    "bool": "uchar",
+    "int8": "char",
+    "int16": "short",
+    "int32": "int",
+    "int64": "long",
+    "uint8": "uchar",
+    "uint16": "ushort",
+    "uint32": "uint",
+    "uint64": "ulong",
+    "float32": "float",
+    "float64": "double",
+}
+
+_SAME = {
+    "add": "({0}+{1})",
+    "subtract": "({0}-{1})",
+    "multiply": "({0}*{1})",
+    "negative": "(-{0})",
+    "positive": "{0}",
+    "conj": "{0}",
+    "real": "{0}",
+    "square": "({0}*{0})",
+    "where": "({0}?{1}:{2})",
+    "equal": "({0}=={1})",
+    "not_equal": "({0}!={1})",
+    "less": "({0}<{1})",
+    "less_equal": "({0}<={1})",
+    "greater": "({0}>{1})",
+    "greater_equal": "({0}>={1})",
+    "logical_and": "({0}&&{1})",
+    "logical_or": "({0}||{1})",
+    "logical_xor": "(!{0}!=!{1})",
+    "logical_not": "(!{0})",
+    "bitwise_and": "({0}&{1})",
+    "bitwise_or": "({0}|{1})",
+    "bitwise_xor": "({0}^{1})",
+    "maximum": "(({0}>{1}||{0}!={0})?{0}:{1})",
+    "minimum": "(({0}<{1}||{0}!={0})?{0}:{1})",
+    # Bounds of clip: x stays where it is NaN, and at the bound itself.
+    "at_least": "({0}<{1}?{1}:{0})",
+    "at_most": "({0}>{1}?{1}:{0})",
+    "relu": "({0}>0?{0}:0)",
+}
+_FLOATING = {
+    **{name: f"{name}({{0}})" for name in "acos acosh asin asinh atan atanh ceil cos cosh exp expm1 floor".split()},
+    **{name: f"{name}({{0}})" for name in "log log10 log1p log2 sin sinh sqrt tan tanh trunc".split()},
+    "abs": "fabs({0})",
+    "atan2": "atan2({0},{1})",
+    "copysign": "copysign({0},{1})",
+    "divide": "({0}/{1})",
+    "floor_divide": "hal_floor_divide_{T}({0},{1})",
+    "hypot": "hypot({0},{1})",
+    "isfinite": "(fabs({0})<INFINITY)",
+    "isinf": "(fabs({0})==INFINITY)",
+    "isnan": "({0}!={0})",
+    "logaddexp": "hal_logaddexp_{T}({0},{1})",
+    "nextafter": "nextafter({0},{1})",
+    "pow": "pow({0},{1})",
+    "reciprocal": "(1/{0})",
+    "remainder": "hal_remainder_{T}({0},{1})",
+    "round": "rint({0})",
+    "sign": "({0}>0?({T})1:{0}<0?({T})-1:{0})",
+    "signbit": "(copysign(({T})1,{0})<0)",
+    "sigmoid": "hal_sigmoid_{T}({0})",
+    "unit": "(({0}>>8)*5.9604644775390625e-8f)",
+}
+_INTEGER = {
+    **dict.fromkeys("ceil floor round trunc".split(), "{0}"),
+    "abs": "({0}<0?-{0}:{0})",
+    "bitwise_invert": "(~{0})",
+    "bitwise_left_shift": "({1}<{bits}?{0}<<({1}&{mask}):0)",
+    "bitwise_right_shift": "({0}>>({1}<{bits}?({1}&{mask}):{mask}))",
+    "copysign": "{0}",
+    "floor_divide": "hal_floor_divide_{T}({0},{1})",
+    "imag": "0",
+    "isfinite": "1",
+    "isinf": "0",
+    "isnan": "0",
+    "pow": "hal_pow_{T}({0},{1})",
+    "remainder": "hal_remainder_{T}({0},{1})",
+    "sign": "(({0}>0)-({0}<0))",
+    "signbit": "({0}<0)",
+    "threefry_first": "hal_threefry({0},{1},{2},{3},0)",
+    "threefry_word": "hal_threefry({0},{1},{2},{3},{4})",
+    "threefry_second": "hal_threefry({0},{1},{2},{3},1)",
+    "unit": "(({0}>>8)*5.9604644775390625e-8f)",
+}
+
+_FLOAT_HELPERS = {
+    "hal_remainder": """
+inline T hal_remainder_T(T a, T b) {
+    T m = fmod(a, b);
+    return m == 0 ? copysign((T)0, b) : (m < 0) != (b < 0) ? m + b : m;
+}""",
+    "hal_floor_divide": """
+inline T hal_floor_divide_T(T a, T b) {
+    T m = fmod(a, b), q = (a - m) / b;
+    if (b == 0) return a / b;
+    if (m != 0 && (m < 0) != (b < 0)) q -= 1;
+    T f = floor(q);
+    return q == 0 ? copysign((T)0, a / b) : q - f > (T)0.5 ? f + 1 : f;
+}""",
+    "hal_logaddexp": """
+inline T hal_logaddexp_T(T a, T b) {
+    T m = a > b ? a : b;
+    return a == b ? a + (T)0.693147180559945309417 : m + log1p(exp(-fabs(a - b)));
+}""",
+    "hal_sigmoid": """
+inline T hal_sigmoid_T(T x) { return 1 / (1 + exp(-x)); }""",
+}
+_INTEGER_HELPERS = {
+    "hal_remainder": """
+inline T hal_remainder_T(T a, T b) {
+    if (b == 0 || b == (T)-1) return 0;
+    T m = a % b;
+    return m != 0 && (m < 0) != (b < 0) ? m + b : m;
+}""",
+    "hal_floor_divide": """
+inline T hal_floor_divide_T(T a, T b) {
+    if (b == 0) return 0;
+    if (S && b == (T)-1) return (T)(0 - (W)a);
+    T q = a / b;
+    return a % b != 0 && (a < 0) != (b < 0) ? q - 1 : q;
+}""",
+    "hal_pow": """
+inline T hal_pow_T(T a, T b) {
+    if (b < 0) return a == 1 ? 1 : a == (T)-1 ? (b & 1 ? a : 1) : 0;
+    T r = 1;
+    for (; b; b >>= 1, a *= a) if (b & 1) r *= a;
+    return r;
+}""",
+}
+_OTHER_HELPERS = {
+    "hal_round_half": """
+inline float hal_round_half(float x) {
+    ushort h;
+    vstore_half(x, 0, (__private half *)&h);
+    return vload_half(0, (__private const half *)&h);
+}""",
+    # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011).
+    "hal_threefry": """
+inline uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
+    const uint k2 = 0x1BD11BDAu ^ k0 ^ k1;
+    x0 += k0; x1 += k1;
+#define HAL_ROUND(r) x0 += x1; x1 = rotate(x1, (uint)r) ^ x0;
+    HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k1; x1 += k2 + 1;
+    HAL_ROUND(17) HAL_ROUND(29) HAL_ROUND(16) HAL_ROUND(24) x0 += k2; x1 += k0 + 2;
+    HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k0; x1 += k1 + 3;
+    HAL_ROUND(17) HAL_ROUND(29) HAL_ROUND(16) HAL_ROUND(24) x0 += k1; x1 += k2 + 4;
+    HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k2; x1 += k0 + 5;
+#undef HAL_ROUND
+    return word ? x1 : x0;
+}""",
+}
+
+
+def storage_type(dtype: DType) -> str:
+    """The C type of an element in memory."""
+    if dtype.name == "float16":
+        return "half"
+    if dtype.name not in _TYPES:
+        raise UnsupportedError(f"{dtype} cannot be computed with on an OpenCL device", fix="cast it with astype")
+    return _TYPES[dtype.name]
+
+
+def compute_type(dtype: DType) -> str:
+    """The C type that an element is computed in."""
+    return "float" if dtype.name == "float16" else storage_type(dtype)
+
+
+def load(dtype: DType, buffer: str, index: str) -> str:
+    """An element of a buffer."""
+    return f"vload_half({index},{buffer})" if dtype.name == "float16" else f"{buffer}[{index}]"
+
+
+def store(dtype: DType, buffer: str, index: str, value: str) -> str:
+    """The statement that writes an element of a buffer."""
+    return f"vstore_half({value},{index},{buffer});" if dtype.name == "float16" else f"{buffer}[{index}]={value};"
+
+
+def literal(value: Any, dtype: DType) -> str:
+    """A constant of a type."""
+    if dtype.kind == "b":
+        return "1" if value else "0"
+    if dtype.kind == "f":
+        if math.isnan(value) or math.isinf(value):
+            text = "NAN" if math.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+            return f"(({compute_type(dtype)}){text})"
+        text = repr(float(value)) + ("" if dtype.name == "float64" else "f")
+        return f"({text})" if value < 0 or text.startswith("-") else text
+    bits = 8 * dtype.itemsize
+    if dtype.kind == "i" and value == -(1 << (bits - 1)):
+        return f"(({_TYPES[dtype.name]})({value + 1}L-1))"
+    suffix = {"i": "L" if bits == 64 else "", "u": "UL" if bits == 64 else "u"}[dtype.kind]
+    return f"({value}{suffix})" if value < 0 else f"{value}{suffix}"
+
+
+def expression(name: str, operands: Sequence[DType], result: DType, arguments: Sequence[str]) -> str:
+    """C for one element of the result.
+
+    Args:
+        name: the function, one of the standard's or of this backend's own.
+        operands: types of the arguments.
+        result: type of the result.
+        arguments: C variables.
+    """
+    if name == "cast":
+        return _cast(operands[0], result, arguments[0])
+    dtype = operands[-1]
+    if name == "bitwise_invert" and dtype.kind == "b":
+        return f"(!{arguments[0]})"
+    if name == "abs" and dtype.kind in "bu":
+        return arguments[0]
+    table = _FLOATING if dtype.kind == "f" else _INTEGER
+    template = _SAME.get(name) or table.get(name)
+    if template is None:
+        raise UnsupportedError(f"{name} of {dtype} is not part of the opencl backend", fix="cast it with astype")
+    bits = 8 * dtype.itemsize
+    return template.format(*arguments, T=compute_type(dtype), bits=bits, mask=bits - 1)
+
+
+def _cast(source: DType, target: DType, argument: str) -> str:
+    if target.kind == "b":
+        return f"({argument}!=0)"
+    if target.name == "float16":
+        return f"hal_round_half({argument})"
+    return f"(({compute_type(target)}){argument})"
+
+
+def helpers(sources: Iterable[str]) -> str:
+    """Definitions of the helper functions that some sources call."""
+    called = {name for source in sources for name in re.findall(r"\bhal_\w+", source)}
+    found = []
+    for name in sorted(called):
+        if name in _OTHER_HELPERS:
+            found.append(_OTHER_HELPERS[name])
+            continue
+        stem, _, kind = name.rpartition("_")
+        table = _FLOAT_HELPERS if kind in ("float", "double") else _INTEGER_HELPERS
+        if stem in table:
+            found.append(_instance(table[stem], kind))
+    return "\n".join(found) + "\n"
+
+
+def _instance(template: str, kind: str) -> str:
+    signed = "0" if kind.startswith("u") else "1"
+    wide = {"char": "uchar", "short": "ushort", "int": "uint", "long": "ulong"}.get(kind, kind)
+    text = re.sub(r"\b(hal_\w+)_T\b", rf"\1_{kind}", template)
+    for letter, value in (("T", kind), ("S", signed), ("W", wide)):
+        text = re.sub(rf"\b{letter}\b", value, text)
+    return text

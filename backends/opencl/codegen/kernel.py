@@ -1,0 +1,138 @@
+"""What generating a kernel gives, and the loops that all of them share."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.emitter import Emitter, split
+from hal.backends.opencl.codegen.expressions import storage_type
+
+__all__ = ["Facts", "Kernel", "Stored", "loops", "row_loop", "rows_of", "signature", "spread", "together"]
+
+Stored = Callable[[OpenclArray], OpenclArray | None]
+
+_ITEMS_OF_A_PROCESSOR = 64
+_LOCAL_SIZE = 128
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What generated code depends on.
+
+    Attributes:
+        cpu: the device is a processor: work-items get long loops over neighboring elements, which its compiler turns
+            into vector instructions. Other devices get one element each.
+        units: compute units.
+        local_size: the largest work-group.
+    """
+
+    cpu: bool
+    units: int
+    local_size: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel and how it is launched.
+
+    Attributes:
+        parameters: in OpenCL C, the output's first.
+        body: statements in OpenCL C.
+        buffers: the arrays that it reads, in the order of its parameters, which follow the output's.
+        numbers: values of the parameters that follow these.
+        items: global size.
+        local: size of a work-group.
+        label: what it computes, for people.
+        flops: operations of its products.
+        flat: whether it is one loop over elements, which may share a launch with others.
+    """
+
+    parameters: tuple[str, ...]
+    body: str
+    buffers: tuple[OpenclArray, ...]
+    items: tuple[int, ...]
+    local: tuple[int, ...]
+    label: str
+    numbers: tuple[int, ...] = ()
+    flops: int = 0
+    flat: bool = False
+    name: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", "hal_" + hashlib.sha256(self.text.encode()).hexdigest()[:20])
+
+    @property
+    def text(self) -> str:
+        """Everything behind the name."""
+        return f"({', '.join(self.parameters)}) {{ {self.body} }}"
+
+    @property
+    def source(self) -> str:
+        """The whole kernel."""
+        return f"__kernel void {self.name}{self.text}"
+
+
+def signature(output: OpenclArray, emitter: Emitter) -> tuple[str, ...]:
+    """Parameters: the output, then what the kernel reads, then numbers."""
+    numbers = (f"const {emitter.index_type} {name}" for name, _ in emitter.numbers.values())
+    reads = (f"__global const {storage_type(node.dtype)} *{name}" for name, node in emitter.buffers.values())
+    return (f"__global {storage_type(output.dtype)} *out", *reads, *numbers)
+
+
+def together(kernels: Sequence[Kernel]) -> Kernel:
+    """One kernel that does what several flat ones do, each in work-items of its own."""
+    parameters: list[str] = []
+    branches, start = [], 0
+    for number, kernel in enumerate(kernels):
+        rename = functools.partial(re.sub, r"\b(out|b\d+)\b", rf"\1_{number}")
+        parameters += map(rename, kernel.parameters)
+        body = rename(kernel.body).replace("get_global_id(0)", f"(get_global_id(0)-{start})")
+        end = start + kernel.items[0]
+        branches.append(f"if (get_global_id(0)<{end}) {{ {body} }}")
+        start = end
+    buffers = tuple(buffer for kernel in kernels for buffer in kernel.buffers)
+    label = f"{len(kernels)} times {kernels[-1].label}"
+    return Kernel(tuple(parameters), " else ".join(branches), buffers, (start,), kernels[0].local, label)
+
+
+def spread(count: int, facts: Facts) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Global and local size for so many rows (of a processor) or elements."""
+    if facts.cpu:
+        return (min(count, _ITEMS_OF_A_PROCESSOR),), (1,)
+    local = min(_LOCAL_SIZE, facts.local_size)
+    return (-(-count // local) * local,), (local,)
+
+
+def row_loop(count: int, facts: Facts, emitter: Emitter) -> tuple[str, str, str]:
+    """The loop over the rows of a work-item: its head, what closes it, and the variable.
+
+    A processor's work-items take several rows each; others one.
+    """
+    kind = emitter.index_type
+    variable = emitter.loop("r")
+    if not facts.cpu:
+        return f"{kind} r=get_global_id(0); if (r>={count}) return; {{", "}", variable
+    items = min(count, _ITEMS_OF_A_PROCESSOR)
+    each = -(-count // items)
+    head = f"{kind} g=get_global_id(0), e=(g+1)*{each}<{count}?(g+1)*{each}:{count};"
+    return f"{head} for ({kind} r=g*{each}; r<e; r++) {{", "}", variable
+
+
+def loops(emitter: Emitter, names: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    """Heads of nested loops. Each enters the emitter when its turn comes."""
+    heads = []
+    for name, size in zip(names, sizes, strict=True):
+        emitter.loop(name)
+        heads.append(f"for ({emitter.index_type} {name}=0; {name}<{size}; {name}++) {{")
+    return heads
+
+
+def rows_of(index: str, shape: Sequence[int]) -> list[str]:
+    """The index of a row among rows of a shape."""
+    return split(index, shape) if math.prod(shape) > 1 else ["0"] * len(shape)

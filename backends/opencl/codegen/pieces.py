@@ -1,0 +1,61 @@
+"""Into how many pieces long sums are cut, so that enough of them run side by side and each stays in a cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from hal.backends.opencl.codegen.kernel import Facts
+
+__all__ = ["product_pieces", "sum_pieces"]
+
+_LONG_SUM = 1 << 15
+_CACHE_BYTES = 1 << 18
+_MOST_PARTIAL_BYTES = 1 << 24
+
+
+def sum_pieces(facts: Facts, shape: Sequence[int], axes: Sequence[int]) -> tuple[int, int] | None:
+    """An axis to cut and into how many pieces; None: the sum is short, or has enough results as it is."""
+    size = math.prod(shape)
+    results = size // math.prod(shape[axis] for axis in axes)
+    side_by_side = 4 * facts.units if facts.cpu else 256 * facts.units
+    if facts.cpu and shape and len(shape) - 1 not in axes:
+        results //= min(shape[-1], 128)  # neighboring columns are summed together
+    if size < _LONG_SUM or results >= side_by_side:
+        return None
+    wanted = min(-(-side_by_side // max(results, 1)) * 4, 256)
+    for axis in axes:
+        count = _divisor(shape[axis], wanted)
+        if count >= 4:
+            return axis, count
+    return None
+
+
+def product_pieces(facts: Facts, axis: int, depth: int, results: int, columns: int) -> int:
+    """Into how many pieces the first axis of a product's sums is cut; 0: it stays whole.
+
+    Args:
+        facts: of the device.
+        axis: size of that axis.
+        depth: how many products are added up.
+        results: how many results there are.
+        columns: how many columns there are.
+    """
+    if facts.cpu:
+        wanted = -(-depth * columns * 4 // _CACHE_BYTES)  # so much of the second operand is read again and again
+        if results // max(columns, 1) < 64:
+            wanted = max(wanted, 4 * facts.units) if depth >= _LONG_SUM // 8 else 0
+    else:
+        wanted = 2 * facts.units * 64 * 64 // results if depth >= 2048 else 0
+    count = _divisor_from(axis, min(wanted, axis))
+    return count if count >= 2 and results * count * 4 <= _MOST_PARTIAL_BYTES else 0
+
+
+def _divisor(size: int, most: int) -> int:
+    """The largest divisor of a size that is at most a number."""
+    return next((n for n in range(min(most, size), 0, -1) if size % n == 0), 1)
+
+
+def _divisor_from(size: int, least: int) -> int:
+    """The smallest divisor of a size that is at least a number."""
+    return next((n for n in range(max(least, 1), size + 1) if size % n == 0), 1)

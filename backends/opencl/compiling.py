@@ -1,0 +1,132 @@
+"""Compilation of functions: traced once for each form of their arguments, then replayed."""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import optree
+
+from hal.backends.opencl import primitives
+from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.devices import runtime_of
+from hal.backends.opencl.execution import Program, realize
+from hal.backends.opencl.schedule import schedule
+
+__all__ = ["by_operation", "compiled", "forget_programs"]
+
+_TRACING = threading.local()
+_PROGRAMS: list[dict[Any, Any]] = []
+
+
+@dataclass(frozen=True)
+class _Traced:
+    """A function's program for arguments of one form.
+
+    Attributes:
+        program: computes the arrays among the results.
+        outputs: arrays that the results are like.
+        structure: of the results.
+        others: results that are no arrays, by position.
+    """
+
+    program: Program | None
+    outputs: tuple[OpenclArray, ...]
+    positions: tuple[int, ...]
+    leaves: tuple[Any, ...]
+    structure: Any
+
+
+def by_operation(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a function operation by operation; its results are in memory when it returns."""
+
+    @functools.wraps(fn)
+    def run(*args: Any) -> Any:
+        if getattr(_TRACING, "depth", 0):
+            return fn(*args)
+        leaves, structure = optree.tree_flatten(cast("Any", args), none_is_leaf=False)
+        realize([leaf for leaf in leaves if isinstance(leaf, OpenclArray)], fuse=False)
+        results = fn(*structure.unflatten(_with_scalars(leaves)))
+        found = optree.tree_leaves(results)
+        realize([leaf for leaf in found if isinstance(leaf, OpenclArray)], fuse=False)
+        return results
+
+    return run
+
+
+def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Trace a function of trees of arrays as a whole, and replay what it launches."""
+    programs: dict[Any, _Traced] = {}
+    _PROGRAMS.append(programs)
+    lock = threading.Lock()
+
+    @functools.wraps(fn)
+    def run(*args: Any) -> Any:
+        if getattr(_TRACING, "depth", 0):
+            return fn(*args)
+        leaves, structure = optree.tree_flatten(cast("Any", args))
+        leaves = _with_scalars(leaves)
+        arrays = [leaf for leaf in leaves if isinstance(leaf, OpenclArray)]
+        realize(arrays)
+        key = (structure, tuple(_form(leaf) for leaf in leaves))
+        with lock:
+            if key not in programs:
+                programs[key] = _traced(fn, leaves, structure)
+        traced = programs[key]
+        results = list(traced.leaves)
+        if traced.program is not None:
+            storages = traced.program.run([array.storage for array in arrays if array.storage is not None])
+            for position, like, storage in zip(traced.positions, traced.outputs, storages, strict=True):
+                results[position] = OpenclArray("leaf", (), None, like.shape, like.dtype, like.runtime, storage)
+        return traced.structure.unflatten(results)
+
+    return run
+
+
+def forget_programs() -> None:
+    """Drop every program; what is compiled traces again when it is next called."""
+    for programs in _PROGRAMS:
+        programs.clear()
+
+
+def _with_scalars(leaves: list[Any]) -> list[Any]:
+    """Python's floats as arrays, so that a program serves all values of them."""
+    runtime = next((leaf.runtime for leaf in leaves if isinstance(leaf, OpenclArray)), None)
+    if runtime is None:
+        runtime = runtime_of()
+    return [
+        primitives.from_numpy(runtime, np.asarray(leaf, np.float32)) if isinstance(leaf, float) else leaf
+        for leaf in leaves
+    ]
+
+
+def _form(leaf: Any) -> Any:
+    if isinstance(leaf, OpenclArray):
+        return (leaf.shape, leaf.dtype.name, id(leaf.runtime))
+    return (type(leaf).__name__, leaf)
+
+
+def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Traced:
+    inputs, count = list(leaves), 0
+    for place, leaf in enumerate(leaves):
+        if isinstance(leaf, OpenclArray):
+            inputs[place] = OpenclArray("input", (), count, leaf.shape, leaf.dtype, leaf.runtime)
+            count += 1
+    _TRACING.depth = getattr(_TRACING, "depth", 0) + 1
+    try:
+        results = fn(*structure.unflatten(inputs))
+    finally:
+        _TRACING.depth -= 1
+    found, shape = optree.tree_flatten(results)
+    positions = tuple(i for i, leaf in enumerate(found) if isinstance(leaf, OpenclArray))
+    outputs = tuple(found[i] for i in positions)
+    program = None
+    if outputs:
+        runtime = outputs[0].runtime
+        program = Program(schedule(outputs, runtime.facts, fuse=True, traced=True), runtime)
+    likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in outputs)
+    return _Traced(program, likes, positions, tuple(None if i in positions else x for i, x in enumerate(found)), shape)

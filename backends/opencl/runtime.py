@@ -1,0 +1,207 @@
+"""A device's context, queue, memory and programs. Launches of one queue run in order."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import pyopencl as cl
+
+from hal.backends._traced.dtypes import DType
+from hal.backends.opencl.codegen.expressions import helpers
+from hal.backends.opencl.codegen.kernel import Facts, Kernel
+from hal.backends.opencl.program_cache import load_binary, program_key, save_binary
+from hal.contract.device import Device
+from hal.errors import OutOfMemoryError, RunError, UnsupportedError
+
+__all__ = ["Runtime", "Storage"]
+
+_OPTIONS = "-cl-std=CL1.2"
+_LESS = "use a smaller batch=, or split the batch with accumulate="
+_PRELUDE = """
+#ifdef cl_khr_fp64
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+#endif
+"""
+_PROCESSOR_PRELUDE = """
+typedef float hal_float8 __attribute__((ext_vector_type(8), aligned(4)));
+#ifdef cl_khr_fp64
+typedef double hal_double8 __attribute__((ext_vector_type(8), aligned(8)));
+#endif
+#define HAL_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
+"""
+_OTHER_PRELUDE = "#define HAL_VECTORIZE\n"
+
+
+class Storage:
+    """Memory of an array. It goes back to its device's pool when nothing refers to it any more."""
+
+    __slots__ = ("__weakref__", "buffer", "nbytes", "runtime")
+
+    def __init__(self, runtime: Runtime, buffer: Any, nbytes: int) -> None:
+        self.runtime = runtime
+        self.buffer = buffer
+        self.nbytes = nbytes
+
+    def __del__(self) -> None:
+        self.runtime.take_back(self)
+
+
+class Runtime:
+    """One device.
+
+    Args:
+        native: pyopencl's device.
+        device: what hal says of it.
+        facts: what generated code depends on.
+    """
+
+    def __init__(self, native: Any, device: Device, facts: Facts) -> None:
+        self.native = native
+        self.device = device
+        self.facts = facts
+        self.context = cl.Context([native])
+        self.queue = cl.CommandQueue(self.context)
+        # Launches set arguments of kernels that threads share.
+        self.lock = threading.RLock()
+        self.wide_floats = "cl_khr_fp64" in native.extensions.split()
+        self.allocated_bytes = 0
+        self.peak_bytes = 0
+        self._pool: dict[int, list[Any]] = {}
+        self._programs: dict[str, Any] = {}
+        self._driver = "\0".join((native.platform.version, native.name, native.driver_version))
+
+    def check(self, dtype: DType) -> None:
+        """Refuse a type that the device does not have.
+
+        Raises:
+            UnsupportedError: it does not.
+        """
+        if dtype.name == "bfloat16":
+            raise UnsupportedError("bfloat16 is not part of OpenCL", fix="use float16 or float32")
+        if dtype.name in ("float64", "complex128") and not self.wide_floats:
+            raise UnsupportedError(
+                f"{self.device} ({self.device.name}) has no float64: its driver lacks cl_khr_fp64", fix="use float32"
+            )
+
+    # Memory
+
+    def allocate(self, nbytes: int) -> Storage:
+        """Memory of at least so many bytes, with whatever it held before.
+
+        Raises:
+            OutOfMemoryError: the device has not as much.
+        """
+        size = _rounded(nbytes)
+        if size > self.native.max_mem_alloc_size:
+            raise OutOfMemoryError(
+                f"{self.device} cannot hold an array of {nbytes:,} bytes: its driver gives at most "
+                f"{self.native.max_mem_alloc_size:,} at once",
+                fix=_LESS,
+            )
+        with self.lock:
+            free = self._pool.get(size)
+            buffer = free.pop() if free else self._new(size)
+            self.allocated_bytes += size
+            self.peak_bytes = max(self.peak_bytes, self.allocated_bytes)
+        return Storage(self, buffer, size)
+
+    def _new(self, size: int) -> Any:
+        try:
+            return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, size)
+        except cl.MemoryError:
+            self.release_pool()
+            return cl.Buffer(self.context, cl.mem_flags.READ_WRITE, size)
+
+    def take_back(self, storage: Storage) -> None:
+        """Keep memory for the next array of its size: what is queued before runs before."""
+        with self.lock:
+            self.allocated_bytes -= storage.nbytes
+            self._pool.setdefault(storage.nbytes, []).append(storage.buffer)
+
+    def release_pool(self) -> None:
+        """Give the driver back what no array uses."""
+        with self.lock:
+            self.queue.finish()
+            self._pool.clear()
+
+    def upload(self, host: np.ndarray) -> Storage:
+        """A copy of a host array in C order."""
+        contiguous = np.ascontiguousarray(host)
+        storage = self.allocate(contiguous.nbytes)
+        if contiguous.nbytes:
+            with self.lock:
+                cl.enqueue_copy(self.queue, storage.buffer, contiguous, is_blocking=True)
+        return storage
+
+    def download(self, storage: Storage, shape: Sequence[int], dtype: np.dtype[Any]) -> np.ndarray:
+        """A copy on the host, once everything that was queued has run."""
+        host = np.empty(tuple(shape), dtype)
+        if host.nbytes:
+            with self.lock:
+                cl.enqueue_copy(self.queue, host, storage.buffer, is_blocking=True)
+        return host
+
+    # Programs
+
+    def kernels(self, wanted: Iterable[Kernel]) -> dict[str, Any]:
+        """Programs that hold each kernel, by the kernel's name; those that are not there yet are built as one.
+
+        Raises:
+            RunError: the driver's compiler refuses one.
+        """
+        with self.lock:
+            missing = {each.name: each for each in wanted if each.name not in self._programs}
+            if missing:
+                program = self._built([missing[name].source for name in sorted(missing)])
+                self._programs.update(dict.fromkeys(missing, program))
+            return self._programs
+
+    def _built(self, sources: Sequence[str]) -> Any:
+        prelude = _PRELUDE + (_PROCESSOR_PRELUDE if self.facts.cpu else _OTHER_PRELUDE)
+        text = prelude + helpers(sources) + "\n".join(sources) + "\n"
+        key = program_key(self._driver, _OPTIONS, text)
+        stored = load_binary(key)
+        if stored is not None:
+            try:
+                return _quietly(lambda: cl.Program(self.context, [self.native], [stored]).build(_OPTIONS))
+            except cl.Error:
+                pass  # of another driver after all, so it is built again below
+        unbuilt: Any = cl.Program(self.context, text)
+        try:
+            program = _quietly(lambda: unbuilt.build(_OPTIONS, cache_dir=False))
+        except cl.RuntimeError as error:
+            raise RunError(
+                f"the OpenCL compiler of {self.device} ({self.device.name}) refused a kernel: {_first_errors(error)}",
+                fix="update the device's driver; if it is up to date, this is a fault in hal's generated code",
+            ) from error
+        save_binary(key, program.get_info(cl.program_info.BINARIES)[0])
+        return program
+
+    def finish(self) -> None:
+        """Wait for everything that was queued."""
+        self.queue.finish()
+
+
+def _rounded(nbytes: int) -> int:
+    """A size that memory is given out in, so that arrays of nearly equal sizes can follow each other."""
+    if nbytes <= 256:
+        return 256
+    step = 1 << max(int(math.log2(nbytes)) - 3, 8)
+    return -(-nbytes // step) * step
+
+
+def _quietly(build: Callable[[], Any]) -> Any:
+    """Build without pyopencl's warning that a compiler said something; PoCL reports each loop that has no vectors."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", cl.CompilerWarning)
+        return build()
+
+
+def _first_errors(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
+    return " / ".join(lines[:3]) or str(error).splitlines()[0]

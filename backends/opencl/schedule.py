@@ -1,0 +1,210 @@
+"""From a graph to launches: kernels in their order, and the memory that each reads and writes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.elementwise import map_kernel
+from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
+from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
+from hal.backends.opencl.codegen.product import product_of
+from hal.backends.opencl.codegen.reduction import reduce_kernel
+from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
+from hal.backends.opencl.fusion import Partition, partition
+from hal.backends.opencl.runtime import Storage
+
+__all__ = ["Launch", "Place", "Schedule", "schedule"]
+
+_LARGEST_INDEX = 2**31 - 1
+_MOST_PARAMETERS = 100
+"""OpenCL promises room for 1,024 bytes of parameters, which are 128 addresses."""
+
+
+@dataclass(eq=False)
+class Place:
+    """Memory of one array in a schedule.
+
+    Attributes:
+        nbytes: its size.
+        storage: memory that is there already; None: it is given or made when the schedule runs.
+        position: which of the inputs it is; None: none of them.
+        dies: number of the launch that reads it last.
+        kept: an output, which stays.
+    """
+
+    nbytes: int
+    storage: Storage | None = None
+    position: int | None = None
+    dies: int = -1
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A kernel with the memory that it writes and reads.
+
+    Attributes:
+        kernel: what runs.
+        places: memory in the order of the kernel's parameters.
+        outputs: positions among these of what it writes.
+    """
+
+    kernel: Kernel
+    places: tuple[Place, ...]
+    outputs: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What computes some nodes.
+
+    Attributes:
+        launches: in their order.
+        outputs: the memory of each wanted node.
+        wide: whether indices have 64 bits.
+    """
+
+    launches: tuple[Launch, ...]
+    outputs: tuple[Place, ...]
+    wide: bool
+
+    @property
+    def moved_bytes(self) -> int:
+        """Bytes that the launches read and write, each array once a launch."""
+        return sum(place.nbytes for each in self.launches for place in each.places)
+
+
+def schedule(
+    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, tile: tuple[int, int] = (6, 2)
+) -> Schedule:
+    """Plan the computation of some nodes.
+
+    Args:
+        roots: what is wanted.
+        facts: of the device.
+        fuse: see :func:`~hal.backends.opencl.fusion.partition`.
+        traced: likewise.
+        tile: rows and vectors of columns of a product's tile.
+    """
+    return _Scheduler(partition(roots, fuse=fuse, traced=traced), facts, tile).run(roots)
+
+
+class _Scheduler:
+    def __init__(self, cut: Partition, facts: Facts, tile: tuple[int, int]) -> None:
+        self.cut = cut
+        self.facts = facts
+        self.tile = tile
+        self.places: dict[int, Place] = {}
+        self.launches: list[Launch] = []
+        self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
+        self.wide = any(node.size > _LARGEST_INDEX for node in cut.nodes)
+
+    def run(self, roots: Sequence[OpenclArray]) -> Schedule:
+        for node in self.cut.nodes:
+            if id(node) in self.cut.written and node.storage is None and node.size:
+                self._compute(node)
+        outputs = []
+        for root in roots:
+            held = self.cut.stored(root)
+            assert held is not None, f"{root} was not computed"
+            place = self._place(held)
+            place.kept = True
+            outputs.append(place)
+        launches = _merged(self.launches)
+        for number, launch in enumerate(launches):
+            for place in launch.places:
+                place.dies = number
+        return Schedule(tuple(launches), tuple(outputs), self.wide)
+
+    def _place(self, node: OpenclArray) -> Place:
+        if id(node) not in self.places:
+            position = node.attributes if node.op == "input" else None
+            self.places[id(node)] = Place(node.nbytes, node.storage, position)
+        return self.places[id(node)]
+
+    def _add(self, kernel: Kernel, out: Place) -> None:
+        self.launches.append(Launch(kernel, (out, *(self._place(node) for node in kernel.buffers))))
+
+    def _compute(self, node: OpenclArray) -> None:
+        stored, facts, wide = self.cut.stored, self.facts, self.wide
+        first = self.cut.followed.get(id(node), node)
+        out = self._place(node)
+        if first.op == "reduce":
+            self._add(reduce_kernel(first, node, stored, facts, wide=wide), out)
+        elif first.op == "contract":
+            product = product_of(first, self.cut.in_memory)
+            self._add(register_tile_kernel(product, node, stored, facts, tile=self.tile, wide=wide), out)
+        elif first.op == "concat":
+            at = [0] * node.ndim
+            for source in node.sources:
+                self._add(map_kernel(source, stored, facts, wide=wide, into=(node, at), compute=False), out)
+                at[node.attributes] += source.shape[node.attributes]
+        elif first.op == "scatter":
+            self._add(map_kernel(node.sources[0], stored, facts, wide=wide, compute=False), out)
+            if node.sources[2].size:
+                self._add(scatter_kernel(node, stored, facts, wide=wide), out)
+        elif first.op == "cumulate":
+            self._add(cumulate_kernel(node, stored, facts, wide=wide), out)
+        elif first.op == "order":
+            self._sort(node, out)
+        else:
+            self._add(map_kernel(node, stored, facts, wide=wide), out)
+
+    def _sort(self, node: OpenclArray, out: Place) -> None:
+        """Merges runs until one is left; the positions alternate between two places, and end in the node's own."""
+        passes = max(math.ceil(math.log2(node.shape[-1])), 1) if node.shape[-1] > 1 else 1
+        before: OpenclArray | None = None
+        for number in range(passes):
+            last = number == passes - 1
+            kernel = merge_kernel(node, before, 1 << number, self.cut.stored, self.facts, wide=self.wide)
+            made = node if last else OpenclArray("leaf", (), None, node.shape, node.dtype, node.runtime)
+            self._add(kernel, out if last else self._place(made))
+            self.alive.append(made)
+            before = made
+
+
+def _merged(launches: Sequence[Launch]) -> list[Launch]:
+    """Flat kernels that only others of their kind read from, such as those of an optimizer, a level at a time.
+
+    They come last, where they wait for nothing, and several of them share a launch.
+    """
+    read: dict[Place, list[int]] = {}
+    for number, launch in enumerate(launches):
+        # A scatter adds to what the launch before it has written.
+        for place in launch.places[1:] if launch.kernel.flat else launch.places:
+            read.setdefault(place, []).append(number)
+    last: set[int] = set()
+    for number in reversed(range(len(launches))):
+        if launches[number].kernel.flat and last.issuperset(read.get(launches[number].places[0], ())):
+            last.add(number)
+    levels: dict[Place, int] = {}
+    groups: dict[tuple[int, tuple[int, ...]], list[Launch]] = {}
+    for number in sorted(last):
+        launch = launches[number]
+        level = max((levels.get(place, -1) for place in launch.places[1:]), default=-1) + 1
+        levels[launch.places[0]] = level
+        groups.setdefault((level, launch.kernel.local), []).append(launch)
+    found = [launch for number, launch in enumerate(launches) if number not in last]
+    for key in sorted(groups):
+        group: list[Launch] = []
+        for launch in groups[key]:
+            if group and sum(len(each.places) for each in (*group, launch)) > _MOST_PARAMETERS:
+                found.append(_one(group))
+                group = []
+            group.append(launch)
+        found.append(_one(group))
+    return found
+
+
+def _one(group: Sequence[Launch]) -> Launch:
+    if len(group) == 1:
+        return group[0]
+    places = tuple(place for launch in group for place in launch.places)
+    outputs, start = [], 0
+    for launch in group:
+        outputs.append(start)
+        start += len(launch.places)
+    return Launch(together([launch.kernel for launch in group]), places, tuple(outputs))

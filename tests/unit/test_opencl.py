@@ -1,0 +1,226 @@
+"""The OpenCL runtime on whatever device is here: fusion, memory, programs on disk, errors."""
+
+import gc
+
+import numpy as np
+import pytest
+
+from hal import registry
+from hal.contract import Unavailable
+from hal.contract.plan import Plan
+from hal.errors import OutOfMemoryError, RunError, UnsupportedError
+
+
+@pytest.fixture(scope="module")
+def backend():
+    found = registry.backend("opencl")
+    state = found.probe()
+    if isinstance(state, Unavailable):
+        pytest.skip(state.reason)
+    return found
+
+
+@pytest.fixture
+def device(backend):
+    return backend.devices()[0]
+
+
+@pytest.fixture
+def xp(backend, device):
+    return backend.ops(device)
+
+
+@pytest.fixture
+def runtime(xp, device):
+    from hal.backends.opencl.devices import runtime_of
+
+    return runtime_of(device)
+
+
+def launches(roots, runtime, *, fuse=True):
+    from hal.backends.opencl.schedule import schedule
+
+    return [launch.kernel.label for launch in schedule(roots, runtime.facts, fuse=fuse).launches]
+
+
+class TestFusion:
+    def test_a_chain_is_one_kernel(self, xp, runtime):
+        x = xp.ones((4, 5)) + xp.asarray(np.ones((4, 5), np.float32))
+        chain = xp.sqrt(xp.exp(x) + 1) * x
+        assert len(launches([chain], runtime)) == 1
+        assert len(launches([chain], runtime, fuse=False)) == 5
+
+    def test_a_reduction_reads_through_a_chain_and_goes_on(self, xp, runtime):
+        x = xp.asarray(np.ones((4, 5), np.float32))
+        assert len(launches([xp.mean(x * x, axis=1) + 1], runtime)) == 1
+
+    def test_bias_and_activation_follow_a_product(self, xp, runtime):
+        x, w, b = (xp.asarray(np.ones(shape, np.float32)) for shape in ((4, 8), (8, 16), (16,)))
+        assert len(launches([xp.tanh(xp.linear(x, w, b))], runtime)) == 1
+
+    def test_an_optimizer_shares_launches(self, backend, xp, runtime):
+        params = {str(n): xp.asarray(np.ones((n, 3), np.float32)) for n in range(1, 6)}
+        optimizer = backend.optimizer("adam", {})
+        new, state = optimizer.update(params, optimizer.init(params), params, 0.1)
+        roots = [*new.values(), *state["mean"].values(), *state["square"].values(), state["step"]]
+        assert len(launches(roots, runtime)) == 2
+
+    def test_movements_cost_no_kernel(self, xp, runtime):
+        x = xp.asarray(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+        moved = xp.flip(xp.permute_dims(x, (2, 0, 1)), axis=0)[1:, ...]
+        assert len(launches([moved + 1], runtime)) == 1
+
+
+class TestMemory:
+    def test_memory_is_given_back_and_used_again(self, backend, device, runtime):
+        first = backend.from_host(np.ones(1000, np.float32), device)
+        held, address = runtime.allocated_bytes, first.storage.buffer.int_ptr
+        del first
+        gc.collect()
+        assert runtime.allocated_bytes < held
+        again = backend.from_host(np.zeros(1000, np.float32), device)
+        assert again.storage.buffer.int_ptr == address
+
+    def test_a_step_reads_nothing_that_was_given_back(self, backend, device, xp, runtime, monkeypatch):
+        """Memory is filled with NaN whenever it is given back; no result may show it."""
+        import pyopencl as cl
+
+        take_back = runtime.take_back
+
+        def poisoned(storage):
+            cl.enqueue_fill_buffer(runtime.queue, storage.buffer, np.float32(np.nan), 0, storage.nbytes)
+            take_back(storage)
+
+        monkeypatch.setattr(runtime, "take_back", poisoned)
+        rng = np.random.default_rng(0)
+        w, v, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 16), (16, 3), (8, 6)))
+
+        def loss(params, x):
+            hidden = xp.tanh(xp.linear(x, params["w"]))
+            return xp.mean(xp.cross_entropy(xp.linear(hidden, params["v"]), xp.argmax(x[:, :3], axis=1))), ()
+
+        step = backend.compile(backend.value_and_grad(loss), Plan(compile="default").resolve(device))
+        eager = backend.compile(backend.value_and_grad(loss), Plan(compile="eager").resolve(device))
+        params = {"w": backend.from_host(w, device), "v": backend.from_host(v, device)}
+        found = []
+        for run in (eager, step, step):
+            (value, _), gradients = run(params, backend.from_host(x, device))
+            found.append([backend.to_host(array) for array in (value, gradients["w"], gradients["v"])])
+        for again in found[1:]:
+            for one, other in zip(found[0], again, strict=True):
+                assert np.isfinite(other).all()
+                np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+    def test_more_than_a_device_has(self, backend, xp):
+        with pytest.raises(OutOfMemoryError, match="at most"):
+            backend.to_host(xp.ones((2**46,)) + 1)
+
+    def test_a_driver_without_memory(self, backend, xp, runtime, monkeypatch):
+        """What the driver raises is named, after unused memory was given back to it."""
+        import pyopencl as cl
+
+        def fails(*_):
+            raise cl.MemoryError("clCreateBuffer", cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE)
+
+        monkeypatch.setattr(cl, "Buffer", fails)
+        runtime.release_pool()
+        with pytest.raises(cl.MemoryError) as caught:
+            backend.to_host(xp.ones((123, 457)) * 3)
+        assert isinstance(backend.classify(caught.value), OutOfMemoryError)
+
+
+class TestPrograms:
+    def test_a_damaged_program_is_built_again(self, backend, xp, runtime, tmp_path, monkeypatch):
+        from hal.backends.opencl.program_cache import load_binary
+
+        monkeypatch.setenv("HAL_OPENCL_CACHE", str(tmp_path))
+        expected = np.full((3, 5), 1.0625, np.float32)
+
+        def fresh():
+            monkeypatch.setattr(runtime, "_programs", {})
+            return backend.to_host(xp.asarray(np.ones((3, 5), np.float32)) * 1.0625)
+
+        assert np.array_equal(fresh(), expected)
+        (file,) = tmp_path.glob("*.bin")
+        whole = file.read_bytes()
+        assert np.array_equal(fresh(), expected)
+        for damaged in (b"", whole[:-7], whole[:40] + bytes(len(whole) - 40)):
+            file.write_bytes(damaged)
+            assert np.array_equal(fresh(), expected)
+            assert load_binary(file.stem) is not None
+
+    def test_a_kernel_that_does_not_build(self, runtime):
+        with pytest.raises(RunError, match="refused a kernel"):
+            runtime._built(["__kernel void broken(__global float *out) { out[0]=nothing; }"])
+
+    def test_other_numbers_need_no_other_program(self, backend, device, xp):
+        """A learning rate is a value of a program, not a part of it."""
+        seen = []
+
+        def step(x, lr):
+            seen.append(1)
+            return x * lr
+
+        run = backend.compile(step, Plan(compile="default").resolve(device))
+        x = backend.from_host(np.ones(3, np.float32), device)
+        assert [backend.to_host(run(x, lr))[0] for lr in (0.5, 0.25, 2.0)] == [0.5, 0.25, 2.0]
+        assert len(seen) == 1
+
+
+class TestKernelsOfCards:
+    """What is generated for devices that are no processors, one element a work-item, run on whatever is here."""
+
+    @pytest.fixture
+    def card(self, runtime, monkeypatch):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=False, units=2, local_size=64))
+
+    @pytest.mark.usefixtures("card")
+    def test_they_compute_the_same(self, backend, xp):
+        rng = np.random.default_rng(0)
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((70, 9), (9, 5)))
+        x, y = xp.asarray(a), xp.asarray(b)
+        for found, expected in (
+            (xp.tanh(x @ y + 1), np.tanh(a @ b + 1)),
+            (xp.sum(x * x, axis=0), (a * a).sum(axis=0)),
+            (xp.argmax(x, axis=0), a.argmax(axis=0)),
+            (xp.sort(x, axis=0), np.sort(a, axis=0)),
+            (xp.cumulative_sum(x, axis=1), a.cumsum(axis=1)),
+            (xp.concat([x, -x], axis=1), np.concatenate([a, -a], axis=1)),
+            (xp.take(x, xp.asarray([3, 0, 3]), axis=0), a[[3, 0, 3]]),
+        ):
+            np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
+
+
+class TestRefusals:
+    def test_a_value_while_a_function_is_compiled(self, backend, device, xp):
+        run = backend.compile(lambda x: x + 1 if float(xp.sum(x)) > 0 else x, Plan(compile="default").resolve(device))
+        with pytest.raises(UnsupportedError, match="while a function was being compiled"):
+            run(backend.from_host(np.ones(3, np.float32), device))
+
+    def test_types_that_opencl_has_not(self, xp):
+        with pytest.raises(UnsupportedError, match="not part of OpenCL"):
+            xp.astype(xp.ones(2), xp.bfloat16)
+        with pytest.raises(UnsupportedError, match="only stores"):
+            xp.asarray([1j]) + 1
+
+    def test_another_device(self, backend, xp):
+        with pytest.raises(UnsupportedError, match="is not a device of the opencl backend"):
+            xp.zeros(2, device="opencl:gpu:99")
+
+
+class TestRandom:
+    def test_known_answers(self, backend, device, xp):
+        """Threefry 2x32 with 20 rounds, from the test vectors of Random123."""
+        from hal.backends._traced import dtypes
+        from hal.backends.opencl import primitives as p
+
+        for words, expected in (
+            ((0, 0, 0, 0), (0x6B200159, 0x99BA4EFE)),
+            ((0xFFFFFFFF,) * 4, (0x1CB996FC, 0xBB002BE7)),
+            ((0x13198A2E, 0x03707344, 0x243F6A88, 0x85A308D3), (0xC4923A9C, 0x483DF7A0)),
+        ):
+            parts = [backend.from_host(np.array([word], np.uint32), device) for word in words]
+            found = [p.mapped(f"threefry_{which}", parts, dtypes.uint32) for which in ("first", "second")]
+            assert [int(backend.to_host(word)[0]) for word in found] == list(expected)
