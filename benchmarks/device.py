@@ -26,6 +26,7 @@ import typer
 from pydantic import TypeAdapter
 
 import hal
+from benchmarks import modules
 from hal import registry
 from hal.contract import Device
 from hal.contract.device import DeviceFacts
@@ -36,11 +37,19 @@ from hal.util.files import write_whole
 __all__ = ["main"]
 
 MODELS = ("cnn", "rnn", "gan", "transfer", "transformer")
-STEPS = (
-    ("resnet18", ("--batch", "128", "--layout", "nhwc", "--precision", "bf16")),
-    ("bert", ("--batch", "32", "--precision", "bf16")),
-    ("lstm", ("--batch", "32")),
+STEPS: tuple[tuple[Any, dict[str, Any]], ...] = (
+    ("resnet18", {"batch": 128, "layout": "nhwc", "precision": "bf16"}),
+    ("bert", {"batch": 32, "precision": "bf16"}),
+    ("lstm", {"batch": 32, "precision": "fp32"}),
 )
+USUAL: dict[str, Any] = {
+    "mode": "train",
+    "layout": "nchw",
+    "compile_": "eager",
+    "seconds": 5.0,
+    "clock": "wall",
+    "quiet": None,
+}
 KEYS = {"transfer": ("model.weights=random",)}
 """What a model needs so that nothing is looked for outside."""
 
@@ -114,16 +123,18 @@ class Hour:
 
     def steps(self) -> dict[str, Any]:
         """Training steps of modules: hal over the loop, for each value of ``launch``."""
-        found = {}
+        found: dict[str, Any] = {}
         for model, keys in STEPS:
             for launch in self.device.capabilities.algorithms.get("launch", ("",)):
+                if time.monotonic() > self.deadline:
+                    break
                 with tempfile.TemporaryDirectory() as folder:
                     out = Path(folder) / "out.json"
-                    more = ("--launch", launch) if launch else ()
-                    where = ("--device", str(self.device), "--seconds", "5", "--json", str(out))
-                    done = self.run("-m", "benchmarks.modules", model, *keys, *more, *where)
-                    said = _error(done.stderr)
-                    found[f"{model} {launch}".strip()] = json.loads(out.read_text()) if out.exists() else {"said": said}
+                    try:
+                        modules.main(model, **{**USUAL, **keys}, device=str(self.device), launch=launch, out=out)
+                        found[f"{model} {launch}".strip()] = json.loads(out.read_text())
+                    except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
+                        found[f"{model} {launch}".strip()] = {"said": f"{type(error).__name__}: {error}"}
         return found
 
     def bench(self) -> dict[str, Any]:

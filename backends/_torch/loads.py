@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -38,7 +39,8 @@ def accelerator_loads(device: torch.device) -> tuple[Load, ...]:
 def _int8(device: torch.device) -> Callable[[], object]:
     a = torch.randint(-100, 100, (_SIZE, _SIZE), dtype=torch.int8, device=device)
     b = torch.randint(-100, 100, (_SIZE, _SIZE), dtype=torch.int8, device=device).t()
-    return lambda: torch._int_mm(a, b)
+    kernels: Any = torch  # whose types leave it out
+    return lambda: kernels._int_mm(a, b)
 
 
 def _fp8(device: torch.device) -> Callable[[], object]:
@@ -47,7 +49,8 @@ def _fp8(device: torch.device) -> Callable[[], object]:
     a = torch.randn(_SIZE, _SIZE, device=device).to(kind)
     b = torch.randn(_SIZE, _SIZE, device=device).to(kind).t()
     one = torch.ones((), device=device)
-    return lambda: torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+    kernels: Any = torch
+    return lambda: kernels._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
 
 
 def _architecture(device: torch.device) -> str:

@@ -115,7 +115,7 @@ class NvmlReader:
         """
         nvml = self._library()
         handle = None if nvml is None else self._handle(nvml, uuid, pci, mig=False)
-        if handle is None:
+        if nvml is None or handle is None:
             raise UnsupportedError(
                 "the power limit cannot be set: NVML does not show this card", fix="pip install 'hal-tensor[nvidia]'"
             )

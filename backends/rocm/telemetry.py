@@ -89,7 +89,7 @@ class AmdSmiReader:
         """
         smi = self._library()
         handle = None if smi is None else self._ask(lambda: smi.amdsmi_get_processor_handle_from_bdf(pci))
-        if handle is None:
+        if smi is None or handle is None:
             raise UnsupportedError(
                 "the power limit cannot be set: AMD SMI does not show this card", fix="pip install 'hal-tensor[amd]'"
             )

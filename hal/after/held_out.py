@@ -162,7 +162,7 @@ def _worst(data: Dataset, logits: np.ndarray, labels: np.ndarray, names: Sequenc
     order = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")][:_SHOWN]
     pictures = _pictures(data, order)
     return tuple(
-        Mistake(int(at), names[labels[at]], names[said[at]], float(shares[at, said[at]]), picture)
+        Mistake(int(at), names[int(labels[at])], names[int(said[at])], float(shares[at, said[at]]), picture)
         for at, picture in zip(order, pictures, strict=True)
     )
 

@@ -67,8 +67,10 @@ class Work:
 
 def plan_for(device: Device, precision: PrecisionName) -> Plan:
     """The plan that work in a precision runs under: op by op, where the backend can."""
-    eager = "eager" in device.capabilities.compile
-    return Plan(precision=precision, **({"compile": "eager"} if eager else {})).resolve(device)
+    plan = Plan(precision=precision)
+    if "eager" in device.capabilities.compile:
+        plan = plan.model_copy(update={"compile": "eager"})
+    return plan.resolve(device)
 
 
 def best_precision(device: Device) -> PrecisionName:

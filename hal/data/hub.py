@@ -74,7 +74,7 @@ def _parts(source: str, argument: str) -> tuple[Any, Any]:
     """The part to train on, and the one to validate with; None: a share of the former is to be held back."""
     with _offline():
         try:
-            import datasets
+            import datasets  # pyright: ignore[reportMissingImports] - an extra
         except ImportError as error:
             raise UnavailableError(
                 f"data={source} needs the package datasets, which is not installed",

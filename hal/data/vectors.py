@@ -235,7 +235,7 @@ def _without_bad_rows(
         return table, skipped
     keep = np.setdiff1d(np.arange(len(table)), sorted(bad))
     columns = tuple(
-        Column(c.name, None if c.texts is None else [c.texts[row] for row in keep], c.numbers[keep], c.missing[keep])
+        Column(c.name, c.texts and [str(c.texts[int(row)]) for row in keep], c.numbers[keep], c.missing[keep])
         for c in table.columns
     )
     return Table(table.where, columns, table.lines[keep]), skipped

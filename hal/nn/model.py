@@ -340,12 +340,7 @@ class Model(abc.ABC):
         return self.wanted(self.config).kind
 
     def draw_inputs(self, count: int, seed: int) -> np.ndarray | None:
-        """Inputs with which a model makes samples by itself, such as noise; None: it answers inputs that it is given.
-
-        Args:
-            count: how many.
-            seed: decides which.
-        """
+        """So many inputs with which a model makes samples, such as noise; None: it answers inputs that it is given."""
         return None
 
     def gives_logits(self, data: Dataset, outputs: tuple[int, ...]) -> bool:

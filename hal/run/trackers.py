@@ -104,7 +104,7 @@ class WeightsAndBiases(Tracker):
 
     def begin(self, job: Job, folder: Path, resumed_step: int | None) -> None:
         """Begin a run, or go on with that of the same folder."""
-        import wandb
+        import wandb  # pyright: ignore[reportMissingImports] - an extra
 
         about = {**job.workload.model_dump(mode="json"), "plan": job.plan.model_dump(), "device": str(job.device)}
         self._run: Any = wandb.init(name=folder.name, id=folder.name, dir=str(folder), config=about, resume="allow")
@@ -126,7 +126,7 @@ class MLflow(Tracker):
 
     def begin(self, job: Job, folder: Path, resumed_step: int | None) -> None:
         """Begin a run with the keys of the model and the plan as parameters."""
-        import mlflow
+        import mlflow  # pyright: ignore[reportMissingImports] - an extra
 
         self._mlflow: Any = mlflow
         mlflow.start_run(run_name=folder.name)

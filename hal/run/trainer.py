@@ -26,7 +26,7 @@ from hal.job.prepare import Job
 from hal.job.step import Step, evaluation
 from hal.nn import Phase, Report, TrainedModel, TrainingView
 from hal.run.checkpoint import Checkpoint
-from hal.run.config import RunConfig
+from hal.run.config import RunConfig, ScheduleName
 from hal.run.evaluating import evaluate_samples, view_training
 from hal.run.interrupt import Interrupt
 from hal.run.keeping import Kept, Metric
@@ -111,7 +111,7 @@ class Trainer:
         epochs = config.epochs or (math.ceil(config.steps / self.per_epoch) if config.steps else job.defaults.epochs)
         self.phases = job.model.phases(epochs)
         self.lr = config.lr or job.defaults.lr
-        self.schedule = config.schedule.name or job.defaults.schedule
+        self.schedule: ScheduleName = config.schedule.name or job.defaults.schedule
         metric = Metric(*job.model.chosen_metric())
         self.kept = Kept(config.keep, metric)
         self.stopped_early = False

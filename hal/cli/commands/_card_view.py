@@ -5,13 +5,13 @@ from __future__ import annotations
 from rich.panel import Panel
 from rich.table import Table
 
-from hal.cards.certificate import Answer, Certificate, Figure
+from hal.cards.certificate import Certificate, Figure
 from hal.cli.styled import console, escaped
 from hal.contract.text import number
 
 __all__ = ["show_certificate"]
 
-_STYLES: dict[Answer, str] = {"yes": "green", "no": "bold red", "withheld": "yellow", "unknown": "yellow"}
+_STYLES: dict[str, str] = {"yes": "green", "no": "bold red", "withheld": "yellow", "unknown": "yellow"}
 
 
 def show_certificate(found: Certificate, *, to_stderr: bool = False) -> None:

@@ -52,8 +52,8 @@ COMMAND = Command(
     panel=Panel.DEVICES,
     examples=(
         "hal card",
-        "hal card device=cuda:0 seconds=45 html=card.html",
-        "hal card device=cuda:0 power_limits=400,500,600,700",
+        "hal card seconds=45 html=card.html",
+        "hal card power_limits=400,500,600,700",
     ),
     config_path="hal.cards.config:CardConfig",
 )
