@@ -239,12 +239,17 @@ class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices, ExportsPrograms):
         stats = self._found[device].memory_stats()
         if stats is None:
             return resident_memory()
-        return MemoryUse(stats.get("bytes_in_use"), stats.get("peak_bytes_in_use"))
+        peak = stats.get("peak_bytes_in_use")
+        # The counter runs from the start of the process: a peak that was there before says nothing of what came since.
+        known = peak is not None and peak > self._peaks_before.get(device, 0)
+        return MemoryUse(stats.get("bytes_in_use"), peak if known else None)
 
     def reset_peak_memory(self, device: Device) -> None:
-        """Start a new peak of the processor's memory; JAX counts that of accelerators from its start."""
+        """Start a new peak; on accelerators, where JAX has no way to, it is unknown until it exceeds the last one."""
         if self._found[device].platform == "cpu":
             forget_peak()
+        elif (stats := self._found[device].memory_stats()) is not None:
+            self._peaks_before[device] = stats.get("peak_bytes_in_use", 0)
 
     def telemetry(self, device: Device) -> Telemetry:
         """The processor's counters; JAX reads none of an accelerator."""
@@ -256,6 +261,11 @@ class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices, ExportsPrograms):
             return {}
         counters = self._counters.read()
         return host_peaks(read_host(), counters.clock_max_mhz or counters.clock_mhz)
+
+    @functools.cached_property
+    def _peaks_before(self) -> dict[Device, int]:
+        """The peak of each accelerator at the last :meth:`reset_peak_memory`."""
+        return {}
 
     @functools.cached_property
     def _counters(self) -> CpuReader:

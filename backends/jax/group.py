@@ -63,6 +63,8 @@ class MeshGroup(Group):
 
     def peak_memory(self) -> int | None:
         """Of all processes on processors, of the fullest device otherwise."""
+        if len(self._local) == 1 and self.size == 1:
+            return super().peak_memory()
         stats = [device.memory_stats() for device in self._local]
         peaks = [each["peak_bytes_in_use"] for each in stats if each and "peak_bytes_in_use" in each]
         mine = max(peaks) if peaks else super().peak_memory()
