@@ -11,6 +11,7 @@ from hal.cards.predictor import device_rate
 from hal.cards.roofline import Point, Roof, roofline
 from hal.contract.text import number
 from hal.page import Number, Page, Plot, Section, Table, rendered
+from hal.page.figures import axis, figure
 
 __all__ = ["html_text"]
 
@@ -77,17 +78,9 @@ def _scatter(known: list[Candidate]) -> Plot:
             "marker": {"color": "@accent", "size": 7},
         }
     ]
-    axis = {"gridcolor": "@line", "zeroline": False, "color": "@muted"}
-    layout = {
-        "margin": {"l": 60, "r": 10, "t": 10, "b": 50},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "@ink"},
-        "xaxis": {**axis, "title": label},
-        "yaxis": {**axis, "title": "samples/s", "type": "log"},
-    }
+    shape = figure(data, xaxis=axis(label), yaxis=axis("samples/s", type="log"))
     alt = f"Predicted throughput against {label}, with intervals."
-    return Plot("scatter", {"data": data, "layout": layout}, alt, height=420)
+    return Plot("scatter", shape, alt, height=420)
 
 
 def _roofs(found: Choice, known: list[Candidate]) -> Plot:

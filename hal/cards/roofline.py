@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from hal.page import Plot
+from hal.page.figures import axis, figure
 
 __all__ = ["Point", "Roof", "roofline"]
 
@@ -74,17 +75,6 @@ def roofline(name: str, roofs: Iterable[Roof], points: Iterable[Point], alt: str
                     "marker": {"color": colour, "size": 8, "symbol": "circle" if measured else "circle-open"},
                 }
             )
-    return Plot(name, {"data": data, "layout": _layout()}, alt, height=420)
-
-
-def _layout() -> Mapping[str, Any]:
-    axis = {"type": "log", "gridcolor": "@line", "zeroline": False, "color": "@muted"}
-    return {
-        "margin": {"l": 60, "r": 10, "t": 10, "b": 50},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"color": "@ink"},
-        "legend": {"orientation": "h", "y": 1.08},
-        "xaxis": {**axis, "title": "FLOP per byte", "range": [math.log10(_LOWEST), math.log10(_HIGHEST)]},
-        "yaxis": {**axis, "title": "TFLOP/s"},
-    }
+    across = axis("FLOP per byte", type="log", range=[math.log10(_LOWEST), math.log10(_HIGHEST)], dtick=1)
+    shape = figure(data, xaxis=across, yaxis=axis("TFLOP/s", type="log", dtick=1), showlegend=True)
+    return Plot(name, shape, alt, height=420)
