@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hal import tuner
-    from hal.after import Export, Trained
+    from hal.after.exporting import Export
+    from hal.after.trained import Trained
     from hal.parity import Verification
     from hal.run import Bench, Record, RunObserver
     from hal.targets.compile import Compilation
@@ -98,7 +99,7 @@ def predict(folder: str | Path, inputs: np.ndarray, **keys: Any) -> np.ndarray:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal.after import load as load_trained
+    from hal.after.trained import load as load_trained
 
     return load_trained(folder, **keys)(inputs)
 
@@ -118,7 +119,7 @@ def load(run: str | Path, **keys: Any) -> Trained:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal.after import load as load_trained
+    from hal.after.trained import load as load_trained
 
     return load_trained(run, **keys)
 
@@ -137,8 +138,8 @@ def export(run: str | Path, to: str, **keys: Any) -> Export:
     Raises:
         HalError: see :mod:`hal.errors`.
     """
-    from hal.after import export as export_trained
     from hal.after.config import ExportConfig
+    from hal.after.exporting import export as export_trained
     from hal.config import build
 
     return export_trained(run, to, build(ExportConfig, keys))

@@ -1,7 +1,1 @@
-"""After a training: a trained model answers new inputs, and goes where it will be used."""
-
-from hal.after.exporting import Export, export
-from hal.after.predictions import Prediction
-from hal.after.trained import Trained, load
-
-__all__ = ["Export", "Prediction", "Trained", "export", "load"]
+"""After a training: a trained model answers new inputs, is looked at and compared, and goes where it will be used."""

@@ -103,8 +103,8 @@ def test_stdin(trained_cnn, pictures, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))
     result = command("predict", trained_cnn, file)
     wanted = result.stdout.split()[1:]
-    from hal.after import load
     from hal.after.inputs import batches_of, files_of
+    from hal.after.trained import load
 
     trained = load(trained_cnn)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes())))

@@ -98,7 +98,7 @@ def test_a_layer_without_filters(here):
 
 
 def test_a_disk_that_is_full(here, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device", "runs/a/checkpoints")
 
     monkeypatch.setattr("hal.run.checkpoint.save", full)

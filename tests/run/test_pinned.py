@@ -176,7 +176,7 @@ class TestPredict:
 
     def test_keys_that_are_none(self, tmp_path):
         train(tmp_path / "run", steps=1)
-        with pytest.raises(ConfigError, match="predict does not take the key epochs"):
+        with pytest.raises(ConfigError, match="the key epochs cannot be used with a trained model"):
             hal.predict(tmp_path / "run", np.zeros((1, 20, 20, 1)), epochs=3)
 
 
