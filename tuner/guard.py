@@ -179,7 +179,7 @@ def noise(job: Job, run: TrainingSteps, host: Sequence[Mapping[str, np.ndarray]]
     """How much the random draws of the loss itself change a short training: its losses, and the cosine.
 
     Args:
-        job: the reference, without augmentation, whose draws are the same for all plans.
+        job: the reference; without augmentation where its draws are the same for all plans.
         run: its steps.
         host: one batch a step.
     """

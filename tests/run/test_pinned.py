@@ -12,12 +12,12 @@ from PIL import Image
 from run_helpers import CNN, SignalAt, assert_same_end, command, last, train
 
 import hal
-from hal import workload
 from hal.contract.plan import Plan
 from hal.errors import CheckpointError, ConfigError, DataError, InputError, InUseError, ShapeError
 from hal.run import RunObserver, checkpoint
 from hal.run.config import RunConfig
 from hal.run.interrupt import Interrupt
+from hal.util import code
 from hal.util.lock import locked
 
 KEYS = {key: value for key, value in CNN.items() if key != "data"}
@@ -209,7 +209,7 @@ class TestCode:
         name = f"{tmp_path / 'mine.py'}:Mine"
         hal.train(model=name, backend="cpu", threads=1, steps=2, out=str(tmp_path / "run"))
         (tmp_path / "mark").unlink()
-        workload._module.cache_clear()
+        code.file_module.cache_clear()
         for each in [each for each in sys.modules if each.startswith("hal_user_mine")]:
             del sys.modules[each]
         return tmp_path / "run", name

@@ -75,8 +75,8 @@ COMMAND = Command(
     panel=Panel.DEVICES,
     examples=(
         "hal choose model=cnn",
-        "hal choose model=transfer model.backbone=resnet50 mode=infer 'watts<=150'",
-        "hal choose model=net.py:Net for=training 'memory>=24' prices=prices.csv html=choice.html",
+        "hal choose model=transfer model.backbone=resnet50 mode=infer watts=150",
+        "hal choose model=net.py:Net use=training memory=24 prices=prices.csv html=choice.html",
         "hal choose --unknown",
     ),
     config_path="hal.cards.choose_config:ChooseConfig",
