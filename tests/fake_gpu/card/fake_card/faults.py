@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import library
 
 __all__ = ["install"]
 
@@ -12,7 +13,7 @@ def install() -> None:
     """Let the cards have these faults."""
     for name in ("lstm", "gru", "rnn_tanh", "rnn_relu"):
         setattr(torch, name, _recurrent(getattr(torch, name)))
-    aten = torch.library.Library("aten", "IMPL")
+    aten = library.Library("aten", "IMPL")
     plain = torch.ops.aten.avg_pool2d_backward.default
 
     def avg_pool2d_backward(gradient: Any, x: Any, window: Any, strides: Any, padding: Any, *more: Any) -> Any:
