@@ -272,7 +272,7 @@ def _speed(found: Mapping[str, Any]) -> tuple[str, str]:
         ratio, plan = answer["over_default"] or {"median": 1.0}, answer["winner"] or {}
         return f"{ratio['median']:.3g} times the default plan: " + ", ".join(f"{k}={v}" for k, v in plan.items()), ""
     rate, power = answer["measurement"]["throughput"], answer["measurement"]["power_w"]
-    return f"{rate['median']:,.0f} samples/s", "" if power is None else f"{power['median']:.0f} W"
+    return f"{rate['median']:,.0f} samples/s", "" if power is None else f"{power:.0f} W"
 
 
 if __name__ == "__main__":

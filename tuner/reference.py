@@ -38,8 +38,7 @@ class References:
 
     def __init__(self, job: Job, seed: int) -> None:
         self._job, self._seed = job, seed
-        self._curves: dict[Plan, Curve] = {}
-        self._other_draws: dict[Plan, Curve] = {}
+        self._curves: dict[tuple[Plan, bool], Curve] = {}
         self._outputs: dict[Plan, np.ndarray] = {}
 
     def prepare(self, plan: Plan) -> None:
@@ -49,9 +48,8 @@ class References:
             NumericsError: a loss of the reference is not finite, so nothing can be compared with it.
         """
         job = reference_job(self._job, plan)
-        if plan.launch == "graph":
-            self._prepare_other_draws(plan, job)
-        if job.plan in self._curves or job.plan in self._outputs:
+        draws = _draws_others(plan)
+        if (job.plan, draws) in self._curves or job.plan in self._outputs:
             return
         with job.backend.settings(job.plan, job.device):
             run = stepper(job, self._seed)
@@ -66,19 +64,9 @@ class References:
                     "be checked",
                     fix="correct the model or its data; hal run with compile=eager precision=fp32 shows the loss",
                 )
-            plain = replace(job, augment=())
-            loss, cosine = noise(plain, TrainingSteps(plain, self._seed), batches)
-            self._curves[job.plan] = replace(found, noise_loss=loss, noise_cosine=cosine)
-
-    def _prepare_other_draws(self, plan: Plan, job: Job) -> None:
-        """For a plan that is recorded as a graph, whose augmentation draws other numbers too."""
-        self.prepare(plan.model_copy(update={"launch": "kernels"}))
-        if job.plan in self._other_draws or job.plan in self._outputs:
-            return
-        with job.backend.settings(job.plan, job.device):
-            batches = list(islice(host_batches(job, self._seed), STEPS))
-            loss, cosine = noise(job, TrainingSteps(job, self._seed), batches)
-        self._other_draws[job.plan] = replace(self._curves[job.plan], noise_loss=loss, noise_cosine=cosine)
+            drawing = job if draws else replace(job, augment=())
+            loss, cosine = noise(drawing, TrainingSteps(drawing, self._seed), batches)
+            self._curves[job.plan, draws] = replace(found, noise_loss=loss, noise_cosine=cosine)
 
     def compare(self, job: Job, run: TrainingSteps | Inferring) -> Guard:
         """Compare a plan with its reference, which :meth:`prepare` has run.
@@ -90,9 +78,13 @@ class References:
         reference = reference_job(self._job, job.plan).plan
         found = guard_steps(job, run, self._seed)
         if isinstance(found, Curve):
-            curves = self._other_draws if job.plan.launch == "graph" else self._curves
-            return compare_curves(found, curves[reference], tolerance(job.plan))
+            return compare_curves(found, self._curves[reference, _draws_others(job.plan)], tolerance(job.plan))
         return compare_outputs(found, self._outputs[reference], tolerance(job.plan))
+
+
+def _draws_others(plan: Plan) -> bool:
+    """Whether augmentation, which is the same for all other plans, draws other numbers: a recorded step does."""
+    return plan.launch == "graph"
 
 
 def reference_job(job: Job, plan: Plan) -> Job:

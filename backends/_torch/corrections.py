@@ -17,8 +17,8 @@ def corrected() -> Iterator[None]:
     """Compute rightly within; may be nested.
 
     The gradient of average pooling is wrong where images have channels last and the pooling pads them, in releases
-    before the pull request 188345 of PyTorch (June 2026). The function is replaced where modules look it up, so that
-    those of a user's own are right too.
+    before the pull request 188345 of PyTorch (June 2026). The function is replaced in ``torch.nn.functional``, where
+    modules look it up, so that those of a user's own are right too; a name that they imported from there is not.
     """
     before: Any = F.avg_pool2d
     F.avg_pool2d = before if hasattr(before, "corrects") else _avg_pool2d(before)

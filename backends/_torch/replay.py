@@ -35,7 +35,7 @@ _CALLS_BEFORE = 2
 """Calls that run kernel by kernel first: libraries set themselves up, optimizer states settle in memory."""
 
 _MOST_RECORDINGS = 8
-"""For so many shapes of its arguments a function is recorded; with further ones it runs kernel by kernel."""
+"""So many shapes of its arguments a function stays recorded for; the oldest recording makes place for another."""
 
 
 class Replayed:
@@ -69,11 +69,14 @@ class Replayed:
         if found is not None and found.takes(args):
             return found.replay(leaves)
         self._calls[form] = self._calls.get(form, 0) + 1
-        if self._calls[form] <= _CALLS_BEFORE or (found is None and len(self._recordings) == _MOST_RECORDINGS):
+        if self._calls[form] <= _CALLS_BEFORE:
             return self._plainly(args, leaves, structure)
-        recording = self._record(args, leaves, structure)
-        self._recordings[form] = recording
-        self._calls[form] = 0  # should other arrays come in place of those that are held
+        # One for these shapes reads other held arrays; its memory serves the next one.
+        self._recordings.pop(form, None)
+        if len(self._recordings) == _MOST_RECORDINGS:
+            self._recordings.pop(next(iter(self._recordings)))
+        recording = self._recordings[form] = self._record(args, leaves, structure)
+        self._calls[form] = 0
         return recording.replay(leaves)
 
     def _plainly(self, args: tuple[Any, ...], leaves: Sequence[Any], structure: Any) -> Any:

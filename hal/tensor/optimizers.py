@@ -71,7 +71,7 @@ class Optimizer(abc.ABC):
             grads: a tree like params.
             state: what init or the last update returned.
             params: what is to be updated.
-            lr: learning rate.
+            lr: learning rate; a scalar array where a recorded step gets another one at each replay.
             skip: a boolean scalar; where true, params and state come back unchanged.
 
         Returns:

@@ -34,6 +34,7 @@ from hal.backends._traced.dtypes import (
 )
 from hal.backends._traced.dtypes import bool_ as bool
 from hal.backends._traced.dtypes import promote as result_type
+from hal.backends._traced.info import NamespaceInfo
 from hal.backends.null.array import NullArray, elementwise
 from hal.backends.null.device import DEVICE
 from hal.backends.null.standard.creation import (
@@ -349,37 +350,8 @@ trunc = _elementwise("trunc")
 where = _elementwise("where")
 
 
-class _Info:
-    """What ``__array_namespace_info__`` returns."""
-
-    @staticmethod
-    def capabilities() -> dict[str, Any]:
-        return {"boolean indexing": False, "data-dependent shapes": False, "max dimensions": None}
-
-    @staticmethod
-    def default_device() -> Any:
-        return DEVICE
-
-    @staticmethod
-    def devices() -> list[Any]:
-        return [DEVICE]
-
-    @staticmethod
-    def default_dtypes(*, device: Any = None) -> dict[str, Any]:
-        return {
-            "real floating": dtypes.float32,
-            "complex floating": dtypes.complex64,
-            "integral": dtypes.int64,
-            "indexing": dtypes.int64,
-        }
-
-    @staticmethod
-    def dtypes(*, device: Any = None, kind: Any = None) -> dict[str, Any]:
-        return {name: dtype for name, dtype in dtypes.ALL.items() if kind is None or dtypes.isdtype(dtype, kind)}
-
-
-def __array_namespace_info__() -> _Info:
-    return _Info()
+def __array_namespace_info__() -> NamespaceInfo:
+    return NamespaceInfo(lambda: [DEVICE], lambda: DEVICE, values=False)
 
 
 NullArray.namespace = sys.modules[__name__]

@@ -53,16 +53,7 @@ def map_kernel(
     place = row if flat else linear([added(i, a) for i, a in zip(index, firsts, strict=True)], target.shape)
     body = _nest(emitter, [head, *heads], store(target.dtype, "out", place, value))
     items, local = spread(count, facts)
-    return Kernel(
-        signature(target, emitter),
-        f"{body} {tail}{'}' * len(heads)}",
-        tuple(buffer for _, buffer in emitter.buffers.values()),
-        items,
-        local,
-        node.op if node.op != "map" else f"map {node.attributes}",
-        numbers=tuple(value for _, value in emitter.numbers.values()),
-        flat=flat and not emitter.numbers,
-    )
+    return _kernel(node, target, emitter, f"{body} {tail}{'}' * len(heads)}", items, local, flat)
 
 
 def _nest(emitter: Emitter, heads: Sequence[str], statement: str) -> str:
@@ -94,15 +85,21 @@ def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: boo
     heads = [head, f"{bounds} for ({kind} i={row}*{each}; i<z; i++) {{"]
     body = _nest(emitter, heads, store(node.dtype, "out", "i", value))
     items, local = spread(pieces, facts)
+    return _kernel(node, node, emitter, f"{body} }}{tail}", items, local, True)
+
+
+def _kernel(
+    node: OpenclArray, target: OpenclArray, emitter: Emitter, text: str, items: Any, local: Any, flat: bool
+) -> Kernel:
     return Kernel(
-        signature(node, emitter),
-        f"{body} }}{tail}",
+        signature(target, emitter),
+        text,
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
         numbers=tuple(value for _, value in emitter.numbers.values()),
-        flat=not emitter.numbers,
+        flat=flat and not emitter.numbers,
     )
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hal.backends._traced import dtypes, shapes
+from hal.backends._traced.info import NamespaceInfo
 from hal.backends._traced.results import RESULTS
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import first_device, found_devices
@@ -72,41 +73,8 @@ def _elementwise(name: str) -> Callable[..., OpenclArray]:
     return call
 
 
-class _Info:
-    """What ``__array_namespace_info__`` returns."""
-
-    @staticmethod
-    def capabilities() -> dict[str, Any]:
-        return {"boolean indexing": True, "data-dependent shapes": True, "max dimensions": None}
-
-    @staticmethod
-    def default_device() -> Any:
-        return first_device()
-
-    @staticmethod
-    def devices() -> list[Any]:
-        return found_devices()
-
-    @staticmethod
-    def default_dtypes(*, device: Any = None) -> dict[str, Any]:
-        return {
-            "real floating": dtypes.float32,
-            "complex floating": dtypes.complex64,
-            "integral": dtypes.int64,
-            "indexing": dtypes.int64,
-        }
-
-    @staticmethod
-    def dtypes(*, device: Any = None, kind: Any = None) -> dict[str, Any]:
-        return {
-            name: dtype
-            for name, dtype in dtypes.ALL.items()
-            if name != "bfloat16" and (kind is None or dtypes.isdtype(dtype, kind))
-        }
-
-
-def __array_namespace_info__() -> _Info:
-    return _Info()
+def __array_namespace_info__() -> NamespaceInfo:
+    return NamespaceInfo(found_devices, first_device, values=True, lacking=("bfloat16",))
 
 
 OpenclArray.namespace = sys.modules[__name__]

@@ -1,0 +1,48 @@
+"""What ``__array_namespace_info__`` of the Array API standard, 2024.12, returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hal.backends._traced import dtypes
+
+__all__ = ["NamespaceInfo"]
+
+
+class NamespaceInfo:
+    """The facts of a backend's namespace, by the names that the standard has for them.
+
+    Args:
+        found: the devices.
+        first: the one that is used where none is named.
+        values: whether results may depend on the values of arrays.
+        lacking: data types that its arrays do not have.
+    """
+
+    def __init__(
+        self, found: Callable[[], list[Any]], first: Callable[[], Any], *, values: bool, lacking: tuple[str, ...] = ()
+    ) -> None:
+        self.devices, self.default_device = found, first
+        self._values, self._lacking = values, lacking
+
+    def capabilities(self) -> dict[str, Any]:
+        """What the standard leaves to a library."""
+        return {"boolean indexing": self._values, "data-dependent shapes": self._values, "max dimensions": None}
+
+    def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
+        """Of results whose type nothing decides."""
+        return {
+            "real floating": dtypes.float32,
+            "complex floating": dtypes.complex64,
+            "integral": dtypes.int64,
+            "indexing": dtypes.int64,
+        }
+
+    def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
+        """Data types by name, all or those of a kind."""
+        return {
+            name: dtype
+            for name, dtype in dtypes.ALL.items()
+            if name not in self._lacking and (kind is None or dtypes.isdtype(dtype, kind))
+        }
