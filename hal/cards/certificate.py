@@ -16,6 +16,17 @@ __all__ = ["Answer", "Certificate", "Figure", "PowerLimit", "Reason", "Steady", 
 Answer = Literal["yes", "no", "withheld", "unknown"]
 """``withheld``: the machine was too busy to judge; ``unknown``: nothing is known that it could be judged by."""
 
+_FAST: Mapping[Answer, str] = {
+    "yes": "It is as fast as it should be.",
+    "withheld": "Whether it is fast cannot be said, because the machine is busy.",
+    "unknown": "Nothing is known of what devices of its kind reach.",
+}
+_STEADY: Mapping[Answer, str] = {
+    "yes": "It holds its speed.",
+    "withheld": "Whether it holds its speed cannot be said, because the machine is busy.",
+    "unknown": "Whether it holds its speed was not measured.",
+}
+
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -147,11 +158,11 @@ class Certificate(BaseModel):
         """The verdict in a sentence."""
         if self.correct == "no":
             return "It computes wrong results. Do not use it."
+        right = "It computes right" if self.correct == "yes" else "Whether it computes right was not checked"
         ill = [reason.text for reason in self.reasons if reason.ill]
         if ill or not self.healthy:
-            return "It computes right, but something is wrong: " + (ill[0] if ill else "see below.")
-        if self.fast == "withheld":
-            return "It computes right. Whether it is fast cannot be said, because the machine is busy."
-        if self.fast == "unknown":
-            return "It computes right and holds its speed. Nothing is known of what devices of its kind reach."
-        return "It computes right, as fast as it should, and holds its speed."
+            joint = "but" if self.correct == "yes" else "and"
+            return f"{right}, {joint} something is wrong: " + (ill[0] if ill else "see below.")
+        if self.correct == self.fast == self.steady_clock == "yes":
+            return "It computes right, as fast as it should, and holds its speed."
+        return f"{right}. {_FAST[self.fast]} {_STEADY[self.steady_clock]}"

@@ -95,6 +95,22 @@ class TestCertificate:
         assert "Its memory had 3 errors" in sick.sentence
         assert "wrong" in found.model_copy(update={"correct": "no"}).sentence
 
+    @pytest.mark.parametrize("correct", ["yes", "unknown"])
+    @pytest.mark.parametrize("fast", ["yes", "withheld", "unknown"])
+    @pytest.mark.parametrize("steady", ["yes", "withheld", "unknown"])
+    @pytest.mark.parametrize("ill", [False, True])
+    def test_the_sentence_claims_what_was_found_alone(self, found, correct, fast, steady, ill):
+        reasons = (Reason(kind="build", ill=True, text="The build has no kernels."),) if ill else ()
+        given = {"correct": correct, "fast": fast, "steady_clock": steady, "reasons": reasons}
+        said = found.model_copy(update=given).sentence
+        assert said.startswith("It computes right" if correct == "yes" else "Whether it computes right was not checked")
+        if ill:
+            assert "something is wrong: The build has no kernels." in said
+            return
+        assert ("as fast as it should" in said) is (fast == "yes")
+        assert ("Whether it holds its speed" in said) is (steady != "yes")
+        assert ("the machine is busy" in said) is ("withheld" in (fast, steady))
+
     def test_a_sweep_is_shown(self, found, capsys):
         limits = (PowerLimit(limit_w=300, tflops=400, power_w=290, samples_per_joule=5.5),)
         swept = found.model_copy(update={"sweep": Sweep(before_w=700, limits=limits, best_w=300)})
