@@ -137,8 +137,8 @@ def _expected(figure: Figure, device: Device, entry: CatalogueDevice | None, pea
         precision = device.capabilities.precisions.get(figure.precision)  # type: ignore[call-overload]
         if precision is not None and not precision.accelerated:
             return figure  # computed by conversion, so no sheet has a figure for it
-        rate = peaks.get(figure.precision) if entry is None else entry.rate(figure.precision)
-        if entry is not None and rate is None:
+        rate = None if entry is None else entry.own_rate(figure.precision)
+        if rate is None:
             rate = peaks.get(figure.precision)
         reached = None if entry is None else catalogue.achievable(entry).get(figure.precision)
         return figure.model_copy(

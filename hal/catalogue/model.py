@@ -103,9 +103,16 @@ class CatalogueDevice(BaseModel):
             yield f"rates.{name}", getattr(self.rates, name)
 
     def rate(self, precision: str) -> float | None:
-        """FLOP/s in a precision; that of fp32 where the device has no faster units for it; None where unknown."""
-        own: Figure | None = getattr(self.rates, precision, None)
-        found = own or self.rates.fp32
+        """FLOP/s that ops in a precision can count on: its own figure, or that of fp32 where no source says one.
+
+        The device may be faster than that of fp32 says, so nothing is to be called slow by it; see :meth:`own_rate`.
+        """
+        own = self.own_rate(precision)
+        return self.own_rate("fp32") if own is None else own
+
+    def own_rate(self, precision: str) -> float | None:
+        """FLOP/s that a source says of this precision itself; None where none does."""
+        found: Figure | None = getattr(self.rates, precision, None)
         return None if found is None else found.value * 1e12
 
     @property

@@ -1,5 +1,6 @@
 """``hal card`` from end to end on this machine's processor, quickly, and what is made of its results."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from card_fakes import figure
 from typer.testing import CliRunner
 
 import hal
-from hal import ops, registry
+from hal import catalogue, ops, registry
 from hal.cards import certify as certifying
 from hal.cards import correct, history
 from hal.cards.card_page import html_text
@@ -16,11 +17,13 @@ from hal.cards.certificate import Certificate, PowerLimit, Reason, Sweep
 from hal.cards.config import CardConfig
 from hal.cards.correct import check_precision
 from hal.cards.measuring import Meter
+from hal.cards.reasons import Evidence, judge
 from hal.cards.work import best_precision, product, works
 from hal.cli.app import app
 from hal.cli.commands._card_view import show_certificate
 from hal.config import build
 from hal.contract import Telemetry
+from hal.contract.device import Precision
 from hal.errors import ConfigError, UnavailableError, UnsupportedError
 
 DEVICE = hal.device("cpu")
@@ -117,6 +120,29 @@ class TestCertificate:
         show_certificate(swept)
         assert "300 W" in capsys.readouterr().out
         assert "The limit of 700 W" in html_text(swept)
+
+
+class TestSheet:
+    """What a figure is held against."""
+
+    BF16 = dataclasses.replace(
+        DEVICE, capabilities=dataclasses.replace(DEVICE.capabilities, precisions={"bf16": Precision(True, True)})
+    )
+
+    @pytest.mark.parametrize("name", ["b300", "mi210"])
+    def test_a_precision_without_a_figure_is_not_held_against_fp32(self, name):
+        entry = catalogue.find(name)
+        assert entry.rates.bf16 is None
+        assert entry.rates.fp32 is not None
+        measured = figure(sheet=None, achievable=None)
+        found = certifying._expected(measured, self.BF16, entry, {})
+        assert found.of_sheet is None
+        assert judge(Evidence(figures=(found,))).fast == "unknown"
+        assert certifying._expected(measured, self.BF16, entry, {"bf16": 9e14}).sheet == pytest.approx(900)
+
+    def test_the_own_figure_comes_first(self):
+        found = certifying._expected(figure(sheet=None), self.BF16, catalogue.find("h100-sxm"), {"bf16": 1.0})
+        assert found.sheet == pytest.approx(989, rel=0.01)
 
 
 class TestHistory:
