@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from hal import __version__
 from hal.cards.certificate import Certificate, Figure, Sweep
+from hal.cards.correct import Check
 from hal.cards.counting import count, subject
 from hal.cards.roofline import Point, Roof, roofline
 from hal.config import DataSection, ModelSection
@@ -46,9 +47,7 @@ def _sections(found: Certificate) -> Iterator[Section]:
     plots = tuple(_plots(found))
     yield Section("fast", "Fast", plots=plots, tables=(_figures(found.figures),))
     rows = tuple(
-        (check.op, check.precision, "agrees" if check.agrees else "wrong", number(check.worst))
-        for check in found.checks
-        if check.worst < float("inf")
+        (check.op, check.precision, "agrees" if check.agrees else "wrong", _deviation(check)) for check in found.checks
     )
     yield Section(
         "correct",
@@ -65,6 +64,12 @@ def _sections(found: Certificate) -> Iterator[Section]:
         )
     if found.sweep is not None:
         yield _sweep(found.sweep)
+
+
+def _deviation(check: Check) -> str:
+    if check.worst is None:
+        return "failed" if check.failure else "not finite"
+    return number(check.worst)
 
 
 def _figures(figures: tuple[Figure, ...]) -> Table:

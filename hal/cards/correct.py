@@ -39,11 +39,13 @@ _NORM_EPSILON = 1e-5
 class Check(BaseModel):
     """One op in one precision, compared with the host."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     op: str
     precision: str
-    worst: float = Field(description="Largest deviation over what rounding allows; wrong above 1.")
+    worst: float | None = Field(
+        description="Largest deviation over what rounding allows; wrong above 1. None where there is no finite result."
+    )
     agrees: bool
     failure: str = Field(default="", description="What the backend said, where the op failed.")
 
@@ -77,7 +79,7 @@ def _check(backend: Backend, device: Device, precision: PrecisionName, case: _Ca
         told = backend.classify(error) if not isinstance(error, HalError) else error
         if told is None:
             raise
-        return Check(op=case.op, precision=precision, worst=math.inf, agrees=False, failure=told.message)
+        return Check(op=case.op, precision=precision, worst=None, agrees=False, failure=told.message)
     expected, size = case.expected(*given)
     unit = _UNIT[precision]
     inner = 2 * unit if precision == "tf32" and case.product else 0.0
@@ -85,9 +87,8 @@ def _check(backend: Backend, device: Device, precision: PrecisionName, case: _Ca
     allowed = _SLACK * (stored * np.abs(expected) + (inner + _ACCUMULATED * math.sqrt(_N) + stored) * size)
     allowed = allowed + _SMALLEST.get(precision, 1e-37)
     if found.shape != expected.shape or not np.isfinite(found).all():
-        worst = math.inf
-    else:
-        worst = float(np.max(np.abs(found - expected) / allowed))
+        return Check(op=case.op, precision=precision, worst=None, agrees=False)
+    worst = float(np.max(np.abs(found - expected) / allowed))
     return Check(op=case.op, precision=precision, worst=worst, agrees=worst <= 1)
 
 

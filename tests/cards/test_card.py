@@ -80,6 +80,24 @@ class TestCertificate:
     def test_it_survives_being_written(self, found):
         assert Certificate.model_validate_json(found.model_dump_json()) == found
 
+    def test_a_check_without_a_finite_result_survives_being_written(self, found, monkeypatch, tmp_path):
+        def fails(x):
+            raise UnsupportedError("no such kernel", fix="use another build")
+
+        monkeypatch.setattr(correct.ops, "softmax", lambda x: x * np.nan)
+        monkeypatch.setattr(correct.ops, "exp", fails)
+        checks = check_precision(CPU, DEVICE, "fp32")
+        assert {check.op for check in checks if check.worst is None} == {"softmax", "exp"}
+        broken = found.model_copy(update={"checks": checks, "correct": "no"})
+        assert Certificate.model_validate_json(broken.model_dump_json()) == broken
+        json.dumps(broken.model_dump(mode="json"), allow_nan=False)
+        page = html_text(broken)
+        assert "not finite" in page
+        assert "failed" in page
+        monkeypatch.setenv("HAL_STATE", str(tmp_path))
+        history.keep(broken)
+        assert history.last(broken.device) == broken
+
     def test_the_page(self, found):
         page = html_text(found)
         assert found.sentence.split(".")[0] in page
