@@ -78,13 +78,15 @@ def changes(earlier: Certificate, now: Certificate) -> tuple[str, ...]:
         old, new = earlier.counters.get(name), now.counters.get(name)
         if isinstance(old, int | float) and isinstance(new, int | float) and old != new:
             found.append(f"{name} was {old:g} {unit} on {when} and is {new:g}.")
+    if any(reason.kind == "busy" for reason in (*earlier.reasons, *now.reasons)):
+        return tuple(found)  # measured beside other processes: what changed may be their load
     figures = {(figure.name, figure.precision): figure for figure in earlier.figures}
     for figure in now.figures:
         old_figure = figures.get((figure.name, figure.precision))
         if old_figure is None or figure.unit != old_figure.unit:
             continue
         if figure.by_wall_clock is not None or old_figure.by_wall_clock is not None:
-            continue  # measured beside other processes: what changed may be their load
+            continue  # the same of one figure alone
         apart = figure.low > old_figure.high or figure.high < old_figure.low
         change = figure.median / old_figure.median - 1
         if apart and abs(change) > _SPEED:

@@ -58,8 +58,9 @@ class Meter:
     def measure(self, work: Work, seconds: float) -> Measured:
         """A figure with its interval.
 
-        On the host's processor, time that others took is taken out: a run is charged with the processor time that its
-        threads got, not with what went by on the clock.
+        On the host's processor, time that others took is taken out of products, which use every core: a run is charged
+        with the processor time that its threads got, not with what went by on the clock. Other work may use one thread
+        or wait for memory, so the share of all cores that it got says nothing about it, and it is left by the clock.
         """
         settings = Settings(
             min_seconds=seconds / 2, max_seconds=seconds, warmup_max_seconds=seconds / 4, target_relative_width=0.01
@@ -76,7 +77,7 @@ class Meter:
             own_cores = clock.own_cores()
         others = found.environment.taken_cores
         share = 1.0
-        if self.on_host and others > _BUSY_CORES * found.environment.cpu_threads:
+        if work.group == "product" and self.on_host and others > _BUSY_CORES * found.environment.cpu_threads:
             threads = min(work.plan.threads or found.environment.cpu_threads, found.environment.cpu_threads)
             share = min(1.0, max(own_cores / threads, 0.05)) if threads else 1.0
         figure = self._figure(work, found.step_ms, share)
@@ -93,15 +94,14 @@ class Meter:
     def _figure(self, work: Work, step_ms: Estimate, share: float) -> Figure:
         unit, of = _unit(work)
         median, low, high = of(step_ms.median), of(step_ms.high), of(step_ms.low)
-        factor = share if unit == "us" else 1 / share
-        low, high = sorted((low * factor, high * factor))
+        low, high = sorted((low / share, high / share))
         return Figure(
             name=work.name,
             group=work.group,
             precision=work.precision,
             size=work.size,
             unit=unit,
-            median=median * factor,
+            median=median / share,
             low=low,
             high=high,
             by_wall_clock=median if share < 1 else None,

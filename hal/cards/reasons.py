@@ -234,8 +234,8 @@ def _why(seen: Evidence, short: Sequence[Figure], dropped: bool) -> Iterator[Rea
 def _busy_text(seen: Evidence) -> str:
     if seen.on_host:
         return (
-            f"The machine is busy: other processes took {seen.others:.0%} of its cores. Figures are charged with the "
-            "processor time that they got; the device is not blamed."
+            f"The machine is busy: other processes took {seen.others:.0%} of its cores. Products are charged with "
+            "the processor time that they got; the device is not blamed."
         )
     return (
         f"The device was busy before anything was measured: {seen.before.busy_percent:.0f}% of the time, with "

@@ -173,6 +173,7 @@ class TestHistory:
         assert history.last(found.device) is None
 
     def test_what_changed(self, found):
+        found = found.model_copy(update={"reasons": ()})  # this machine may be busy
         before = found.model_copy(update={"figures": (figure(median=800.0), figure("copy", 2990.0, "memory"))})
         versions = {**found.environment.versions, "driver": "999"}
         now = found.model_copy(
@@ -191,6 +192,13 @@ class TestHistory:
         now = found.model_copy(update={"figures": (figure(median=400.0, by_wall_clock=100.0),)})
         assert history.changes(before, now) == ()
 
+    def test_what_was_measured_on_a_busy_machine_is_not_compared(self, found):
+        before = found.model_copy(update={"figures": (figure(median=800.0),), "reasons": ()})
+        now = before.model_copy(update={"figures": (figure(median=400.0),)})
+        assert len(history.changes(before, now)) == 1
+        busy = Reason(kind="busy", ill=False, text="The machine is busy.")
+        assert history.changes(before, now.model_copy(update={"reasons": (busy,)})) == ()
+
 
 class TestMeter:
     def test_a_busy_machine_is_taken_out(self, monkeypatch):
@@ -207,6 +215,21 @@ class TestMeter:
         monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
         figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
         assert figure.median == pytest.approx(2 * figure.by_wall_clock)
+
+    @pytest.mark.parametrize("group", ["launch", "memory", "model"])
+    def test_work_that_need_not_use_every_core_is_left_by_the_clock(self, monkeypatch, group):
+        monkeypatch.setattr("hal.cards.work._LONG_ENOUGH_S", 0.0)
+        monkeypatch.setattr("hal.cards.measuring._Clock.own_cores", lambda self: 1.0)
+        work = dataclasses.replace(product(CPU, DEVICE, "fp32"), group=group)
+        real = certifying.EnvironmentWatch.stop
+
+        def busy(self):
+            return real(self).model_copy(update={"others_cores": 4.0, "cpu_threads": 8})
+
+        monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
+        figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
+        assert figure.by_wall_clock is None
+        assert figure.low <= figure.median <= figure.high
 
     def test_counters_are_kept(self, monkeypatch):
         monkeypatch.setattr(CPU, "telemetry", lambda device: Telemetry(power_w=50.0, energy_j=1.0))
