@@ -61,7 +61,8 @@ def read_anchor(path: Path, found: Subject, cost: Callable[[str, int | None], Co
 
     Raises:
         NotFoundError: the file cannot be read.
-        ConfigError: it holds something else, another model, or a device that the catalogue does not have.
+        ConfigError: it holds something else, another model, several devices together, or a device that the
+            catalogue does not have.
     """
     try:
         held = json.loads(read_regular(path, _LARGEST))
@@ -87,6 +88,12 @@ def _of_bench(path: Path, held: Any, found: Subject, cost: Callable[[str, int | 
             f"measured={path} is of model={bench.workload.model} mode={bench.workload.mode}, not of model={own.model} "
             f"mode={found.mode}",
             fix=_FIX,
+        )
+    if bench.plan.parallel != "none":
+        raise ConfigError(
+            f"measured={path} is of several devices together, parallel={bench.plan.parallel}, and a prediction is of "
+            "one",
+            fix="measure one device, with parallel=none",
         )
     device = _device(path, bench.device)
     predicted = predict(cost(bench.plan.precision, bench.plan.batch), device)

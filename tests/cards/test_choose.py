@@ -191,19 +191,33 @@ class TestSeveralDevices:
 
 
 class TestMeasured:
-    def test_a_benchmark_anchors(self, tmp_path, plain):
+    @pytest.fixture(scope="class")
+    @staticmethod
+    def held(tmp_path_factory):
+        """What a file of hal bench holds, as if a card had been measured."""
         from hal.run import bench
         from hal.run.config import BenchConfig
 
-        path = tmp_path / "bench.json"
+        path = tmp_path_factory.mktemp("bench") / "bench.json"
         bench(build(BenchConfig, {"model": "cnn", "backend": "cpu", "seconds": 0.2, "batch": 8, "out": str(path)}))
         held = json.loads(path.read_text())
         held["device"]["name"] = "NVIDIA GeForce RTX 3090"
         held["measurement"]["throughput"].update(median=5000.0, low=4900.0, high=5100.0)
+        return held
+
+    def test_a_benchmark_anchors(self, tmp_path, plain, held):
+        path = tmp_path / "bench.json"
         path.write_text(json.dumps(held))
         found = chosen(measured=str(path))
         assert "GeForce RTX 3090 was measured at" in found.anchor
         assert all(each.prediction.anchored for each in found.candidates if each.prediction)
+
+    @pytest.mark.parametrize("parallel", ["dp=4", "fsdp=2"])
+    def test_several_devices_anchor_nothing(self, tmp_path, held, parallel):
+        path = tmp_path / "bench.json"
+        path.write_text(json.dumps({**held, "plan": {**held["plan"], "parallel": parallel}}))
+        with pytest.raises(ConfigError, match=f"several devices together, parallel={parallel}"):
+            chosen(measured=str(path))
 
     @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "neither a benchmark nor a certificate")])
     def test_other_files(self, tmp_path, text, said):
