@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from hal.backends._torch.pci import Link, read_link
+from hal.backends._torch.processes import count_others
 from hal.contract import Telemetry
 from hal.contract.counters import Throttle
 from hal.errors import UnsupportedError
@@ -66,7 +66,8 @@ class NvmlReader:
                 return None
 
         memory = ask(lambda: int(nvml.nvmlDeviceGetMemoryInfo(handle).used))
-        others = ask(lambda: _others(nvml.nvmlDeviceGetComputeRunningProcesses(handle)))
+        running = ask(lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle))
+        others = None if running is None else count_others(process.pid for process in running)
         if mig:
             return Telemetry(memory_used_bytes=memory, others=others, is_slice=True)
         link = read_link(pci)
@@ -181,9 +182,3 @@ def _throttle(bits: int | None) -> tuple[Throttle, ...] | None:
 def _range(limits_mw: tuple[int, int]) -> tuple[float, float]:
     low, high = limits_mw
     return low / 1e3, high / 1e3
-
-
-def _others(processes: list[Any]) -> int:
-    """Processes besides this one. In a container NVML tells numbers of the host, so one is taken for this process."""
-    numbers = {process.pid for process in processes}
-    return len(numbers - {os.getpid()}) if os.getpid() in numbers else max(0, len(numbers) - 1)

@@ -9,12 +9,12 @@ import contextlib
 import importlib
 import io
 import math
-import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hal.backends._torch.pci import Link, generation_of, read_link
+from hal.backends._torch.processes import count_others
 from hal.contract import Telemetry
 from hal.contract.counters import Throttle
 from hal.errors import UnsupportedError
@@ -142,13 +142,13 @@ class AmdSmiReader:
         activity = self._ask(lambda: smi.amdsmi_get_gpu_activity(handle)) or {}
         processes = self._ask(lambda: smi.amdsmi_get_gpu_process_list(handle))
         partition = self._ask(lambda: smi.amdsmi_get_gpu_compute_partition(handle))
-        own = os.getpid()
+        numbers = [each["pid"] for each in processes if "pid" in each] if isinstance(processes, list) else None
         return {
             "fan_percent": 100 * speed / fastest if speed is not None and fastest else None,
             "ecc": None if enabled is None else enabled != 0,
             "ecc_errors": _integer(errors.get("uncorrectable_count")),
             "busy_percent": _number(activity.get("gfx_activity")),
-            "others": sum(each.get("pid") != own for each in processes) if isinstance(processes, list) else None,
+            "others": None if numbers is None else count_others(numbers),
             "is_slice": partition != "SPX" if isinstance(partition, str) and partition not in ("", "N/A") else None,
         }
 

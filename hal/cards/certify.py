@@ -6,6 +6,8 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 
+import numpy as np
+
 from hal import catalogue, registry
 from hal.cards import history
 from hal.cards.certificate import Certificate, Figure, Sweep
@@ -70,8 +72,8 @@ def _examined(backend: Backend, device: Device, config: CardConfig, note: Note) 
     watch = EnvironmentWatch(backend.versions())
     entry = catalogue.match(device.name, device.memory_bytes)
     meter = Meter(backend, device)
-    before = backend.telemetry(device)
     supported = device.capabilities.supported_precisions()
+    before = _before(backend, device) if supported else backend.telemetry(device)
     without = "" if supported else next(iter(device.capabilities.precisions.values())).note
     note(f"comparing results on {device} with the host")
     checks = tuple(check for precision in supported for check in check_precision(backend, device, precision))
@@ -121,6 +123,13 @@ def _examined(backend: Backend, device: Device, config: CardConfig, note: Note) 
         seconds=0.0,
         sweep=sweep,
     )
+
+
+def _before(backend: Backend, device: Device) -> Telemetry:
+    """Counters before anything runs, but with this process on the device, so that it is told from others."""
+    backend.from_host(np.zeros(1, np.float32), device)
+    backend.synchronize(device)
+    return backend.telemetry(device)
 
 
 def _swept(backend: Backend, device: Device, limits: tuple[float, ...], before: Telemetry, note: Note) -> Sweep:

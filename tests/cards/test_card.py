@@ -200,6 +200,14 @@ class TestHistory:
         assert history.changes(before, now.model_copy(update={"reasons": (busy,)})) == ()
 
 
+def test_the_device_is_in_use_before_its_first_reading(monkeypatch):
+    calls = []
+    for name, answer in (("from_host", None), ("synchronize", None), ("telemetry", Telemetry(others=0))):
+        monkeypatch.setattr(CPU, name, lambda *given, name=name, answer=answer: (calls.append(name), answer)[1])
+    assert certifying._before(CPU, DEVICE).others == 0
+    assert calls == ["from_host", "synchronize", "telemetry"]
+
+
 class TestMeter:
     def test_a_busy_machine_is_taken_out(self, monkeypatch):
         """Half of the processor time is somebody else's: the figure is that of the time that it got."""

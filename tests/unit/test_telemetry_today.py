@@ -7,6 +7,7 @@ import pytest
 from test_telemetry import FULL, AmdSmiException, FakeAmdSmi, FakeNvml, NVMLError
 
 from hal.backends._torch.pci import Link, read_link
+from hal.backends._torch.processes import count_others
 from hal.backends.cuda.telemetry import NvmlReader
 from hal.backends.rocm.telemetry import AmdSmiReader
 from hal.contract import Telemetry
@@ -103,7 +104,9 @@ class TestNvmlOfToday:
         del nvml.given["CurrentClocksEventReasons"]
         assert NvmlReader(nvml).read(uuid="abc").throttle == ("power cap",)
 
-    def test_other_processes(self):
+    def test_other_processes(self, monkeypatch):
+        monkeypatch.setattr("psutil.pid_exists", lambda number: False)
+
         def others(*numbers):
             running = [SimpleNamespace(pid=number) for number in numbers]
             return NvmlReader(FakeNvmlOfToday(ComputeRunningProcesses=running)).read(uuid="abc").others
@@ -111,6 +114,11 @@ class TestNvmlOfToday:
         assert others() == 0
         assert others(os.getpid(), 1, 2) == 2
         assert others(1) == 0  # in a container this process has another number outside
+
+    def test_other_processes_before_this_one_has_used_the_card(self, monkeypatch):
+        monkeypatch.setattr("psutil.pid_exists", lambda number: True)
+        nvml = FakeNvmlOfToday(ComputeRunningProcesses=[SimpleNamespace(pid=1)])
+        assert NvmlReader(nvml).read(uuid="abc").others == 1
 
     def test_power_is_capped(self):
         nvml = FakeNvmlOfToday()
@@ -179,6 +187,11 @@ class TestAmdSmiOfToday:
         assert self.read(violation_status=status).throttle == ("power cap", "thermal")
         assert self.read(violation_status={"active_ppt_pwr": "N/A"}).throttle is None
 
+    @pytest.mark.parametrize(("known", "others"), [(True, 2), (False, 1)])
+    def test_other_processes(self, monkeypatch, known, others):
+        monkeypatch.setattr("psutil.pid_exists", lambda number: known)
+        assert self.read(gpu_process_list=[{"pid": 1}, {"pid": 2}]).others == others
+
     def test_a_partition_is_a_slice(self):
         assert self.read(gpu_compute_partition="CPX").is_slice is True
         assert self.read(gpu_compute_partition="N/A").is_slice is None
@@ -194,6 +207,22 @@ class TestAmdSmiOfToday:
         refusing = FakeAmdSmiOfToday(set=AmdSmiException("no permission"))
         with pytest.raises(UnsupportedError, match="run as root"):
             AmdSmiReader(refusing).limit_power(600, pci="0000:2d:00.0")
+
+
+class TestProcesses:
+    """Which of the processes on a card is this one."""
+
+    def test_on_the_host_they_are_told_by_their_numbers(self):
+        parent = os.getppid()
+        assert count_others([]) == 0
+        assert count_others([os.getpid()]) == 0
+        assert count_others([os.getpid(), parent]) == 1
+        assert count_others([parent]) == 1  # this one has not used the card yet
+
+    def test_in_a_container_one_is_this_one(self):
+        unknown = 2**31 - 2
+        assert count_others([unknown]) == 0
+        assert count_others([unknown, unknown - 1]) == 1
 
 
 class TestLink:
