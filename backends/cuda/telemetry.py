@@ -75,7 +75,8 @@ class NvmlReader:
             ask(lambda: int(nvml.nvmlDeviceGetCurrPcieLinkGeneration(handle))) or link.generation,
             ask(lambda: int(nvml.nvmlDeviceGetCurrPcieLinkWidth(handle))) or link.width,
             ask(lambda: int(nvml.nvmlDeviceGetGpuMaxPcieLinkGeneration(handle))) or link.max_generation,
-            ask(lambda: int(nvml.nvmlDeviceGetMaxPcieLinkWidth(handle))) or link.max_width,
+            # NVML tells the widest link that card and slot allow together, which hides a slot that is too narrow.
+            link.max_width or ask(lambda: int(nvml.nvmlDeviceGetMaxPcieLinkWidth(handle))),
         )
         return Telemetry(
             power_w=ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1e3),

@@ -120,6 +120,15 @@ class TestNvmlOfToday:
         nvml = FakeNvmlOfToday(ComputeRunningProcesses=[SimpleNamespace(pid=1)])
         assert NvmlReader(nvml).read(uuid="abc").others == 1
 
+    def test_a_slot_that_is_too_narrow_is_seen(self, tmp_path, monkeypatch):
+        (tmp_path / "0000:c1:00.0").mkdir()
+        (tmp_path / "0000:c1:00.0" / "max_link_width").write_text("16\n")
+        monkeypatch.setattr("hal.backends.cuda.telemetry.read_link", lambda pci: read_link(pci, tmp_path))
+        reader = NvmlReader(FakeNvmlOfToday(CurrPcieLinkWidth=8, MaxPcieLinkWidth=8))
+        found = reader.read(uuid="abc", pci="0000:C1:00.0")
+        assert (found.link_width, found.link_max_width) == (8, 16)
+        assert reader.read(uuid="abc").link_max_width == 8  # the kernel says nothing
+
     def test_power_is_capped(self):
         nvml = FakeNvmlOfToday()
         NvmlReader(nvml).limit_power(450, uuid="abc")
