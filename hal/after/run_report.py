@@ -6,10 +6,10 @@ from pathlib import Path
 
 from hal.after.held_out import HeldOut, look_at_held_out
 from hal.after.run_sections import page_of
-from hal.errors import HalError, NotFoundError
+from hal.errors import HalError
 from hal.page import rendered
 from hal.run import read_record
-from hal.util.files import write_whole
+from hal.util.files import write_text
 
 __all__ = ["report_of_run"]
 
@@ -38,8 +38,5 @@ def report_of_run(folder: Path, path: Path | None = None) -> Path:
             why = f"The held-out samples could not be looked at: {error.message}."
     page = page_of(record, folder, look, why)
     path = path or folder / "report.html"
-    try:
-        write_whole(path, rendered(page).encode())
-    except OSError as error:
-        raise NotFoundError(f"cannot write {path}: {error.strerror}", fix="choose another --out") from error
+    write_text(path, rendered(page), fix="choose another --out")
     return path

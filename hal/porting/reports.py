@@ -8,13 +8,11 @@ from typing import Any
 from urllib.parse import quote
 
 from hal import __version__
-from hal.errors import NotFoundError
 from hal.porting.catalogue import rules, target
 from hal.porting.findings import Finding, Place, Report
 from hal.porting.rule import Severity
-from hal.util.files import write_whole
 
-__all__ = ["annotations_text", "html_text", "place_text", "sarif_text", "write"]
+__all__ = ["annotations_text", "html_text", "place_text", "sarif_text"]
 
 _LEVELS: dict[Severity, str] = {"blocks": "error", "wrong results": "error", "slow": "warning", "cosmetic": "note"}
 _GITHUB = {"error": "error", "warning": "warning", "note": "notice"}
@@ -153,15 +151,3 @@ _TITLES: dict[Severity, str] = {
     "slow": "Makes it slow",
     "cosmetic": "Has no effect, or only a warning",
 }
-
-
-def write(path: Path, text: str) -> None:
-    """Write a report whole.
-
-    Raises:
-        NotFoundError: it cannot be written.
-    """
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise NotFoundError(f"cannot write {path}: {error.strerror}", fix="choose another file") from error

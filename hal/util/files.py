@@ -29,6 +29,7 @@ __all__ = [
     "sync_folder",
     "write_folder",
     "write_result",
+    "write_text",
     "write_whole",
 ]
 
@@ -133,6 +134,23 @@ def write_result(path: Path, result: BaseModel) -> None:
         write_whole(path, (result.model_dump_json(indent=1) + "\n").encode())
     except OSError as error:
         raise UnsavedError(f"the result was not saved: cannot write {path}: {_reason(error)}", result) from error
+
+
+def write_text(path: Path, text: str, fix: str = "choose another file") -> None:
+    """Write a page or a report whole.
+
+    Args:
+        path: the file, in a folder that exists.
+        text: its content.
+        fix: what to do where it cannot be written.
+
+    Raises:
+        NotFoundError: it cannot be written.
+    """
+    try:
+        write_whole(path, text.encode())
+    except OSError as error:
+        raise NotFoundError(f"cannot write {path}: {error.strerror}", fix=fix) from error
 
 
 def write_whole(path: Path, content: bytes) -> None:

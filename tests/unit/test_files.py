@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from hal.errors import ConfigError, NotFoundError, UnsavedError
-from hal.util.files import check_new, check_writable, remove_folder, write_folder, write_result, write_whole
+from hal.util.files import check_new, check_writable, remove_folder, write_folder, write_result, write_text, write_whole
 from hal.util.paths import user_path
 from hal.workload import Workload
 
@@ -62,6 +62,15 @@ def test_a_name_that_is_too_long(tmp_path):
     name = "é" * 120  # of 240 bytes: the file beside it has a shorter name
     write_whole(tmp_path / name, b"new")
     assert entries(tmp_path) == [name]
+
+
+def test_a_page_is_written_whole_or_told(tmp_path):
+    write_text(tmp_path / "page.html", "é")
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "é"
+    with pytest.raises(NotFoundError, match=r"cannot write .*gone") as caught:
+        write_text(tmp_path / "gone" / "page.html", "new", fix="another one")
+    assert caught.value.fix == "another one"
+    assert entries(tmp_path) == ["page.html"]
 
 
 def test_the_home_of_nobody():

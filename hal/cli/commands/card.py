@@ -17,11 +17,10 @@ def card(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
         from hal.cards.certificate import Certificate
         from hal.cards.certify import certify
         from hal.cards.config import CardConfig
-        from hal.cards.pages import write_page
         from hal.cli.commands._card_view import show_certificate
         from hal.cli.styled import note
         from hal.config import build, read
-        from hal.util.files import check_new
+        from hal.util.files import check_new, write_text
         from hal.util.paths import user_path
 
         def show(found: Certificate) -> None:
@@ -36,7 +35,7 @@ def card(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
         with shown_though_unsaved(show):
             found = certify(asked, note)
         if page is not None:
-            write_page(page, html_text(found))
+            write_text(page, html_text(found))
         show(found)
         return 0 if found.healthy else 1
 

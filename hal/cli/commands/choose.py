@@ -31,10 +31,9 @@ def choose(
         from hal.cards.choose import choose as find
         from hal.cards.choose_config import ChooseConfig
         from hal.cards.choose_page import html_text
-        from hal.cards.pages import write_page
         from hal.cli.commands import _choose_view as view
         from hal.config import build, read
-        from hal.util.files import check_new
+        from hal.util.files import check_new, write_text
         from hal.util.paths import user_path
 
         if devices or unknown:
@@ -49,7 +48,7 @@ def choose(
             check_new(page, "html")
         found = find(asked)
         if page is not None:
-            write_page(page, html_text(found))
+            write_text(page, html_text(found))
         view.show_choice(found, to_stderr=json_output)
         if json_output:
             print_json(found.model_dump(mode="json"))

@@ -100,6 +100,7 @@ def port(
             return 0
         if path is None:
             raise ConfigError("hal port needs the path of a project", fix="write for example: hal port .")
+        from hal.util.files import write_text
         from hal.util.paths import user_path
 
         place = user_path(path)
@@ -118,9 +119,9 @@ def port(
         asked = Request(diff=diff, fix=fix, suggestions=suggestions, allow_dirty=allow_dirty, convert=convert)
         found = carry_out(place, config, asked, note)
         if sarif is not None:
-            reports.write(user_path(sarif), reports.sarif_text(found.report))
+            write_text(user_path(sarif), reports.sarif_text(found.report))
         if html is not None:
-            reports.write(user_path(html), reports.html_text(found.report))
+            write_text(user_path(html), reports.html_text(found.report))
         if json_output:
             print_json(found.report.model_dump(mode="json"))
         elif diff:
