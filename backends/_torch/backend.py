@@ -337,7 +337,7 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
             return ()
         from hal.backends._torch.loads import accelerator_loads
 
-        return accelerator_loads(self._torch_device(device))
+        return accelerator_loads(self._torch_device(device), device.facts.get("fp8", ""))
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions."""

@@ -16,15 +16,22 @@ _SIZE = 8192
 _COPY_BYTES = 2**28
 
 
-def accelerator_loads(device: torch.device) -> tuple[Load, ...]:
+def accelerator_loads(device: torch.device, fp8: str) -> tuple[Load, ...]:
     """Products in int8 and fp8, and copies of page-locked memory; those that this build and device can run.
 
     Each kernel is tried once, because whether it is there depends on the build, the device and the library.
+
+    Args:
+        device: what is measured.
+        fp8: the 8-bit float format of its units, such as ``e4m3fn, largest value 448``; empty where it has none.
     """
     found: list[Load] = []
-    for name, make in (("int8", _int8), ("fp8", _fp8)):
+    products: dict[str, Callable[[], Callable[[], object]]] = {"int8": lambda: _int8(device)}
+    if fp8:
+        products["fp8"] = lambda: _fp8(device, fp8)
+    for name, make in products.items():
         with contextlib.suppress(RuntimeError, AttributeError, TypeError, NotImplementedError):
-            run = make(device)
+            run = make()
             run()
             torch.accelerator.synchronize(device)
             found.append(Load(name, run, flops=2.0 * _SIZE**3))
@@ -43,15 +50,10 @@ def _int8(device: torch.device) -> Callable[[], object]:
     return lambda: kernels._int_mm(a, b)
 
 
-def _fp8(device: torch.device) -> Callable[[], object]:
-    # AMD's first cards with fp8 have a format of their own.
-    kind = torch.float8_e4m3fnuz if "gfx942" in _architecture(device) else torch.float8_e4m3fn
+def _fp8(device: torch.device, units: str) -> Callable[[], object]:
+    kind = getattr(torch, f"float8_{units.partition(',')[0]}")
     a = torch.randn(_SIZE, _SIZE, device=device).to(kind)
     b = torch.randn(_SIZE, _SIZE, device=device).to(kind).t()
     one = torch.ones((), device=device)
     kernels: Any = torch
     return lambda: kernels._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
-
-
-def _architecture(device: torch.device) -> str:
-    return getattr(torch.cuda.get_device_properties(device), "gcnArchName", "")

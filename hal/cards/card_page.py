@@ -15,9 +15,8 @@ from hal.errors import HalError
 from hal.page import Number, Page, Plot, Section, Table, rendered
 from hal.workload import BUILT_IN
 
-__all__ = ["ANSWERS", "html_text"]
+__all__ = ["html_text"]
 
-ANSWERS = {"yes": "yes", "no": "no", "withheld": "withheld", "unknown": "unknown"}
 _QUESTIONS = (("correct", "Computes right"), ("fast", "As fast as it should"), ("steady_clock", "Holds its speed"))
 
 

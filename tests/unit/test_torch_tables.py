@@ -3,7 +3,9 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
+from hal.backends._torch import loads
 from hal.backends._torch.build import Build, Properties, describe_torch
 from hal.backends.cuda.decisions import describe as describe_cuda
 from hal.backends.cuda.host import Host
@@ -46,6 +48,26 @@ def test_bf16_is_compiled_where_it_is_computed(card):
 @pytest.mark.parametrize(("units", "tuned"), [(58, False), (68, True)])
 def test_max_says_on_which_cards_of_nvidia_it_tunes_no_products(units, tuned):
     assert ("compile=max" in cuda(8, 9, units).facts) is not tuned
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [
+        (cuda(9, 0), torch.float8_e4m3fn),
+        (rocm("gfx942"), torch.float8_e4m3fnuz),
+        (rocm("gfx950"), torch.float8_e4m3fn),
+        (cuda(8, 0), None),
+        (rocm("gfx90a"), None),
+    ],
+)
+def test_products_in_fp8_have_the_format_of_the_units(monkeypatch, device, kind):
+    asked = []
+    monkeypatch.setattr(loads, "_SIZE", 16)
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: None)
+    monkeypatch.setattr(torch, "_scaled_mm", lambda a, b, **given: asked.append((a.dtype, b.dtype)))
+    found = loads.accelerator_loads(torch.device("cpu"), device.facts.get("fp8", ""))
+    assert ("fp8" in [each.name for each in found]) is (kind is not None)
+    assert asked == ([] if kind is None else [(kind, kind)])
 
 
 def test_convolutions_may_search():
