@@ -24,7 +24,7 @@ from scipy.stats import spearmanr
 from benchmarks.predictor.networks import IMAGES, step
 from hal import catalogue
 from hal.cards.counting import KINDS
-from hal.cards.predictor import COVERAGE, device_rate
+from hal.cards.predictor import COVERAGE, device_rate, step_seconds
 from hal.catalogue import CatalogueDevice
 
 DEVICES = {
@@ -74,11 +74,9 @@ class Rows:
 
     def predicted(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Seconds of each step."""
-        values = np.exp(logs)
-        by_op = np.maximum(
-            self.compute / values[:COUNT][self.kinds], self.memory / values[COUNT : 2 * COUNT][self.kinds]
-        )
-        return np.add.reduceat(by_op, self.starts) + values[-1] * self.lengths
+        # Operations and bytes are divided by each device's own peaks already, hence the peaks of 1.
+        compute, memory, launch = step_seconds(np.exp(logs), self.kinds, self.compute, self.memory, 1.0, 1.0)
+        return np.add.reduceat(np.maximum(compute, memory), self.starts) + launch * self.lengths
 
     def errors(self, logs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Logarithm of predicted over measured seconds."""

@@ -147,6 +147,14 @@ class TestProgram:
         for baseline in ("constant", "bandwidth", "peak"):
             assert program.mean_error(judged.baselines[baseline]) > program.mean_error(everything)
 
+    def test_what_is_fitted_is_what_is_predicted(self, rows):
+        row = rows[0]
+        ops = zip(row.kinds, row.flops, row.moved, strict=True)
+        counted = cost(*((KINDS[kind], flops, moved) for kind, flops, moved in ops), batch=12, precision="tf32")
+        _, fit = fitted_for(counted, row.device.vendor)
+        (seconds,) = program.Rows([row]).predicted(np.log(fit.vector()))
+        assert 1000 * seconds == pytest.approx(predict(counted, row.device).step_ms)
+
     def test_the_spread_holds_what_it_says(self):
         random = np.random.default_rng(0)
         errors = [random.normal(0, 0.2, 400) for _ in range(3)]
