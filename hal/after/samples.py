@@ -14,6 +14,7 @@ from hal.data import Dataset, Split, load
 from hal.errors import ConfigError, HalError
 from hal.job.workload import choose_model, resolve_workload
 from hal.run.config import RunConfig
+from hal.run.saved import require_trusted_data
 
 __all__ = ["RunSamples"]
 
@@ -41,6 +42,8 @@ class RunSamples:
     def of(cls, trained: Trained, model: str | None) -> RunSamples:
         """The data of a run; where they cannot be read any more, random inputs of the same form.
 
+        Code that only the folder names is not run: its data count as data that cannot be read.
+
         Args:
             trained: the model.
             model: where its code is, if the user said so.
@@ -52,6 +55,7 @@ class RunSamples:
             return cls(trained, None, "random numbers that the samples are made from", own=True)
         config = RunConfig.model_validate(trained.saved.config)
         try:
+            require_trusted_data(trained.saved, False, trained.run)
             section = config.model
             if model is not None and section is not None:
                 section = section.model_copy(update={"name": model})

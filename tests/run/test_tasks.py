@@ -12,6 +12,7 @@ import hal
 from hal.after.held_out import look_at_held_out
 from hal.after.run_report import report_of_run
 from hal.data import Wanted, load
+from hal.util.code import file_module
 
 VECTOR = Wanted("vector", (0,))
 
@@ -143,6 +144,19 @@ class TestFunctionsAsData:
         done = command("run", f"resume={run}", "epochs=2")
         assert (done.exit_code, "names its data as" in done.stderr) == (1, True)
         assert command("run", f"resume={run}", "epochs=2", f"data={tmp_path / 'mine.py'}:load").exit_code == 0
+
+    def test_from_elsewhere_it_is_neither_exported_with_nor_reported_on(self, run, tmp_path, monkeypatch):
+        monkeypatch.setenv("HAL_STATE", str(tmp_path / "other"))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        file_module.cache_clear()  # as in a new process
+        marker = tmp_path / "ran"
+        (tmp_path / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
+        proof = hal.export(run, "safetensors").proof
+        assert proof.samples_of.startswith("random inputs, since the data of the run cannot be read")
+        assert "it was not written by you on this machine" in proof.samples_of
+        report_of_run(run)
+        assert "it was not written by you on this machine" in (run / "report.html").read_text()
+        assert not marker.exists()
 
 
 def test_what_was_skipped_is_listed_in_the_folder(folder, tmp_path):
