@@ -125,6 +125,32 @@ def test_an_input_can_be_normalized(tmp_path):
     np.testing.assert_allclose(darker, hal.predict(tmp_path / "run", images), atol=1e-3)
 
 
+@pytest.mark.parametrize("to", ["torch", "safetensors"])
+def test_an_export_says_what_its_numbers_are(folder, tmp_path, to):
+    train(tmp_path / "run", base=keys(folder, "price,size"), epochs=1)
+    assert hal.export(tmp_path / "run", to).proof.same_top is None
+    said = json.loads((tmp_path / "run" / "exports" / to / "export.json").read_text())
+    facts = last(tmp_path / "run").meta["setup"]["data"]
+    inputs, outputs = said["inputs"], said["outputs"]
+    assert (inputs["columns"], inputs["axes"]) == (list("abcd"), "NC")
+    assert [inputs["means"], inputs["scales"]] == [facts["columns"]["means"], facts["columns"]["scales"]]
+    assert outputs["columns"] == ["price", "size"]
+    if to == "torch":
+        assert outputs["scaling"] == "none: as the data have them"
+    else:
+        assert [outputs["means"], outputs["scales"]] == [facts["targets"]["means"], facts["targets"]["scales"]]
+    assert "Numbers: price, size" in (tmp_path / "run" / "exports" / to / "README.md").read_text()
+
+
+def test_an_export_of_tags_chooses_none_of_them(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=1)
+    proof = hal.export(tmp_path / "run", "safetensors").proof
+    assert (proof.same_top, proof.accuracy) == (None, None)
+    said = json.loads((tmp_path / "run" / "exports" / "safetensors" / "export.json").read_text())
+    assert (said["outputs"]["kind"], said["class_names"]) == ("logits of the tags", ["red", "green", "blue"])
+    assert "softmax" not in said["outputs"]
+
+
 class TestFunctionsAsData:
     """A folder may name a function as its data; only who wrote it here, or names it again, has it run."""
 
