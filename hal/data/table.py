@@ -17,7 +17,7 @@ from hal.data.texts import decoded
 from hal.data.vectors import listed, ordered_names, split_table
 from hal.errors import ConfigError, DataError
 
-__all__ = ["open_csv", "read_texts"]
+__all__ = ["check_keys", "open_csv", "read_texts"]
 
 _TEXT = "text sentence review content message document body comment title description question utterance headline"
 _LABEL = "label class category target sentiment topic intent genre tag y labels classes"
@@ -45,20 +45,32 @@ def open_csv(
     Values are separated by commas, semicolons, tabs or vertical bars, as the first line shows, and quoted as RFC 4180
     says.
     """
+    check_keys(wanted, text=text, features=features, task=task, skip_bad=skip_bad)
     path = user_path(argument)
     if wanted.kind != "document":
-        if text is not None:
-            raise ConfigError("data.text= is for models that read texts", fix="leave it out, or use a model of texts")
         table = read_csv(path, skip_bad)
         return split_table(
             source, table, wanted, share=share, seed=seed, label=label, features=features, task=task, skip_bad=skip_bad
         )
+    return _documents(source, path, wanted, share, seed, text, label)
+
+
+def check_keys(wanted: Wanted, *, text: str | None, features: str | None, task: TaskKey, skip_bad: int) -> None:
+    """Refuse keys of the data that do not apply to what the model takes.
+
+    Raises:
+        ConfigError: one is for texts, or for columns of numbers, and the model takes something else.
+    """
+    if text is not None and wanted.kind != "document":
+        raise ConfigError("data.text= is for models that read texts", fix="leave it out, or use a model of texts")
+    if wanted.kind not in ("document", "image"):
+        return
+    takes = "reads texts" if wanted.kind == "document" else "takes images"
     for key, value in {"features": features, "skip_bad": skip_bad or None}.items():
         if value is not None:
-            raise ConfigError(f"data.{key}= is for columns of numbers, but the model reads texts", fix="leave it out")
+            raise ConfigError(f"data.{key}= is for columns of numbers, but the model {takes}", fix="leave it out")
     if task not in ("auto", "classify"):
-        raise ConfigError(f"data.task={task} is for columns of numbers, but the model reads texts", fix="leave it out")
-    return _documents(source, path, wanted, share, seed, text, label)
+        raise ConfigError(f"data.task={task} is for columns of numbers, but the model {takes}", fix="leave it out")
 
 
 def _documents(
