@@ -11,6 +11,7 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 import hal
 from hal.after.held_out import look_at_held_out
 from hal.after.run_report import report_of_run
+from hal.after.samples import RunSamples
 from hal.data import Wanted, load
 from hal.util.code import file_module
 
@@ -149,6 +150,25 @@ def test_an_export_of_tags_chooses_none_of_them(folder, tmp_path):
     said = json.loads((tmp_path / "run" / "exports" / "safetensors" / "export.json").read_text())
     assert (said["outputs"]["kind"], said["class_names"]) == ("logits of the tags", ["red", "green", "blue"])
     assert "softmax" not in said["outputs"]
+
+
+def test_data_that_have_changed_are_not_those_of_the_run(folder, tmp_path):
+    base = keys(folder, "price")
+    lines = (folder / "t.csv").read_text().splitlines()
+    table = tmp_path / "t.csv"
+    base["data"] = {"name": f"csv:{table}", "label": "price"}
+    table.write_text("\n".join(lines))
+    train(tmp_path / "run", base=base, epochs=1)
+    trained = hal.load(tmp_path / "run")
+    assert RunSamples.of(trained, None).own
+    last_cell = lines[-1].replace(",0", ",1") if ",0" in lines[-1] else lines[-1].replace(",1", ",0")
+    table.write_text("\n".join([*lines[:-1], last_cell]))
+    changed = RunSamples.of(trained, None)
+    assert (changed.own, changed.source.endswith("which have changed since the run")) == (False, True)
+    table.write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    other = RunSamples.of(trained, None)
+    assert other.source.startswith("random inputs, since the data have changed since the run: the inputs had the shape")
+    assert next(other.held_out(4, 4, padded=True)).inputs.shape == (4, 8)
 
 
 class TestFunctionsAsData:
