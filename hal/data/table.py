@@ -133,7 +133,7 @@ def read_texts(path: Path, text: str | None = None) -> list[str]:
     rows = rows_of(path, decoded(str(path), content))
     _, header = next(rows, (1, []))
     header = [name.strip() for name in header]
-    at = _place(path, header, "text", text, _TEXT.split())
+    at = _place(path, header, "column", text, _TEXT.split())
     if at is None and len(header) == 1:
         at = 0
     if at is None:
@@ -160,8 +160,8 @@ def _columns(path: Path, header: Sequence[str], text: str | None, label: str | N
             fix="use a file whose first line names the columns, separated by commas, semicolons or tabs",
         )
     places = [
-        _place(path, header, "text", text, _TEXT.split()),
-        _place(path, header, "label", label, _LABEL.split()),
+        _place(path, header, "data.text", text, _TEXT.split()),
+        _place(path, header, "data.label", label, _LABEL.split()),
     ]
     for which in (0, 1):
         if places[which] is None and places[1 - which] is not None and len(header) == 2:
@@ -193,5 +193,5 @@ def _place(path: Path, header: Sequence[str], key: str, given: str | None, usual
     near = difflib.get_close_matches(given, header, n=1)
     raise ConfigError(
         f"{path} has no column {given}" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"write data.{key}=COLUMN with one of its columns: {listed(header)}",
+        fix=f"write {key}=COLUMN with one of its columns: {listed(header)}",
     )

@@ -8,6 +8,7 @@ import pytest
 
 from hal.after.inputs import files_of
 from hal.after.parts import ArrayPart
+from hal.data import Bytes, Wanted, load
 from hal.data.spec import Columns
 from hal.errors import ConfigError, NotFoundError
 
@@ -46,3 +47,13 @@ def test_tables_are_for_models_with_columns(tmp_path, kind):
     if kind == "vector":
         with pytest.raises(ConfigError, match="it takes vectors of numbers"):
             files_of([str(tmp_path / "x.csv")], trained(kind))
+
+
+def test_a_column_of_texts_is_named_by_its_key(tmp_path):
+    (tmp_path / "x.csv").write_text("text,label\nhello,a\n")
+    with pytest.raises(ConfigError, match="has no column txet; did you mean text") as caught:
+        files_of([str(tmp_path / "x.csv")], trained("document"), "txet")
+    assert "write column=COLUMN" in caught.value.fix
+    with pytest.raises(ConfigError) as caught:
+        load(f"csv:{tmp_path / 'x.csv'}", Wanted("document", (8,), tokenizer=Bytes()), options={"text": "txet"})
+    assert "write data.text=COLUMN" in caught.value.fix
