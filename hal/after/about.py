@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from hal import __version__
+from hal import __version__, nn
 from hal.after.proof import Proof
 from hal.after.trained import Trained
 from hal.contract.text import number
+from hal.data.spec import Columns
 
 __all__ = ["about", "card", "metadata_of"]
 
+_SCALED = "(value - mean) / scale, of each column"
+_NAMES = {"classify": "Classes", "regress": "Numbers", "tags": "Tags"}
 _RESIZE = "bilinear with antialiasing, without keeping the proportions"
 
 
@@ -29,7 +32,7 @@ def about(trained: Trained, precision: str, to: str) -> dict[str, Any]:
         "checkpoint": {"step": trained.saved.step, "epochs": len(trained.saved.epochs), "which": trained.chosen.why},
         "validation": dict(trained.saved.epochs[-1].validation) if trained.saved.epochs else {},
         "inputs": _inputs(trained),
-        "outputs": _outputs(trained),
+        "outputs": _outputs(trained, to),
         "class_names": list(facts.class_names),
     }
 
@@ -58,19 +61,35 @@ def _inputs(trained: Trained) -> dict[str, Any]:
             "resize": _RESIZE,
             "orientation": "as EXIF says",
         }
-    if kind == "sequence":
-        return {**found, "axes": "NTC", "trained_range": list(facts.value_range or ())}
+    if kind in ("sequence", "vector"):
+        axes = "NTC" if kind == "sequence" else "NC"
+        columns = {} if facts.columns is None else _columns(facts.columns)
+        return {**found, "axes": axes, "trained_range": list(facts.value_range or ()), **columns}
     if kind == "document":
         return {**found, "tokens": facts.tokens, "padding": 0}
     return {**found, "vocabulary": facts.vocabulary}
 
 
-def _outputs(trained: Trained) -> dict[str, Any]:
+def _columns(columns: Columns) -> dict[str, Any]:
+    """The columns of a table, and how a model's numbers are made of theirs."""
+    names, means, scales = list(columns.names), list(columns.means), list(columns.scales)
+    return {"columns": names, "means": means, "scales": scales, "scaling": _SCALED}
+
+
+def _outputs(trained: Trained, to: str) -> dict[str, Any]:
+    facts = trained.setup.data
     if trained.draws:
         return {"kind": "samples", "range": [0, 1]}
     if trained.writes:
         return {"kind": "logits of the next character at each place", "softmax": "over the last axis"}
-    if trained.setup.data.classes is not None:
+    if facts.task == "tags":
+        return {"kind": "logits of the tags", "sigmoid": "of each, whatever the others are"}
+    if facts.task == "regress" and facts.targets is not None:
+        # The programs of hal's own models scale back; weights are of the layers alone.
+        if to != "safetensors" and isinstance(trained.model, nn.Classifier):
+            return {"kind": "numbers", "columns": list(facts.targets.names), "scaling": "none: as the data have them"}
+        return {"kind": "numbers", **_columns(facts.targets)}
+    if facts.classes is not None:
         return {"kind": "logits of the classes", "softmax": "over the last axis"}
     return {"kind": "as the model gives them"}
 
@@ -92,7 +111,8 @@ def card(trained: Trained, found: dict[str, Any], proof: Proof, files: list[str]
     accuracy = ""
     if proof.accuracy is not None and proof.accuracy_before is not None:
         accuracy = f" Accuracy: {proof.accuracy:.4f}; of the model in fp32: {proof.accuracy_before:.4f}."
-    classes = ", ".join(found["class_names"]) or "none with names"
+    facts = trained.setup.data
+    named = facts.targets.names if facts.targets is not None else found["class_names"]
     return f"""---
 library_name: hal
 tags: [{found["inputs"]["kind"]}]
@@ -113,7 +133,7 @@ Inputs: `{json.dumps(found["inputs"])}`
 
 Outputs: `{json.dumps(found["outputs"])}`
 
-Classes: {classes}
+{_NAMES[facts.task]}: {", ".join(named) or "none with names"}
 
 ## Proof
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -113,7 +113,7 @@ def export(run: str | Path, to: str, config: ExportConfig) -> Export:
         lambda inputs: made.run(_named(inputs)),
         runtime=made.runtime,
         precision=precision,
-        decides=lambda shape: trained.writes or trained.model.gives_logits(trained.job.split.train, tuple(shape)),
+        decides=lambda shape: _decides(trained, shape),
     )
     result = Export(
         run=str(run),
@@ -129,6 +129,12 @@ def export(run: str | Path, to: str, config: ExportConfig) -> Export:
     )
     _write(folder, trained, found, made, result)
     return result
+
+
+def _decides(trained: Trained, shape: Sequence[int]) -> bool:
+    """Whether one class is chosen by outputs of a shape; of tags each is there or not, and numbers choose nothing."""
+    data = trained.job.split.train
+    return trained.writes or (data.task == "classify" and trained.model.gives_logits(data, tuple(shape)))
 
 
 def _check(to: str, precision: str, config: ExportConfig) -> None:

@@ -112,9 +112,11 @@ def look_at_held_out(folder: Path) -> HeldOut | None:
         said, is_so = outputs > 0, labels > 0.5
         counts = np.stack([(said & is_so).sum(0), (said & ~is_so).sum(0), (~said & is_so).sum(0)], axis=1)
         return replace(look, counts=counts)
+    if not job.model.gives_logits(data, outputs.shape):
+        raise ConfigError(f"the {outputs.shape[1]} outputs of the model are no logits of the classes")
     said = outputs.argmax(-1)
     confusion = np.bincount(labels * len(names) + said, minlength=len(names) ** 2).reshape(len(names), len(names))
-    return replace(look, confusion=confusion, mistakes=_worst(data, outputs, labels, names))
+    return replace(look, confusion=confusion, mistakes=_worst(data, job.model.probabilities(outputs), labels, names))
 
 
 def _has_labels(job: Job, data: Dataset) -> bool:
@@ -153,11 +155,9 @@ def _names(data: Dataset, outputs: int) -> tuple[str, ...]:
     return data.class_names or tuple(map(str, range(outputs)))
 
 
-def _worst(data: Dataset, logits: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> tuple[Mistake, ...]:
-    """Samples taken for another class, the surest mistake first."""
-    shifted = np.exp(logits - logits.max(-1, keepdims=True))
-    shares = shifted / shifted.sum(-1, keepdims=True)
-    said = logits.argmax(-1)
+def _worst(data: Dataset, shares: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> tuple[Mistake, ...]:
+    """Samples taken for another class, the surest mistake first; shares are probabilities (samples, classes)."""
+    said = shares.argmax(-1)
     wrong = np.flatnonzero(said != labels)
     order = wrong[np.argsort(-shares[wrong, said[wrong]], kind="stable")][:_SHOWN]
     pictures = _pictures(data, order)

@@ -20,7 +20,7 @@ from hal.data.pictures import SUFFIXES
 from hal.data.spec import Columns
 from hal.data.table import read_texts
 from hal.data.texts import decoded
-from hal.data.vectors import vectors_for
+from hal.data.vectors import listed, vectors_for
 from hal.errors import ConfigError, DataError, NotFoundError
 from hal.util.paths import user_path
 
@@ -119,11 +119,12 @@ class _Finder:
     @functools.cached_property
     def suffixes(self) -> frozenset[str]:
         """Ends of the names of files in a folder that the model can take."""
+        if self.trained.setup.data.columns is not None:
+            return _TABLES | _PARQUET | _ARRAYS
         return {
             "image": SUFFIXES | _ARRAYS,
             "sequence": SUFFIXES | _ARRAYS,
             "document": _TEXTS | _TABLES | _ARRAYS,
-            "vector": _TABLES | _PARQUET | _ARRAYS,
         }.get(self.trained.kind or "", _ARRAYS)
 
     def notes(self) -> Iterator[str]:
@@ -239,6 +240,11 @@ class _Finder:
                 "a file becomes its inputs",
                 fix=f"{arrays}, as its data set gives them, or call hal.load(RUN)(inputs)",
             )
+        columns = trained.setup.data.columns
+        if columns is not None or kind in ("vector", "text"):
+            takes = "ids of characters" if kind == "text" else f"{kind}s of numbers"
+            table = "" if columns is None else f", or a .csv or .parquet file with the columns {listed(columns.names)}"
+            raise ConfigError(f"{name} cannot be read for model={model}: it takes {takes}", fix=f"{arrays}{table}")
         span = trained.setup.data.value_range
         if kind == "sequence" and span is not None and not -1e-3 <= span[0] <= span[1] <= 1 + 1e-3:
             raise ConfigError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -172,12 +173,15 @@ def _pace(record: Record) -> Section | None:
 
 def _use(record: Record, folder: Path) -> Section:
     more = 2 * max(len(record.epochs), 1)
-    go_on = f"hal run resume={folder}" + ("" if record.status in ("interrupted", "killed") else f" epochs={more}")
+    where = shlex.quote(str(folder))
+    go_on = f"hal run {shlex.quote(f'resume={folder}')}" + (
+        "" if record.status in ("interrupted", "killed") else f" epochs={more}"
+    )
     codes = [
-        Code("Use it on new inputs", f"hal predict {folder} INPUTS..."),
-        Code("Take it elsewhere", f"hal export {folder} --to onnx"),
+        Code("Use it on new inputs", f"hal predict {where} INPUTS..."),
+        Code("Take it elsewhere", f"hal export {where} --to onnx"),
         Code("Train further" if record.status == "done" else "Continue", go_on),
-        Code("Compare it with another run", f"hal runs {folder} OTHER"),
+        Code("Compare it with another run", f"hal runs {where} OTHER"),
         Code("Run it again from the start", command_of(record.config)),
     ]
     used = record.best_checkpoint or record.checkpoint

@@ -10,10 +10,11 @@ import numpy as np
 
 from hal.after.proof import ProofBatch
 from hal.after.trained import Trained
-from hal.data import Dataset, Split, load
-from hal.errors import ConfigError, HalError
+from hal.data import DataFacts, Dataset, Split, load
+from hal.errors import ConfigError, DataError, HalError
 from hal.job.workload import choose_model, resolve_workload
 from hal.run.config import RunConfig
+from hal.run.saved import require_trusted_data
 
 __all__ = ["RunSamples"]
 
@@ -41,6 +42,8 @@ class RunSamples:
     def of(cls, trained: Trained, model: str | None) -> RunSamples:
         """The data of a run; where they cannot be read any more, random inputs of the same form.
 
+        Code that only the folder names is not run: its data count as data that cannot be read.
+
         Args:
             trained: the model.
             model: where its code is, if the user said so.
@@ -52,17 +55,21 @@ class RunSamples:
             return cls(trained, None, "random numbers that the samples are made from", own=True)
         config = RunConfig.model_validate(trained.saved.config)
         try:
+            require_trusted_data(trained.saved, False, trained.run)
             section = config.model
             if model is not None and section is not None:
                 section = section.model_copy(update={"name": model})
             found = resolve_workload(choose_model(section), config.data, "infer", config.seed)
+            now = DataFacts.of(found.split)
         except HalError as error:
             return cls(trained, cls._made_up(trained, error), f"random inputs, since {_reason(error)}", own=False)
-        facts = trained.setup.data
-        held = f"held-out samples of data={facts.source}"
-        if found.split.validation.digest() != facts.validation_digest:
-            return cls(trained, found.split, f"{held}, which have changed since the run", own=True)
-        return cls(trained, found.split, held, own=True)
+        before = trained.setup.data
+        changed = before.differences(now)
+        if changed and _form(before) != _form(now):
+            why = f"the data have changed since the run: {'; '.join(changed)}"
+            return cls(trained, cls._made_up(trained, DataError(why)), f"random inputs, since {why}", own=False)
+        held = f"held-out samples of data={before.source}"
+        return cls(trained, found.split, f"{held}, which have changed since the run" if changed else held, not changed)
 
     @staticmethod
     def _made_up(trained: Trained, error: HalError) -> Split:
@@ -111,6 +118,11 @@ class RunSamples:
             batch = data.take(some)
             labels = batch.get("labels") if self.own else None
             yield ProofBatch(batch["inputs"], labels if isinstance(labels, np.ndarray) else None)
+
+
+def _form(facts: DataFacts) -> tuple[object, ...]:
+    """What the inputs of a model must agree in."""
+    return facts.input_shape, facts.input_dtype, facts.input_parts, facts.vocabulary, facts.tokens
 
 
 def _reason(error: HalError) -> str:

@@ -21,8 +21,8 @@ def moment(iso: str) -> str:
 def flat_keys(config: Mapping[str, Any]) -> dict[str, str]:
     """The keys of a run with their values, as a command line writes them.
 
-    >>> flat_keys({"model": {"name": "cnn", "filters": [4, 8]}, "lr": 0.001, "ema": None})
-    {'model': 'cnn', 'model.filters': '[4,8]', 'lr': '0.001', 'ema': 'null'}
+    >>> flat_keys({"model": {"name": "cnn", "filters": [4, 8]}, "lr": 0.00123456789, "ema": None})
+    {'model': 'cnn', 'model.filters': '[4,8]', 'lr': '0.00123456789', 'ema': 'null'}
     """
     found = {}
     for key, value in config.items():
@@ -34,7 +34,7 @@ def flat_keys(config: Mapping[str, Any]) -> dict[str, str]:
 def _word(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"[{','.join(map(_word, value))}]"
-    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return "null" if value is None else str(value)
 
 
 def command_of(config: Mapping[str, Any]) -> str:

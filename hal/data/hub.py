@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from hal.data.arrays import check_labels
 from hal.data.columns import Column, Table, column_of_numbers, column_of_texts
 from hal.data.documents import Texts, split_documents
 from hal.data.files import check_memory, user_path
 from hal.data.images import fit, image_shape
 from hal.data.npz import split_named_arrays
 from hal.data.spec import Split, Wanted
+from hal.data.table import check_keys
 from hal.data.targets import TaskKey
 from hal.data.vectors import listed, split_table
 from hal.errors import ConfigError, DataError, NotFoundError, UnavailableError
@@ -44,15 +47,20 @@ def open_hub(
     skip_bad: int = 0,
 ) -> Split:
     """A data set by its name or folder; images, texts with classes, or columns of numbers. Nothing is downloaded."""
-    train, held = _parts(source, argument)
+    check_keys(wanted, text=text, features=features, task=task, skip_bad=skip_bad)
+    train, held, name = _parts(source, argument)
     if wanted.kind == "document":
         return _documents(source, train, held, wanted, share, seed, text, label)
     if wanted.kind == "image":
         return _images(source, train, held, wanted, share, seed, label)
     table = _table(source, train)
-    return split_table(
+    split = split_table(
         source, table, wanted, share=share, seed=seed, label=label, features=features, task=task, skip_bad=skip_bad
     )
+    if held is None:
+        return split
+    note = f"the part {name} is not used: of columns of numbers, a share of the part train is held back"
+    return replace(split, notes=(*split.notes, note))
 
 
 @contextlib.contextmanager
@@ -70,8 +78,11 @@ def _offline() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _parts(source: str, argument: str) -> tuple[Any, Any]:
-    """The part to train on, and the one to validate with; None: a share of the former is to be held back."""
+def _parts(source: str, argument: str) -> tuple[Any, Any, str]:
+    """The part to train on, and the one to validate with and its name.
+
+    Without the latter (None), a share of the former is to be held back.
+    """
     with _offline():
         try:
             import datasets  # pyright: ignore[reportMissingImports] - an extra
@@ -89,10 +100,11 @@ def _parts(source: str, argument: str) -> tuple[Any, Any]:
                 fix="load it once with the package itself, with a network, or give a folder that save_to_disk wrote",
             ) from error
     if not isinstance(found, dict):
-        return found, None
+        return found, None, ""
     if "train" not in found:
         raise DataError(f"data={source} has no part train; it has {listed(list(found))}", fix="use another data set")
-    return found["train"], next((found[name] for name in _HELD if name in found), None)
+    name = next((name for name in _HELD if name in found), "")
+    return found["train"], found[name] if name else None, name
 
 
 def _column(source: str, part: Any, key: str, given: str | None, usual: str) -> str:
@@ -108,25 +120,48 @@ def _column(source: str, part: Any, key: str, given: str | None, usual: str) -> 
     return found
 
 
-def _classes(part: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+def _classes(source: str, part: Any, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """Labels (samples,), and the names of the classes, which the package knows for most data sets."""
     values = np.asarray(part[name])
-    names = tuple(getattr(part.features[name], "names", None) or ())
     if values.dtype.kind in "iu":
-        return values.astype(np.int64), names or tuple(map(str, range(int(values.max(initial=0)) + 1)))
+        labels = check_labels(f"data={source}", values, len(values))
+        return labels, _names(part, name) or tuple(map(str, range(int(labels.max(initial=0)) + 1)))
     found, numbers = np.unique(values.astype(str), return_inverse=True)
     return numbers.astype(np.int64), tuple(map(str, found))
+
+
+def _names(part: Any, name: str) -> tuple[str, ...]:
+    return tuple(getattr(part.features[name], "names", None) or ())
+
+
+def _held_classes(source: str, part: Any, name: str, classes: Sequence[str]) -> np.ndarray:
+    """Labels (samples,) of the held-out part, numbered as the classes of the part to train on.
+
+    Raises:
+        DataError: a label is none of these classes.
+    """
+    values = np.asarray(part[name])
+    cells = [str(value) for value in values.tolist()]
+    if values.dtype.kind in "iu" and (own := _names(part, name)):
+        cells = [own[value] if 0 <= value < len(own) else str(value) for value in values.tolist()]
+    numbers = {each: number for number, each in enumerate(classes)}
+    if unknown := sorted({cell for cell in cells if cell not in numbers}):
+        raise DataError(
+            f"data={source} has the label {unknown[0]} in its held-out part, but no such class in the part train",
+            fix=f"use a data set whose parts have the same classes; those of the part train are: {listed(classes)}",
+        )
+    return np.asarray([numbers[cell] for cell in cells], np.int64)
 
 
 def _documents(
     source: str, train: Any, held: Any, wanted: Wanted, share: float, seed: int, text: str | None, label: str | None
 ) -> Split:
     at = _column(source, train, "text", text, _TEXT), _column(source, train, "label", label, _LABEL)
-    labels, names = _classes(train, at[1])
+    labels, names = _classes(source, train, at[1])
     found = Texts([str(value) for value in train[at[0]]], labels)
     validation = None
     if held is not None:
-        validation = Texts([str(value) for value in held[at[0]]], _classes(held, at[1])[0])
+        validation = Texts([str(value) for value in held[at[0]]], _held_classes(source, held, at[1], names))
     return split_documents(source, found, validation, names, wanted, share=share, seed=seed)
 
 
@@ -141,10 +176,10 @@ def _images(source: str, train: Any, held: Any, wanted: Wanted, share: float, se
         images = (np.asarray(image.convert(mode), np.float32) / 255 for image in part[at[0]])
         return np.concatenate([fit(image.reshape(1, *image.shape[:2], shape[2]), shape) for image in images])
 
-    labels, names = _classes(train, at[1])
+    labels, names = _classes(source, train, at[1])
     arrays = {"x": decoded(train), "y": labels}
     if held is not None:
-        arrays |= {"x_test": decoded(held), "y_test": _classes(held, at[1])[0]}
+        arrays |= {"x_test": decoded(held), "y_test": _held_classes(source, held, at[1], names)}
     return split_named_arrays(
         source, f"data={source}", arrays, wanted, share=share, seed=seed, task="classify", class_names=names
     )

@@ -17,7 +17,7 @@ from hal.data.texts import decoded
 from hal.data.vectors import listed, ordered_names, split_table
 from hal.errors import ConfigError, DataError
 
-__all__ = ["open_csv", "read_texts"]
+__all__ = ["check_keys", "open_csv", "read_texts"]
 
 _TEXT = "text sentence review content message document body comment title description question utterance headline"
 _LABEL = "label class category target sentiment topic intent genre tag y labels classes"
@@ -45,20 +45,32 @@ def open_csv(
     Values are separated by commas, semicolons, tabs or vertical bars, as the first line shows, and quoted as RFC 4180
     says.
     """
+    check_keys(wanted, text=text, features=features, task=task, skip_bad=skip_bad)
     path = user_path(argument)
     if wanted.kind != "document":
-        if text is not None:
-            raise ConfigError("data.text= is for models that read texts", fix="leave it out, or use a model of texts")
         table = read_csv(path, skip_bad)
         return split_table(
             source, table, wanted, share=share, seed=seed, label=label, features=features, task=task, skip_bad=skip_bad
         )
+    return _documents(source, path, wanted, share, seed, text, label)
+
+
+def check_keys(wanted: Wanted, *, text: str | None, features: str | None, task: TaskKey, skip_bad: int) -> None:
+    """Refuse keys of the data that do not apply to what the model takes.
+
+    Raises:
+        ConfigError: one is for texts, or for columns of numbers, and the model takes something else.
+    """
+    if text is not None and wanted.kind != "document":
+        raise ConfigError("data.text= is for models that read texts", fix="leave it out, or use a model of texts")
+    if wanted.kind not in ("document", "image"):
+        return
+    takes = "reads texts" if wanted.kind == "document" else "takes images"
     for key, value in {"features": features, "skip_bad": skip_bad or None}.items():
         if value is not None:
-            raise ConfigError(f"data.{key}= is for columns of numbers, but the model reads texts", fix="leave it out")
+            raise ConfigError(f"data.{key}= is for columns of numbers, but the model {takes}", fix="leave it out")
     if task not in ("auto", "classify"):
-        raise ConfigError(f"data.task={task} is for columns of numbers, but the model reads texts", fix="leave it out")
-    return _documents(source, path, wanted, share, seed, text, label)
+        raise ConfigError(f"data.task={task} is for columns of numbers, but the model {takes}", fix="leave it out")
 
 
 def _documents(
@@ -121,7 +133,7 @@ def read_texts(path: Path, text: str | None = None) -> list[str]:
     rows = rows_of(path, decoded(str(path), content))
     _, header = next(rows, (1, []))
     header = [name.strip() for name in header]
-    at = _place(path, header, "text", text, _TEXT.split())
+    at = _place(path, header, "column", text, _TEXT.split())
     if at is None and len(header) == 1:
         at = 0
     if at is None:
@@ -148,8 +160,8 @@ def _columns(path: Path, header: Sequence[str], text: str | None, label: str | N
             fix="use a file whose first line names the columns, separated by commas, semicolons or tabs",
         )
     places = [
-        _place(path, header, "text", text, _TEXT.split()),
-        _place(path, header, "label", label, _LABEL.split()),
+        _place(path, header, "data.text", text, _TEXT.split()),
+        _place(path, header, "data.label", label, _LABEL.split()),
     ]
     for which in (0, 1):
         if places[which] is None and places[1 - which] is not None and len(header) == 2:
@@ -181,5 +193,5 @@ def _place(path: Path, header: Sequence[str], key: str, given: str | None, usual
     near = difflib.get_close_matches(given, header, n=1)
     raise ConfigError(
         f"{path} has no column {given}" + (f"; did you mean {near[0]}?" if near else ""),
-        fix=f"write data.{key}=COLUMN with one of its columns: {listed(header)}",
+        fix=f"write {key}=COLUMN with one of its columns: {listed(header)}",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ParamSpec
@@ -53,6 +54,9 @@ class RunObserver:
     def ended(self, record: Record, folder: Path) -> None:
         """The run is over; the record is written."""
 
+    def failed(self, record: Record, folder: Path) -> None:
+        """The run was ended by an error, or by a second Ctrl-C; the record says which. An error in here is ignored."""
+
 
 class LastingObserver(RunObserver):
     """Passes everything on to another observer.
@@ -83,6 +87,10 @@ class LastingObserver(RunObserver):
     def ended(self, record: Record, folder: Path) -> None:
         """Passed on."""
         self._pass(self._observer.ended, record, folder)
+
+    def failed(self, record: Record, folder: Path) -> None:
+        """Passed on."""
+        self._pass(self._observer.failed, record, folder)
 
     def _pass(self, method: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         try:
@@ -128,3 +136,9 @@ class Observers(RunObserver):
         """Told to all."""
         for each in self._observers:
             each.ended(record, folder)
+
+    def failed(self, record: Record, folder: Path) -> None:
+        """Told to all, whatever becomes of it."""
+        for each in self._observers:
+            with contextlib.suppress(Exception):  # what ended the run matters more
+                each.failed(record, folder)

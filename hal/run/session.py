@@ -232,6 +232,8 @@ class _Session:
                 status, partial["error"] = "interrupted", "stopped by a second Ctrl-C, without saving"
             with contextlib.suppress(OSError):  # what stopped the run matters more
                 self._write(self._record(status, **partial))
+            with contextlib.suppress(OSError):
+                self.observer.failed(self._record(status, **partial), self.folder)
             raise
         record = self._record("interrupted" if training.interrupted else "done", **self._outcome(training))
         self._write(record)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
+import hashlib
 import importlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -28,7 +30,7 @@ class Tracker(RunObserver):
 
     def __init__(self, tell: Callable[[str], None]) -> None:
         self._tell = tell
-        self._works = True
+        self._works = False
 
     @abc.abstractmethod
     def begin(self, job: Job, folder: Path, resumed_step: int | None) -> None:
@@ -44,6 +46,7 @@ class Tracker(RunObserver):
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Begin."""
+        self._works = True
         self._try(self.begin, job, folder, resumed_step)
 
     def epoch(self, epoch: Epoch) -> None:
@@ -57,6 +60,10 @@ class Tracker(RunObserver):
 
     def ended(self, record: Record, folder: Path) -> None:
         """End."""
+        self._try(self.end, record)
+
+    def failed(self, record: Record, folder: Path) -> None:
+        """End, with a record that says so."""
         self._try(self.end, record)
 
     def _try(self, function: Any, *arguments: Any) -> None:
@@ -107,7 +114,8 @@ class WeightsAndBiases(Tracker):
         import wandb  # pyright: ignore[reportMissingImports] - an extra
 
         about = {**job.workload.model_dump(mode="json"), "plan": job.plan.model_dump(), "device": str(job.device)}
-        self._run: Any = wandb.init(name=folder.name, id=folder.name, dir=str(folder), config=about, resume="allow")
+        where = hashlib.blake2b(os.fsencode(folder.resolve()), digest_size=8).hexdigest()  # names alone may be the same
+        self._run: Any = wandb.init(name=folder.name, id=where, dir=str(folder), config=about, resume="allow")
 
     def log(self, numbers: dict[str, float], step: int) -> None:
         """Numbers of a step."""
@@ -140,7 +148,7 @@ class MLflow(Tracker):
 
     def end(self, record: Record) -> None:
         """Whether the run ended well."""
-        self._mlflow.end_run("FINISHED" if record.status == "done" else "KILLED")
+        self._mlflow.end_run({"done": "FINISHED", "failed": "FAILED"}.get(record.status, "KILLED"))
 
 
 TRACKERS: dict[str, type[Tracker]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases, "mlflow": MLflow}

@@ -96,6 +96,9 @@ def test_forms_of_the_output(trained_cnn, pictures, tmp_path):
     assert result.stdout == ""
     assert (tmp_path / "x.csv").read_text().startswith("input,label,probability")
     assert command("predict", trained_cnn, *files, f"out={tmp_path / 'x.csv'}").exit_code == 2
+    status, found = predictions(trained_cnn, *files, "format=csv", f"out={tmp_path / 'both.csv'}")
+    assert (status, len(found["predictions"])) == (0, 3)
+    assert (tmp_path / "both.csv").read_bytes() == (tmp_path / "x.csv").read_bytes()
 
 
 def test_stdin(trained_cnn, pictures, monkeypatch):
@@ -124,6 +127,8 @@ def test_a_text_is_continued(trained_text, tmp_path):
     assert "".join(hal.load(trained_text).write("the c", 20, 0.2, 1)) == written
     (tmp_path / "prompt.txt").write_text("the m")
     assert command("predict", trained_text, tmp_path / "prompt.txt", "length=3").stdout.startswith("the m")
+    both = command("predict", trained_text, "text=the c", "length=3", f"out={tmp_path / 'out.txt'}", "--json")
+    assert (tmp_path / "out.txt").read_text() == f"the c{json.loads(both.stdout)['texts'][0]['text']}\n"
 
 
 def test_samples_of_a_gan(trained_gan, tmp_path):

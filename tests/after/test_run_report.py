@@ -2,7 +2,9 @@
 
 import csv
 import json
+import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from run_helpers import CNN, command, train
 
 from hal.after.held_out import look_at_held_out
 from hal.after.run_report import report_of_run
-from hal.errors import NotFoundError
+from hal.after.run_sections import page_of
+from hal.errors import ConfigError, NotFoundError
 from hal.run import read_record
 
 EVIL = "<b>x</b>"
@@ -66,6 +69,25 @@ def test_the_matrix_agrees_with_the_metric(runs):
     assert len(look.mistakes) == min(24, look.confusion.sum() - np.trace(look.confusion))
     assert all(0 < mistake.share <= 1 and mistake.wanted != mistake.said for mistake in look.mistakes)
     assert list(look.mistakes) == sorted(look.mistakes, key=lambda mistake: -mistake.share)
+
+
+def test_the_model_itself_says_what_its_outputs_are(runs, monkeypatch):
+    monkeypatch.setattr("hal.nn.Model.probabilities", lambda self, outputs: np.tile([0.5, 0.3, 0.2], (len(outputs), 1)))
+    look = look_at_held_out(runs / "pictures-run")
+    assert look.mistakes
+    assert {mistake.share for mistake in look.mistakes} == {0.5}
+    monkeypatch.setattr("hal.nn.Model.gives_logits", lambda self, data, outputs: False)
+    with pytest.raises(ConfigError, match="the 3 outputs of the model are no logits of the classes"):
+        look_at_held_out(runs / "pictures-run")
+
+
+def test_commands_can_be_copied(runs):
+    folder = Path("runs of $mine") / "a b"
+    page = page_of(read_record(runs / "gan-run"), folder, None, "")
+    codes = next(section for section in page.sections if section.name == "use").codes
+    words = [shlex.split(each.text) for each in codes if "runs of" in each.text]
+    assert len(words) == 4
+    assert all(str(folder) in [word.removeprefix("resume=") for word in each] for each in words)
 
 
 def test_the_command(runs, tmp_path):

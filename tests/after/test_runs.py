@@ -57,6 +57,13 @@ def test_as_json(folder):
     ]
 
 
+def test_a_limit_holds_for_json_too(many):
+    root = many(4)
+    found = json.loads(command("runs", root, "--json", "--limit", "1", "--sort", "best").stdout)
+    assert [each["best"] for each in found] == [0.75]
+    assert len(json.loads(command("runs", root, "--json").stdout)) == 4
+
+
 def test_half_written_ones_are_listed(folder, many):
     root = many(3)
     whole = (root / "run-0000" / "record.json").read_text()

@@ -11,7 +11,9 @@ from sklearn.metrics import f1_score, mean_absolute_error, mean_squared_error, r
 import hal
 from hal.after.held_out import look_at_held_out
 from hal.after.run_report import report_of_run
+from hal.after.samples import RunSamples
 from hal.data import Wanted, load
+from hal.util.code import file_module
 
 VECTOR = Wanted("vector", (0,))
 
@@ -124,6 +126,51 @@ def test_an_input_can_be_normalized(tmp_path):
     np.testing.assert_allclose(darker, hal.predict(tmp_path / "run", images), atol=1e-3)
 
 
+@pytest.mark.parametrize("to", ["torch", "safetensors"])
+def test_an_export_says_what_its_numbers_are(folder, tmp_path, to):
+    train(tmp_path / "run", base=keys(folder, "price,size"), epochs=1)
+    assert hal.export(tmp_path / "run", to).proof.same_top is None
+    said = json.loads((tmp_path / "run" / "exports" / to / "export.json").read_text())
+    facts = last(tmp_path / "run").meta["setup"]["data"]
+    inputs, outputs = said["inputs"], said["outputs"]
+    assert (inputs["columns"], inputs["axes"]) == (list("abcd"), "NC")
+    assert [inputs["means"], inputs["scales"]] == [facts["columns"]["means"], facts["columns"]["scales"]]
+    assert outputs["columns"] == ["price", "size"]
+    if to == "torch":
+        assert outputs["scaling"] == "none: as the data have them"
+    else:
+        assert [outputs["means"], outputs["scales"]] == [facts["targets"]["means"], facts["targets"]["scales"]]
+    assert "Numbers: price, size" in (tmp_path / "run" / "exports" / to / "README.md").read_text()
+
+
+def test_an_export_of_tags_chooses_none_of_them(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=1)
+    proof = hal.export(tmp_path / "run", "safetensors").proof
+    assert (proof.same_top, proof.accuracy) == (None, None)
+    said = json.loads((tmp_path / "run" / "exports" / "safetensors" / "export.json").read_text())
+    assert (said["outputs"]["kind"], said["class_names"]) == ("logits of the tags", ["red", "green", "blue"])
+    assert "softmax" not in said["outputs"]
+
+
+def test_data_that_have_changed_are_not_those_of_the_run(folder, tmp_path):
+    base = keys(folder, "price")
+    lines = (folder / "t.csv").read_text().splitlines()
+    table = tmp_path / "t.csv"
+    base["data"] = {"name": f"csv:{table}", "label": "price"}
+    table.write_text("\n".join(lines))
+    train(tmp_path / "run", base=base, epochs=1)
+    trained = hal.load(tmp_path / "run")
+    assert RunSamples.of(trained, None).own
+    last_cell = lines[-1].replace(",0", ",1") if ",0" in lines[-1] else lines[-1].replace(",1", ",0")
+    table.write_text("\n".join([*lines[:-1], last_cell]))
+    changed = RunSamples.of(trained, None)
+    assert (changed.own, changed.source.endswith("which have changed since the run")) == (False, True)
+    table.write_text("\n".join(line.rpartition(",")[0] for line in lines))
+    other = RunSamples.of(trained, None)
+    assert other.source.startswith("random inputs, since the data have changed since the run: the inputs had the shape")
+    assert next(other.held_out(4, 4, padded=True)).inputs.shape == (4, 8)
+
+
 class TestFunctionsAsData:
     """A folder may name a function as its data; only who wrote it here, or names it again, has it run."""
 
@@ -143,6 +190,19 @@ class TestFunctionsAsData:
         done = command("run", f"resume={run}", "epochs=2")
         assert (done.exit_code, "names its data as" in done.stderr) == (1, True)
         assert command("run", f"resume={run}", "epochs=2", f"data={tmp_path / 'mine.py'}:load").exit_code == 0
+
+    def test_from_elsewhere_it_is_neither_exported_with_nor_reported_on(self, run, tmp_path, monkeypatch):
+        monkeypatch.setenv("HAL_STATE", str(tmp_path / "other"))
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        file_module.cache_clear()  # as in a new process
+        marker = tmp_path / "ran"
+        (tmp_path / "mine.py").write_text(f"open({str(marker)!r}, 'w')\n")
+        proof = hal.export(run, "safetensors").proof
+        assert proof.samples_of.startswith("random inputs, since the data of the run cannot be read")
+        assert "it was not written by you on this machine" in proof.samples_of
+        report_of_run(run)
+        assert "it was not written by you on this machine" in (run / "report.html").read_text()
+        assert not marker.exists()
 
 
 def test_what_was_skipped_is_listed_in_the_folder(folder, tmp_path):

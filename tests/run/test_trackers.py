@@ -7,7 +7,11 @@ import pytest
 from run_helpers import CNN, Watching, command, pairs, train
 
 import hal
-from hal.run.trackers import TRACKERS
+from hal.errors import RunError
+from hal.run.trackers import TRACKERS, WeightsAndBiases
+
+DUMPED = types.SimpleNamespace(model_dump=lambda mode="": {})
+JOB = types.SimpleNamespace(workload=DUMPED, plan=DUMPED, device="cpu:0")
 
 
 def test_tensorboard(tmp_path):
@@ -59,6 +63,48 @@ def test_mlflow(tmp_path, monkeypatch):
     assert [name for name, _, _ in calls] == ["start_run", "log_params", "log_metrics", "end_run"]
     assert calls[1][1][0]["batch"] == 16
     assert calls[3][1] == ("FINISHED",)
+
+
+class Breaking(Watching):
+    """An observer that ends the run with an error after its first epoch."""
+
+    def epoch(self, epoch):
+        raise ValueError("no more")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("mlflow", ("end_run", ("FAILED",), {})), ("wandb", ("finish", (), {"exit_code": 1}))]
+)
+def test_a_run_that_fails_is_ended_as_such(tmp_path, monkeypatch, name, said):
+    told = Told()
+    told.summary = {}
+    monkeypatch.setitem(sys.modules, name, told)
+    with pytest.raises(RunError, match="no more"):
+        train(tmp_path / "run", Breaking(), epochs=2, log=name)
+    assert told.calls[-1] == said
+
+
+def test_what_tells_of_a_failure_does_not_hide_it(tmp_path):
+    class Worse(Breaking):
+        def failed(self, record, folder):
+            self.record = record
+            raise KeyError("this too")
+
+    observer = Worse()
+    with pytest.raises(RunError, match="no more"):
+        train(tmp_path / "run", observer, epochs=1)
+    assert (observer.record.status, "no more" in observer.record.error) == ("failed", True)
+
+
+def test_runs_of_wandb_are_told_apart_by_their_whole_path(tmp_path, monkeypatch):
+    told = Told()
+    told.summary = {}
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=told.init))
+    for folder in ("a", "b", "a"):
+        WeightsAndBiases(print).begin(JOB, tmp_path / folder / "run", None)
+    first, second, again = (about["id"] for _, _, about in told.calls)
+    assert first != second
+    assert first == again
 
 
 def test_one_that_fails_ends_no_run(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def _text(trained: Trained, words: Sequence[str], config: PredictConfig, out: Pa
         written.append({"input": name, "prompt": prompt, "text": "".join(characters)})
     if as_json:
         print_json({**_about(trained), "seed": config.seed, "temperature": config.temperature, "texts": written})
-    elif out is not None:
+    if out is not None:
         write_whole(out, "".join(f"{each['prompt']}{each['text']}\n" for each in written).encode())
         note(f"written to {out}")
     return 0
@@ -125,7 +125,7 @@ def _classes(trained: Trained, found: FoundInputs, config: PredictConfig, out: P
         bar.advance(len(some))
         if as_json:
             kept.extend(some)
-        else:
+        if out is not None or not as_json:
             form.rows(some)
         for each in some:
             if each.error:

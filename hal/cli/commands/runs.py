@@ -13,6 +13,9 @@ from hal.cli.terminal import print_json
 
 __all__ = ["COMMAND"]
 
+_MOST = 50
+"""Runs that a table lists unless the user says otherwise."""
+
 
 def runs(
     paths: Annotated[
@@ -30,7 +33,16 @@ def runs(
         list[str] | None,
         typer.Option("--where", metavar="KEY=VALUE", help="List only runs with this value, such as model=cnn."),
     ] = None,
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="List at most this many runs.")] = 50,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="List at most this many runs. Default: 50; with --json all.",
+            show_default=False,
+        ),
+    ] = None,
     json_output: Json = False,
 ) -> None:
     """List or compare."""
@@ -58,9 +70,10 @@ def runs(
         if sort not in SORTS:
             raise ConfigError(f"--sort {sort} is not known", fix=f"use one of: {', '.join(SORTS)}")
         entries = sorted_runs(selected_runs(find_runs(at[0]), where or []), sort)
-        shown = entries[:limit] if sort == "best" else entries[-limit:]
+        most = limit or (len(entries) if json_output else _MOST) or 1
+        shown = entries[:most] if sort == "best" else entries[-most:]
         if json_output:
-            print_json([entry.as_json() for entry in entries])
+            print_json([entry.as_json() for entry in shown])
         else:
             show_runs(shown, at[0], len(entries) - len(shown))
         return 0
