@@ -58,6 +58,31 @@ class TestFusion:
         x, w, b = (xp.asarray(np.ones(shape, np.float32)) for shape in ((4, 8), (8, 16), (16,)))
         assert len(launches([xp.tanh(xp.linear(x, w, b))], runtime)) == 1
 
+    def test_what_is_wanted_on_the_way_keeps_its_memory(self, backend, device, xp):
+        """A result that has the memory of a reduction, and is computed with further."""
+
+        def stopped(x):
+            y = xp.stop_gradient(xp.sum(x, axis=0))
+            return y, xp.exp(y)
+
+        def step(params, x):
+            def loss(params):
+                return xp.mean(xp.square(xp.linear(x, params["w"], params["b"]))), ()
+
+            (value, _), gradients = backend.value_and_grad(loss)(params)
+            return value, gradients, {k: params[k] - 0.1 * gradients[k] for k in params}
+
+        x = backend.from_host(np.ones((5, 4), np.float32), device)
+        plan = Plan(compile="default").resolve(device)
+        y, more = backend.compile(stopped, plan)(x)
+        np.testing.assert_allclose(backend.to_host(y), np.full(4, 5.0))
+        np.testing.assert_allclose(backend.to_host(more), np.exp(np.full(4, 5.0)), rtol=1e-6)
+        params = {"w": backend.from_host(np.ones((4, 3), np.float32), device)}
+        params["b"] = backend.from_host(np.ones(3, np.float32), device)
+        _, gradients, new = backend.compile(step, plan)(params, x)
+        np.testing.assert_allclose(backend.to_host(gradients["b"]), np.full(3, 10 / 3), rtol=1e-6)
+        np.testing.assert_allclose(backend.to_host(new["b"]), np.full(3, 1 - 1 / 3), rtol=1e-6)
+
     def test_an_optimizer_shares_launches(self, backend, xp, runtime):
         params = {str(n): xp.asarray(np.ones((n, 3), np.float32)) for n in range(1, 6)}
         optimizer = backend.optimizer("adam", {})
