@@ -96,6 +96,15 @@ class TestFusion:
         assert len(launches([moved + 1], runtime)) == 1
 
 
+class TestFunctions:
+    def test_a_rectifier_hides_no_nan(self, backend, device, xp):
+        """As PyTorch's, it passes NaN on, and a gradient through NaN."""
+        x = backend.from_host(np.array([np.nan, -1, 0, 2], np.float32), device)
+        np.testing.assert_array_equal(backend.to_host(xp.relu(x)), [np.nan, 0, 0, 2])
+        _, gradient = backend.value_and_grad(lambda x: (xp.sum(xp.relu(x)), ()))(x)
+        np.testing.assert_array_equal(backend.to_host(gradient), [1, 0, 0, 1])
+
+
 class TestMemory:
     def test_memory_is_given_back_and_used_again(self, backend, device, runtime):
         first = backend.from_host(np.ones(1000, np.float32), device)
