@@ -1,6 +1,7 @@
 """The OpenCL runtime on whatever device is here: fusion, memory, programs on disk, errors."""
 
 import gc
+import types
 
 import numpy as np
 import pytest
@@ -103,6 +104,33 @@ class TestFunctions:
         np.testing.assert_array_equal(backend.to_host(xp.relu(x)), [np.nan, 0, 0, 2])
         _, gradient = backend.value_and_grad(lambda x: (xp.sum(xp.relu(x)), ()))(x)
         np.testing.assert_array_equal(backend.to_host(gradient), [1, 0, 0, 1])
+
+
+class TestRounding:
+    def test_a_product_is_rounded_before_it_is_added_to(self, runtime):
+        """A fused multiply-add would leave 2**-24 here."""
+        import pyopencl as cl
+
+        source = "__kernel void difference(__global float *out, float x, float y) { out[0]=x*x-y; }"
+        kernel = cl.Kernel(runtime._built([source]), "difference")
+        storage = runtime.allocate(4)
+        kernel(runtime.queue, (1,), (1,), storage.buffer, np.float32(1 + 2**-12), np.float32(1 + 2**-11))
+        assert runtime.download(storage, (), np.dtype(np.float32)) == 0
+
+    def test_products_of_matrices_may_be_fused(self, xp, runtime):
+        from hal.backends.opencl.schedule import schedule
+
+        x = xp.asarray(np.ones((16, 16), np.float32))
+        sources = [launch.kernel.source for launch in schedule([x @ x, x * x], runtime.facts, fuse=True).launches]
+        assert sorted("FP_CONTRACT ON" in source for source in sources) == [False, True]
+
+    @pytest.mark.parametrize(("config", "exact"), [(191, True), (63, False)])
+    def test_division_is_exact_where_the_device_can(self, config, exact):
+        pytest.importorskip("pyopencl")
+        from hal.backends.opencl.runtime import options_of
+
+        options = options_of(types.SimpleNamespace(single_fp_config=config))
+        assert ("-cl-fp32-correctly-rounded-divide-sqrt" in options) is exact
 
 
 class TestMemory:

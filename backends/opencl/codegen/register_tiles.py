@@ -18,6 +18,8 @@ __all__ = ["register_tile_kernel"]
 
 _WIDTH = 8
 _CARD_ROWS = 32
+_FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
+"""Products may be added up by fused multiply-adds; what follows from a sum may not."""
 
 
 def register_tile_kernel(
@@ -101,7 +103,7 @@ def register_tile_kernel(
     down = -(-down // local[1]) * local[1]
     return Kernel(
         signature(out, emitter),
-        f"{' '.join(head)} {' '.join(emitter.lines[0])} {sums} {write}",
+        f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{_FUSED}{sums} }} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (across, down, product.batches),
         local,
