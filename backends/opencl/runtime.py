@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyopencl as cl
@@ -18,7 +19,7 @@ from hal.backends.opencl.program_cache import load_binary, program_key, save_bin
 from hal.contract.device import Device
 from hal.errors import OutOfMemoryError, RunError, UnsupportedError
 
-__all__ = ["Runtime", "Storage", "options_of"]
+__all__ = ["Binds", "Runtime", "Storage", "options_of"]
 
 _OPTIONS = "-cl-std=CL1.2"
 _LESS = "use a smaller batch=, or split the batch with accumulate="
@@ -38,6 +39,13 @@ typedef double hal_double8 __attribute__((ext_vector_type(8), aligned(8)));
 #define HAL_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 """
 _OTHER_PRELUDE = "#define HAL_VECTORIZE\n"
+
+
+class Binds(Protocol):
+    """What keeps memory that it was run with, to run with it again."""
+
+    def unbind(self) -> None:
+        """Let go of that memory."""
 
 
 class Storage:
@@ -75,6 +83,7 @@ class Runtime:
         self._options = options_of(native)
         self.allocated_bytes = 0
         self.peak_bytes = 0
+        self.programs: weakref.WeakSet[Binds] = weakref.WeakSet()
         self._pool: dict[int, list[Any]] = {}
         self._programs: dict[str, Any] = {}
         self._driver = "\0".join((native.platform.version, native.name, native.driver_version))
@@ -131,6 +140,8 @@ class Runtime:
         """Give the driver back what no array uses."""
         with self.lock:
             self.queue.finish()
+            for program in self.programs:
+                program.unbind()
             self._pool.clear()
 
     def upload(self, host: np.ndarray) -> Storage:

@@ -173,6 +173,48 @@ class TestMemory:
                 assert np.isfinite(other).all()
                 np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
 
+    def test_a_program_keeps_no_memory_that_others_need(self, backend, device, xp, runtime, monkeypatch):
+        """What a compiled function was last run with is given back when the device has no more."""
+        import pyopencl as cl
+
+        class Limited(cl.Buffer):
+            held = counted = 0
+
+            def __init__(self, context, flags, size):
+                if Limited.held + size > 8 << 20:
+                    raise cl.MemoryError("clCreateBuffer", cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE)
+                super().__init__(context, flags, size)
+                self.counted = size
+                Limited.held += size
+
+            def __del__(self):
+                Limited.held -= self.counted
+
+        gc.collect()
+        runtime.release_pool()
+        monkeypatch.setattr(cl, "Buffer", Limited)
+        run = backend.compile(lambda x: xp.exp(xp.flip(xp.sort(x))), Plan(compile="default").resolve(device))
+        x = np.linspace(0, 1, 1 << 18, dtype=np.float32)
+        for _ in range(2):
+            found = backend.to_host(run(backend.from_host(x, device)))
+            np.testing.assert_allclose(found, np.exp(x[::-1]), rtol=1e-6)
+            large = backend.from_host(np.ones(7 << 18, np.float32), device)
+            del large
+        del run
+        gc.collect()
+        runtime.release_pool()
+        assert Limited.held == 0
+
+    def test_programs_go_with_their_function(self, backend, device):
+        from hal.backends.opencl import compiling
+
+        run = backend.compile(lambda x: x + 1, Plan(compile="default").resolve(device))
+        run(backend.from_host(np.ones(3, np.float32), device))
+        held = len(compiling._PROGRAMS)
+        del run
+        gc.collect()
+        assert len(compiling._PROGRAMS) == held - 1
+
     def test_more_than_a_device_has(self, backend, xp):
         with pytest.raises(OutOfMemoryError, match="at most"):
             backend.to_host(xp.ones((2**46,)) + 1)
