@@ -17,6 +17,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import runtime_of
 from hal.backends.opencl.execution import Program, realize
 from hal.backends.opencl.schedule import schedule
+from hal.errors import UnsupportedError
 
 __all__ = ["by_operation", "compiled", "forget_programs"]
 
@@ -122,6 +123,15 @@ def _with_scalars(leaves: list[Any]) -> list[Any]:
 def _form(leaf: Any) -> Any:
     if isinstance(leaf, OpenclArray):
         return (leaf.shape, leaf.dtype.name, id(leaf.runtime))
+    try:
+        hash(leaf)
+    except TypeError:
+        kind = f"{type(leaf).__module__}.{type(leaf).__name__}"
+        raise UnsupportedError(
+            f"a compiled function of the opencl backend was given a {kind}; it takes arrays of this backend, numbers "
+            "and other constants that can be hashed",
+            fix="place a NumPy array on the device first, with backend.from_host(array, device)",
+        ) from None
     return (type(leaf).__name__, leaf)
 
 

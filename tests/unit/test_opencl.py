@@ -303,6 +303,11 @@ class TestRefusals:
         with pytest.raises(UnsupportedError, match="while a function was being compiled"):
             run(backend.from_host(np.ones(3, np.float32), device))
 
+    def test_an_array_that_is_not_on_the_device(self, backend, device):
+        run = backend.compile(lambda x, y: x + 1, Plan(compile="default").resolve(device))
+        with pytest.raises(UnsupportedError, match=r"(?s)given a numpy.ndarray.*from_host"):
+            run(backend.from_host(np.ones(3, np.float32), device), np.ones(3, np.float32))
+
     def test_types_that_opencl_has_not(self, xp):
         with pytest.raises(UnsupportedError, match="not part of OpenCL"):
             xp.astype(xp.ones(2), xp.bfloat16)
