@@ -297,6 +297,24 @@ class TestKernelsOfCards:
             np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
 
 
+class TestProcessorsOfAllSizes:
+    """What is generated for processors, whose compute units are many or few."""
+
+    @pytest.mark.parametrize(("units", "items"), [(2, 64), (192, 768)])
+    def test_all_units_have_work(self, backend, xp, runtime, monkeypatch, units, items):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.schedule import schedule
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
+        x = np.arange(1000 * 70, dtype=np.float32).reshape(1000, 70)
+        moved = xp.permute_dims(xp.asarray(x), (1, 0)) + 1
+        rows = xp.max(xp.asarray(x), axis=1)
+        planned = schedule([moved, rows], runtime.facts, fuse=True).launches
+        assert max(launch.kernel.items[0] for launch in planned) == items
+        np.testing.assert_array_equal(backend.to_host(moved), x.T + 1)
+        np.testing.assert_array_equal(backend.to_host(rows), x.max(axis=1))
+
+
 class TestRefusals:
     def test_a_value_while_a_function_is_compiled(self, backend, device, xp):
         run = backend.compile(lambda x: x + 1 if float(xp.sum(x)) > 0 else x, Plan(compile="default").resolve(device))
