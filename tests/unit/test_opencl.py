@@ -297,6 +297,40 @@ class TestKernelsOfCards:
             np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
 
 
+class TestPieces:
+    """Into how many pieces the sums of products are cut."""
+
+    @pytest.mark.parametrize("cpu", [True, False])
+    @pytest.mark.parametrize(("rows", "columns"), [(0, 4), (4, 0), (0, 0)])
+    def test_products_without_rows_or_columns(self, backend, xp, runtime, monkeypatch, cpu, rows, columns):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=64))
+        x = xp.asarray(np.ones((rows, 4096), np.float32))
+        y = xp.asarray(np.ones((4096, columns), np.float32))
+        assert backend.to_host(x @ y).shape == (rows, columns)
+
+    def test_a_processor_with_more_cache_cuts_less(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+
+        def pieces(cache_bytes):
+            facts = Facts(cpu=True, units=8, local_size=64, cache_bytes=cache_bytes)
+            return product_pieces(facts, 4096, 4096, 128 * 512, 512, results_of_a_group=1)
+
+        assert (pieces(0), pieces(1 << 18), pieces(1 << 25)) == (32, 32, 8)
+
+    def test_a_card_has_groups_for_all_its_units(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+        from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
+
+        facts = Facts(cpu=False, units=132, local_size=1024)
+        group = results_of_a_group(facts, TILE)
+        count = product_pieces(facts, 4096, 4096, 192 * 192, 192, results_of_a_group=group)
+        assert 2 * 132 <= count * (192 * 192 // group) <= 4 * 132
+
+
 class TestProcessorsOfAllSizes:
     """What is generated for processors, whose compute units are many or few."""
 
