@@ -38,6 +38,20 @@ def runtime(xp, device):
     return runtime_of(device)
 
 
+@pytest.fixture
+def poisoned(runtime, monkeypatch):
+    """Memory is filled with NaN whenever it is given back."""
+    import pyopencl as cl
+
+    take_back = runtime.take_back
+
+    def poison(storage):
+        cl.enqueue_fill_buffer(runtime.queue, storage.buffer, np.float32(np.nan), 0, storage.nbytes)
+        take_back(storage)
+
+    monkeypatch.setattr(runtime, "take_back", poison)
+
+
 def launches(roots, runtime, *, fuse=True):
     from hal.backends.opencl.schedule import schedule
 
@@ -143,17 +157,9 @@ class TestMemory:
         again = backend.from_host(np.zeros(1000, np.float32), device)
         assert again.storage.buffer.int_ptr == address
 
-    def test_a_step_reads_nothing_that_was_given_back(self, backend, device, xp, runtime, monkeypatch):
-        """Memory is filled with NaN whenever it is given back; no result may show it."""
-        import pyopencl as cl
-
-        take_back = runtime.take_back
-
-        def poisoned(storage):
-            cl.enqueue_fill_buffer(runtime.queue, storage.buffer, np.float32(np.nan), 0, storage.nbytes)
-            take_back(storage)
-
-        monkeypatch.setattr(runtime, "take_back", poisoned)
+    @pytest.mark.usefixtures("poisoned")
+    def test_a_step_reads_nothing_that_was_given_back(self, backend, device, xp):
+        """No result may show what fills memory that was given back."""
         rng = np.random.default_rng(0)
         w, v, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 16), (16, 3), (8, 6)))
 
@@ -295,6 +301,47 @@ class TestKernelsOfCards:
             (xp.take(x, xp.asarray([3, 0, 3]), axis=0), a[[3, 0, 3]]),
         ):
             np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.usefixtures("poisoned")
+    def test_a_training_step(self, backend, device, xp, runtime, monkeypatch):
+        """Two convolutions and Adam, compiled for a large card, against the processor's kernels one by one."""
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        rng = np.random.default_rng(0)
+        shapes = {"k": (3, 3, 1, 8), "b": (8,), "l": (3, 3, 8, 16), "c": (16,), "w": (256, 10)}
+        start = {
+            name: (rng.standard_normal(s) / np.prod(s[:-1]) ** 0.5).astype(np.float32) for name, s in shapes.items()
+        }
+        images = rng.random((3, 16, 16, 16, 1)).astype(np.float32)
+        labels = rng.integers(0, 10, (3, 16))
+
+        def loss(p, x, y):
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(x, p["k"], p["b"])))
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(hidden, p["l"], p["c"])))
+            return xp.mean(xp.cross_entropy(xp.linear(xp.reshape(hidden, (16, -1)), p["w"]), y)), ()
+
+        optimizer = backend.optimizer("adam", {})
+
+        def step(params, state, x, y):
+            (value, _), gradients = backend.value_and_grad(loss)(params, x, y)
+            params, state = optimizer.update(gradients, state, params, 3e-3)
+            return value, params, state
+
+        def trained(mode, facts):
+            monkeypatch.setattr(runtime, "facts", facts)
+            run = backend.compile(step, Plan(compile=mode).resolve(device))
+            params = {name: backend.from_host(host, device) for name, host in start.items()}
+            state, losses = optimizer.init(params), []
+            for x, y in zip(images, labels, strict=True):
+                value, params, state = run(params, state, *(backend.from_host(host, device) for host in (x, y)))
+                losses.append(float(backend.to_host(value)))
+            return losses, {name: backend.to_host(array) for name, array in params.items()}
+
+        expected, weights = trained("eager", runtime.facts)
+        losses, found = trained("default", Facts(cpu=False, units=132, local_size=1024))
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        for name, host in weights.items():
+            np.testing.assert_allclose(found[name], host, atol=1e-4, err_msg=name)
 
 
 class TestPieces:
