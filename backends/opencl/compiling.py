@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -16,11 +17,11 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import runtime_of
 from hal.backends.opencl.execution import Program, realize
 from hal.backends.opencl.schedule import schedule
+from hal.errors import UnsupportedError
 
 __all__ = ["by_operation", "compiled", "forget_programs"]
 
 _TRACING = threading.local()
-_PROGRAMS: list[dict[Any, Any]] = []
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,18 @@ class _Traced:
     positions: tuple[int, ...]
     leaves: tuple[Any, ...]
     structure: Any
+
+
+@dataclass(eq=False)
+class _Programs:
+    """The programs of one compiled function, by the form of its arguments. They go when the function goes."""
+
+    found: dict[Any, _Traced] = field(default_factory=dict)
+    lock: Any = field(default_factory=threading.RLock)
+
+
+_PROGRAMS: weakref.WeakSet[_Programs] = weakref.WeakSet()
+_PROGRAMS_LOCK = threading.Lock()
 
 
 def by_operation(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -60,9 +73,9 @@ def by_operation(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Trace a function of trees of arrays as a whole, and replay what it launches."""
-    programs: dict[Any, _Traced] = {}
-    _PROGRAMS.append(programs)
-    lock = threading.Lock()
+    programs = _Programs()
+    with _PROGRAMS_LOCK:
+        _PROGRAMS.add(programs)
 
     @functools.wraps(fn)
     def run(*args: Any) -> Any:
@@ -73,10 +86,10 @@ def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
         arrays = [leaf for leaf in leaves if isinstance(leaf, OpenclArray)]
         realize(arrays)
         key = (structure, tuple(_form(leaf) for leaf in leaves))
-        with lock:
-            if key not in programs:
-                programs[key] = _traced(fn, leaves, structure)
-        traced = programs[key]
+        with programs.lock:
+            traced = programs.found.get(key)
+            if traced is None:
+                traced = programs.found[key] = _traced(fn, leaves, structure)
         results = list(traced.leaves)
         if traced.program is not None:
             storages = traced.program.run([array.storage for array in arrays if array.storage is not None])
@@ -89,8 +102,11 @@ def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def forget_programs() -> None:
     """Drop every program; what is compiled traces again when it is next called."""
-    for programs in _PROGRAMS:
-        programs.clear()
+    with _PROGRAMS_LOCK:
+        living = list(_PROGRAMS)
+    for programs in living:
+        with programs.lock:
+            programs.found.clear()
 
 
 def _with_scalars(leaves: list[Any]) -> list[Any]:
@@ -107,6 +123,15 @@ def _with_scalars(leaves: list[Any]) -> list[Any]:
 def _form(leaf: Any) -> Any:
     if isinstance(leaf, OpenclArray):
         return (leaf.shape, leaf.dtype.name, id(leaf.runtime))
+    try:
+        hash(leaf)
+    except TypeError:
+        kind = f"{type(leaf).__module__}.{type(leaf).__name__}"
+        raise UnsupportedError(
+            f"a compiled function of the opencl backend was given a {kind}; it takes arrays of this backend, numbers "
+            "and other constants that can be hashed",
+            fix="place a NumPy array on the device first, with backend.from_host(array, device)",
+        ) from None
     return (type(leaf).__name__, leaf)
 
 

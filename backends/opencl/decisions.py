@@ -35,6 +35,7 @@ class Driver:
         extensions: of the device.
         memory_bytes: global memory.
         largest_bytes: of one array.
+        cache_bytes: cache of global memory; 0 where the driver reports none.
         units: compute units.
         local_bytes: local memory of a work-group.
         local_size: the largest work-group.
@@ -55,6 +56,7 @@ class Driver:
     extensions: frozenset[str]
     memory_bytes: int
     largest_bytes: int
+    cache_bytes: int
     units: int
     local_bytes: int
     local_size: int

@@ -103,7 +103,7 @@ _MAPS: Mapping[str, Callable[..., Gradients]] = {
     "cast": lambda g, y, a: (p.cast(g, a.dtype),) if a.dtype.kind == "f" else (None,),
     "where": lambda g, y, c, a, b: (None, _where(c, g, 0.0), _where(c, 0.0, g)),
     "abs": lambda g, y, a: (g * _ew("sign", a),),
-    "relu": lambda g, y, a: (_where(y > 0, g, 0.0),),
+    "relu": lambda g, y, a: (_where(y <= 0, 0.0, g),),
     "sigmoid": lambda g, y, a: (g * y * (1 - y),),
     "exp": lambda g, y, a: (g * y,),
     "expm1": lambda g, y, a: (g * (y + 1),),

@@ -37,7 +37,7 @@ def runtime_of(device: Any = None) -> Runtime:
         for mine, native, driver in find().devices:
             if device is None or mine == device:
                 if mine not in _RUNTIMES:
-                    facts = Facts(driver.kind == "cpu", driver.units, driver.local_size)
+                    facts = Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.cache_bytes)
                     _RUNTIMES[mine] = Runtime(native, mine, facts)
                 return _RUNTIMES[mine]
     raise UnsupportedError(

@@ -38,6 +38,13 @@ class Program:
             for position, number in enumerate(each.kernel.numbers, start=len(each.places)):
                 kernel.set_arg(position, np.int64(number) if planned.wide else np.int32(number))
         self._bound: list[list[Any]] = [[None] * len(each.places) for each in planned.launches]
+        with runtime.lock:
+            runtime.programs.add(self)
+
+    def unbind(self) -> None:
+        """Let go of all memory that the kernels were given; the next run gives them theirs again."""
+        for bound in self._bound:
+            bound[:] = [None] * len(bound)
 
     def run(self, inputs: Sequence[Storage]) -> list[Storage]:
         """Launch everything.

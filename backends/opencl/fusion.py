@@ -177,6 +177,9 @@ def _follow(cut: Partition, users: dict[int, list[OpenclArray]], wanted: set[int
             continue
         at: OpenclArray | None = node
         while at is not None and (at is node or not cut.in_memory(at)):
+            if at is not node and id(at) in wanted:
+                at = None  # its memory is the first kernel's, which therefore stays
+                break
             following = users.get(id(at), ())
             at = following[0] if len(following) == 1 and _follows(following[0], at, node) else None
         if at is not None and at.op == "map" and id(at) not in cut.followed and at.runtime is node.runtime:

@@ -23,6 +23,7 @@ from hal.backends._traced.dtypes import DType, as_dtype
 from hal.backends._traced.results import result_of
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
+from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
 from hal.backends.opencl.runtime import Runtime
 from hal.errors import UnsupportedError
@@ -267,11 +268,11 @@ def contract(
         b = _copied(b, (*batch_b, *inner_b, *right))
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
-    count = (
-        product_pieces(a.runtime.facts, a.shape[inner_a[0]], inner_size, math.prod(shape), columns)
-        if not batch_a
-        else 0
-    )
+    count = 0
+    if not batch_a:
+        facts, axis = a.runtime.facts, a.shape[inner_a[0]]
+        group = results_of_a_group(facts, TILE)
+        count = product_pieces(facts, axis, inner_size, math.prod(shape), columns, results_of_a_group=group)
     if count:
         first, second = inner_a[0], inner_b[0]
         a = reshape(a, (*a.shape[:first], count, a.shape[first] // count, *a.shape[first + 1 :]))

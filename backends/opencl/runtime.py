@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyopencl as cl
@@ -18,11 +19,14 @@ from hal.backends.opencl.program_cache import load_binary, program_key, save_bin
 from hal.contract.device import Device
 from hal.errors import OutOfMemoryError, RunError, UnsupportedError
 
-__all__ = ["Runtime", "Storage"]
+__all__ = ["Binds", "Runtime", "Storage", "options_of"]
 
 _OPTIONS = "-cl-std=CL1.2"
 _LESS = "use a smaller batch=, or split the batch with accumulate="
+_ROUNDED = " -cl-fp32-correctly-rounded-divide-sqrt"
+# A product and a sum are rounded one after the other on every driver; only bodies of products fuse them.
 _PRELUDE = """
+#pragma OPENCL FP_CONTRACT OFF
 #ifdef cl_khr_fp64
 #pragma OPENCL EXTENSION cl_khr_fp64 : enable
 #endif
@@ -35,6 +39,13 @@ typedef double hal_double8 __attribute__((ext_vector_type(8), aligned(8)));
 #define HAL_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 """
 _OTHER_PRELUDE = "#define HAL_VECTORIZE\n"
+
+
+class Binds(Protocol):
+    """What keeps memory that it was run with, to run with it again."""
+
+    def unbind(self) -> None:
+        """Let go of that memory."""
 
 
 class Storage:
@@ -69,8 +80,10 @@ class Runtime:
         # Launches set arguments of kernels that threads share.
         self.lock = threading.RLock()
         self.wide_floats = "cl_khr_fp64" in native.extensions.split()
+        self._options = options_of(native)
         self.allocated_bytes = 0
         self.peak_bytes = 0
+        self.programs: weakref.WeakSet[Binds] = weakref.WeakSet()
         self._pool: dict[int, list[Any]] = {}
         self._programs: dict[str, Any] = {}
         self._driver = "\0".join((native.platform.version, native.name, native.driver_version))
@@ -127,6 +140,8 @@ class Runtime:
         """Give the driver back what no array uses."""
         with self.lock:
             self.queue.finish()
+            for program in self.programs:
+                program.unbind()
             self._pool.clear()
 
     def upload(self, host: np.ndarray) -> Storage:
@@ -164,16 +179,16 @@ class Runtime:
     def _built(self, sources: Sequence[str]) -> Any:
         prelude = _PRELUDE + (_PROCESSOR_PRELUDE if self.facts.cpu else _OTHER_PRELUDE)
         text = prelude + helpers(sources) + "\n".join(sources) + "\n"
-        key = program_key(self._driver, _OPTIONS, text)
+        key = program_key(self._driver, self._options, text)
         stored = load_binary(key)
         if stored is not None:
             try:
-                return _quietly(lambda: cl.Program(self.context, [self.native], [stored]).build(_OPTIONS))
+                return _quietly(lambda: cl.Program(self.context, [self.native], [stored]).build(self._options))
             except cl.Error:
                 pass  # of another driver after all, so it is built again below
         unbuilt: Any = cl.Program(self.context, text)
         try:
-            program = _quietly(lambda: unbuilt.build(_OPTIONS, cache_dir=False))
+            program = _quietly(lambda: unbuilt.build(self._options, cache_dir=False))
         except cl.RuntimeError as error:
             raise RunError(
                 f"the OpenCL compiler of {self.device} ({self.device.name}) refused a kernel: {_first_errors(error)}",
@@ -185,6 +200,12 @@ class Runtime:
     def finish(self) -> None:
         """Wait for everything that was queued."""
         self.queue.finish()
+
+
+def options_of(native: Any) -> str:
+    """Options of the compiler: division and square root are rounded correctly where the device says that it can."""
+    exact = native.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
+    return _OPTIONS + (_ROUNDED if exact else "")
 
 
 def _rounded(nbytes: int) -> int:

@@ -12,7 +12,7 @@ from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
 from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
 from hal.backends.opencl.codegen.product import product_of
 from hal.backends.opencl.codegen.reduction import reduce_kernel
-from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
+from hal.backends.opencl.codegen.register_tiles import TILE, register_tile_kernel
 from hal.backends.opencl.fusion import Partition, partition
 from hal.backends.opencl.runtime import Storage
 
@@ -78,7 +78,7 @@ class Schedule:
 
 
 def schedule(
-    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, tile: tuple[int, int] = (6, 2)
+    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, tile: tuple[int, int] = TILE
 ) -> Schedule:
     """Plan the computation of some nodes.
 

@@ -100,6 +100,13 @@ class EdgeChecks(ConformanceBase):
                 wanted = np.array([[0, 1, 1, 0], [0, 0, 0, 0]], np.float64).reshape(1, 2, 4, 1).repeat(2, axis=3)
                 self.assert_array(backend, gradient, wanted, f"max_pool2d, {layout}, {pool}")
 
+    def test_relu_keeps_nan(self, backend: Backend, device: Device, ops: Ops) -> None:
+        """The rectifier of NaN is NaN: a run that has diverged must not look sound."""
+        if not self.values:
+            pytest.skip("this backend computes no values")
+        found = backend.to_host(ops.relu(backend.from_host(np.array([_NAN, -1, 0, 2], np.float32), device)))
+        np.testing.assert_array_equal(found, [_NAN, 0, 0, 2])
+
     def test_infinities_in_windows(self, backend: Backend, device: Device, ops: Ops) -> None:
         """A window that holds nothing but -inf gives -inf, and one with inf gives inf, padded or not."""
         for value in (-_INF, _INF, float(np.finfo(np.float32).min)):

@@ -1,6 +1,7 @@
 """The OpenCL runtime on whatever device is here: fusion, memory, programs on disk, errors."""
 
 import gc
+import types
 
 import numpy as np
 import pytest
@@ -37,6 +38,20 @@ def runtime(xp, device):
     return runtime_of(device)
 
 
+@pytest.fixture
+def poisoned(runtime, monkeypatch):
+    """Memory is filled with NaN whenever it is given back."""
+    import pyopencl as cl
+
+    take_back = runtime.take_back
+
+    def poison(storage):
+        cl.enqueue_fill_buffer(runtime.queue, storage.buffer, np.float32(np.nan), 0, storage.nbytes)
+        take_back(storage)
+
+    monkeypatch.setattr(runtime, "take_back", poison)
+
+
 def launches(roots, runtime, *, fuse=True):
     from hal.backends.opencl.schedule import schedule
 
@@ -58,6 +73,31 @@ class TestFusion:
         x, w, b = (xp.asarray(np.ones(shape, np.float32)) for shape in ((4, 8), (8, 16), (16,)))
         assert len(launches([xp.tanh(xp.linear(x, w, b))], runtime)) == 1
 
+    def test_what_is_wanted_on_the_way_keeps_its_memory(self, backend, device, xp):
+        """A result that has the memory of a reduction, and is computed with further."""
+
+        def stopped(x):
+            y = xp.stop_gradient(xp.sum(x, axis=0))
+            return y, xp.exp(y)
+
+        def step(params, x):
+            def loss(params):
+                return xp.mean(xp.square(xp.linear(x, params["w"], params["b"]))), ()
+
+            (value, _), gradients = backend.value_and_grad(loss)(params)
+            return value, gradients, {k: params[k] - 0.1 * gradients[k] for k in params}
+
+        x = backend.from_host(np.ones((5, 4), np.float32), device)
+        plan = Plan(compile="default").resolve(device)
+        y, more = backend.compile(stopped, plan)(x)
+        np.testing.assert_allclose(backend.to_host(y), np.full(4, 5.0))
+        np.testing.assert_allclose(backend.to_host(more), np.exp(np.full(4, 5.0)), rtol=1e-6)
+        params = {"w": backend.from_host(np.ones((4, 3), np.float32), device)}
+        params["b"] = backend.from_host(np.ones(3, np.float32), device)
+        _, gradients, new = backend.compile(step, plan)(params, x)
+        np.testing.assert_allclose(backend.to_host(gradients["b"]), np.full(3, 10 / 3), rtol=1e-6)
+        np.testing.assert_allclose(backend.to_host(new["b"]), np.full(3, 1 - 1 / 3), rtol=1e-6)
+
     def test_an_optimizer_shares_launches(self, backend, xp, runtime):
         params = {str(n): xp.asarray(np.ones((n, 3), np.float32)) for n in range(1, 6)}
         optimizer = backend.optimizer("adam", {})
@@ -71,6 +111,42 @@ class TestFusion:
         assert len(launches([moved + 1], runtime)) == 1
 
 
+class TestFunctions:
+    def test_a_rectifier_hides_no_nan(self, backend, device, xp):
+        """As PyTorch's, it passes NaN on, and a gradient through NaN."""
+        x = backend.from_host(np.array([np.nan, -1, 0, 2], np.float32), device)
+        np.testing.assert_array_equal(backend.to_host(xp.relu(x)), [np.nan, 0, 0, 2])
+        _, gradient = backend.value_and_grad(lambda x: (xp.sum(xp.relu(x)), ()))(x)
+        np.testing.assert_array_equal(backend.to_host(gradient), [1, 0, 0, 1])
+
+
+class TestRounding:
+    def test_a_product_is_rounded_before_it_is_added_to(self, runtime):
+        """A fused multiply-add would leave 2**-24 here."""
+        import pyopencl as cl
+
+        source = "__kernel void difference(__global float *out, float x, float y) { out[0]=x*x-y; }"
+        kernel = cl.Kernel(runtime._built([source]), "difference")
+        storage = runtime.allocate(4)
+        kernel(runtime.queue, (1,), (1,), storage.buffer, np.float32(1 + 2**-12), np.float32(1 + 2**-11))
+        assert runtime.download(storage, (), np.dtype(np.float32)) == 0
+
+    def test_products_of_matrices_may_be_fused(self, xp, runtime):
+        from hal.backends.opencl.schedule import schedule
+
+        x = xp.asarray(np.ones((16, 16), np.float32))
+        sources = [launch.kernel.source for launch in schedule([x @ x, x * x], runtime.facts, fuse=True).launches]
+        assert sorted("FP_CONTRACT ON" in source for source in sources) == [False, True]
+
+    @pytest.mark.parametrize(("config", "exact"), [(191, True), (63, False)])
+    def test_division_is_exact_where_the_device_can(self, config, exact):
+        pytest.importorskip("pyopencl")
+        from hal.backends.opencl.runtime import options_of
+
+        options = options_of(types.SimpleNamespace(single_fp_config=config))
+        assert ("-cl-fp32-correctly-rounded-divide-sqrt" in options) is exact
+
+
 class TestMemory:
     def test_memory_is_given_back_and_used_again(self, backend, device, runtime):
         first = backend.from_host(np.ones(1000, np.float32), device)
@@ -81,17 +157,9 @@ class TestMemory:
         again = backend.from_host(np.zeros(1000, np.float32), device)
         assert again.storage.buffer.int_ptr == address
 
-    def test_a_step_reads_nothing_that_was_given_back(self, backend, device, xp, runtime, monkeypatch):
-        """Memory is filled with NaN whenever it is given back; no result may show it."""
-        import pyopencl as cl
-
-        take_back = runtime.take_back
-
-        def poisoned(storage):
-            cl.enqueue_fill_buffer(runtime.queue, storage.buffer, np.float32(np.nan), 0, storage.nbytes)
-            take_back(storage)
-
-        monkeypatch.setattr(runtime, "take_back", poisoned)
+    @pytest.mark.usefixtures("poisoned")
+    def test_a_step_reads_nothing_that_was_given_back(self, backend, device, xp):
+        """No result may show what fills memory that was given back."""
         rng = np.random.default_rng(0)
         w, v, x = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 16), (16, 3), (8, 6)))
 
@@ -110,6 +178,48 @@ class TestMemory:
             for one, other in zip(found[0], again, strict=True):
                 assert np.isfinite(other).all()
                 np.testing.assert_allclose(other, one, rtol=1e-4, atol=1e-6)
+
+    def test_a_program_keeps_no_memory_that_others_need(self, backend, device, xp, runtime, monkeypatch):
+        """What a compiled function was last run with is given back when the device has no more."""
+        import pyopencl as cl
+
+        class Limited(cl.Buffer):
+            held = counted = 0
+
+            def __init__(self, context, flags, size):
+                if Limited.held + size > 8 << 20:
+                    raise cl.MemoryError("clCreateBuffer", cl.status_code.MEM_OBJECT_ALLOCATION_FAILURE)
+                super().__init__(context, flags, size)
+                self.counted = size
+                Limited.held += size
+
+            def __del__(self):
+                Limited.held -= self.counted
+
+        gc.collect()
+        runtime.release_pool()
+        monkeypatch.setattr(cl, "Buffer", Limited)
+        run = backend.compile(lambda x: xp.exp(xp.flip(xp.sort(x))), Plan(compile="default").resolve(device))
+        x = np.linspace(0, 1, 1 << 18, dtype=np.float32)
+        for _ in range(2):
+            found = backend.to_host(run(backend.from_host(x, device)))
+            np.testing.assert_allclose(found, np.exp(x[::-1]), rtol=1e-6)
+            large = backend.from_host(np.ones(7 << 18, np.float32), device)
+            del large
+        del run
+        gc.collect()
+        runtime.release_pool()
+        assert Limited.held == 0
+
+    def test_programs_go_with_their_function(self, backend, device):
+        from hal.backends.opencl import compiling
+
+        run = backend.compile(lambda x: x + 1, Plan(compile="default").resolve(device))
+        run(backend.from_host(np.ones(3, np.float32), device))
+        held = len(compiling._PROGRAMS)
+        del run
+        gc.collect()
+        assert len(compiling._PROGRAMS) == held - 1
 
     def test_more_than_a_device_has(self, backend, xp):
         with pytest.raises(OutOfMemoryError, match="at most"):
@@ -192,12 +302,110 @@ class TestKernelsOfCards:
         ):
             np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
 
+    @pytest.mark.usefixtures("poisoned")
+    def test_a_training_step(self, backend, device, xp, runtime, monkeypatch):
+        """Two convolutions and Adam, compiled for a large card, against the processor's kernels one by one."""
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        rng = np.random.default_rng(0)
+        shapes = {"k": (3, 3, 1, 8), "b": (8,), "l": (3, 3, 8, 16), "c": (16,), "w": (256, 10)}
+        start = {
+            name: (rng.standard_normal(s) / np.prod(s[:-1]) ** 0.5).astype(np.float32) for name, s in shapes.items()
+        }
+        images = rng.random((3, 16, 16, 16, 1)).astype(np.float32)
+        labels = rng.integers(0, 10, (3, 16))
+
+        def loss(p, x, y):
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(x, p["k"], p["b"])))
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(hidden, p["l"], p["c"])))
+            return xp.mean(xp.cross_entropy(xp.linear(xp.reshape(hidden, (16, -1)), p["w"]), y)), ()
+
+        optimizer = backend.optimizer("adam", {})
+
+        def step(params, state, x, y):
+            (value, _), gradients = backend.value_and_grad(loss)(params, x, y)
+            params, state = optimizer.update(gradients, state, params, 3e-3)
+            return value, params, state
+
+        def trained(mode, facts):
+            monkeypatch.setattr(runtime, "facts", facts)
+            run = backend.compile(step, Plan(compile=mode).resolve(device))
+            params = {name: backend.from_host(host, device) for name, host in start.items()}
+            state, losses = optimizer.init(params), []
+            for x, y in zip(images, labels, strict=True):
+                value, params, state = run(params, state, *(backend.from_host(host, device) for host in (x, y)))
+                losses.append(float(backend.to_host(value)))
+            return losses, {name: backend.to_host(array) for name, array in params.items()}
+
+        expected, weights = trained("eager", runtime.facts)
+        losses, found = trained("default", Facts(cpu=False, units=132, local_size=1024))
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        for name, host in weights.items():
+            np.testing.assert_allclose(found[name], host, atol=1e-4, err_msg=name)
+
+
+class TestPieces:
+    """Into how many pieces the sums of products are cut."""
+
+    @pytest.mark.parametrize("cpu", [True, False])
+    @pytest.mark.parametrize(("rows", "columns"), [(0, 4), (4, 0), (0, 0)])
+    def test_products_without_rows_or_columns(self, backend, xp, runtime, monkeypatch, cpu, rows, columns):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=64))
+        x = xp.asarray(np.ones((rows, 4096), np.float32))
+        y = xp.asarray(np.ones((4096, columns), np.float32))
+        assert backend.to_host(x @ y).shape == (rows, columns)
+
+    def test_a_processor_with_more_cache_cuts_less(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+
+        def pieces(cache_bytes):
+            facts = Facts(cpu=True, units=8, local_size=64, cache_bytes=cache_bytes)
+            return product_pieces(facts, 4096, 4096, 128 * 512, 512, results_of_a_group=1)
+
+        assert (pieces(0), pieces(1 << 18), pieces(1 << 25)) == (32, 32, 8)
+
+    def test_a_card_has_groups_for_all_its_units(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+        from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
+
+        facts = Facts(cpu=False, units=132, local_size=1024)
+        group = results_of_a_group(facts, TILE)
+        count = product_pieces(facts, 4096, 4096, 192 * 192, 192, results_of_a_group=group)
+        assert 2 * 132 <= count * (192 * 192 // group) <= 4 * 132
+
+
+class TestProcessorsOfAllSizes:
+    """What is generated for processors, whose compute units are many or few."""
+
+    @pytest.mark.parametrize(("units", "items"), [(2, 64), (192, 768)])
+    def test_all_units_have_work(self, backend, xp, runtime, monkeypatch, units, items):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.schedule import schedule
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
+        x = np.arange(1000 * 70, dtype=np.float32).reshape(1000, 70)
+        moved = xp.permute_dims(xp.asarray(x), (1, 0)) + 1
+        rows = xp.max(xp.asarray(x), axis=1)
+        planned = schedule([moved, rows], runtime.facts, fuse=True).launches
+        assert max(launch.kernel.items[0] for launch in planned) == items
+        np.testing.assert_array_equal(backend.to_host(moved), x.T + 1)
+        np.testing.assert_array_equal(backend.to_host(rows), x.max(axis=1))
+
 
 class TestRefusals:
     def test_a_value_while_a_function_is_compiled(self, backend, device, xp):
         run = backend.compile(lambda x: x + 1 if float(xp.sum(x)) > 0 else x, Plan(compile="default").resolve(device))
         with pytest.raises(UnsupportedError, match="while a function was being compiled"):
             run(backend.from_host(np.ones(3, np.float32), device))
+
+    def test_an_array_that_is_not_on_the_device(self, backend, device):
+        run = backend.compile(lambda x, y: x + 1, Plan(compile="default").resolve(device))
+        with pytest.raises(UnsupportedError, match=r"(?s)given a numpy.ndarray.*from_host"):
+            run(backend.from_host(np.ones(3, np.float32), device), np.ones(3, np.float32))
 
     def test_types_that_opencl_has_not(self, xp):
         with pytest.raises(UnsupportedError, match="not part of OpenCL"):

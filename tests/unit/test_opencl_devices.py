@@ -23,6 +23,7 @@ POLARIS = Driver(
     extensions=frozenset({"cl_khr_fp64", "cl_khr_byte_addressable_store"}),
     memory_bytes=8 << 30,
     largest_bytes=2 << 30,
+    cache_bytes=16384,
     units=36,
     local_bytes=32768,
     local_size=1024,

@@ -89,7 +89,13 @@ def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: boo
 
 
 def _kernel(
-    node: OpenclArray, target: OpenclArray, emitter: Emitter, text: str, items: Any, local: Any, flat: bool
+    node: OpenclArray,
+    target: OpenclArray,
+    emitter: Emitter,
+    text: str,
+    items: tuple[int, ...],
+    local: tuple[int, ...],
+    flat: bool,
 ) -> Kernel:
     return Kernel(
         signature(target, emitter),

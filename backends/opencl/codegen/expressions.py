@@ -58,7 +58,7 @@ _SAME = {
     # Bounds of clip: x stays where it is NaN, and at the bound itself.
     "at_least": "({0}<{1}?{1}:{0})",
     "at_most": "({0}>{1}?{1}:{0})",
-    "relu": "({0}>0?{0}:0)",
+    "relu": "({0}<0?0:{0})",  # of NaN, NaN
 }
 _FLOATING = {
     **{name: f"{name}({{0}})" for name in "acos acosh asin asinh atan atanh ceil cos cosh exp expm1 floor".split()},

@@ -17,7 +17,8 @@ __all__ = ["Facts", "Kernel", "Stored", "loops", "row_loop", "rows_of", "signatu
 
 Stored = Callable[[OpenclArray], OpenclArray | None]
 
-_ITEMS_OF_A_PROCESSOR = 64
+_FEWEST_ITEMS = 64
+_ITEMS_OF_A_UNIT = 4
 _LOCAL_SIZE = 128
 
 
@@ -30,11 +31,13 @@ class Facts:
             into vector instructions. Other devices get one element each.
         units: compute units.
         local_size: the largest work-group.
+        cache_bytes: cache of global memory, as the driver reports it; 0 where it reports none.
     """
 
     cpu: bool
     units: int
     local_size: int
+    cache_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,9 +107,14 @@ def together(kernels: Sequence[Kernel]) -> Kernel:
 def spread(count: int, facts: Facts) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Global and local size for so many rows (of a processor) or elements."""
     if facts.cpu:
-        return (min(count, _ITEMS_OF_A_PROCESSOR),), (1,)
+        return (_items_of_a_processor(count, facts),), (1,)
     local = min(_LOCAL_SIZE, facts.local_size)
     return (-(-count // local) * local,), (local,)
+
+
+def _items_of_a_processor(count: int, facts: Facts) -> int:
+    """How many work-items share so many rows: some for each unit, so that one that is late delays the others little."""
+    return min(count, max(_FEWEST_ITEMS, _ITEMS_OF_A_UNIT * facts.units))
 
 
 def row_loop(count: int, facts: Facts, emitter: Emitter) -> tuple[str, str, str]:
@@ -118,7 +126,7 @@ def row_loop(count: int, facts: Facts, emitter: Emitter) -> tuple[str, str, str]
     variable = emitter.loop("r")
     if not facts.cpu:
         return f"{kind} r=get_global_id(0); if (r>={count}) return; {{", "}", variable
-    items = min(count, _ITEMS_OF_A_PROCESSOR)
+    items = _items_of_a_processor(count, facts)
     each = -(-count // items)
     head = f"{kind} g=get_global_id(0), e=(g+1)*{each}<{count}?(g+1)*{each}:{count};"
     return f"{head} for ({kind} r=g*{each}; r<e; r++) {{", "}", variable

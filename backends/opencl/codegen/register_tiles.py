@@ -14,10 +14,20 @@ from hal.backends.opencl.codegen.expressions import compute_type, load, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
 from hal.backends.opencl.codegen.product import Product
 
-__all__ = ["register_tile_kernel"]
+__all__ = ["TILE", "register_tile_kernel", "results_of_a_group"]
+
+TILE = (6, 2)
+"""Rows, and vectors of columns, of a tile unless somebody asks for another."""
 
 _WIDTH = 8
 _CARD_ROWS = 32
+_FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
+"""Products may be added up by fused multiply-adds; what follows from a sum may not."""
+
+
+def results_of_a_group(facts: Facts, tile: tuple[int, int]) -> int:
+    """How many results a work-group computes on a device that is no processor."""
+    return tile[0] * tile[1] * _WIDTH * min(_CARD_ROWS, facts.local_size)
 
 
 def register_tile_kernel(
@@ -101,7 +111,7 @@ def register_tile_kernel(
     down = -(-down // local[1]) * local[1]
     return Kernel(
         signature(out, emitter),
-        f"{' '.join(head)} {' '.join(emitter.lines[0])} {sums} {write}",
+        f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{_FUSED}{sums} }} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (across, down, product.batches),
         local,
