@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from hal.backends._traced import dtypes
 from hal.backends._traced.dtypes import (
     bfloat16,
     can_cast,

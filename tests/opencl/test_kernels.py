@@ -1,0 +1,125 @@
+"""The kernels that are generated for devices other than the one that is here."""
+
+import numpy as np
+import pytest
+
+from hal.contract.plan import Plan
+
+
+class TestKernelsOfCards:
+    """What is generated for devices that are no processors, one element a work-item, run on whatever is here."""
+
+    @pytest.fixture
+    def card(self, runtime, monkeypatch):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=False, units=2, local_size=64))
+
+    @pytest.mark.usefixtures("card")
+    def test_they_compute_the_same(self, backend, xp):
+        rng = np.random.default_rng(0)
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((70, 9), (9, 5)))
+        x, y = xp.asarray(a), xp.asarray(b)
+        for found, expected in (
+            (xp.tanh(x @ y + 1), np.tanh(a @ b + 1)),
+            (xp.sum(x * x, axis=0), (a * a).sum(axis=0)),
+            (xp.argmax(x, axis=0), a.argmax(axis=0)),
+            (xp.sort(x, axis=0), np.sort(a, axis=0)),
+            (xp.cumulative_sum(x, axis=1), a.cumsum(axis=1)),
+            (xp.concat([x, -x], axis=1), np.concatenate([a, -a], axis=1)),
+            (xp.take(x, xp.asarray([3, 0, 3]), axis=0), a[[3, 0, 3]]),
+        ):
+            np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-5, atol=1e-5)
+
+    @pytest.mark.usefixtures("poisoned")
+    def test_a_training_step(self, backend, device, xp, runtime, monkeypatch):
+        """Two convolutions and Adam, compiled for a large card, against the processor's kernels one by one."""
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        rng = np.random.default_rng(0)
+        shapes = {"k": (3, 3, 1, 8), "b": (8,), "l": (3, 3, 8, 16), "c": (16,), "w": (256, 10)}
+        start = {
+            name: (rng.standard_normal(s) / np.prod(s[:-1]) ** 0.5).astype(np.float32) for name, s in shapes.items()
+        }
+        images = rng.random((3, 16, 16, 16, 1)).astype(np.float32)
+        labels = rng.integers(0, 10, (3, 16))
+
+        def loss(p, x, y):
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(x, p["k"], p["b"])))
+            hidden = xp.max_pool2d(xp.relu(xp.conv2d(hidden, p["l"], p["c"])))
+            return xp.mean(xp.cross_entropy(xp.linear(xp.reshape(hidden, (16, -1)), p["w"]), y)), ()
+
+        optimizer = backend.optimizer("adam", {})
+
+        def step(params, state, x, y):
+            (value, _), gradients = backend.value_and_grad(loss)(params, x, y)
+            params, state = optimizer.update(gradients, state, params, 3e-3)
+            return value, params, state
+
+        def trained(mode, facts):
+            monkeypatch.setattr(runtime, "facts", facts)
+            run = backend.compile(step, Plan(compile=mode).resolve(device))
+            params = {name: backend.from_host(host, device) for name, host in start.items()}
+            state, losses = optimizer.init(params), []
+            for x, y in zip(images, labels, strict=True):
+                value, params, state = run(params, state, *(backend.from_host(host, device) for host in (x, y)))
+                losses.append(float(backend.to_host(value)))
+            return losses, {name: backend.to_host(array) for name, array in params.items()}
+
+        expected, weights = trained("eager", runtime.facts)
+        losses, found = trained("default", Facts(cpu=False, units=132, local_size=1024))
+        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        for name, host in weights.items():
+            np.testing.assert_allclose(found[name], host, atol=1e-4, err_msg=name)
+
+
+class TestPieces:
+    """Into how many pieces the sums of products are cut."""
+
+    @pytest.mark.parametrize("cpu", [True, False])
+    @pytest.mark.parametrize(("rows", "columns"), [(0, 4), (4, 0), (0, 0)])
+    def test_products_without_rows_or_columns(self, backend, xp, runtime, monkeypatch, cpu, rows, columns):
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=64))
+        x = xp.asarray(np.ones((rows, 4096), np.float32))
+        y = xp.asarray(np.ones((4096, columns), np.float32))
+        assert backend.to_host(x @ y).shape == (rows, columns)
+
+    def test_a_processor_with_more_cache_cuts_less(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+
+        def pieces(cache_bytes):
+            facts = Facts(cpu=True, units=8, local_size=64, cache_bytes=cache_bytes)
+            return product_pieces(facts, 4096, 4096, 128 * 512, 512, results_of_a_group=1)
+
+        assert (pieces(0), pieces(1 << 18), pieces(1 << 25)) == (32, 32, 8)
+
+    def test_a_card_has_groups_for_all_its_units(self):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.pieces import product_pieces
+        from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
+
+        facts = Facts(cpu=False, units=132, local_size=1024)
+        group = results_of_a_group(facts, TILE)
+        count = product_pieces(facts, 4096, 4096, 192 * 192, 192, results_of_a_group=group)
+        assert 2 * 132 <= count * (192 * 192 // group) <= 4 * 132
+
+
+class TestProcessorsOfAllSizes:
+    """What is generated for processors, whose compute units are many or few."""
+
+    @pytest.mark.parametrize(("units", "items"), [(2, 64), (192, 768)])
+    def test_all_units_have_work(self, backend, xp, runtime, monkeypatch, units, items):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.schedule import schedule
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
+        x = np.arange(1000 * 70, dtype=np.float32).reshape(1000, 70)
+        moved = xp.permute_dims(xp.asarray(x), (1, 0)) + 1
+        rows = xp.max(xp.asarray(x), axis=1)
+        planned = schedule([moved, rows], runtime.facts, fuse=True).launches
+        assert max(launch.kernel.items[0] for launch in planned) == items
+        np.testing.assert_array_equal(backend.to_host(moved), x.T + 1)
+        np.testing.assert_array_equal(backend.to_host(rows), x.max(axis=1))
