@@ -50,9 +50,9 @@ def backend(name: str) -> Backend:
     if name not in points:
         if name.lower() in _ANY_DEVICE:
             raise _no_name(name)
-        near = difflib.get_close_matches(name.lower(), points, n=1)
+        near, meant = difflib.get_close_matches(name.lower(), points, n=1), _meant_by(name)
         raise ConfigError(
-            f"backend={name} is not known" + (f"; did you mean {near[0]}?" if near else ""),
+            f"backend={name} is not known" + (meant or (f"; did you mean {near[0]}?" if near else "")),
             fix=f"use one of: {', '.join(sorted(points))}",
         )
     try:
@@ -74,9 +74,32 @@ def backend(name: str) -> Backend:
 
 def _no_name(word: str) -> ConfigError:
     return ConfigError(
-        f"{word} is not the name of a backend or device",
+        f"{word} is not the name of a backend or device{_meant_by(word)}",
         fix=f"write backend=auto for the best device here, or one of {', '.join(names())}; see: hal devices",
     )
+
+
+def _meant_by(word: str) -> str:
+    """A question after the backends that declare a word as one of their aliases; only after those that can run, if any.
+
+    >>> _meant_by("vulkan")
+    ''
+    """
+    found = [each for each in _loadable() if word.lower() in each.aliases]
+    usable = [each for each in found if isinstance(each.probe(), Available)]
+    asked = [f"backend={each.name}" for each in usable or found]
+    if not asked:
+        return ""
+    return f"; did you mean {', '.join(asked[:-1])}{' or ' if asked[1:] else ''}{asked[-1]}?"
+
+
+def _loadable() -> list[Backend]:
+    """All backends but those whose packages cannot be imported, which `hal devices` tells of."""
+    loaded = []
+    for each in names():
+        with contextlib.suppress(UnavailableError):
+            loaded.append(backend(each))
+    return loaded
 
 
 def require(name: str) -> Backend:
@@ -106,11 +129,7 @@ def select(name: str = "auto", index: int | None = None, kind: str | None = None
         UnavailableError: the backend cannot run here, or has no device of that index.
     """
     if name == "auto":
-        loaded = []
-        for each in names():
-            with contextlib.suppress(UnavailableError):  # `hal devices` tells of it
-                loaded.append(backend(each))
-        candidates = sorted(loaded, key=lambda b: (-b.priority, b.name))
+        candidates = sorted(_loadable(), key=lambda b: (-b.priority, b.name))
         for candidate in candidates:
             if candidate.priority >= 0 and isinstance(candidate.probe(), Available) and candidate.devices():
                 return select(candidate.name, index, kind)

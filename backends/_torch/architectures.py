@@ -60,19 +60,27 @@ class Architecture:
         """The same row where nothing can run, for the reason given."""
         return replace(self, precisions={name: Precision(False, False, reason) for name in PRECISIONS})
 
-    def capabilities(self, *, threads: bool = False, reserves_addresses: bool = False, spread: int = 1) -> Capabilities:
+    def capabilities(
+        self,
+        *,
+        threads: bool = False,
+        reserves_addresses: bool = False,
+        parallel: tuple[str, ...] = ("dp", "fsdp"),
+        spread: int = 1,
+    ) -> Capabilities:
         """What a device of this architecture can do.
 
         Args:
             threads: whether the plan key ``threads`` has a meaning.
             reserves_addresses: whether the runtime reserves far more addresses than it uses memory.
+            parallel: kinds of parallelism that PyTorch has for devices of this type.
             spread: how many processes a plan may spread over on this machine.
         """
         return Capabilities(
             precisions=dict(self.precisions),
             layouts=self.layouts,
             compile=self.compile,
-            parallel=("dp", "fsdp"),
+            parallel=parallel,
             spread=spread,
             algorithms=self.algorithms,
             needs=self.needs,

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import math
 import os
-import sys
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -16,6 +14,7 @@ import numpy as np
 import optree
 
 from hal.backends._torch.build import Build, read_build
+from hal.backends._torch.caches import forget_compiled
 from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.native_code import native_code
 from hal.contract import ExportedFunction, ExportsPrograms, Group, MeasuresDevices, MemoryUse, SpreadsOver
@@ -125,7 +124,8 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
         stored = array if order is None else array.transpose(order)
         host = torch.empty(stored.shape, dtype=_dtype(array.dtype), pin_memory=copying_ahead())
         np.copyto(host.numpy(), stored)
-        tensor = host.to(self._torch_device(device), non_blocking=True)
+        # Without streams the copy has to be over before the host's memory is given back.
+        tensor = host.to(self._torch_device(device), non_blocking=self.copies_ahead)
         return tensor if order is None else tensor.permute(tuple(np.argsort(order).tolist()))
 
     def to_host(self, array: torch.Tensor) -> np.ndarray:
@@ -200,7 +200,7 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
         device: Device,
     ) -> Generator[Tree, None, None]:
         """Read and copy the next batches in a thread, on a stream of their own where the device has streams."""
-        copies = CopyStream(self._torch_device(device))
+        copies = CopyStream(self._torch_device(device) if self.copies_ahead else None)
         with contextlib.closing(read_ahead(batches, lambda batch: copies.run(put, batch))) as ready:
             yield from map(copies.receive, ready)
 
@@ -281,11 +281,8 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
             torch.accelerator.synchronize(device.index)
 
     def clear_caches(self, device: Device) -> None:
-        """Drop compiled code, which PyTorch keeps a limited number of for each function, and cached memory."""
-        compiler = sys.modules.get("torch._dynamo")
-        if compiler is not None:
-            compiler.reset()
-        gc.collect()
+        """Drop compiled code and cached memory."""
+        forget_compiled()
         if self.device_type != "cpu":
             import torch
 
@@ -298,7 +295,7 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
 
     def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain PyTorch."""
-        return native_code(plan, self.device_type, mode)
+        return native_code(plan, self.device_type, mode, device.index if device else 0)
 
     def export_program(self, to: str, exported: ExportedFunction) -> dict[str, bytes]:
         """ONNX or a program of torch.export; see :mod:`hal.backends._torch.exporting`."""

@@ -28,7 +28,8 @@ def seeded(seed: int, devices: Iterable[torch.device]) -> Iterator[None]:
         for device in devices:
             kind: Any = torch.get_device_module(device)
             restored.callback(kind.set_rng_state, kind.get_rng_state(device), device)
-            kind.default_generators[device.index].manual_seed(seed)
+            # Not every kind has a list of its default generators.
+            kind.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
         yield
 
 

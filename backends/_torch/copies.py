@@ -29,17 +29,21 @@ def copying_ahead() -> bool:
 
 
 class CopyStream:
-    """Copies on a stream of their own; on the processor, which has none, a plain call."""
+    """Copies on a stream of their own.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: what is copied to; None: it has no streams, and a copy is a plain call.
+    """
+
+    def __init__(self, device: torch.device | None) -> None:
         import torch
 
         self.device = device
-        self.stream = None if device.type == "cpu" else torch.Stream(device)
+        self.stream = None if device is None else torch.Stream(device)
 
     def run(self, put: Callable[[Any], Tree], batch: Any) -> tuple[Tree, Any]:
         """In the reader's thread: start the copy; the event says when it is done."""
-        if self.stream is None:
+        if self.device is None or self.stream is None:
             return put(batch), None
         import torch
 

@@ -27,6 +27,10 @@ _NO_MEMORY = (
     "CUDNN_STATUS_ALLOC_FAILED",
     "DEVICE_ALLOCATION_FAILED",  # cuDNN
     "miopenStatusAllocFailed",
+    "UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY",  # SYCL's runtime
+    "UR_RESULT_ERROR_OUT_OF_HOST_MEMORY",
+    "MPS backend out of memory",
+    "Invalid buffer size",  # of Metal: a single array is larger than the largest buffer
     # cuDNN and MIOpen leave out algorithms whose workspace does not fit: on a full card none is left.
     "unable to find an engine to execute this computation",
     "Unable to find a valid cuDNN algorithm",

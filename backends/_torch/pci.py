@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["DEVICES", "Link", "count_accelerators", "generation_of", "read_link"]
+__all__ = ["DEVICES", "Link", "count_accelerators", "find_cards", "generation_of", "read_link"]
 
 DEVICES = Path("/sys/bus/pci/devices")
 _DISPLAY, _PROCESSING_ACCELERATOR = "0x03", "0x12"
@@ -30,10 +30,19 @@ def count_accelerators(vendor_id: str, devices: Path = DEVICES) -> int:
         vendor_id: PCI vendor in hexadecimal, for example ``0x10de``.
         devices: folder with one entry for each PCI device.
     """
-    return sum(
-        _read(entry / "vendor") == vendor_id and _read(entry / "class").startswith((_DISPLAY, _PROCESSING_ACCELERATOR))
-        for entry in _entries(devices)
-    )
+    return len(_accelerators(vendor_id, devices))
+
+
+def find_cards(vendor_id: str, device_id: str, devices: Path = DEVICES) -> tuple[str, ...]:
+    """Addresses of the accelerators of one product, in their order on the bus.
+
+    Args:
+        vendor_id: PCI vendor in hexadecimal, for example ``0x8086``.
+        device_id: PCI device in hexadecimal.
+        devices: folder with one entry for each PCI device.
+    """
+    found = _accelerators(vendor_id, devices)
+    return tuple(entry.name for entry in found if _read(entry / "device") == device_id)
 
 
 def read_link(address: str, devices: Path = DEVICES) -> Link:
@@ -60,6 +69,15 @@ def generation_of(gigatransfers: float) -> int | None:
     4
     """
     return _GENERATIONS.get(gigatransfers)
+
+
+def _accelerators(vendor_id: str, devices: Path) -> list[Path]:
+    return [
+        entry
+        for entry in _entries(devices)
+        if _read(entry / "vendor") == vendor_id
+        and _read(entry / "class").startswith((_DISPLAY, _PROCESSING_ACCELERATOR))
+    ]
 
 
 def _entries(folder: Path) -> list[Path]:

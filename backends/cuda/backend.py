@@ -22,6 +22,7 @@ class CudaBackend(TorchBackend):
 
     name: ClassVar[str] = "cuda"
     priority: ClassVar[int] = 10
+    aliases: ClassVar[tuple[str, ...]] = ("nvidia", "geforce", "rtx", "gpu")
     device_type: ClassVar[str] = "cuda"
 
     @functools.cached_property

@@ -21,6 +21,7 @@ class RocmBackend(TorchBackend):
 
     name: ClassVar[str] = "rocm"
     priority: ClassVar[int] = 10
+    aliases: ClassVar[tuple[str, ...]] = ("amd", "hip", "radeon", "gpu")
     device_type: ClassVar[str] = "cuda"
 
     @functools.cached_property

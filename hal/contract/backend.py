@@ -44,17 +44,14 @@ class Backend(abc.ABC):
 
         Ownership. Arrays belong to whoever holds them. Two calls consume what they are given: ``Optimizer.update``
         (parameters and state) and a function compiled with ``donate`` (the donated arguments). A caller uses the
-        results from then on. ``from_host`` may alias the NumPy array it is given; the caller does not write to it
-        afterwards.
+        results from then on. ``from_host`` may alias its NumPy array, which the caller does not write to afterwards.
 
         Asynchrony. Every call may return before the device has finished. Only :meth:`synchronize` and
         :meth:`to_host` wait. Time nothing without the former.
 
-        Settings. A framework's global settings are changed in :meth:`settings` alone, which restores them, also when
-        its body raises.
+        Settings. A framework's global settings are changed in :meth:`settings` alone; it restores them always.
 
-        Precision. Ops compute in the dtype of their arrays; they never widen or narrow what they return, but for the
-        losses, which return fp32.
+        Precision. Ops compute in the dtype of their arrays and return it, but for the losses, which return fp32.
 
         Errors. What the framework raises passes through; :meth:`classify` names it. Nothing falls back in silence.
     """
@@ -64,6 +61,9 @@ class Backend(abc.ABC):
 
     priority: ClassVar[int] = 0
     """``backend=auto`` uses the available backend of the highest priority. A negative one is used only by name."""
+
+    aliases: ClassVar[tuple[str, ...]] = ()
+    """Other words for this backend, such as its vendor's name. They are not accepted; the error names the backend."""
 
     framework: ClassVar[str] = ""
     """The package whose arrays and modules this backend runs: ``torch``, ``jax``, ...; empty: no other's."""

@@ -11,6 +11,7 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from hal import registry
+from hal.backends._torch.native_code import native_code
 from hal.contract import Available
 from hal.contract.plan import Plan
 
@@ -34,7 +35,7 @@ def plans(layouts=("nhwc", "nchw"), parts=(1, 4)):
 
 
 @pytest.mark.parametrize("mode", ["train", "infer"])
-@pytest.mark.parametrize("name", ["cpu", "cuda", "rocm", "jax"])
+@pytest.mark.parametrize("name", ["cpu", "cuda", "rocm", "mps", "xpu", "jax"])
 def test_they_are_python(name, mode):
     backend = registry.backend(name)
     devices = backend.devices() if isinstance(backend.probe(), Available) else [None]
@@ -150,6 +151,57 @@ def test_jax_runs_them(kind, mode):
         else:
             assert not np.allclose(names["params"]["last"], 1)
     jax.config.update("jax_default_matmul_precision", before)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_recorded_models_run(mode, monkeypatch):
+    """With a recorder that checks what it is given; the last batch of an inference has another shape."""
+    recorded, replayed = [], []
+
+    def record(model, samples):
+        recorded.append([tuple(sample.shape) for sample in samples])
+        assert not torch.is_autocast_cache_enabled() or not torch.is_autocast_enabled("cpu")
+
+        def replay(x):
+            assert x.shape == samples[0].shape
+            replayed.append(len(x))
+            return model(x)
+
+        return replay
+
+    monkeypatch.setattr(torch.cpu, "make_graphed_callables", record, raising=False)
+    for precision, layout in itertools.product(("fp32", "bf16"), ("nhwc", "nchw")):
+        inputs, labels, model = images()
+        model(inputs)
+        inputs, labels = torch.cat([inputs] * 2)[:12], torch.cat([labels] * 2)[:12]
+        names = {
+            "model": model,
+            "dataset": TensorDataset(inputs, labels),
+            "loss_fn": nn.functional.cross_entropy,
+            "optimizer": torch.optim.SGD(model.parameters(), 0.1),
+        }
+        plan = Plan(batch=8, precision=precision, layout=layout, compile="eager", launch="graph")
+        text = native_code(plan, "cpu", mode)
+        assert max(map(len, text.splitlines())) <= 79
+        exec(text, names)
+        torch.set_grad_enabled(True)
+    assert recorded == [[(8, 3, 6, 6)]] * 4
+    assert replayed == [8] * 4
+    if mode == "infer":
+        assert len(names["outputs"]) == 4
+
+
+@pytest.mark.parametrize("mode", ["train", "infer"])
+def test_another_device_has_its_number(mode):
+    """The number goes with devices; autocast and the scaler of gradients know types alone."""
+    plan = Plan(batch=8, precision="fp16", layout="nchw", compile="eager", launch="graph")
+    text = native_code(plan, "cuda", mode, 1)
+    assert ast.parse(text).body
+    assert 'torch.cuda.set_device("cuda:1")' in text
+    assert text.count('.to("cuda:1")') == (4 if mode == "train" else 3)
+    assert '"cuda"' in text
+    assert '"cuda"' not in "".join(line for line in text.splitlines() if ".to(" in line)
 
 
 def test_null_has_none():
