@@ -6,10 +6,13 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from hal.backends._torch import TorchBackend
 from hal.backends._torch.caches import forget_compiled
+from hal.backends._torch.wide import refuse_wide
 from hal.backends.mps.decisions import availability, describe
 from hal.backends.mps.host import Gpu, Host, read_gpu, read_host
 from hal.contract import Available, MemoryUse, Unavailable
@@ -18,6 +21,9 @@ from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError
 from hal.tensor.optimizers import Optimizer, neutral_optimizer
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["MpsBackend"]
 
@@ -50,6 +56,11 @@ class MpsBackend(TorchBackend):
     def devices(self) -> list[Device]:
         """The Apple GPU."""
         return [] if isinstance(self.probe(), Unavailable) else [describe(self._host, self._gpu)]
+
+    def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> torch.Tensor:
+        """Copy a NumPy array to the device, unless it is of 64-bit floating point."""
+        refuse_wide(array.dtype, device)
+        return super().from_host(array, device, axes=axes, layout=layout)
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """PyTorch's fused optimizers, but where steps may be left out."""

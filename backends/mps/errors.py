@@ -15,7 +15,7 @@ __all__ = ["no_fallback", "unsupported"]
 
 _FALLS_BACK = r"The operator '(.*?)' is not currently supported on the MPS backend and will fall back to run on the CPU"
 _MISSING = r"The operator '(.*?)' is not currently implemented for the MPS device"
-_NO_TYPE = r"(?:[Cc]an(?:'t|not)|Trying to) convert (?:a MPS Tensor to )?(\w+).*MPS"
+_NO_TYPE = r"(?:Cannot convert a MPS Tensor to|Trying to convert) (\w+)"
 
 
 @contextlib.contextmanager

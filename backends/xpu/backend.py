@@ -6,9 +6,12 @@ import contextlib
 import functools
 import os
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
 
 from hal.backends._torch import TorchBackend
+from hal.backends._torch.wide import refuse_wide
 from hal.backends.xpu.decisions import availability, describe
 from hal.backends.xpu.host import Host, pci_address, read_host
 from hal.backends.xpu.runtime import Runtime, read_runtime
@@ -17,6 +20,9 @@ from hal.contract import Available, Telemetry, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.errors import HalError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["XpuBackend"]
 
@@ -49,6 +55,12 @@ class XpuBackend(TorchBackend):
         """The Intel GPUs that PyTorch sees."""
         return [] if isinstance(self.probe(), Unavailable) else describe(self._runtime)
 
+    def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> torch.Tensor:
+        """Copy a NumPy array to the device, unless it is of 64-bit floating point and the device has none."""
+        if not self._runtime.devices[device.index].has_fp64:
+            refuse_wide(array.dtype, device)
+        return super().from_host(array, device, axes=axes, layout=layout)
+
     @contextlib.contextmanager
     def _on(self, device: Device, plan: Plan) -> Iterator[None]:
         from hal.backends.xpu.switches import onednn_products
@@ -63,6 +75,11 @@ class XpuBackend(TorchBackend):
         found = self._runtime.devices[device.index]
         alone = sum(each.device_id == found.device_id for each in self._runtime.devices) == 1
         return read_counters(pci_address(found.device_id)) if alone else Telemetry()
+
+    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
+        """Lines of plain PyTorch, where oneDNN has the switch for TF32."""
+        text = super().native_code(plan, device, mode)
+        return text.replace("torch.backends.cudnn.allow_tf32", "torch.backends.mkldnn.allow_tf32")
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions and those of SYCL's runtime, which are bare RuntimeErrors."""

@@ -88,7 +88,7 @@ def test_recorded_cards_are_found(name):
     """A card that a driver described is in the catalogue, with the memory that the driver sees of it."""
     told = CARDS[name]["properties"]
     found = catalogue.match(told["name"], told["total_memory"])
-    if name in ("jetson_agx_orin_32gb", "mi250", "a100_80gb_mig_1g_10gb"):
+    if name in ("jetson_agx_orin_32gb", "mi250", "max_1550", "a100_80gb_mig_1g_10gb"):
         return  # named after no product, a half of one, or a slice of a card whose slices are not listed
     assert found.memory_bytes == pytest.approx(told["total_memory"], rel=0.13)
 

@@ -200,7 +200,7 @@ class TestDependencies:
         assert wrong == []
 
 
-VENDORS = set("cuda rocm hip nvidia amd tpu mps jax cudnn nvml miopen".split())
+VENDORS = set("cuda rocm hip nvidia amd tpu mps xpu intel jax cudnn nvml miopen".split())
 # Texts for people may give examples, and they alone: docstrings, comments, and what these keyword arguments hold.
 TEXTS = {"help", "description", "fix"}
 
