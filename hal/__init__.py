@@ -71,6 +71,10 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"hal.{name}")
     if name in _HOMES:
+        if _HOMES[name] == "hal.api":
+            from hal.util.systems import refuse_windows
+
+            refuse_windows()
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hal.tuner.protocol import Channel, ClosedError, ProtocolError
 from hal.util.parent import die_with_parent
+from hal.util.systems import on_macos
 
 if TYPE_CHECKING:
     from hal.contract.device import Device
@@ -59,6 +60,11 @@ def limit_memory(memory_limit: int, device: Device) -> None:
             f"memory_limit={memory_limit} limits the address space of a process, of which the runtime of {device} "
             "reserves far more than it uses",
             fix="leave memory_limit= out; a plan that needs more memory than the device has is skipped anyway",
+        )
+    if on_macos():
+        raise ConfigError(
+            f"memory_limit={memory_limit} was given, but macOS does not limit the address space of a process",
+            fix="leave memory_limit= out",
         )
     import resource
 

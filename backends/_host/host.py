@@ -10,6 +10,8 @@ from pathlib import Path
 
 import psutil
 
+from hal.util.systems import on_macos, processor_name
+
 __all__ = ["Host", "read_host"]
 
 _CPUINFO = Path("/proc/cpuinfo")
@@ -60,14 +62,22 @@ def read_host(
     limits = [limit for folder in folders if (limit := _memory_limit(folder)) is not None]
     quotas = [quota for folder in folders if (quota := _quota(folder)) is not None]
     return Host(
-        vendor=first.get("vendor_id") or first.get("CPU implementer") or platform.machine(),
-        name=first.get("model name") or platform.processor() or platform.machine(),
+        vendor=first.get("vendor_id") or first.get("CPU implementer") or _maker() or platform.machine(),
+        name=first.get("model name")
+        or (processor_name() if on_macos() else "")
+        or platform.processor()
+        or platform.machine(),
         flags=frozenset((first.get("flags") or first.get("Features") or "").split()),
         cores=_cores(processors, _allowed() if allowed is None else allowed),
         memory_bytes=min([psutil.virtual_memory().total, *limits]),
         quota_cores=min(quotas, default=None),
         family=int(text) if (text := first.get("cpu family", "")).isdigit() else None,
     )
+
+
+def _maker() -> str:
+    """Who made a Mac's processor: the first word of its name."""
+    return processor_name().partition(" ")[0].removesuffix("(R)") if on_macos() else ""
 
 
 def _processors(text: str) -> Iterator[dict[str, str]]:

@@ -102,6 +102,15 @@ def _root(
     if version:
         write(f"hal {__version__}\n")
         raise typer.Exit
+    if sys.platform == "win32":
+        guard(_refuse, "--json" in sys.argv)
+
+
+def _refuse() -> int:
+    from hal.util.systems import refuse_windows
+
+    refuse_windows()
+    return 0
 
 
 def main() -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import platform
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple, Self
 
 import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hal import __version__
+from hal.util.systems import processor_name
 
 __all__ = ["Environment", "EnvironmentWatch"]
 
@@ -165,16 +164,8 @@ def _own_seconds() -> float:
     return float(seconds)
 
 
-@functools.cache
 def _cpu_model() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            key, _, value = line.partition(":")
-            if key.strip() == "model name" and value.strip():
-                return value.strip()
-    except OSError:
-        pass  # not Linux
-    return platform.processor() or platform.machine() or "unknown"
+    return processor_name() or platform.processor() or platform.machine() or "unknown"
 
 
 def _usable_threads() -> int:
@@ -193,6 +184,11 @@ def _load() -> float | None:
 def _cpu_clock() -> float | None:
     try:
         frequency = psutil.cpu_freq()
-    except (AttributeError, NotImplementedError, OSError):  # psutil's ways to say that the system has no such file
+    except (
+        AttributeError,
+        NotImplementedError,
+        OSError,
+        RuntimeError,
+    ):  # psutil's ways to say that the system has no such file
         return None
     return frequency.current if frequency is not None and frequency.current > 0 else None

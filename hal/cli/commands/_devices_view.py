@@ -33,6 +33,9 @@ def show_devices(seen: tuple[BackendStatus, ...]) -> None:
             )
     out.print(table)
     out.print("[dim]* The hardware accelerates this precision.[/]")
+    for device in (device for entry in seen for device in entry.devices):
+        if lacks := device.facts.get("lacks"):
+            out.print(f"[dim]{escaped(device)} lacks {escaped(lacks)}.[/]")
     for entry in seen:
         if isinstance(entry.state, Unavailable):
             out.print(f"\n[bold]{escaped(entry.backend)}[/] finds no device: {escaped(entry.state.reason, lines=True)}")
