@@ -72,9 +72,7 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module(f"hal.{name}")
     if name in _HOMES:
         if _HOMES[name] == "hal.api":
-            from hal.util.systems import refuse_windows
-
-            refuse_windows()
+            importlib.import_module("hal.util.systems").refuse_windows()
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value
         return value

@@ -114,12 +114,12 @@ def _recorded(plan: Plan, device: str, name: str, function: str) -> Iterator[str
         yield "if inputs_0.ndim == 4:  # images"
         yield "    inputs_0 = inputs_0.to(memory_format=torch.channels_last)"
     record = f"torch.{_kind(device)}.make_graphed_callables"
-    lines = (f"{name} = {record}(", f"    {function}, (inputs_0,)", ")")
+    lines = [f"{name} = {record}(", f"    {function}, (inputs_0,)", ")"]
     if plan.precision in _DTYPES:
         yield "with torch.autocast("
         yield f'    "{_kind(device)}", {_DTYPES[plan.precision]}, cache_enabled=False'
         yield "):"
-        lines = tuple(f"    {line}" for line in lines)
+        lines = [f"    {line}" for line in lines]
     yield from lines
 
 

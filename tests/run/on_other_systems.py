@@ -1,7 +1,8 @@
 """Runs commands of hal in this process as on another system: ``python on_other_systems.py darwin|win32 JSON FOLDER``.
 
 What only Linux has is gone: its files in ``/proc`` and ``/sys`` for code of hal, its functions in ``os`` and
-``select``, and those of its C library. What is imported before looks at the real system, as a build for the other one would.
+``select``, and those of its C library. What is imported before looks at the real system, as a build for the other one
+would.
 
 JSON is a list of commands, each a list of words; their exit statuses are the last line of stdout, as a list.
 """
