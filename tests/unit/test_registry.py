@@ -80,12 +80,12 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def test_in_tree_backends_are_entry_points() -> None:
     points = {point.name: point for point in entry_points(group=registry.GROUP)}
-    assert {"cpu", "cuda", "rocm", "null"} <= set(points)
-    assert {"cpu", "cuda", "rocm", "null"} <= set(registry.names())
+    assert {"cpu", "cuda", "rocm", "mps", "xpu", "null"} <= set(points)
+    assert {"cpu", "cuda", "rocm", "mps", "xpu", "null"} <= set(registry.names())
     assert all(isinstance(point, EntryPoint) for point in points.values())
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda", "rocm", "null"])
+@pytest.mark.parametrize("name", ["cpu", "cuda", "rocm", "mps", "xpu", "null"])
 def test_in_tree_backends_load(name: str) -> None:
     found = registry.backend(name)
     assert isinstance(found, Backend)
@@ -111,6 +111,38 @@ def test_unknown_backend(asked: str, near: str) -> None:
     assert ("did you mean" in caught.value.message) == bool(near)
     assert "use one of: " in (caught.value.fix or "")
     assert "null" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("asked", "meant"), [("nvidia", "cuda"), ("AMD", "rocm"), ("Intel", "xpu"), ("apple", "mps"), ("metal", "mps")]
+)
+def test_words_of_vendors_get_the_name_of_the_backend(asked: str, meant: str) -> None:
+    for ask in (registry.backend, registry.device):
+        with pytest.raises(ConfigError, match=f"backend={asked} is not known; did you mean backend={meant}\\?"):
+            ask(asked)
+
+
+def test_a_word_for_several_backends_gets_those_that_run(install: Any) -> None:
+    there, gone, other = make("there", 1), make("gone", 2, reason="no card"), make("other")
+    there.aliases = gone.aliases = ("gpu", "card")
+    install(Point("there", there), Point("gone", gone), Point("other", other))
+    for word in ("gpu", "card", "GPU"):
+        with pytest.raises(ConfigError, match=r"did you mean backend=there\?"):
+            registry.select(word)
+    install(Point("gone", gone), Point("also", make("also", 1, reason="none")), Point("other", other))
+    also = registry.backend("also")
+    type(also).aliases = ("gpu",)
+    with pytest.raises(ConfigError, match=r"did you mean backend=also or backend=gone\?") as caught:
+        registry.device("auto:gpu")
+    assert "backend=auto" in str(caught.value.fix)
+
+
+def test_aliases_are_no_names() -> None:
+    loaded = [registry.backend(name) for name in registry.names()]
+    words = [(word, each.name) for each in loaded for word in each.aliases]
+    assert {word for word, _ in words}.isdisjoint(registry.names())
+    assert all(word == word.lower() for word, _ in words)
+    assert {name for word, name in words if word == "gpu"} == {"cuda", "rocm", "mps", "xpu"}
 
 
 @pytest.mark.parametrize("value", [object, lambda: None, 3])
