@@ -36,7 +36,8 @@ def drawing(seed: int, devices: Sequence[torch.device] = (), *, libraries: bool 
         for device in devices:
             kind = torch.get_device_module(device)
             restored.callback(kind.set_rng_state, kind.get_rng_state(device), device)
-            kind.default_generators[device.index].manual_seed(seed)
+            # Not every kind has a list of its default generators.
+            kind.set_rng_state(torch.Generator(device).manual_seed(seed).get_state(), device)
         if libraries:
             restored.callback(random.setstate, random.getstate())
             restored.callback(np.random.set_state, np.random.get_state())

@@ -36,6 +36,6 @@ def refused(refusals: Iterable[Refusal]) -> UnsupportedError:
     listed = "".join(f"\n  {line}" for line in lines)
     return UnsupportedError(
         f"{head}: {lines[0]}" if len(lines) == 1 else f"{head}, for {len(lines)} reasons:{listed}",
-        fix="Backends cpu, cuda and rocm run the module itself, without a translation. For an op of your own, "
-        'hal.torch.translate("mylib::twice", function) says how it is computed with hal.ops.',
+        fix="Backends cpu, cuda, rocm, mps and xpu run the module itself, without a translation. For an op of your "
+        'own, hal.torch.translate("mylib::twice", function) says how it is computed with hal.ops.',
     )

@@ -198,7 +198,7 @@ def refusal(module, x=SQUARE, **options):
     with pytest.raises(UnsupportedError) as caught:
         compare(module, capture(module, (x,), {}, training=True, **options), (x,), {}, training=True)
     assert caught.value.exit_status == 2
-    assert "cpu, cuda and rocm run the module itself" in caught.value.fix
+    assert "cpu, cuda, rocm, mps and xpu run the module itself" in caught.value.fix
     assert "hal.torch.translate" in caught.value.fix
     return caught.value.message
 

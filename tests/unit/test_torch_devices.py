@@ -11,6 +11,7 @@ import torch
 
 from hal import registry
 from hal.backends._torch.build import Build, Properties
+from hal.backends._torch.compiling import seeded
 from hal.backends._torch.copies import CopyStream, copying_ahead
 from hal.backends._torch.meeting import leave, meet
 from hal.backends.cuda import CudaBackend
@@ -19,6 +20,7 @@ from hal.backends.cuda.host import Host
 from hal.contract import MemoryUse
 from hal.contract.plan import Plan
 from hal.errors import ConfigError
+from hal.torch.randomness import drawing
 from hal.tuner.worker import limit_memory
 
 CARDS = (Properties("card", 9, 0, 2**33, 132),) * 2
@@ -128,6 +130,24 @@ def test_batches_alone_are_pinned(accelerator, monkeypatch):
     cpu.from_host(np.zeros(3, np.float32), device)
     CopyStream(torch.device("cuda", 1)).run(lambda batch: cpu.from_host(batch, device), np.zeros(3, np.float32))
     assert pinned == [False, True]
+
+
+@pytest.mark.parametrize("seed", [seeded, drawing])
+def test_generators_of_a_device_without_a_list_of_them_are_seeded_and_put_back(monkeypatch, seed):
+    """As ``torch.mps``, which has one generator and no ``default_generators``."""
+    device, log = torch.device("mps", 0), []
+    kind = SimpleNamespace(
+        get_rng_state=lambda where: ("before", where), set_rng_state=lambda state, where: log.append((state, where))
+    )
+    made = SimpleNamespace(manual_seed=lambda number: SimpleNamespace(get_state=lambda: number))
+    monkeypatch.setattr(torch, "get_device_module", lambda where: kind)
+    monkeypatch.setattr(torch, "Generator", lambda where: made)
+    before = torch.get_rng_state()
+    with seed(7, [device]):
+        assert log == [(7, device)]
+        assert not torch.equal(torch.get_rng_state(), before)
+    assert log[1:] == [(("before", device), device)]
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_the_peak_is_what_was_reserved(accelerator):
