@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Any
 
 from hal.util.messages import first_line
+from hal.util.systems import on_macos, processor_name
 
 __all__ = ["Gpu", "Host", "read_gpu", "read_host"]
 
@@ -20,11 +21,13 @@ class Host:
         system: as Python names it, ``Darwin`` for macOS.
         machine: what this Python was built for: ``arm64``, or ``x86_64`` on Intel Macs and under Rosetta.
         macos: version of the system, for example ``15.1``; empty elsewhere.
+        processor: product name of the chip, which the GPU is a part of; empty where the system does not tell.
     """
 
     system: str
     machine: str
     macos: str = ""
+    processor: str = ""
 
     @property
     def release(self) -> int:
@@ -56,7 +59,7 @@ class Gpu:
 
 def read_host() -> Host:
     """Describe the machine."""
-    return Host(platform.system(), platform.machine(), platform.mac_ver()[0])
+    return Host(platform.system(), platform.machine(), platform.mac_ver()[0], processor_name() if on_macos() else "")
 
 
 def read_gpu(torch: ModuleType | Any) -> Gpu:

@@ -88,6 +88,10 @@ class TestRecordedMacs:
         assert f"treated like {like}" in device.capabilities.precisions["fp32"].note
         assert device.name
 
+    def test_an_older_torch_that_does_not_name_the_gpu(self):
+        device = describe(Host("Darwin", "arm64", "15.1", "Apple M2 Pro"), Gpu(True, True, memory_bytes=GIB))
+        assert (device.name, device.arch, device.compute_units) == ("Apple M2 Pro", "apple-m2", None)
+
 
 class TestAvailability:
     def test_here(self):
