@@ -30,8 +30,8 @@ _MIB = 2**20
 
 
 def peak_bytes() -> int:
-    """The most memory that this process ever had resident (VmHWM)."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    """The most memory that this process ever had resident. macOS counts in bytes, Linux in KiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def child(name: str, task: Task, steps: int, threads: int | None) -> None:

@@ -21,7 +21,7 @@ from hal.porting.scan import scan
 loaded = time.perf_counter()
 report = scan(Path(sys.argv[1]), PortConfig())
 ended = time.perf_counter()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 print(f"{loaded - started:.2f} {ended - loaded:.2f} {peak:.0f} {len(report.findings)} {sum(report.files.values())}")
 """
 FILLING = {

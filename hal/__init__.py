@@ -71,7 +71,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"hal.{name}")
     if name in _HOMES:
-        if _HOMES[name] == "hal.api":
+        if _HOMES[name] in ("hal.api", "hal.registry"):
             importlib.import_module("hal.util.systems").refuse_windows()
         value = getattr(importlib.import_module(_HOMES[name]), name)
         globals()[name] = value

@@ -58,9 +58,16 @@ class MpsBackend(TorchBackend):
         return [] if isinstance(self.probe(), Unavailable) else [describe(self._host, self._gpu)]
 
     def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> torch.Tensor:
-        """Copy a NumPy array to the device, unless it is of 64-bit floating point."""
+        """Copy a NumPy array to the device, unless it is of a type that the device does not have."""
+        from hal.backends.mps.errors import unsupported
+
         refuse_wide(array.dtype, device)
-        return super().from_host(array, device, axes=axes, layout=layout)
+        try:
+            return super().from_host(array, device, axes=axes, layout=layout)
+        except TypeError as error:
+            if lacking := unsupported(error):
+                raise lacking from error
+            raise
 
     def optimizer(self, name: str, hyper: Mapping[str, float]) -> Optimizer:
         """PyTorch's fused optimizers, but where steps may be left out."""

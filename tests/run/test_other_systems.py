@@ -78,7 +78,7 @@ def test_windows(tmp_path):
     assert hal.__version__ in printed
 
 
-@pytest.mark.parametrize("name", ["train", "bench", "tune", "devices"])
+@pytest.mark.parametrize("name", ["train", "bench", "tune", "devices", "device"])
 def test_windows_in_python(monkeypatch, name):
     monkeypatch.setattr(sys, "platform", "win32")
     with pytest.raises(RequestError, match="WSL2"):

@@ -204,6 +204,14 @@ class TestBackend:
             mac.from_host(np.ones(3, dtype), device)
         assert "float32" in caught.value.fix
 
+    def test_a_type_that_pytorch_does_not_take_there_is_refused(self, mac, monkeypatch):
+        def to(tensor, where, *, non_blocking):
+            raise TypeError("Trying to convert UInt64 to the MPS backend but it does not have support for that dtype.")
+
+        monkeypatch.setattr(torch.Tensor, "to", to)
+        with pytest.raises(UnsupportedError, match="do not have the type UInt64"):
+            mac.from_host(np.ones(3, np.uint64), mac.devices()[0])
+
     def test_an_operation_that_falls_back_raises_each_time(self, mac):
         (device,) = mac.devices()
         plan, before = plan_for(device), torch.is_warn_always_enabled()
