@@ -12,8 +12,10 @@ import numpy as np
 
 from hal.backends._torch import TorchBackend
 from hal.backends._torch.caches import forget_compiled
+from hal.backends._torch.fallback import no_fallback, unsupported_operation
 from hal.backends._torch.wide import refuse_wide
 from hal.backends.mps.decisions import availability, describe
+from hal.backends.mps.errors import unsupported_type
 from hal.backends.mps.host import Gpu, Host, read_gpu, read_host
 from hal.contract import Available, MemoryUse, Unavailable
 from hal.contract.counters import Load
@@ -59,13 +61,11 @@ class MpsBackend(TorchBackend):
 
     def from_host(self, array: np.ndarray, device: Device, *, axes: str = "", layout: str = "nhwc") -> torch.Tensor:
         """Copy a NumPy array to the device, unless it is of a type that the device does not have."""
-        from hal.backends.mps.errors import unsupported
-
         refuse_wide(array.dtype, device)
         try:
             return super().from_host(array, device, axes=axes, layout=layout)
         except TypeError as error:
-            if lacking := unsupported(error):
+            if lacking := unsupported_type(error):
                 raise lacking from error
             raise
 
@@ -78,7 +78,6 @@ class MpsBackend(TorchBackend):
     @contextlib.contextmanager
     def _on(self, device: Device, plan: Plan) -> Iterator[None]:
         from hal.backends._torch.corrections import corrected
-        from hal.backends.mps.errors import no_fallback
 
         with corrected(), no_fallback():
             yield
@@ -111,9 +110,7 @@ class MpsBackend(TorchBackend):
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions, and what the device lacks."""
-        from hal.backends.mps.errors import unsupported
-
-        return super().classify(error) or unsupported(error)
+        return super().classify(error) or unsupported_operation(error, "Apple GPUs") or unsupported_type(error)
 
     def versions(self) -> dict[str, str]:
         """PyTorch and macOS, which Metal is a part of."""

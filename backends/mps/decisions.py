@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from hal.backends._torch.architectures import Architecture, load, nearest
 from hal.backends._torch.build import Build
+from hal.backends._torch.fallback import refuse_fallback
 from hal.backends.mps.host import Gpu, Host
 from hal.contract import Available, Unavailable
 from hal.contract.device import Device, Precision
@@ -40,13 +41,7 @@ def availability(build: Build | None, host: Host, gpu: Gpu, environ: Mapping[str
         return Unavailable(f"{build.detail} is installed but cannot be imported: {build.broken}", "reinstall torch")
     if not gpu.available:
         return _no_device(build, host, gpu)
-    if environ.get(_FALLBACK, "0") not in ("", "0"):
-        return Unavailable(
-            f"{_FALLBACK}={environ[_FALLBACK]} lets PyTorch compute on the processor whatever the GPU cannot, so that "
-            "neither results nor measurements would be those of the GPU",
-            f"unset {_FALLBACK}",
-        )
-    return Available(f"{build.detail}, Metal on macOS {host.macos}")
+    return refuse_fallback(_FALLBACK, environ) or Available(f"{build.detail}, Metal on macOS {host.macos}")
 
 
 def describe(host: Host, gpu: Gpu) -> Device:

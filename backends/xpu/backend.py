@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from hal.backends._torch import TorchBackend
+from hal.backends._torch.fallback import no_fallback, unsupported_operation
 from hal.backends._torch.wide import refuse_wide
 from hal.backends.xpu.decisions import availability, describe
+from hal.backends.xpu.errors import lost_or_unsupported
 from hal.backends.xpu.host import Host, pci_address, read_host
 from hal.backends.xpu.runtime import Runtime, read_runtime
 from hal.backends.xpu.telemetry import read_counters
@@ -65,7 +67,7 @@ class XpuBackend(TorchBackend):
     def _on(self, device: Device, plan: Plan) -> Iterator[None]:
         from hal.backends.xpu.switches import onednn_products
 
-        with super()._on(device, plan), onednn_products("tf32" if plan.precision == "tf32" else "ieee"):
+        with super()._on(device, plan), onednn_products("tf32" if plan.precision == "tf32" else "ieee"), no_fallback():
             yield
 
     def telemetry(self, device: Device) -> Telemetry:
@@ -83,9 +85,8 @@ class XpuBackend(TorchBackend):
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions and those of SYCL's runtime, which are bare RuntimeErrors."""
-        from hal.backends.xpu.errors import lost_or_unsupported
-
-        return super().classify(error) or lost_or_unsupported(error, self.name)
+        known = super().classify(error) or unsupported_operation(error, "Intel GPUs")
+        return known or lost_or_unsupported(error, self.name)
 
     def versions(self) -> dict[str, str]:
         """PyTorch, the runtime that it was built for, and the driver."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hal.backends._torch.architectures import Architecture, load, nearest
 from hal.backends._torch.build import Build
+from hal.backends._torch.fallback import refuse_fallback
 from hal.backends.xpu.host import Host
 from hal.backends.xpu.runtime import Properties, Runtime
 from hal.contract import Available, Unavailable
@@ -16,6 +17,7 @@ __all__ = ["architecture", "availability", "describe", "release"]
 
 VENDOR = "Intel"
 _VISIBLE = ("ZE_AFFINITY_MASK", "ONEAPI_DEVICE_SELECTOR")
+_FALLBACK = "PYTORCH_ENABLE_XPU_FALLBACK"
 _INSTALL = "install an XPU build of torch: see pytorch.org, Get Started, platform XPU"
 _INSTALL_THERE = f"on a machine with an Intel GPU, {_INSTALL}"
 _TUNED_FROM = 16
@@ -37,7 +39,8 @@ def availability(
         return Unavailable(f"{seen}, {but} {build.detail} is not an XPU build", install)
     if not runtime.devices:
         return _nothing_visible(build, runtime, host, environ)
-    return Available(f"{build.detail}, XPU {runtime.version}, driver {runtime.devices[0].driver_version}")
+    here = Available(f"{build.detail}, XPU {runtime.version}, driver {runtime.devices[0].driver_version}")
+    return refuse_fallback(_FALLBACK, environ) or here
 
 
 def describe(runtime: Runtime) -> list[Device]:

@@ -21,5 +21,6 @@ class TestXpu(BackendConformance):
             "threads": torch.get_num_threads(),
             "tf32": onednn.allow_tf32,
             "older switches": (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32),
+            "repeated warnings": torch.is_warn_always_enabled(),
             "device": torch.accelerator.current_device_index(),
         }

@@ -12,7 +12,6 @@ from hal import registry
 from hal.backends._torch.build import Build
 from hal.backends.mps import MpsBackend
 from hal.backends.mps.decisions import availability, describe
-from hal.backends.mps.errors import unsupported
 from hal.backends.mps.host import Gpu, Host, read_gpu
 from hal.backends.mps.optimizers import FusedUnlessSkipped
 from hal.contract import Available, MemoryUse, Telemetry, Unavailable
@@ -277,7 +276,6 @@ class TestErrors:
             ValueError("MPS"),
             KeyError("a"),
         ):
-            assert unsupported(error) is None
             assert MpsBackend().classify(error) is None
 
     def test_an_accelerator_that_fails_is_lost(self):

@@ -1,6 +1,7 @@
 """What the XPU backend decides about recorded cards, builds and machines, and what it asks of PyTorch; needs no GPU."""
 
 import contextlib
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -128,6 +129,11 @@ class TestAvailability:
                 "not allowed to open /dev/dri/renderD*; an Intel GPU was found (and 1",
                 "usermod",
             ),
+            (
+                {"runtime": runtime("arc_a770"), "environ": {"PYTORCH_ENABLE_XPU_FALLBACK": "1"}},
+                "PYTORCH_ENABLE_XPU_FALLBACK=1 lets PyTorch compute on the processor",
+                "unset PYTORCH_ENABLE_XPU_FALLBACK",
+            ),
             ({"environ": {"ZE_AFFINITY_MASK": "7"}}, "ZE_AFFINITY_MASK='7' leaves no GPU", "unset ZE_AFFINITY_MASK"),
             ({}, "its runtime sees no device; an Intel GPU was found (its message: no driver)", "libze-intel-gpu1"),
         ],
@@ -240,7 +246,11 @@ def card(monkeypatch):
     monkeypatch.setattr(torch.accelerator, "device_index", lambda index: contextlib.nullcontext(log.append(index)))
     monkeypatch.setattr(torch.accelerator.memory, "memory_allocated", lambda index: 3 + index)
     monkeypatch.setattr(torch.accelerator.memory, "max_memory_reserved", lambda index: 8 + index)
-    backend.log = log
+    switch = {"allow": False}
+    fields = torch.backends.mkldnn.__class__.__dict__["allow_tf32"]
+    monkeypatch.setattr(fields, "getter", lambda: switch["allow"])
+    monkeypatch.setattr(fields, "setter", lambda value: switch.update(allow=value))
+    backend.log, backend.switch = log, switch
     return backend
 
 
@@ -264,13 +274,8 @@ class TestBackend:
         assert card.telemetry(second) == Telemetry()
 
     @pytest.mark.parametrize("precision", ["fp32", "tf32"])
-    def test_tf32_is_a_switch_of_onednn(self, card, monkeypatch, precision):
-        switch = {"allow": False}
-        monkeypatch.setattr(torch._C, "_get_onednn_allow_tf32", lambda: switch["allow"])
-        fields = torch.backends.mkldnn.__class__.__dict__["allow_tf32"]
-        monkeypatch.setattr(fields, "getter", lambda: switch["allow"])
-        monkeypatch.setattr(fields, "setter", lambda value: switch.update(allow=value))
-        device = card.devices()[1]
+    def test_tf32_is_a_switch_of_onednn(self, card, precision):
+        device, switch = card.devices()[1], card.switch
         with card.settings(Plan(batch=8, precision=precision).resolve(device), device):
             assert switch["allow"] is (precision == "tf32")
             assert card.log == [1]
@@ -286,6 +291,27 @@ class TestBackend:
         real = torch.Tensor.to
         monkeypatch.setattr(torch.Tensor, "to", lambda tensor, where, **more: real(tensor, "cpu"))
         assert card.from_host(np.ones(3), stack).dtype == torch.float64
+
+    @pytest.mark.parametrize(
+        ("words", "operation"),
+        [
+            (
+                "Aten Op fallback from XPU to CPU happends. This may have performance implications.",
+                "one of the operations",
+            ),
+            ("The operator 'aten::x on the XPU backend is falling back to run on the CPU.", "aten::x"),
+            ("The operator 'aten::x' on the XPU backend is falling back to run on the CPU.", "aten::x"),
+        ],
+    )
+    def test_an_operation_that_falls_back_raises(self, card, words, operation):
+        device = card.devices()[0]
+        with card.settings(Plan(batch=8).resolve(device), device):
+            assert torch.is_warn_always_enabled(), "or PyTorch would say it once in a process"
+            with pytest.raises(UserWarning) as caught:
+                warnings.warn(words, stacklevel=1)
+        error = card.classify(caught.value)
+        assert isinstance(error, UnsupportedError)
+        assert f"PyTorch cannot compute {operation} on Intel GPUs" in error.message
 
     @pytest.mark.parametrize(
         ("words", "kind"),
