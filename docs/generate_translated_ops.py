@@ -19,8 +19,9 @@ HEAD = """# The ops of PyTorch that hal translates
 
 On the backends `cpu`, `cuda`, `rocm`, `mps` and `xpu` a `torch.nn.Module` runs itself, so that all of PyTorch is
 available there. On every other backend hal captures the module with `torch.export` and computes each of the ops below
-with its neutral ops. An op of ATen that is not in this list is replaced by PyTorch's own decomposition into others, where there is one.
-What is left over is refused before anything runs, with the layer and with the file and line that call it.
+with its neutral ops. An op of ATen that is not in this list is replaced by PyTorch's own decomposition into others,
+where there is one. What is left over is refused before anything runs, with the layer and with the file and line that
+call it.
 
 An op of your own, or one that is missing here, is added in one line, in the file of your model:
 

@@ -39,8 +39,10 @@ def objects(text):
     return found
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="it takes from Linux what a Mac does not have")
 def test_a_mac(tmp_path):
     """Devices, a training on both frameworks and a benchmark, without anything that only Linux has."""
+    pytest.importorskip("jax")
     statuses, printed, _ = run(
         "darwin",
         tmp_path,
