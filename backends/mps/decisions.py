@@ -46,8 +46,8 @@ def availability(build: Build | None, host: Host, gpu: Gpu, environ: Mapping[str
 
 def describe(host: Host, gpu: Gpu) -> Device:
     """The GPU as the one device."""
-    name = gpu.name or host.processor or "Apple GPU"
-    row = architecture(name)
+    chip = gpu.name or host.processor or VENDOR
+    row = architecture(chip)
     if host.release < _BF16_SINCE:
         old = Precision(False, note=f"needs macOS {_BF16_SINCE}; this is macOS {host.macos}")
         row = replace(row, precisions={**row.precisions, "bf16": old})
@@ -55,7 +55,7 @@ def describe(host: Host, gpu: Gpu) -> Device:
         backend="mps",
         index=0,
         vendor=VENDOR,
-        name=name,
+        name=f"{chip} GPU",  # the processor has the chip's name
         arch=row.key,
         memory_bytes=gpu.memory_bytes,
         compute_units=gpu.cores,

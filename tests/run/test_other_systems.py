@@ -58,7 +58,8 @@ def test_a_mac(tmp_path):
     found = {entry["backend"]: entry for entry in listed["backends"]}
     for name in ("cpu", "jax", "mps"):
         (device,) = found[name]["devices"]
-        assert (device["name"], device["vendor"]) == ("Apple M1 Pro", "Apple"), name
+        expected = "Apple M1 Pro GPU" if name == "mps" else "Apple M1 Pro"
+        assert (device["name"], device["vendor"]) == (expected, "Apple")
     assert found["mps"]["runtime"].endswith("Metal on macOS 15.1")
     assert found["mps"]["devices"][0]["memory_bytes"] == 11_453_246_122
     for record in (on_cpu, on_jax):

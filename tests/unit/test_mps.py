@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from hal import registry
+from hal import catalogue, registry
 from hal.backends._torch.build import Build
 from hal.backends.mps import MpsBackend
 from hal.backends.mps.decisions import availability, describe
@@ -41,10 +41,12 @@ class TestRecordedMacs:
     @pytest.mark.parametrize("name", MACS)
     def test_identity(self, name):
         device = describe(MAC, MACS[name])
-        assert (str(device), device.vendor, device.name) == ("mps:0", "Apple", name)
+        assert (str(device), device.vendor, device.name) == ("mps:0", "Apple", f"{name} GPU")
         assert device.arch == "apple-" + name.split()[1].lower()
         assert (device.compute_units, device.memory_bytes) == (MACS[name].cores, MACS[name].memory_bytes)
         assert device.facts["runtime"] == "Metal on macOS 15.1"
+        assert catalogue.match(device.name).id == name.lower().replace(" ", "-")
+        assert catalogue.match(name) is None, "which is the processor's name"
         for absent in ("64-bit floating point", "peak memory", "power", "dp and fsdp"):
             assert absent in device.facts["lacks"]
 
@@ -89,7 +91,7 @@ class TestRecordedMacs:
 
     def test_an_older_torch_that_does_not_name_the_gpu(self):
         device = describe(Host("Darwin", "arm64", "15.1", "Apple M2 Pro"), Gpu(True, True, memory_bytes=GIB))
-        assert (device.name, device.arch, device.compute_units) == ("Apple M2 Pro", "apple-m2", None)
+        assert (device.name, device.arch, device.compute_units) == ("Apple M2 Pro GPU", "apple-m2", None)
 
 
 class TestAvailability:
@@ -166,7 +168,7 @@ class TestBackend:
     def test_its_device(self, mac):
         assert isinstance(mac.probe(), Available)
         (device,) = mac.devices()
-        assert device.name == "Apple M1"
+        assert device.name == "Apple M1 GPU"
         assert mac.telemetry(device) == Telemetry()
         assert mac.loads(device) == ()
         assert mac.versions()["macos"] == "15.1"
@@ -199,7 +201,7 @@ class TestBackend:
     @pytest.mark.parametrize("dtype", [np.float64, np.complex128])
     def test_wide_floats_are_refused(self, mac, dtype):
         (device,) = mac.devices()
-        with pytest.raises(UnsupportedError, match=r"mps:0 \(Apple M1\) has no 64-bit floating point") as caught:
+        with pytest.raises(UnsupportedError, match=r"mps:0 \(Apple M1 GPU\) has no 64-bit floating point") as caught:
             mac.from_host(np.ones(3, dtype), device)
         assert "float32" in caught.value.fix
 
