@@ -15,8 +15,9 @@ import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hal import __version__
+from hal.contract.device import Device
 
-__all__ = ["Environment", "EnvironmentWatch"]
+__all__ = ["Environment", "EnvironmentWatch", "on_host"]
 
 _COUNTER_SECONDS = 0.5
 """Shorter spans say nothing about the use of processors: the system counts in hundredths of a second."""
@@ -129,6 +130,12 @@ class EnvironmentWatch:
                 "stolen_cores": stolen,
             }
         )
+
+
+@functools.cache
+def on_host(device: Device) -> bool:
+    """Whether a device is the host's processor: it computes in the host's memory, on cores that others share."""
+    return device.name == _cpu_model()
 
 
 class _Counters(NamedTuple):

@@ -189,7 +189,7 @@ class TestHistory:
 
     def test_what_was_measured_beside_others_is_not_compared(self, found):
         before = found.model_copy(update={"figures": (figure(median=800.0),)})
-        now = found.model_copy(update={"figures": (figure(median=400.0, by_wall_clock=100.0),)})
+        now = found.model_copy(update={"figures": (figure(median=400.0, loaded=True),)})
         assert history.changes(before, now) == ()
 
     def test_what_was_measured_on_a_busy_machine_is_not_compared(self, found):
@@ -209,34 +209,17 @@ def test_the_device_is_in_use_before_its_first_reading(monkeypatch):
 
 
 class TestMeter:
-    def test_a_busy_machine_is_taken_out(self, monkeypatch):
-        """Half of the processor time is somebody else's: the figure is that of the time that it got."""
+    @pytest.mark.parametrize(("others", "loaded"), [(4.0, True), (0.5, False)])
+    def test_a_figure_of_a_busy_machine_says_so(self, monkeypatch, others, loaded):
         monkeypatch.setattr("hal.cards.work._LONG_ENOUGH_S", 0.0)
-        monkeypatch.setattr("hal.cards.measuring._Clock.own_cores", lambda self: 0.5 * threads)
-        work = product(CPU, DEVICE, "fp32")
-        threads = DEVICE.compute_units
         real = certifying.EnvironmentWatch.stop
 
         def busy(self):
-            return real(self).model_copy(update={"others_cores": 0.5 * threads, "cpu_threads": threads})
+            return real(self).model_copy(update={"others_cores": others, "stolen_cores": 0.0, "cpu_threads": 8})
 
         monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
-        figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
-        assert figure.median == pytest.approx(2 * figure.by_wall_clock)
-
-    @pytest.mark.parametrize("group", ["launch", "memory", "model"])
-    def test_work_that_need_not_use_every_core_is_left_by_the_clock(self, monkeypatch, group):
-        monkeypatch.setattr("hal.cards.work._LONG_ENOUGH_S", 0.0)
-        monkeypatch.setattr("hal.cards.measuring._Clock.own_cores", lambda self: 1.0)
-        work = dataclasses.replace(product(CPU, DEVICE, "fp32"), group=group)
-        real = certifying.EnvironmentWatch.stop
-
-        def busy(self):
-            return real(self).model_copy(update={"others_cores": 4.0, "cpu_threads": 8})
-
-        monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
-        figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
-        assert figure.by_wall_clock is None
+        figure = Meter(CPU, DEVICE).measure(product(CPU, DEVICE, "fp32"), 0.1).figure
+        assert figure.loaded == loaded
         assert figure.low <= figure.median <= figure.high
 
     def test_counters_are_kept(self, monkeypatch):
