@@ -24,7 +24,7 @@ from hal.cli.commands._card_view import show_certificate
 from hal.config import build
 from hal.contract import Telemetry
 from hal.contract.device import Precision
-from hal.errors import ConfigError, UnavailableError, UnsupportedError
+from hal.errors import ConfigError, UnavailableError, UnsavedError, UnsupportedError
 
 DEVICE = hal.device("cpu")
 CPU = registry.backend("cpu")
@@ -76,6 +76,23 @@ class TestCertificate:
     def test_the_chip_is_never_ill_for_being_busy(self, found):
         assert found.fast in ("yes", "withheld", "unknown")
         assert not [reason for reason in found.reasons if reason.ill and reason.kind == "unknown cause"]
+
+    def test_from_python_with_a_page(self, found, monkeypatch, tmp_path):
+        monkeypatch.setenv("HAL_STATE", str(tmp_path))
+        monkeypatch.setattr(certifying, "_examined", lambda *given: found)
+        page = tmp_path / "card.html"
+        assert hal.card(device="cpu", html=str(page)).figures == found.figures
+        assert found.device.name in page.read_text()
+        with pytest.raises(ConfigError, match="exists"):
+            hal.card(device="cpu", html=str(page))
+
+        def refused(path, content):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("hal.util.files.write_whole", refused)
+        with pytest.raises(UnsavedError, match="Permission denied") as told:
+            hal.card(device="cpu", html=str(tmp_path / "other.html"), keep=False)
+        assert told.value.result.figures == found.figures
 
     def test_it_survives_being_written(self, found):
         assert Certificate.model_validate_json(found.model_dump_json()) == found
