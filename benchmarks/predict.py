@@ -2,8 +2,9 @@
 
 ``python -m benchmarks.predict DATA.csv`` prints the table of docs/choose.md; with ``--write`` it also writes the fitted
 parameters to hal/cards/fitted.toml. The data are not part of hal: a table with the columns device, model, img, batch,
-precision, mode, compile, layout, value (samples/s) and source, of timm's results, the two pytorch-gpu-benchmark
-repositories and NeuSight's summary. The networks are written down in ``benchmarks/predictor/networks.py``.
+precision, mode, compile, layout, value (samples/s), software (such as pt240 cu124) and source, of timm's results, the
+two pytorch-gpu-benchmark repositories and NeuSight's summary. The networks are written down in
+``benchmarks/predictor/networks.py``.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.optimize import least_squares
 from scipy.stats import spearmanr
 
-from benchmarks.predictor.networks import IMAGES, step
+from benchmarks.predictor.networks import IMAGES, VITS, step
 from hal import catalogue
 from hal.cards.counting import KINDS
 from hal.cards.predictor import COVERAGE, device_rate, step_seconds
@@ -115,7 +116,8 @@ def _row(line: dict[str, str]) -> Row | None:
     batch, size = int(float(line["batch"])), int(float(line["img"]))
     narrow = line["precision"] != "fp32"
     mode = "train" if line["mode"] == "train" else "infer"
-    ops = step(model, batch, size, mode, 2 if narrow else 4)
+    fused = model in VITS and not line["software"].startswith("pt1")
+    ops = step(model, batch, size, mode, 2 if narrow else 4, fused=fused)
     if ops is None:
         return None
     # The images' benchmarks left cuDNN's TF32 on, which is PyTorch's default for convolutions.
@@ -235,10 +237,11 @@ def main() -> None:
     judged = {name: found for name, rows in classes.items() if (found := judge(rows)) is not None}
     print("| workload | rows | generations | hal | rank | constant | bandwidth | peak | hal, same rows | 80% holds |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |")
-    total_inside = total = 0
+    held: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for name, found in judged.items():
         inside, count = coverage(judged, name)
-        total_inside, total = total_inside + inside, total + count
+        for group in (name.rpartition(" ")[0], "all"):
+            held[group] = [held[group][0] + inside, held[group][1] + count]
         same = [
             f"{mean_error(found.baselines[each]):.0%}" for each in ("constant", "bandwidth", "peak", "hal, same rows")
         ]
@@ -247,7 +250,8 @@ def main() -> None:
             f"| {name} | {count} | {len(found.left_out)} | {mean_error(everything):.0%} | {rank(found):.2f} | "
             f"{' | '.join(same)} | {inside / count:.0%} |"
         )
-    print(f"All: the 80% intervals hold {total_inside / total:.0%} of {total} rows of generations left out.")
+    for group, (inside, count) in sorted(held.items()):
+        print(f"{group}: the 80% intervals hold {inside / count:.0%} of {count} rows of generations left out.")
     if asked.write is not None:
         asked.write.write_text(_parameters(classes, judged))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hal import api, errors, nn, ops
-    from hal.api import bench, compile, devices, export, load, predict, train, tune, verify
+    from hal.api import bench, card, choose, compile, devices, export, load, predict, train, tune, verify
     from hal.contract.device import Capabilities, Device
     from hal.contract.plan import Plan
     from hal.nn import Model
@@ -33,6 +33,8 @@ __all__ = [
     "__version__",
     "api",
     "bench",
+    "card",
+    "choose",
     "compile",
     "device",
     "devices",
@@ -54,6 +56,8 @@ _HOMES = {
     "Plan": "hal.contract.plan",
     "Workload": "hal.workload",
     "bench": "hal.api",
+    "card": "hal.api",
+    "choose": "hal.api",
     "compile": "hal.api",
     "device": "hal.registry",
     "devices": "hal.api",

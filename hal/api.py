@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from hal import tuner
     from hal.after.exporting import Export
     from hal.after.trained import Trained
+    from hal.cards.certificate import Certificate
+    from hal.cards.choice import Choice
     from hal.parity import Verification
     from hal.run import Bench, Record, RunObserver
     from hal.targets.compile import Compilation
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendStatus",
     "bench",
+    "card",
+    "choose",
     "compile",
     "devices",
     "export",
@@ -184,6 +188,44 @@ def tune(observer: tuner.TuneObserver | None = None, **keys: Any) -> tuner.Tunin
         from hal.tuner import tune as search
 
     return search(resumed(keys), observer)
+
+
+def card(**keys: Any) -> Certificate:
+    """Examine a device: does it compute right, is it fast, does it hold its speed; as ``hal card`` does.
+
+    Args:
+        **keys: the keys of ``hal card``: ``device="cuda:0", seconds=45``.
+
+    Returns:
+        The certificate, which is also kept unless ``keep=False``.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.cards.certify import certify
+    from hal.cards.config import CardConfig
+    from hal.config import build
+
+    return certify(build(CardConfig, keys))
+
+
+def choose(**keys: Any) -> Choice:
+    """Find hardware for a workload, as ``hal choose`` does.
+
+    Args:
+        **keys: the keys of ``hal choose``: ``model="cnn", mode="infer", watts=300``.
+
+    Returns:
+        All devices of the catalogue with their predicted throughput, or why each was left out.
+
+    Raises:
+        HalError: see :mod:`hal.errors`.
+    """
+    from hal.cards.choose import choose as find_hardware
+    from hal.cards.choose_config import ChooseConfig
+    from hal.config import build
+
+    return find_hardware(build(ChooseConfig, keys))
 
 
 def compile(**keys: Any) -> Compilation:

@@ -124,6 +124,7 @@ class Study:
             warnings.simplefilter("ignore")
             self._study.set_metric_names(list(self._objectives))
         self.owner, self._private = owner(), private
+        self._known: dict[str, Trial] = {}
 
     # Reading
 
@@ -134,7 +135,7 @@ class Study:
         for each in self._all():
             written = each.user_attrs.get(_RESULT)
             if each.state.is_finished() and written:
-                trial = _read(written)
+                trial = self._trial_of(written)
                 if trial.number != each.number:
                     raise ValueError(f"trial {each.number} has the result of trial {trial.number}")
                 found.append(trial)
@@ -164,6 +165,12 @@ class Study:
     def names(self) -> list[str]:
         """The names of all studies in the storage."""
         return list(self._optuna.get_all_study_names(self._study._storage))
+
+    def _trial_of(self, written: str) -> Trial:
+        """A result as it was written, read once: it is asked for after every trial, and does not change."""
+        if written not in self._known:
+            self._known[written] = _read(written)
+        return self._known[written]
 
     def _all(self) -> list[optuna.trial.FrozenTrial]:
         return self._study.get_trials(deepcopy=False)

@@ -285,7 +285,7 @@ VITS: dict[str, tuple[int, int, int]] = {
 """Layers, width and heads."""
 
 
-def _blocks(batch: int, tokens: int, layers: int, width: int, heads: int) -> list[Op]:
+def _blocks(batch: int, tokens: int, layers: int, width: int, heads: int, fused: bool) -> list[Op]:
     rows = batch * tokens
     ops: list[Op] = []
 
@@ -300,10 +300,13 @@ def _blocks(batch: int, tokens: int, layers: int, width: int, heads: int) -> lis
         linear(width, 3 * width)
         scores = float(batch * heads * tokens * tokens)
         flops = 2.0 * batch * tokens * tokens * width
-        ops.append(("product", flops, 2 * rows * width + scores, 0))
-        for _ in range(3):  # scale, mask, softmax
-            pointwise(scores, 2)
-        ops.append(("product", flops, 2 * rows * width + scores, 0))
+        if fused:  # the scores stay on the chip
+            ops.append(("product", 2 * flops, 4 * rows * width, 0))
+        else:
+            ops.append(("product", flops, 2 * rows * width + scores, 0))
+            for _ in range(3):  # scale, mask, softmax
+                pointwise(scores, 2)
+            ops.append(("product", flops, 2 * rows * width + scores, 0))
         linear(width, width)
         pointwise(rows * width, 3)
         pointwise(rows * width, 2)
@@ -314,7 +317,7 @@ def _blocks(batch: int, tokens: int, layers: int, width: int, heads: int) -> lis
     return ops
 
 
-def forward(model: str, batch: int, size: int) -> list[Op] | None:
+def forward(model: str, batch: int, size: int, *, fused: bool) -> list[Op] | None:
     """The ops of one forward pass of a batch; None for a network that is not written down here."""
     if model in IMAGES:
         net = Net(batch, size)
@@ -329,22 +332,25 @@ def forward(model: str, batch: int, size: int) -> list[Op] | None:
             rows * (width + vocabulary) + width * vocabulary,
             width * vocabulary,
         )
-        return [*_blocks(batch, size, layers, width, heads), head]
+        return [*_blocks(batch, size, layers, width, heads, fused), head]
     if model in VITS:
         layers, width, heads = VITS[model]
         patch = 32 if "patch32" in model else 16
         net = Net(batch, size)
         net.conv(width, patch, patch, pad=0, norm=False, act=False)
-        return [*net.ops, *_blocks(batch, (size // patch) ** 2 + 1, layers, width, heads)]
+        return [*net.ops, *_blocks(batch, (size // patch) ** 2 + 1, layers, width, heads, fused)]
     return None
 
 
-def step(model: str, batch: int, size: int, mode: str, number_bytes: int) -> list[tuple[str, float, float]] | None:
+def step(
+    model: str, batch: int, size: int, mode: str, number_bytes: int, *, fused: bool
+) -> list[tuple[str, float, float]] | None:
     """The ops of one step as hal counts them: kind, FLOPs and bytes.
 
-    Training differentiates each op with respect to its inputs and its weights, and updates the weights.
+    With ``fused``, attention is one op, as PyTorch computes it in timm's vision transformers since 2.0. Training
+    differentiates each op with respect to its inputs and its weights, and updates the weights.
     """
-    ops = forward(model, batch, size)
+    ops = forward(model, batch, size, fused=fused)
     if ops is None:
         return None
     found = [(kind, flops, number_bytes * moved) for kind, flops, moved, _ in ops]

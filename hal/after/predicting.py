@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from hal.after.predictions import Prediction
 from hal.after.trained import Trained
 from hal.data.pictures import grid_png
 from hal.errors import ConfigError
+from hal.measure import on_host
 from hal.util.files import write_folder
 from hal.util.readahead import read_ahead
 
@@ -23,6 +24,9 @@ __all__ = ["Outcome", "predict_inputs", "write_samples"]
 
 _TILES = 8
 """Samples in a row of the picture that shows all of them."""
+
+_TURN_S = 0.2
+"""How long batches are read before the model computes them, where both share the cores."""
 
 
 @dataclass
@@ -33,7 +37,7 @@ class Outcome:
         done: inputs with a prediction.
         failed: inputs without one.
         seconds: from the first input to the last.
-        reading_seconds: of these, what reading took; it goes on while the model computes.
+        reading_seconds: of these, what reading took; where a thread reads ahead, the model computes meanwhile.
     """
 
     done: int = 0
@@ -71,7 +75,7 @@ def predict_inputs(trained: Trained, found: FoundInputs, top: int, tell: Callabl
             if len(batch.names):
                 yield batch.inputs
 
-    with trained.ready(), contextlib.closing(read_ahead(batches_of(found, trained), _itself)) as batches:
+    with trained.ready(), contextlib.closing(_batches(found, trained)) as batches:
         for outputs in trained.stream(ready(batches)):
             while not len(waiting[0].names):
                 emit(waiting.popleft(), None)
@@ -80,6 +84,31 @@ def predict_inputs(trained: Trained, found: FoundInputs, top: int, tell: Callabl
             emit(waiting.popleft(), None)
     outcome.seconds = time.perf_counter() - began
     return outcome
+
+
+def _batches(found: FoundInputs, trained: Trained) -> Generator[InputBatch, None, None]:
+    """The inputs, read ahead of their use, unless the model computes on the very cores that read them.
+
+    There the threads of an op wait for the one whose core reads, and both together take longer than each in turn.
+    """
+    device, threads = trained.job.device, trained.job.plan.threads
+    if on_host(device) and (threads is None or threads >= (device.compute_units or 1)):
+        yield from _in_turn(batches_of(found, trained))
+        return
+    with contextlib.closing(read_ahead(batches_of(found, trained), _itself)) as ahead:
+        yield from ahead
+
+
+def _in_turn(batches: Iterator[InputBatch]) -> Iterator[InputBatch]:
+    """Batches that were read for a while, then the next ones: the threads of the model go to sleep between."""
+    held: list[InputBatch] = []
+    until = time.perf_counter() + _TURN_S
+    for batch in batches:
+        held.append(batch)
+        if time.perf_counter() >= until:
+            yield from held
+            held, until = [], time.perf_counter() + _TURN_S
+    yield from held
 
 
 def _itself(batch: InputBatch) -> InputBatch:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -19,13 +20,18 @@ from hal.catalogue import CatalogueDevice
 from hal.errors import ConfigError, NotFoundError
 from hal.util.reading import read_regular
 
+if TYPE_CHECKING:
+    from hal.contract.device import DeviceFacts
+    from hal.contract.plan import Plan
+    from hal.workload import Workload
+
 __all__ = ["Anchor", "read_anchor"]
 
 _LARGEST = 8 << 20
 _SELF = 1.1
 """Factor of the interval on the device that was measured itself."""
 
-_FIX = "give a file of hal bench out=FILE of the same model, or of hal card --json"
+_FIX = "give a file of hal bench out=FILE or the folder of a run of the same model, or a file of hal card --json"
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ def read_anchor(path: Path, found: Subject, cost: Callable[[str, int | None], Co
     """Read what was measured.
 
     Args:
-        path: the file.
+        path: the file; of a run, its folder or the record in it.
         found: the workload that is chosen for.
         cost: counts it in a precision, for a batch.
 
@@ -65,42 +71,63 @@ def read_anchor(path: Path, found: Subject, cost: Callable[[str, int | None], Co
             catalogue does not have.
     """
     try:
-        held = json.loads(read_regular(path, _LARGEST))
+        held = json.loads(read_regular(path / "record.json" if path.is_dir() else path, _LARGEST))
     except OSError as error:
         raise NotFoundError(f"measured={path} cannot be read: {error.strerror}", fix=_FIX) from error
     except ValueError as error:
         raise ConfigError(f"measured={path} is no JSON", fix=_FIX) from error
     try:
-        if isinstance(held, dict) and "measurement" in held:
-            return _of_bench(path, held, found, cost)
+        if isinstance(held, dict) and ("measurement" in held or "epochs" in held):
+            return _of_speed(path, _speed(path, held), found, cost)
         return _of_certificate(path, Certificate.model_validate(held), cost)
     except ValidationError as error:
-        raise ConfigError(f"measured={path} holds neither a benchmark nor a certificate", fix=_FIX) from error
+        raise ConfigError(f"measured={path} holds no benchmark, record of a run, or certificate", fix=_FIX) from error
 
 
-def _of_bench(path: Path, held: Any, found: Subject, cost: Callable[[str, int | None], Cost]) -> Anchor:
-    from hal.run.bench import Bench  # which loads more than a choice without an anchor needs
+@dataclass(frozen=True)
+class _Speed:
+    """What a benchmark or a run reached."""
 
-    bench = Bench.model_validate(held)
+    workload: Workload
+    plan: Plan
+    device: DeviceFacts
+    samples_per_s: float
+
+
+def _speed(path: Path, held: Any) -> _Speed:
+    from hal.run import Bench, Record  # which load more than a choice without an anchor needs
+
+    if "measurement" in held:
+        bench = Bench.model_validate(held)
+        return _Speed(bench.workload, bench.plan, bench.device, bench.measurement.throughput.median)
+    record = Record.model_validate(held)
+    if not record.epochs:
+        raise ConfigError(f"measured={path} is of a run without a whole epoch", fix=_FIX)
+    speed = statistics.median(epoch.samples_per_s for epoch in record.epochs)
+    return _Speed(record.workload, record.plan, record.device, speed)
+
+
+def _of_speed(path: Path, seen: _Speed, found: Subject, cost: Callable[[str, int | None], Cost]) -> Anchor:
     own = found.resolved.workload
-    if bench.workload.model != own.model or bench.workload.mode != found.mode:
+    if seen.workload.model != own.model or seen.workload.mode != found.mode:
         raise ConfigError(
-            f"measured={path} is of model={bench.workload.model} mode={bench.workload.mode}, not of model={own.model} "
+            f"measured={path} is of model={seen.workload.model} mode={seen.workload.mode}, not of model={own.model} "
             f"mode={found.mode}",
             fix=_FIX,
         )
-    if bench.plan.parallel != "none":
+    if seen.plan.parallel != "none":
         raise ConfigError(
-            f"measured={path} is of several devices together, parallel={bench.plan.parallel}, and a prediction is of "
+            f"measured={path} is of several devices together, parallel={seen.plan.parallel}, and a prediction is of "
             "one",
             fix="measure one device, with parallel=none",
         )
-    device = _device(path, bench.device)
-    predicted = predict(cost(bench.plan.precision, bench.plan.batch), device)
+    device = _device(path, seen.device)
+    counted = cost(seen.plan.precision, seen.plan.batch)
+    predicted = predict(counted, device)
     if not isinstance(predicted, Prediction):
         raise ConfigError(f"measured={path}: {device.name} cannot anchor anything: {predicted}", fix=_FIX)
-    _, fit = fitted_for(cost(bench.plan.precision, bench.plan.batch), device.vendor)
-    factor = bench.measurement.throughput.median / predicted.samples_per_s
+    _, fit = fitted_for(counted, device.vendor)
+    factor = seen.samples_per_s / predicted.samples_per_s
     return Anchor(
         factor, device, fit.spread_seen, f"{path.name}: {device.name} was measured at {factor:.2f} of its prediction."
     )
@@ -127,7 +154,7 @@ def _of_certificate(path: Path, found: Certificate, cost: Callable[[str, int | N
     return Anchor(factor, device, fit.spread, f"{path.name}: {device.name} reached {factor:.2f} of what was fitted.")
 
 
-def _device(path: Path, device: Any) -> CatalogueDevice:
+def _device(path: Path, device: DeviceFacts) -> CatalogueDevice:
     found = catalogue.match(device.name, device.memory_bytes)
     if found is None:
         raise ConfigError(

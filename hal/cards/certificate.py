@@ -45,9 +45,7 @@ class Figure(BaseModel):
     high: float
     sheet: float | None = Field(default=None, description="What the catalogue or the units and the clock promise.")
     achievable: float | None = Field(default=None, description="What healthy devices of this kind reach.")
-    by_wall_clock: float | None = Field(
-        default=None, description="The figure before it was corrected for the load of other processes."
-    )
+    loaded: bool = Field(default=False, description="Whether other processes took cores of the host meanwhile.")
     joules: float | None = Field(default=None, description="Energy of one run, where the device counts it.")
     joules_per_sample: float | None = Field(default=None, description="The same for one sample.")
 

@@ -20,9 +20,11 @@ from hal.cards.work import best_precision, product, works
 from hal.catalogue import CatalogueDevice
 from hal.contract import Backend, MeasuresDevices, Telemetry
 from hal.contract.device import Device, DeviceFacts
-from hal.errors import UnsupportedError
+from hal.errors import NotFoundError, UnsavedError, UnsupportedError
 from hal.job.errors import classified
 from hal.measure import EnvironmentWatch
+from hal.util.files import check_new, write_text
+from hal.util.paths import user_path
 
 __all__ = ["certify"]
 
@@ -36,7 +38,7 @@ _TERA, _GIGA = 1e12, 1e9
 
 
 def certify(config: CardConfig, note: Note = lambda text: None) -> Certificate:
-    """Examine a device.
+    """Examine a device, keep the certificate, and write its page if one is wanted.
 
     Args:
         config: which device, and for how long.
@@ -46,8 +48,12 @@ def certify(config: CardConfig, note: Note = lambda text: None) -> Certificate:
         ConfigError: the device's name is malformed, or it computes nothing.
         UnavailableError: the backend or the device is not here.
         UnsupportedError: the power limits that were asked for cannot be set.
+        UnsavedError: the certificate or its page cannot be written; carries the certificate.
         HalError: the device failed while it was measured.
     """
+    page = None if config.html is None else user_path(config.html)
+    if page is not None:
+        check_new(page, "html")
     device = registry.device(config.device)
     backend = registry.backend(device.backend)
     if not device.capabilities.values:
@@ -65,6 +71,13 @@ def certify(config: CardConfig, note: Note = lambda text: None) -> Certificate:
     )
     if config.keep:
         history.keep(found)
+    if page is not None:
+        from hal.cards.card_page import html_text
+
+        try:
+            write_text(page, html_text(found))
+        except NotFoundError as error:
+            raise UnsavedError(error.message, found, fix=error.fix) from error
     return found
 
 

@@ -14,6 +14,7 @@ from hal.cards.predictor import Prediction, fitted_for, predict
 from hal.cards.prices import Price, read_prices
 from hal.catalogue import CatalogueDevice
 from hal.errors import ConfigError
+from hal.util.files import check_new, write_text
 from hal.util.paths import user_path
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _LANE_GBPS = {"1.0": 0.25, "2.0": 0.5, "3.0": 0.985, "4.0": 1.969, "5.0": 3.938,
 
 
 def choose(config: ChooseConfig) -> Choice:
-    """Find hardware.
+    """Find hardware, and write the page about it if one is wanted.
 
     Args:
         config: the workload and what the hardware has to fulfil.
@@ -36,6 +37,18 @@ def choose(config: ChooseConfig) -> Choice:
         ConfigError: the model, the list of prices or a constraint is wrong, or no device fulfils them.
         NotFoundError: a file is not there.
     """
+    page = None if config.html is None else user_path(config.html)
+    if page is not None:
+        check_new(page, "html")
+    found = _found(config)
+    if page is not None:
+        from hal.cards.choose_page import html_text
+
+        write_text(page, html_text(found))
+    return found
+
+
+def _found(config: ChooseConfig) -> Choice:
     prices = {} if config.prices is None else read_prices(user_path(config.prices))
     if config.vendor is not None:
         _known_vendor(config.vendor)

@@ -48,8 +48,8 @@ class ChooseConfig(Keys):
     )
     measured: str | None = Field(
         default=None,
-        description="What was measured here: a file of hal bench out=FILE or of hal card --json. It anchors the "
-        "predictions.",
+        description="What was measured here: a file of hal bench out=FILE or of hal card --json, or the folder of a "
+        "run. It anchors the predictions.",
     )
     html: str | None = Field(default=None, description="File to write the result to as a page for a browser.")
 

@@ -85,7 +85,7 @@ def changes(earlier: Certificate, now: Certificate) -> tuple[str, ...]:
         old_figure = figures.get((figure.name, figure.precision))
         if old_figure is None or figure.unit != old_figure.unit:
             continue
-        if figure.by_wall_clock is not None or old_figure.by_wall_clock is not None:
+        if figure.loaded or old_figure.loaded:
             continue  # the same of one figure alone
         apart = figure.low > old_figure.high or figure.high < old_figure.low
         change = figure.median / old_figure.median - 1

@@ -1,4 +1,4 @@
-"""Measures work on a device, and corrects for what else runs on the machine."""
+"""Measures work on a device, and sees what else runs on the machine."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import psutil
-
 from hal.cards.certificate import Figure, Steady
-from hal.cards.work import Work, on_host
+from hal.cards.work import Work
 from hal.contract import Backend, Telemetry
 from hal.contract.device import Device
-from hal.measure import Estimate, Sampler, Settings, measure
+from hal.measure import Estimate, Sampler, Settings, measure, on_host
 
 __all__ = ["Measured", "Meter"]
 
 _BUSY_CORES = 0.15
-"""Share of the cores that others must take before a figure is corrected for them."""
+"""Share of the cores that others must take before a figure is said to be one under load."""
 
 _BLOCK_S = 0.1
 
@@ -58,15 +56,13 @@ class Meter:
     def measure(self, work: Work, seconds: float) -> Measured:
         """A figure with its interval.
 
-        On the host's processor, time that others took is taken out of products, which use every core: a run is charged
-        with the processor time that its threads got, not with what went by on the clock. Other work may use one thread
-        or wait for memory, so the share of all cores that it got says nothing about it, and it is left by the clock.
+        What other processes took is told with the figure and is not taken out of it: threads that wait for one that
+        lost its core spin, so the processor time of a run on a busy machine is not that of one on a quiet machine.
         """
         settings = Settings(
             min_seconds=seconds / 2, max_seconds=seconds, warmup_max_seconds=seconds / 4, target_relative_width=0.01
         )
         with self.backend.settings(work.plan, self.device):
-            clock = _Clock()
             found = measure(
                 work.run,
                 lambda: self.backend.synchronize(self.device),
@@ -74,13 +70,9 @@ class Meter:
                 settings=settings,
                 telemetry=self.telemetry,
             )
-            own_cores = clock.own_cores()
         others = found.environment.taken_cores
-        share = 1.0
-        if work.group == "product" and self.on_host and others > _BUSY_CORES * found.environment.cpu_threads:
-            threads = min(work.plan.threads or found.environment.cpu_threads, found.environment.cpu_threads)
-            share = min(1.0, max(own_cores / threads, 0.05)) if threads else 1.0
-        figure = self._figure(work, found.step_ms, share)
+        loaded = self.on_host and others > _BUSY_CORES * found.environment.cpu_threads
+        figure = _figure(work, found.step_ms, loaded)
         if found.energy_j_per_sample is not None:
             energy = found.energy_j_per_sample
             figure = figure.model_copy(
@@ -90,22 +82,6 @@ class Meter:
                 }
             )
         return Measured(figure, others)
-
-    def _figure(self, work: Work, step_ms: Estimate, share: float) -> Figure:
-        unit, of = _unit(work)
-        median, low, high = of(step_ms.median), of(step_ms.high), of(step_ms.low)
-        low, high = sorted((low / share, high / share))
-        return Figure(
-            name=work.name,
-            group=work.group,
-            precision=work.precision,
-            size=work.size,
-            unit=unit,
-            median=median / share,
-            low=low,
-            high=high,
-            by_wall_clock=median if share < 1 else None,
-        )
 
     def steady(self, work: Work, seconds: float) -> Steady:
         """The same work without a pause: how the speed at the end compares with that at the start."""
@@ -130,21 +106,20 @@ class Meter:
         )
 
 
-class _Clock:
-    """Processor time of this process against the clock."""
-
-    def __init__(self) -> None:
-        self._wall, self._own = time.perf_counter(), _own_seconds()
-
-    def own_cores(self) -> float:
-        """Cores that this process used on average since this clock was made."""
-        wall = time.perf_counter() - self._wall
-        return (_own_seconds() - self._own) / wall if wall > 0 else 0.0
-
-
-def _own_seconds() -> float:
-    times = psutil.Process().cpu_times()
-    return float(times.user + times.system)
+def _figure(work: Work, step_ms: Estimate, loaded: bool) -> Figure:
+    unit, of = _unit(work)
+    low, high = sorted((of(step_ms.low), of(step_ms.high)))
+    return Figure(
+        name=work.name,
+        group=work.group,
+        precision=work.precision,
+        size=work.size,
+        unit=unit,
+        median=of(step_ms.median),
+        low=low,
+        high=high,
+        loaded=loaded,
+    )
 
 
 def _unit(work: Work) -> tuple[str, Callable[[float], float]]:

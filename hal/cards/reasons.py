@@ -142,16 +142,12 @@ def _whole(value: float | None) -> int | None:
 
 
 def _short(figure: Figure) -> bool:
-    """Whether the whole interval lies below what is to be expected; transfers are judged by their link instead.
-
-    A figure that was corrected for load counts as it stood on the clock: that one is surely not too high.
-    """
+    """Whether the whole interval lies below what is to be expected; transfers are judged by their link instead."""
     if figure.group not in ("product", "memory"):
         return False
-    high = figure.high if figure.by_wall_clock is None else figure.by_wall_clock
     if figure.achievable is not None:
-        return high < _OF_ACHIEVABLE * figure.achievable
-    return figure.sheet is not None and high < _OF_SHEET * figure.sheet
+        return figure.high < _OF_ACHIEVABLE * figure.achievable
+    return figure.sheet is not None and figure.high < _OF_SHEET * figure.sheet
 
 
 def _wrong(wrong: Sequence[Check]) -> Iterator[Reason]:
@@ -234,8 +230,8 @@ def _why(seen: Evidence, short: Sequence[Figure], dropped: bool) -> Iterator[Rea
 def _busy_text(seen: Evidence) -> str:
     if seen.on_host:
         return (
-            f"The machine is busy: other processes took {seen.others:.0%} of its cores. Products are charged with "
-            "the processor time that they got; the device is not blamed."
+            f"The machine is busy: other processes took {seen.others:.0%} of its cores. The figures are those of what "
+            "was left; the device is not blamed."
         )
     return (
         f"The device was busy before anything was measured: {seen.before.busy_percent:.0f}% of the time, with "

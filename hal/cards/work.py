@@ -6,7 +6,6 @@ from :meth:`~hal.contract.measuring.MeasuresDevices.loads`.
 
 from __future__ import annotations
 
-import functools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from hal import ops
 from hal.contract import Backend, MeasuresDevices
 from hal.contract.device import Device, PrecisionName
 from hal.contract.plan import Plan
-from hal.measure import Environment
+from hal.measure import on_host
 
-__all__ = ["DTYPES", "Group", "Work", "best_precision", "convolution", "on_host", "plan_for", "product", "works"]
+__all__ = ["DTYPES", "Group", "Work", "best_precision", "convolution", "plan_for", "product", "works"]
 
 Group = Literal["product", "memory", "transfer", "launch", "model"]
 
@@ -80,12 +79,6 @@ def best_precision(device: Device) -> PrecisionName:
         if name in found and found[name].supported and found[name].accelerated:
             return name
     return "fp32"
-
-
-@functools.cache
-def on_host(device: Device) -> bool:
-    """Whether a device is the host's processor: it computes in the host's memory, on cores that others share."""
-    return device.name == Environment.read().cpu_model
 
 
 def works(backend: Backend, device: Device) -> Iterator[Work]:

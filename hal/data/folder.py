@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -26,6 +28,10 @@ __all__ = ["FolderDataset", "each_file", "open_images"]
 T = TypeVar("T")
 _IMAGES = FileKind("an image", "images", SUFFIXES)
 _THREADS = 8
+_WORTH_A_THREAD_S = 0.001
+"""Seconds of a file above which threads pay. Below, they wait for the interpreter more than they decode."""
+_TIMED = 2
+"""Files that tell it: the first may have waited for what is only loaded once."""
 _NAMED = 3
 _LOOKED_AT = 20
 """Files in which color is looked for."""
@@ -104,14 +110,21 @@ class FolderDataset(Dataset):
 
 
 def each_file(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T]:
-    """What a function gives for each file, on a few threads where there are several."""
-    threads = min(_THREADS, os.cpu_count() or 1, len(paths))
-    if threads > 1:
+    """What a function gives for each file, on a few threads if the first files take long enough for them to pay."""
+    took = math.inf
+    for path in paths[:_TIMED]:
+        start = time.perf_counter()
+        found = function(path)
+        took = min(took, time.perf_counter() - start)
+        yield found
+    rest = paths[_TIMED:]
+    threads = min(_THREADS, os.cpu_count() or 1, len(rest))
+    if threads > 1 and took > _WORTH_A_THREAD_S:
         # A pool for each call, since one that is kept would not survive a fork.
         with ThreadPoolExecutor(threads, thread_name_prefix="hal-decode") as pool:
-            yield from pool.map(function, paths)
+            yield from pool.map(function, rest)
     else:
-        yield from map(function, paths)
+        yield from map(function, rest)
 
 
 def _digest(path: Path) -> bytes:

@@ -103,9 +103,12 @@ def _pixels(opened: Image, shape: tuple[int, int, int]) -> np.ndarray:
         opened.draft(mode, (shape[1], shape[0]))  # a JPEG can be decoded at a fraction of its size
         _check_size(opened)
     _check_mode(opened)
-    image = _eight_bits(ImageOps.exif_transpose(opened), mode, opened.format)
-    resized = image.resize((shape[1], shape[0]), Pillow.Resampling.BILINEAR)
-    return np.asarray(resized, np.float32).reshape(shape) / 255
+    form = opened.format
+    ImageOps.exif_transpose(opened, in_place=True)
+    image = _eight_bits(opened, mode, form)
+    if image.size != (shape[1], shape[0]):
+        image = image.resize((shape[1], shape[0]), Pillow.Resampling.BILINEAR)
+    return np.asarray(image, np.float32).reshape(shape) / 255
 
 
 def inspect(path: Path) -> None:
@@ -193,4 +196,4 @@ def _eight_bits(image: Image, mode: str, form: str | None) -> Image:
         image = image.convert("RGB")  # it does not become gray at once
     elif image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # Pillow warns of a palette with transparency that becomes RGB at once
-    return image.convert(mode)
+    return image if image.mode == mode else image.convert(mode)

@@ -9,7 +9,7 @@ that go into a record as they are. Nothing here knows a framework: a step is a c
 
 from hal.measure._blocks import BlockTimer, warm_up
 from hal.measure.comparison import Candidate, Comparison, compare, paired_ratio
-from hal.measure.environment import Environment, EnvironmentWatch
+from hal.measure.environment import Environment, EnvironmentWatch, on_host
 from hal.measure.estimate import Estimate, Percentile, bootstrap, effective_size
 from hal.measure.measurement import Latency, Measurement, Settings
 from hal.measure.telemetry import HardwareUse, Sampler
@@ -32,6 +32,7 @@ __all__ = [
     "compare",
     "effective_size",
     "measure",
+    "on_host",
     "paired_ratio",
     "warm_up",
 ]

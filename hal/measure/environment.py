@@ -13,9 +13,10 @@ import psutil
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 from hal import __version__
+from hal.contract.device import Device
 from hal.util.systems import processor_name
 
-__all__ = ["Environment", "EnvironmentWatch"]
+__all__ = ["Environment", "EnvironmentWatch", "on_host"]
 
 _COUNTER_SECONDS = 0.5
 """Shorter spans say nothing about the use of processors: the system counts in hundredths of a second."""
@@ -128,6 +129,11 @@ class EnvironmentWatch:
                 "stolen_cores": stolen,
             }
         )
+
+
+def on_host(device: Device) -> bool:
+    """Whether a device is the host's processor: it computes in the host's memory, on cores that others share."""
+    return device.name == _cpu_model()
 
 
 class _Counters(NamedTuple):

@@ -1,5 +1,6 @@
 """``hal.load``: a trained model as an object, and what it takes."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -224,3 +225,22 @@ def test_what_a_checkpoint_keeps_of_its_inputs(trained_cnn, trained_text, tmp_pa
     train(tmp_path / "run", base=RNN_CLASSIFY, steps=1)
     low, high = facts(tmp_path / "run")["value_range"]
     assert 0 <= low < high <= 1
+
+
+@pytest.mark.parametrize(("threads", "ahead"), [(None, False), (4, False), (1, True)])
+def test_files_are_read_ahead_unless_the_model_computes_on_the_same_cores(
+    trained_cnn, pictures, monkeypatch, threads, ahead
+):
+    from hal.after import predicting
+    from hal.after.inputs import files_of
+
+    trained = hal.load(trained_cnn)
+    device = dataclasses.replace(trained.job.device, compute_units=4)
+    plan = trained.job.plan.model_copy(update={"threads": threads})
+    monkeypatch.setattr(trained, "job", dataclasses.replace(trained.job, device=device, plan=plan))
+    used = []
+    real = predicting.read_ahead
+    monkeypatch.setattr(predicting, "read_ahead", lambda *given: (used.append(given), real(*given))[1])
+    found = files_of([str(pictures / "val" / "dots")], trained)
+    assert predicting.predict_inputs(trained, found, 1, lambda rows: None).done == 8
+    assert bool(used) == ahead

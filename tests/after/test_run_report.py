@@ -94,7 +94,7 @@ def test_the_command(runs, tmp_path):
     done = command("report", runs / "pictures-run", "--out", tmp_path / "page.html")
     assert (done.exit_code, (tmp_path / "page.html").exists()) == (0, True)
     done = command("report", tmp_path)
-    assert (done.exit_code, "contains no tuning" in done.stderr) == (2, True)
+    assert (done.exit_code, "contains neither a run nor a tuning" in done.stderr) == (2, True)
 
 
 def test_without_the_data(runs, tmp_path):

@@ -24,7 +24,7 @@ from hal.cli.commands._card_view import show_certificate
 from hal.config import build
 from hal.contract import Telemetry
 from hal.contract.device import Precision
-from hal.errors import ConfigError, UnavailableError, UnsupportedError
+from hal.errors import ConfigError, UnavailableError, UnsavedError, UnsupportedError
 
 DEVICE = hal.device("cpu")
 CPU = registry.backend("cpu")
@@ -76,6 +76,23 @@ class TestCertificate:
     def test_the_chip_is_never_ill_for_being_busy(self, found):
         assert found.fast in ("yes", "withheld", "unknown")
         assert not [reason for reason in found.reasons if reason.ill and reason.kind == "unknown cause"]
+
+    def test_from_python_with_a_page(self, found, monkeypatch, tmp_path):
+        monkeypatch.setenv("HAL_STATE", str(tmp_path))
+        monkeypatch.setattr(certifying, "_examined", lambda *given: found)
+        page = tmp_path / "card.html"
+        assert hal.card(device="cpu", html=str(page)).figures == found.figures
+        assert found.device.name in page.read_text()
+        with pytest.raises(ConfigError, match="exists"):
+            hal.card(device="cpu", html=str(page))
+
+        def refused(path, content):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("hal.util.files.write_whole", refused)
+        with pytest.raises(UnsavedError, match="Permission denied") as told:
+            hal.card(device="cpu", html=str(tmp_path / "other.html"), keep=False)
+        assert told.value.result.figures == found.figures
 
     def test_it_survives_being_written(self, found):
         assert Certificate.model_validate_json(found.model_dump_json()) == found
@@ -189,7 +206,7 @@ class TestHistory:
 
     def test_what_was_measured_beside_others_is_not_compared(self, found):
         before = found.model_copy(update={"figures": (figure(median=800.0),)})
-        now = found.model_copy(update={"figures": (figure(median=400.0, by_wall_clock=100.0),)})
+        now = found.model_copy(update={"figures": (figure(median=400.0, loaded=True),)})
         assert history.changes(before, now) == ()
 
     def test_what_was_measured_on_a_busy_machine_is_not_compared(self, found):
@@ -209,34 +226,17 @@ def test_the_device_is_in_use_before_its_first_reading(monkeypatch):
 
 
 class TestMeter:
-    def test_a_busy_machine_is_taken_out(self, monkeypatch):
-        """Half of the processor time is somebody else's: the figure is that of the time that it got."""
+    @pytest.mark.parametrize(("others", "loaded"), [(4.0, True), (0.5, False)])
+    def test_a_figure_of_a_busy_machine_says_so(self, monkeypatch, others, loaded):
         monkeypatch.setattr("hal.cards.work._LONG_ENOUGH_S", 0.0)
-        monkeypatch.setattr("hal.cards.measuring._Clock.own_cores", lambda self: 0.5 * threads)
-        work = product(CPU, DEVICE, "fp32")
-        threads = DEVICE.compute_units
         real = certifying.EnvironmentWatch.stop
 
         def busy(self):
-            return real(self).model_copy(update={"others_cores": 0.5 * threads, "cpu_threads": threads})
+            return real(self).model_copy(update={"others_cores": others, "stolen_cores": 0.0, "cpu_threads": 8})
 
         monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
-        figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
-        assert figure.median == pytest.approx(2 * figure.by_wall_clock)
-
-    @pytest.mark.parametrize("group", ["launch", "memory", "model"])
-    def test_work_that_need_not_use_every_core_is_left_by_the_clock(self, monkeypatch, group):
-        monkeypatch.setattr("hal.cards.work._LONG_ENOUGH_S", 0.0)
-        monkeypatch.setattr("hal.cards.measuring._Clock.own_cores", lambda self: 1.0)
-        work = dataclasses.replace(product(CPU, DEVICE, "fp32"), group=group)
-        real = certifying.EnvironmentWatch.stop
-
-        def busy(self):
-            return real(self).model_copy(update={"others_cores": 4.0, "cpu_threads": 8})
-
-        monkeypatch.setattr("hal.measure.timing.EnvironmentWatch.stop", busy)
-        figure = Meter(CPU, DEVICE).measure(work, 0.1).figure
-        assert figure.by_wall_clock is None
+        figure = Meter(CPU, DEVICE).measure(product(CPU, DEVICE, "fp32"), 0.1).figure
+        assert figure.loaded == loaded
         assert figure.low <= figure.median <= figure.high
 
     def test_counters_are_kept(self, monkeypatch):

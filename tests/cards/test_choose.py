@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import hal
 from hal import catalogue
 from hal.cards.choice import Candidate, Choice
 from hal.cards.choose import choose, grouped
@@ -212,6 +213,22 @@ class TestMeasured:
         assert "GeForce RTX 3090 was measured at" in found.anchor
         assert all(each.prediction.anchored for each in found.candidates if each.prediction)
 
+    def test_a_run_anchors(self, tmp_path):
+        folder = tmp_path / "run"
+        hal.train(model="cnn", backend="cpu", steps=2, out=str(folder))
+        record = json.loads((folder / "record.json").read_text())
+        record["device"]["name"] = "NVIDIA GeForce RTX 3090"
+        record["epochs"] = [{**record["epochs"][0], "samples_per_s": speed} for speed in (4000.0, 6000.0, 9000.0)]
+        (folder / "record.json").write_text(json.dumps(record))
+        found = hal.choose(model="cnn", precision="fp32", measured=str(folder))
+        (reached,) = (each.prediction for each in found.candidates if each.name == "GeForce RTX 3090")
+        assert reached.anchored
+        assert reached.samples_per_s == pytest.approx(6000)
+        assert "run: GeForce RTX 3090 was measured at" in found.anchor
+        (folder / "record.json").write_text(json.dumps({**record, "epochs": []}))
+        with pytest.raises(ConfigError, match="a run without a whole epoch"):
+            hal.choose(model="cnn", measured=str(folder))
+
     @pytest.mark.parametrize("parallel", ["dp=4", "fsdp=2"])
     def test_several_devices_anchor_nothing(self, tmp_path, held, parallel):
         path = tmp_path / "bench.json"
@@ -219,7 +236,7 @@ class TestMeasured:
         with pytest.raises(ConfigError, match=f"several devices together, parallel={parallel}"):
             chosen(measured=str(path))
 
-    @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "neither a benchmark nor a certificate")])
+    @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "no benchmark, record of a run")])
     def test_other_files(self, tmp_path, text, said):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(ConfigError, match=said):

@@ -103,15 +103,21 @@ class TestNetworks:
         ],
     )
     def test_operations(self, name, billions):
-        ops = forward(name, 1, 224)
+        ops = forward(name, 1, 224, fused=False)
         assert sum(flops for kind, flops, _, _ in ops if kind != "elementwise") / 2e9 == pytest.approx(
             billions, rel=0.03
         )
 
+    def test_fused_attention_moves_less_for_the_same_operations(self):
+        apart, fused = (forward("vit_small_patch16_224", 1, 224, fused=each) for each in (False, True))
+        products = [sum(flops for kind, flops, _, _ in ops if kind == "product") for ops in (apart, fused)]
+        assert products[0] == products[1]
+        assert sum(moved for _, _, moved, _ in fused) < 0.8 * sum(moved for _, _, moved, _ in apart)
+
     def test_all_of_them_count(self):
         for name in IMAGES:
-            assert forward(name, 2, 224)
-        assert forward("unheard of", 1, 224) is None
+            assert forward(name, 2, 224, fused=False)
+        assert forward("unheard of", 1, 224, fused=False) is None
 
 
 class TestProgram:

@@ -103,7 +103,7 @@ class TestWritten:
     @pytest.mark.parametrize(
         ("files", "status", "said"),
         [
-            ({}, 2, "contains no tuning"),
+            ({}, 2, "contains neither a run nor a tuning"),
             ({"config.json": "{}"}, 2, "contains no tuning that has ended"),
             ({"tuning.json": '{"status": "done"}'}, 1, "is damaged, or was written by another version"),
         ],

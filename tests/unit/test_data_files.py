@@ -2,7 +2,9 @@
 
 import gzip
 import struct
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from data_helpers import IMAGE, check, everything
 from PIL import Image
 
 from hal.data import Wanted, load
+from hal.data.folder import each_file
 
 
 def write_idx(path, array):
@@ -176,3 +179,20 @@ def test_npz_without_labels(tmp_path):
     assert train.labels is None
     assert train.classes is None
     assert list(train.take(np.asarray([0]))) == ["inputs"]
+
+
+@pytest.mark.parametrize(("worth_s", "threads"), [(60.0, False), (0.0, True)])
+def test_files_that_take_long_are_read_on_threads(monkeypatch, worth_s, threads):
+    """A small file takes less time than a thread that waits for the interpreter."""
+    monkeypatch.setattr("hal.data.folder.os.cpu_count", lambda: 2)
+    monkeypatch.setattr("hal.data.folder._WORTH_A_THREAD_S", worth_s)
+    used = set()
+
+    def look(path):
+        used.add(threading.get_ident())
+        return path.name
+
+    paths = [Path(str(number)) for number in range(20)]
+    assert list(each_file(look, paths)) == [path.name for path in paths]
+    assert (len(used) > 1) == threads
+    assert list(each_file(look, [])) == []

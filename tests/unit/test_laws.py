@@ -297,8 +297,8 @@ def public(module):
 
 PUBLIC = {
     "hal": (
-        "Capabilities Device Model Plan Workload __version__ api bench compile device devices errors export load nn "
-        "ops predict train tune verify"
+        "Capabilities Device Model Plan Workload __version__ api bench card choose compile device devices errors "
+        "export load nn ops predict train tune verify"
     ),
     "hal.contract": (
         "Available Backend BuildsTargets Capabilities CountsCosts Device ExportedFunction ExportsPrograms Group Load "

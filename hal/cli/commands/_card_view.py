@@ -57,10 +57,10 @@ def _table(figures: tuple[Figure, ...]) -> Table:
         table.add_column(column, overflow="fold")
     for figure in figures:
         name = figure.name if figure.precision in ("", figure.name) else f"{figure.name} {figure.precision}"
-        corrected = " (corrected for load)" if figure.by_wall_clock is not None else ""
+        loaded = " (under load)" if figure.loaded else ""
         table.add_row(
             name,
-            escaped(f"{number(figure.median)} [{number(figure.low)}, {number(figure.high)}] {figure.unit}{corrected}"),
+            escaped(f"{number(figure.median)} [{number(figure.low)}, {number(figure.high)}] {figure.unit}{loaded}"),
             "unknown" if figure.of_sheet is None else f"{figure.of_sheet:.0%}",
             "unknown" if figure.of_achievable is None else f"{figure.of_achievable:.0%}",
             "" if figure.joules is None else f"{number(figure.joules)} J",

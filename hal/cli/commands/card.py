@@ -13,15 +13,12 @@ def card(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
     """Examine a device."""
 
     def work() -> int:
-        from hal.cards.card_page import html_text
         from hal.cards.certificate import Certificate
         from hal.cards.certify import certify
         from hal.cards.config import CardConfig
         from hal.cli.commands._card_view import show_certificate
         from hal.cli.styled import note
         from hal.config import build, read
-        from hal.util.files import check_new, write_text
-        from hal.util.paths import user_path
 
         def show(found: Certificate) -> None:
             show_certificate(found, to_stderr=json_output)
@@ -29,13 +26,8 @@ def card(keys: Keys = None, config: ConfigFile = None, json_output: Json = False
                 print_json(found.model_dump(mode="json"))
 
         asked = build(CardConfig, read(CardConfig, keys or [], config))
-        page = None if asked.html is None else user_path(asked.html)
-        if page is not None:
-            check_new(page, "html")
         with shown_though_unsaved(show):
             found = certify(asked, note)
-        if page is not None:
-            write_text(page, html_text(found))
         show(found)
         return 0 if found.healthy else 1
 

@@ -30,11 +30,8 @@ def choose(
     def work() -> int:
         from hal.cards.choose import choose as find
         from hal.cards.choose_config import ChooseConfig
-        from hal.cards.choose_page import html_text
         from hal.cli.commands import _choose_view as view
         from hal.config import build, read
-        from hal.util.files import check_new, write_text
-        from hal.util.paths import user_path
 
         if devices or unknown:
             if json_output:
@@ -43,12 +40,7 @@ def choose(
                 (view.show_devices if devices else view.show_unknown)()
             return 0
         asked = build(ChooseConfig, read(ChooseConfig, [_plain(word) for word in keys or []], config))
-        page = None if asked.html is None else user_path(asked.html)
-        if page is not None:
-            check_new(page, "html")
         found = find(asked)
-        if page is not None:
-            write_text(page, html_text(found))
         view.show_choice(found, to_stderr=json_output)
         if json_output:
             print_json(found.model_dump(mode="json"))

@@ -28,11 +28,16 @@ def report(
 
     def work() -> int:
         from hal.after.run_report import report_of_run
+        from hal.errors import NotFoundError
         from hal.tuner.report import report_of
         from hal.util.paths import user_path
 
         at = user_path(folder)
         is_run = (at / "record.json").exists()
+        if not is_run and not any((at / name).exists() for name in ("tuning.json", "config.json")):
+            raise NotFoundError(
+                f"{at} contains neither a run nor a tuning", fix="give the folder that hal run or hal tune wrote"
+            )
         path = (report_of_run if is_run else report_of)(at, None if out is None else user_path(out))
         if json_output:
             print_json({"report": str(path)})
