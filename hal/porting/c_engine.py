@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from hal.porting.c_guards import Compiled, compiled_lines, names_target
+from hal.porting.c_conditions import evaluate
+from hal.porting.c_guards import Chain, Compiled, chains, compiled_lines, names_target
+from hal.porting.c_scanner import Directive as Line
 from hal.porting.c_scanner import Scanned, scan_code
 from hal.porting.catalogue import Symbols, table
 from hal.porting.places import Match
@@ -19,6 +21,8 @@ _T = TypeVar("_T")
 _INCLUDED = re.compile(r'[<"]([^>"\n]+)[>"]')
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w{4,}")
 _LAUNCH = re.compile(r"<<<")
+_DEFINED = re.compile(r"\btypedef\b[^;{}]{0,200}?\b(\w+)\s*;|(?:#[ \t]*define[ \t]+|\busing\s+|\bstruct\s+)(\w+)")
+"""Names that a file gives a meaning itself."""
 
 
 class CEngine:
@@ -53,6 +57,7 @@ class CEngine:
         return sorted(found)
 
     def _directives(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+        chain_of = chains(scanned.directives)
         for directive in scanned.directives:
             state = states[directive.line]
             if state is Compiled.DECIDED:
@@ -68,8 +73,22 @@ class CEngine:
             if names_target(directive.rest, self._symbols):
                 continue
             for rule, detection in self._of(Directive):
-                if directive.word in detection.kinds and re.search(detection.directive, directive.rest):
+                if self._concerns(directive, detection, chain_of.get(directive.start)):
                     yield self._match(scanned, directive.start, rule, f"#{directive.word} {directive.rest}")
+
+    def _concerns(self, line: Line, detection: Directive, chain: Chain | None) -> bool:
+        """Whether a directive is what a detection describes, and nobody has thought of the target."""
+        if line.word not in detection.kinds or re.search(detection.directive, line.rest) is None:
+            return False
+        if chain is None:
+            return True
+        if detection.has_else is not None and chain.has_else is not detection.has_else:
+            return False
+        if detection.harmless_as:
+            here = evaluate(line.word, line.rest, self._symbols)
+            if here is not None and here is evaluate(line.word, line.rest, self._symbols, detection.harmless_as):
+                return False
+        return not chain.thought_of(re.compile(detection.directive), self._symbols)
 
     def _codes(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
         for rule, detection in self._of(Code):
@@ -93,7 +112,10 @@ class CEngine:
         listed = [(rule, each, table(each.table)) for rule, each in self._of(ListedName)]
         if not listed:
             return
+        own = {found[1] or found[2] for found in _DEFINED.finditer(scanned.code)}
         for found in _IDENTIFIER.finditer(scanned.code):
+            if found[0] in own:
+                continue
             for rule, detection, names in listed:
                 if (
                     found[0] in names

@@ -96,6 +96,7 @@ class Target(BaseModel):
     converts: bool = False
     release: str | None = Field(None, description="What --release gives the version of; None: there is no such thing.")
     written_for: str = Field("(?!)", description="An expression for paths of files that are written for this target.")
+    other_devices: str = Field("(?!)", description="An expression for paths of files for devices of another kind.")
     sibling: tuple[str, str] = Field(("(?!)", ""), description="A word in a file's name, and that of its counterpart.")
 
 

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hal.porting.c_guards import Compiled, compiled_lines, evaluate
+from hal.porting.c_conditions import evaluate
+from hal.porting.c_guards import Compiled, compiled_lines
 from hal.porting.c_scanner import scan_code
 from hal.porting.catalogue import target
 from hal.porting.config import PortConfig
@@ -32,14 +33,14 @@ def lines(text, rule, path="a.py", kind="python"):
         "import torch as T\nif T.cuda.get_device_capability() >= (9, 0): pass",
         "from torch import cuda\nif cuda.get_device_capability()[0] >= 9: pass",
         "from torch.cuda import get_device_capability as cc\nok = cc() == (8, 0)",
-        "import torch.cuda as c\nok = 8 <= c.get_device_capability()[0]",
-        "import torch\ncc = torch.cuda.get_device_capability()\nmajor = cc[0]\nok = major > 7",
+        "import torch.cuda as c\nok = 9 <= c.get_device_capability()[0]",
+        "import torch\ncc = torch.cuda.get_device_capability()\nmajor = cc[0]\nok = major > 8",
         "import torch\nma, mi = torch.cuda.get_device_capability(0)\nsm = ma * 10 + mi\nok = sm in (80, 86)",
         "import torch\ndef cap():\n    return torch.cuda.get_device_capability()\nok = cap()[0] >= 9",
         "import torch\nclass A:\n    def __init__(self):\n        self.cc = torch.cuda.get_device_capability()\n"
         "    def f(self):\n        return self.cc >= (8, 9)",
-        "import torch\nok = torch.cuda.get_device_properties(0).major >= 8",
-        "import torch\np = torch.cuda.get_device_properties(0)\nok = p.major >= 8",
+        "import torch\nok = torch.cuda.get_device_properties(0).major >= 9",
+        "import torch\np = torch.cuda.get_device_properties(0)\nok = p.major >= 9",
         "import torch\nif torch.version.hip or x():\n    ok = torch.cuda.get_device_capability() >= (9, 0)",
     ],
 )
