@@ -15,7 +15,14 @@ _TOKEN = re.compile(
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
-def evaluate(word: str, condition: str, symbols: Symbols, numbers: Mapping[str, int] | None = None) -> bool | None:
+def evaluate(
+    word: str,
+    condition: str,
+    symbols: Symbols,
+    numbers: Mapping[str, int] | None = None,
+    *,
+    unknown: bool | None = None,
+) -> bool | None:
     """What a condition is on the target; None: unknown.
 
     Args:
@@ -23,6 +30,7 @@ def evaluate(word: str, condition: str, symbols: Symbols, numbers: Mapping[str, 
         condition: what follows the word.
         symbols: what is known on the target.
         numbers: values of names, which count more than what is known.
+        unknown: what names count as of which nothing is known.
 
     >>> evaluate("if", "defined(A) && B >= 7", Symbols(false=("B",)))
     False
@@ -33,21 +41,21 @@ def evaluate(word: str, condition: str, symbols: Symbols, numbers: Mapping[str, 
         name = _NAME.search(condition)
         value = (True if name[0] in (numbers or {}) else symbols.value(name[0])) if name else None
         return value if value is None or word == "ifdef" else not value
-    value_of = _Condition(
-        ["".join(found) for found in _TOKEN.findall(condition[:2000])], symbols, numbers or {}
-    ).either()
+    tokens = ["".join(found) for found in _TOKEN.findall(condition[:2000])]
+    value_of = _Condition(tokens, symbols, numbers or {}, unknown).either()
     return None if value_of is None else bool(value_of)
 
 
 class _Condition:
     """Reads a condition from left to right; a number is its value, None is unknown."""
 
-    def __init__(self, tokens: list[str], symbols: Symbols, numbers: Mapping[str, int]) -> None:
+    def __init__(self, tokens: list[str], symbols: Symbols, numbers: Mapping[str, int], unknown: bool | None) -> None:
         self.tokens = tokens
         self.at = 0
         self.depth = 0
         self.symbols = symbols
         self.numbers = numbers
+        self.unknown = unknown
 
     def either(self) -> int | None:
         value = self.both()
@@ -87,6 +95,7 @@ class _Condition:
         elif token == "defined":
             opened = self._take("(")
             known = True if self._peek() in self.numbers else self.symbols.value(self._peek())
+            known = self.unknown if known is None else known
             value = None if known is None else int(known)
             self.at += 1
             if opened:
@@ -106,10 +115,12 @@ class _Condition:
                 self.at += 1
                 if nested == 0:
                     break
-            return 0 if self.symbols.value(name) is False else None
+            known = self.symbols.value(name)
+            return 0 if known is False or self.unknown is False else (1 if self.unknown else None)
         if name in self.numbers:
             return self.numbers[name]
         known = self.symbols.value(name)
+        known = self.unknown if known is None else known
         comparing = self._peek() in ("<", ">", "<=", ">=", "==", "!=")
         if known is False:
             return 0

@@ -11,7 +11,7 @@ from hal.porting.c_conditions import evaluate
 from hal.porting.c_scanner import Directive
 from hal.porting.catalogue import Symbols
 
-__all__ = ["Chain", "Compiled", "chains", "compiled_lines", "names_target"]
+__all__ = ["Chain", "Compiled", "chains", "compiled_lines", "names_target", "undefined_too"]
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
@@ -22,6 +22,7 @@ class Compiled(enum.Enum):
     YES = "it is compiled there, or may be"
     NO = "it is not compiled there, though nobody said so"
     DECIDED = "a condition about the target decides it: its author has thought of the target"
+    LEFT_OUT = "a condition about the target leaves it out there"
 
 
 @dataclass
@@ -54,6 +55,19 @@ def compiled_lines(directives: Sequence[Directive], symbols: Symbols, lines: int
     return states
 
 
+def undefined_too(directives: Sequence[Directive], symbols: Symbols) -> Symbols:
+    """What is known on the target, and that names are undefined there that a file defines for others alone."""
+    states = compiled_lines(directives, symbols, max((each.line for each in directives), default=0))
+    here: set[str] = set()
+    elsewhere: set[str] = set()
+    for directive in directives:
+        if directive.word == "define" and (name := _NAME.match(directive.rest)):
+            left_out = states[directive.line] in (Compiled.LEFT_OUT, Compiled.NO)
+            (elsewhere if left_out else here).add(name[0])
+    names = tuple(sorted(each for each in elsewhere - here if symbols.value(each) is None))
+    return symbols.model_copy(update={"false": (*symbols.false, *names)}) if names else symbols
+
+
 def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: Compiled) -> Compiled:
     """The state after a directive."""
     word = directive.word
@@ -75,13 +89,15 @@ def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: 
         value = False
     elif level.taken is None and value is True:
         value = None
-    level.taken = True if value is True else (None if None in (level.taken, value) else False)
+    level.taken = True if True in (level.taken, value) else (None if None in (level.taken, value) else False)
     return _inside(level.state, value, level.thought_of)
 
 
 def _inside(outer: Compiled, value: bool | None, thought_of: bool) -> Compiled:
+    if outer is Compiled.LEFT_OUT:
+        return outer
     if thought_of:
-        return Compiled.DECIDED
+        return Compiled.LEFT_OUT if value is False else Compiled.DECIDED
     if outer is not Compiled.YES:
         return outer
     return Compiled.NO if value is False else Compiled.YES

@@ -154,8 +154,8 @@ def test_branches():
     held = {line: states[number] for number, line in enumerate(text.split("\n"), 1) if line and line[0] != "#"}
     assert held == {
         "mine": Compiled.DECIDED,
-        "theirs": Compiled.DECIDED,
-        "others": Compiled.DECIDED,
+        "theirs": Compiled.LEFT_OUT,
+        "others": Compiled.LEFT_OUT,
         "never": Compiled.NO,
         "always": Compiled.YES,
         "shared": Compiled.YES,
