@@ -124,7 +124,8 @@ class CEngine:
                     and states[scanned.line(found.start())] is Compiled.YES
                     and (detection.but is None or re.fullmatch(detection.but, found[0]) is None)
                 ):
-                    yield self._match(scanned, found.start(), rule, found[0])
+                    instead = f" ({names[found[0]]})" if names[found[0]] else ""
+                    yield self._match(scanned, found.start(), rule, found[0] + instead)
 
     def _launches(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
         for rule, _ in self._of(KernelLaunchesKernel):

@@ -183,10 +183,11 @@ def checked() -> dict[str, datetime.date | None]:
 
 
 @functools.cache
-def table(name: str) -> frozenset[str]:
-    """A table of names: the lines of a file that are no comments."""
+def table(name: str) -> dict[str, str]:
+    """The names of a table, each with the name that the target has instead; empty: there is none."""
     lines = (DATA / "tables" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+    parts = (line.partition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: instead for name, _, instead in parts}
 
 
 def _yaml(path: Path) -> Any:
