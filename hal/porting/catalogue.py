@@ -80,7 +80,7 @@ class Target(BaseModel):
         origins: what code may be written for that goes there; the first one unless another is named.
         python: what is known in Python's conditions.
         preprocessor: what is known in conditions of the preprocessor.
-        next_steps: commands that prove it on the device.
+        next_steps: commands that prove it on the device; ``{model}`` stands for a model of the project.
         fine: what looks as if it had to be changed, and need not be: an expression and a sentence.
         converts: whether PyTorch's converter of C++ sources is for it.
     """
@@ -115,6 +115,8 @@ class Vocabulary(BaseModel):
     device_mark: str
     host_mark: str
     build_modules: tuple[str, ...] = Field(description="Modules that files import which build packages.")
+    module_class: str = Field(description="An expression for classes that hal takes as models; its group is the name.")
+    model_without_class: str = Field(description="What is run where the project has no such class.")
     converter_module: str
     converted_suffixes: tuple[str, ...]
     converter_map: str = Field(description="The module with the converter's tables of names.")

@@ -43,6 +43,7 @@ class _Collected:
     device: list[str] = field(default_factory=list)
     ignored: int = 0
     hidden: int = 0
+    model: str = ""
     unused: list[str] = field(default_factory=list)
 
 
@@ -64,6 +65,7 @@ class Scanner:
         self._written_for = re.compile(self.target.written_for)
         self.elsewhere = Elsewhere(self.target)
         self._fine = [(re.compile(pattern), sentence) for pattern, sentence in self.target.fine]
+        self._module = re.compile(vocabulary().module_class, re.MULTILINE)
         self._device_signs = re.compile(vocabulary().device_signs)
 
     def matches(self, file: SourceFile) -> list[tuple[Match, int | None]]:
@@ -129,6 +131,8 @@ class Scanner:
             collected.elsewhere.append(file.path)
             return
         collected.files[file.kind] += 1
+        if not collected.model and file.kind == "python" and (found := self._module.search(text)):
+            collected.model = f"{tree.root / file.path}:{found[1]}"
         collected.fine |= {sentence for pattern, sentence in self._fine if pattern.search(text)}
         if file.kind == "c" and (
             file.path.endswith(vocabulary().device_suffixes) or self._device_signs.search(text) is not None
@@ -266,7 +270,9 @@ def _report(path: Path, scanner: Scanner, tree: Tree, collected: _Collected) -> 
         verdict=_verdict(scanner, tree, collected),
         findings=tuple(collected.findings),
         fine=tuple(sentence for _, sentence in goal.fine if sentence in collected.fine)[:_FINE],
-        next_steps=goal.next_steps,
+        next_steps=tuple(
+            each.replace("{model}", collected.model or vocabulary().model_without_class) for each in goal.next_steps
+        ),
         files=dict(sorted(collected.files.items())),
         already=tuple(sorted(collected.already)),
         elsewhere=tuple(sorted(collected.elsewhere)),

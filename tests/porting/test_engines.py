@@ -298,3 +298,44 @@ WORDS = st.sampled_from(
 )
 def test_any_bytes(content):
     read(content)
+
+
+NVCC = "def version(home):\n    return subprocess.check_output([home + '/bin/nvcc', '-V'])\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (NVCC + "if torch.version.cuda:\n    print(version(h))", False),
+        (NVCC + "def other():\n    return version(h)\nif torch.version.cuda:\n    print(other())", False),
+        (NVCC + "if torch.version.hip:\n    pass\nelse:\n    print(version(h))", False),
+        (NVCC + "x = torch.version.cuda is not None and version(h)", False),
+        (NVCC + "def is_cuda():\n    return torch.version.cuda is not None\nif is_cuda():\n    version(h)", False),
+        (NVCC, True),
+        (NVCC + "if torch.version.cuda:\n    print(version(h))\nversion(h)", True),
+        (NVCC + "if x:\n    print(version(h))", True),
+        (NVCC + "if is_hip() and version(h):\n    pass", True),
+        (NVCC + "def is_cuda():\n    return x\nif is_cuda():\n    version(h)", True),
+    ],
+)
+def test_functions_that_the_target_never_calls(text, found):
+    assert bool(lines("import subprocess, torch\n" + text, "HAL405")) is found
+
+
+def test_names_defined_for_others_alone_are_unknown_to_the_target():
+    text = """\
+        #ifndef USE_ROCM
+        #define FAST
+        #endif
+        #ifdef FAST
+        void f(){ cudnnCreate(&h); }
+        #endif
+        """
+    assert lines(text, "HAL342", "a.cu", "c") == []
+    assert lines(text.replace("USE_ROCM", "SLOW"), "HAL342", "a.cu", "c") == [5]
+
+
+def test_only_requirements_in_setup_are_packages():
+    text = "from setuptools import setup\nNAME = 'xformers'\nsetup(name=NAME, install_requires=['flash-attn'])\n"
+    found = {match.what for match, _ in SCANNER.matches(SourceFile("setup.py", "python", text.encode()))}
+    assert found == {"flash-attn"}
