@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from hal.porting.c_guards import Compiled, compiled_lines, names_target
+from hal.porting.c_conditions import evaluate
+from hal.porting.c_guards import Chain, Compiled, chains, compiled_lines, names_target, undefined_too
+from hal.porting.c_scanner import Directive as Line
 from hal.porting.c_scanner import Scanned, scan_code
 from hal.porting.catalogue import Symbols, table
 from hal.porting.places import Match
@@ -19,6 +21,11 @@ _T = TypeVar("_T")
 _INCLUDED = re.compile(r'[<"]([^>"\n]+)[>"]')
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w{4,}")
 _LAUNCH = re.compile(r"<<<")
+_DEFINED = (
+    re.compile(r"\btypedef\b[^;{}]{0,200}?\b(\w+)\s*;"),
+    re.compile(r"(?:#[ \t]*define[ \t]+|\busing\s+|\bstruct\s+)(\w+)"),
+)
+"""Names that a file gives a meaning itself."""
 
 
 class CEngine:
@@ -43,19 +50,21 @@ class CEngine:
     def find(self, text: str) -> list[Match]:
         """What is wrong in the text of a file."""
         scanned = scan_code(text)
-        states = compiled_lines(scanned.directives, self._symbols, text.count("\n") + 1)
+        symbols = undefined_too(scanned.directives, self._symbols)
+        states = compiled_lines(scanned.directives, symbols, text.count("\n") + 1)
         found = {
-            *self._directives(scanned, states),
+            *self._directives(scanned, states, symbols),
             *self._codes(scanned, states),
             *self._names(scanned, states),
             *self._launches(scanned, states),
         }
         return sorted(found)
 
-    def _directives(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+    def _directives(self, scanned: Scanned, states: list[Compiled], symbols: Symbols) -> Iterator[Match]:
+        chain_of = chains(scanned.directives)
         for directive in scanned.directives:
             state = states[directive.line]
-            if state is Compiled.DECIDED:
+            if state in (Compiled.DECIDED, Compiled.LEFT_OUT):
                 continue
             if directive.word == "include":
                 name = _INCLUDED.search(directive.rest)
@@ -68,8 +77,20 @@ class CEngine:
             if names_target(directive.rest, self._symbols):
                 continue
             for rule, detection in self._of(Directive):
-                if directive.word in detection.kinds and re.search(detection.directive, directive.rest):
+                if self._concerns(directive, detection, chain_of.get(directive.start), symbols):
                     yield self._match(scanned, directive.start, rule, f"#{directive.word} {directive.rest}")
+
+    def _concerns(self, line: Line, detection: Directive, chain: Chain | None, symbols: Symbols) -> bool:
+        """Whether a directive is what a detection describes, and nobody has thought of the target."""
+        if line.word not in detection.kinds or re.search(detection.directive, line.rest) is None:
+            return False
+        if chain is None:
+            return True
+        if detection.has_else is not None and chain.has_else is not detection.has_else:
+            return False
+        if detection.harmless_as and _harmless(line, detection.harmless_as, symbols):
+            return False
+        return not chain.thought_of(re.compile(detection.directive), self._symbols)
 
     def _codes(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
         for rule, detection in self._of(Code):
@@ -93,14 +114,18 @@ class CEngine:
         listed = [(rule, each, table(each.table)) for rule, each in self._of(ListedName)]
         if not listed:
             return
+        own = {found[1] for pattern in _DEFINED for found in pattern.finditer(scanned.code)}
         for found in _IDENTIFIER.finditer(scanned.code):
+            if found[0] in own:
+                continue
             for rule, detection, names in listed:
                 if (
                     found[0] in names
                     and states[scanned.line(found.start())] is Compiled.YES
                     and (detection.but is None or re.fullmatch(detection.but, found[0]) is None)
                 ):
-                    yield self._match(scanned, found.start(), rule, found[0])
+                    instead = f" ({names[found[0]]})" if names[found[0]] else ""
+                    yield self._match(scanned, found.start(), rule, found[0] + instead)
 
     def _launches(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
         for rule, _ in self._of(KernelLaunchesKernel):
@@ -112,3 +137,12 @@ class CEngine:
     @staticmethod
     def _match(scanned: Scanned, offset: int, rule: Rule, what: str) -> Match:
         return Match(scanned.line(offset), scanned.column(offset), rule.id, what)
+
+
+def _harmless(line: Line, numbers: dict[str, int], symbols: Symbols) -> bool:
+    """Whether a condition comes out as with these numbers, whatever the names are of which nothing is known."""
+    for unknown in (True, False):
+        here = evaluate(line.word, line.rest, symbols, unknown=unknown)
+        if here is None or here is not evaluate(line.word, line.rest, symbols, numbers, unknown=unknown):
+            return False
+    return True

@@ -1,4 +1,4 @@
-"""Which lines of a C or C++ file are compiled on the target: what is known of the preprocessor's conditions."""
+"""Which lines of a C or C++ file are compiled on the target: what is known there of the preprocessor's conditions."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from hal.porting.c_conditions import evaluate
 from hal.porting.c_scanner import Directive
 from hal.porting.catalogue import Symbols
 
-__all__ = ["Compiled", "compiled_lines", "evaluate", "names_target"]
+__all__ = ["Chain", "Compiled", "chains", "compiled_lines", "names_target", "undefined_too"]
 
-_TOKEN = re.compile(
-    r"\s*(?:(defined|[A-Za-z_]\w*|&&|\|\||[<>=!]=|<<|>>|[-+*/%<>!()&|^~?:,])|(0[xX][0-9a-fA-F]+|\d+)[uUlL]*)"
-)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -24,6 +22,7 @@ class Compiled(enum.Enum):
     YES = "it is compiled there, or may be"
     NO = "it is not compiled there, though nobody said so"
     DECIDED = "a condition about the target decides it: its author has thought of the target"
+    LEFT_OUT = "a condition about the target leaves it out there"
 
 
 @dataclass
@@ -56,6 +55,19 @@ def compiled_lines(directives: Sequence[Directive], symbols: Symbols, lines: int
     return states
 
 
+def undefined_too(directives: Sequence[Directive], symbols: Symbols) -> Symbols:
+    """What is known on the target, and that names are undefined there that a file defines for others alone."""
+    states = compiled_lines(directives, symbols, max((each.line for each in directives), default=0))
+    here: set[str] = set()
+    elsewhere: set[str] = set()
+    for directive in directives:
+        if directive.word == "define" and (name := _NAME.match(directive.rest)):
+            left_out = states[directive.line] in (Compiled.LEFT_OUT, Compiled.NO)
+            (elsewhere if left_out else here).add(name[0])
+    names = tuple(sorted(each for each in elsewhere - here if symbols.value(each) is None))
+    return symbols.model_copy(update={"false": (*symbols.false, *names)}) if names else symbols
+
+
 def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: Compiled) -> Compiled:
     """The state after a directive."""
     word = directive.word
@@ -77,18 +89,18 @@ def _next(directive: Directive, stack: list[_Level], symbols: Symbols, current: 
         value = False
     elif level.taken is None and value is True:
         value = None
-    level.taken = True if value is True else (None if None in (level.taken, value) else False)
+    level.taken = True if True in (level.taken, value) else (None if None in (level.taken, value) else False)
     return _inside(level.state, value, level.thought_of)
 
 
 def _inside(outer: Compiled, value: bool | None, thought_of: bool) -> Compiled:
-    if outer is not Compiled.YES:
-        return Compiled.DECIDED if thought_of and value is not None else outer
-    if value is None:
-        return Compiled.YES
+    if outer is Compiled.LEFT_OUT:
+        return outer
     if thought_of:
-        return Compiled.DECIDED
-    return Compiled.YES if value else Compiled.NO
+        return Compiled.LEFT_OUT if value is False else Compiled.DECIDED
+    if outer is not Compiled.YES:
+        return outer
+    return Compiled.NO if value is False else Compiled.YES
 
 
 def _shared(word: str, condition: str, value: bool | None, symbols: Symbols) -> bool:
@@ -101,120 +113,47 @@ def names_target(condition: str, symbols: Symbols) -> bool:
     return any(map(symbols.mentions, _NAME.findall(condition)))
 
 
-def evaluate(word: str, condition: str, symbols: Symbols) -> bool | None:
-    """What a condition is on the target; None: unknown.
+@dataclass
+class Chain:
+    """The conditions from an ``#if`` to its ``#endif``.
 
-    >>> evaluate("if", "defined(A) && B >= 7", Symbols(false=("B",)))
-    False
-    >>> evaluate("ifndef", "A", Symbols(true=("A",)))
-    False
+    Attributes:
+        conditions: what stands after each ``#if`` and ``#elif``.
+        around: the chain in one of whose parts this one stands.
+        has_else: whether it ends with an ``#else``.
     """
-    if word in ("ifdef", "ifndef"):
-        name = _NAME.search(condition)
-        value = symbols.value(name[0]) if name else None
-        return value if value is None or word == "ifdef" else not value
-    value_of = _Condition(["".join(found) for found in _TOKEN.findall(condition[:2000])], symbols).either()
-    return None if value_of is None else bool(value_of)
+
+    conditions: list[str]
+    around: Chain | None
+    has_else: bool = False
+
+    def thought_of(self, pattern: re.Pattern[str], symbols: Symbols) -> bool:
+        """Whether it asks for the target, or stands in one that asks for it beside what a pattern describes."""
+        if any(names_target(each, symbols) for each in self.conditions):
+            return True
+        outer = self.around
+        while outer is not None:
+            if any(names_target(each, symbols) and pattern.search(each) for each in outer.conditions):
+                return True
+            outer = outer.around
+        return False
 
 
-class _Condition:
-    """Reads a condition from left to right; a number is its value, None is unknown."""
-
-    def __init__(self, tokens: list[str], symbols: Symbols) -> None:
-        self.tokens = tokens
-        self.at = 0
-        self.depth = 0
-        self.symbols = symbols
-
-    def either(self) -> int | None:
-        value = self.both()
-        while self._take("||"):
-            other = self.both()
-            value = 1 if value or other else (None if None in (value, other) else 0)
-        return value
-
-    def both(self) -> int | None:
-        value = self.compared()
-        while self._take("&&"):
-            other = self.compared()
-            value = 0 if 0 in (value, other) else (None if None in (value, other) else 1)
-        return value
-
-    def compared(self) -> int | None:
-        value = self.single()
-        while (operator := self._peek()) not in ("", "||", "&&", ")"):
-            self.at += 1
-            other = self.single()
-            value = None if value is None or other is None else _applied(operator, value, other)
-        return value
-
-    def single(self) -> int | None:
-        self.depth += 1
-        token = self._peek()
-        self.at += 1
-        value: int | None = None
-        if self.depth > 50 or not token:
-            value = None
-        elif token == "!":
-            inner = self.single()
-            value = None if inner is None else int(not inner)
-        elif token == "(":
-            value = self.either()
-            self._take(")")
-        elif token == "defined":
-            opened = self._take("(")
-            known = self.symbols.value(self._peek())
-            value = None if known is None else int(known)
-            self.at += 1
-            if opened:
-                self._take(")")
-        elif token[0].isdigit():
-            value = int(token, 16) if token[:2] in ("0x", "0X") else int(token)
-        elif _NAME.fullmatch(token):
-            value = self._symbol(token)
-        self.depth -= 1
-        return value
-
-    def _symbol(self, name: str) -> int | None:
-        if self._peek() == "(":  # a macro with arguments
-            nested = 0
-            while (token := self._peek()) and (nested or token != ")" or self.tokens[self.at - 1] == name):
-                nested += {"(": 1, ")": -1}.get(token, 0)
-                self.at += 1
-                if nested == 0:
-                    break
-            return None
-        known = self.symbols.value(name)
-        comparing = self._peek() in ("<", ">", "<=", ">=", "==", "!=")
-        if known is False:
-            return 0
-        return None if known is None or comparing else 1
-
-    def _peek(self) -> str:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ""
-
-    def _take(self, token: str) -> bool:
-        taken = self._peek() == token
-        self.at += taken
-        return taken
-
-
-def _applied(operator: str, left: int, right: int) -> int | None:
-    match operator:
-        case "<":
-            return int(left < right)
-        case ">":
-            return int(left > right)
-        case "<=":
-            return int(left <= right)
-        case ">=":
-            return int(left >= right)
-        case "==":
-            return int(left == right)
-        case "!=":
-            return int(left != right)
-        case "*":
-            return left * right if max(abs(left), abs(right)) < 1 << 32 else None
-        case "+":
-            return left + right
-    return None
+def chains(directives: Sequence[Directive]) -> dict[int, Chain]:
+    """The chain of each condition, by the place of its directive."""
+    found: dict[int, Chain] = {}
+    open_: list[Chain] = []
+    for directive in directives:
+        if directive.word in ("if", "ifdef", "ifndef"):
+            open_.append(Chain([directive.rest], open_[-1] if open_ else None))
+        elif not open_ or directive.word not in ("elif", "else", "endif"):
+            continue
+        elif directive.word == "endif":
+            open_.pop()
+            continue
+        elif directive.word == "else":
+            open_[-1].has_else = True
+        else:
+            open_[-1].conditions.append(directive.rest)
+        found[directive.start] = open_[-1]
+    return found

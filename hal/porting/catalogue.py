@@ -80,7 +80,7 @@ class Target(BaseModel):
         origins: what code may be written for that goes there; the first one unless another is named.
         python: what is known in Python's conditions.
         preprocessor: what is known in conditions of the preprocessor.
-        next_steps: commands that prove it on the device.
+        next_steps: commands that prove it on the device; ``{model}`` stands for a model of the project.
         fine: what looks as if it had to be changed, and need not be: an expression and a sentence.
         converts: whether PyTorch's converter of C++ sources is for it.
     """
@@ -96,6 +96,7 @@ class Target(BaseModel):
     converts: bool = False
     release: str | None = Field(None, description="What --release gives the version of; None: there is no such thing.")
     written_for: str = Field("(?!)", description="An expression for paths of files that are written for this target.")
+    other_devices: str = Field("(?!)", description="An expression for paths of files for devices of another kind.")
     sibling: tuple[str, str] = Field(("(?!)", ""), description="A word in a file's name, and that of its counterpart.")
 
 
@@ -114,6 +115,8 @@ class Vocabulary(BaseModel):
     device_mark: str
     host_mark: str
     build_modules: tuple[str, ...] = Field(description="Modules that files import which build packages.")
+    module_class: str = Field(description="An expression for classes that hal takes as models; its group is the name.")
+    model_without_class: str = Field(description="What is run where the project has no such class.")
     converter_module: str
     converted_suffixes: tuple[str, ...]
     converter_map: str = Field(description="The module with the converter's tables of names.")
@@ -182,10 +185,11 @@ def checked() -> dict[str, datetime.date | None]:
 
 
 @functools.cache
-def table(name: str) -> frozenset[str]:
-    """A table of names: the lines of a file that are no comments."""
+def table(name: str) -> dict[str, str]:
+    """The names of a table, each with the name that the target has instead; empty: there is none."""
     lines = (DATA / "tables" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
-    return frozenset(line for line in lines if line and not line.startswith("#"))
+    parts = (line.partition(" ") for line in lines if line and not line.startswith("#"))
+    return {name: instead for name, _, instead in parts}
 
 
 def _yaml(path: Path) -> Any:

@@ -107,6 +107,9 @@ class Report(_Frozen):
     next_steps: tuple[str, ...] = ()
     files: dict[str, int] = {}
     already: tuple[str, ...] = Field((), description="Files that are written for the target.")
+    elsewhere: tuple[str, ...] = Field(
+        (), description="Files for other kinds of devices, and those of which there is one for the target."
+    )
     unread: tuple[Unread, ...] = ()
     folders: tuple[str, ...] = Field((), description="Folders that were not entered.")
     others: int = Field(0, description="Files of kinds in which nothing is looked for.")

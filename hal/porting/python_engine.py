@@ -11,10 +11,21 @@ from typing import TypeVar
 
 from hal.porting.catalogue import Symbols, vocabulary
 from hal.porting.places import Match
-from hal.porting.python_guards import Catches, Reach, catches, leaves, mentions, reach_of, truth
+from hal.porting.python_guards import (
+    Catches,
+    Reach,
+    asks_for_tool,
+    catches,
+    guarded_names,
+    leaves,
+    mentions,
+    reach_of,
+    truth,
+)
 from hal.porting.python_names import Names, children_of, matches_name
+from hal.porting.python_reach import Calls
+from hal.porting.python_values import fits, holds, is_against, within
 from hal.porting.rule import (
-    Argument,
     Assigned,
     Called,
     Compared,
@@ -112,6 +123,8 @@ class _File:
         self.builds = _BUILD_FILES.search(path) is not None or self.names.imports(vocabulary().build_modules)
         self.known: dict[str, bool] = {}
         self.enforced: set[int] = set()
+        self.guarded: list[str] = []
+        self.calls = Calls(self.names)
         self.checks: dict[type, tuple[_Check, ...]] = {
             ast.Name: (self._uses,),
             ast.Attribute: (self._uses, self._taken_apart),
@@ -122,20 +135,25 @@ class _File:
         }
 
     def matches(self) -> Iterator[Match]:
-        yield from self._block(self.tree.body, 0, Catches.NOTHING)
+        outside = list(self._block(self.tree.body, 0, Catches.NOTHING))
+        yield from outside
+        yield from self.calls.matches_in_live_functions()
 
     def _block(self, body: Iterable[ast.stmt], scope: int, caught: Catches) -> Iterator[Match]:
         """Walk statements that run one after another."""
-        for statement in body:
+        statements = iter(body)
+        for statement in statements:
             if isinstance(statement, ast.If):
                 done = yield from self._if(statement, scope, caught)
                 if done:
+                    self.calls.left_out(statements)
                     return
                 continue
             yield from self._statement(statement, scope, caught)
             inner = caught | catches(statement, self.names)
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
-                yield from self._block(statement.body, id(statement), caught)
+                with self.calls.inside(statement.name):
+                    self.calls.found(statement.name, list(self._block(statement.body, id(statement), caught)))
             elif isinstance(statement, ast.Try | ast.TryStar):
                 yield from self._block(statement.body, scope, inner)
                 for handler in statement.handlers:
@@ -153,11 +171,18 @@ class _File:
         while True:
             if any(isinstance(each, ast.Raise) for each in statement.body):
                 self.enforced |= {id(each) for each in ast.walk(statement.test)}
-            yield from self._expressions(statement.test, scope, caught)
+            yield from self._expressions(statement.test, scope, caught | asks_for_tool(statement.test))
             then, otherwise = reach_of(statement.test, self.names, self.engine.symbols, self.known)
             value = truth(statement.test, self.names, self.engine.symbols, self.known)
             if then is Reach.RUNS:
+                asked = guarded_names(statement.test, self.names)
+                self.guarded += asked
                 yield from self._block(statement.body, scope, caught | catches(statement, self.names))
+                del self.guarded[len(self.guarded) - len(asked) :]
+            else:
+                self.calls.left_out(statement.body)
+            if otherwise is Reach.LEFT_OUT:
+                self.calls.left_out(statement.orelse)
             if value is True and leaves(statement.body, self.names):
                 return True
             if otherwise is Reach.LEFT_OUT:
@@ -195,6 +220,8 @@ class _File:
                 for rule, what in check(node, scope, calls):
                     if not (rule.guarded_by_try and caught & Catches.FAILURES):
                         yield Match(node.lineno, node.col_offset + 1, rule.id, what)
+            if isinstance(node, ast.Name | ast.Attribute):
+                self.calls.reached(node)
             if isinstance(node, ast.Name | ast.Constant):
                 continue
             children = children_of(node)
@@ -202,11 +229,16 @@ class _File:
                 then, otherwise = reach_of(node.test, self.names, symbols, self.known)
                 parts = ((node.test, Reach.RUNS), (node.body, then), (node.orelse, otherwise))
                 children = [each for each, reach in parts if reach is Reach.RUNS]
+                self.calls.left_out(each for each, reach in parts if reach is not Reach.RUNS)
             elif isinstance(node, ast.BoolOp):
-                decided = mentions(node, self.names, symbols, by_name=True)
-                children = [] if decided else list(self._until_decided(node))
+                if mentions(node, self.names, symbols, by_name=True):
+                    continue
+                children = list(self._until_decided(node))
+                self.calls.left_out(node.values[len(children) :])
             elif isinstance(node, ast.Call):
                 calls = (*calls, self.names.dotted(node.func) or "")
+            elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
+                calls = (*calls, self.names.dotted(node.value) or "")
             elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
                 calls = (*calls, _LISTED)
             pending += [(child, calls) for child in children]
@@ -229,7 +261,7 @@ class _File:
         for rule, detection in self.engine.of(Imported):
             if detection.needed and caught & Catches.IMPORTS:
                 continue
-            hit = next((each for each in modules if _within(each, detection.imports)), None)
+            hit = next((each for each in modules if within(each, detection.imports)), None)
             if hit is not None:
                 yield Match(node.lineno, node.col_offset + 1, rule.id, hit)
 
@@ -258,14 +290,14 @@ class _File:
 
     def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         name = self.names.dotted(node)
-        if name is not None:
+        if name is not None and not name.startswith(tuple(self.guarded)):
             in_list = bool(calls) and calls[-1] == _LISTED
             yield from ((rule, name) for rule, listed in self.engine.used(name) if listed or not in_list)
 
     def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if isinstance(node, ast.Call) and (name := self.names.dotted(node.func)):
             for rule, detection in self.engine.called(name):
-                if _fits(detection.argument, node):
+                if fits(detection.argument, node):
                     yield rule, name
 
     def _keywords(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
@@ -277,7 +309,7 @@ class _File:
                     continue
                 if detection.where_imported and not self.names.imports(detection.where_imported):
                     continue
-                if any(_holds(each, detection.above, detection.matches) for each in self._chosen(keyword.value)):
+                if any(holds(each, detection.above, detection.matches) for each in self._chosen(keyword.value)):
                     yield rule, f"{keyword.arg}={ast.unparse(keyword.value)}"
 
     def _chosen(self, value: ast.expr) -> list[ast.expr]:
@@ -301,7 +333,7 @@ class _File:
                 others = [side for other, side in enumerate(sides) if other != at]
                 if detection.enforced and id(node) not in self.enforced:
                     continue
-                if hit is not None and any(_is_against(side, detection, node.ops[0]) for side in others):
+                if hit is not None and any(is_against(side, detection, node.ops[0]) for side in others):
                     yield rule, hit
                     break
 
@@ -333,46 +365,7 @@ class _File:
                 continue
             if detection.inside and not any(matches_name(detection.inside, each) for each in calls):
                 continue
+            if detection.outside and any(matches_name(detection.outside, each) for each in calls):
+                continue
             if re.fullmatch(detection.string, node.value):
                 yield rule, node.value
-
-
-def _within(module: str, names: tuple[str, ...]) -> bool:
-    return any(module == each or module.startswith(each + ".") for each in names)
-
-
-def _fits(argument: Argument | None, call: ast.Call) -> bool:
-    if argument is None:
-        return True
-    given: list[ast.expr] = []
-    if argument.position is not None and len(call.args) > argument.position:
-        given.append(call.args[argument.position])
-    given += [each.value for each in call.keywords if argument.name is not None and each.arg == argument.name]
-    if argument.missing:
-        return not given and all(each.arg is not None for each in call.keywords)
-    return any(_holds(each, argument.above, argument.matches) for each in given)
-
-
-def _holds(value: ast.expr, above: int | None, matches: str | None) -> bool:
-    """Whether a constant, or one in a tuple, a list or a choice, is above a number or matches; without both, yes."""
-    if above is None and matches is None:
-        return True
-    for node in ast.walk(value):
-        if not isinstance(node, ast.Constant):
-            continue
-        if above is not None and type(node.value) is int and node.value > above:
-            return True
-        if matches is not None and isinstance(node.value, str) and re.fullmatch(matches, node.value):
-            return True
-    return False
-
-
-def _is_against(side: ast.expr, detection: Compared, operator: ast.cmpop) -> bool:
-    constants = [node.value for node in ast.walk(side) if isinstance(node, ast.Constant)]
-    if detection.against == "none":
-        return constants == [None]
-    if detection.against == "string":
-        return any(isinstance(each, str) and re.fullmatch(detection.matches or ".*", each) for each in constants)
-    if any(isinstance(each, int | float) and not isinstance(each, bool) for each in constants):
-        return True
-    return not constants and isinstance(operator, ast.Lt | ast.LtE | ast.Gt | ast.GtE)  # a variable: some limit

@@ -10,11 +10,19 @@ from collections.abc import Iterable
 from hal.porting.catalogue import Symbols
 from hal.porting.python_names import Names
 
-__all__ = ["Catches", "Reach", "catches", "leaves", "mentions", "reach_of", "truth"]
+__all__ = ["Catches", "Reach", "asks_for_tool", "catches", "guarded_names", "leaves", "mentions", "reach_of", "truth"]
 
 _EXITS = frozenset("sys.exit os._exit exit quit pytest.skip".split())
 _IMPORT_ERRORS = frozenset("ImportError ModuleNotFoundError Exception BaseException".split())
 _BROAD = frozenset("Exception BaseException".split())
+_ASKED = re.compile(
+    r"""(?:^|\W|_)(?:is|has|have|use|with|enable)_\w+|_available|find_spec|HAS_|_AVAILABLE|==\s*['"]""",
+)
+"""Conditions about a package, or about what the user chose."""
+_TOOL_ASKED = re.compile(
+    r"\b(?:which|find_executable|exists|isfile|isdir|is_file|is_dir)\(|\bos\.system\(|\bin os\.environ\b"
+)
+"""Conditions that ask whether a program, a file or a setting is there."""
 
 
 class Reach(enum.Enum):
@@ -67,7 +75,41 @@ def truth(test: ast.expr, names: Names, symbols: Symbols, known: dict[str, bool]
         case ast.Name(id="TYPE_CHECKING"):
             return False
     dotted = names.dotted(test)
-    return None if dotted is None else symbols.value(dotted)
+    if dotted is None:
+        return None
+    found = symbols.value(dotted)
+    function = names.functions.get(dotted.removeprefix("self.").removesuffix("()")) if dotted.endswith("()") else None
+    if found is None and function is not None:
+        return _returned(function.body, names, symbols, {}, depth + 10)
+    return found
+
+
+def _returned(
+    body: Iterable[ast.stmt], names: Names, symbols: Symbols, known: dict[str, bool], depth: int
+) -> bool | None:
+    """What a function returns on the target, where its statements are simple enough to say; None: unknown."""
+    for statement in body:
+        match statement:
+            case ast.Expr() | ast.Import() | ast.ImportFrom():
+                continue
+            case ast.Assign(targets=[ast.Name(id=name)]):
+                held = truth(statement.value, names, symbols, known, depth)
+                if held is not None:
+                    known[name] = held
+            case ast.Return(value=ast.expr() as returned):
+                return truth(returned, names, symbols, known, depth)
+            case ast.If():
+                value = truth(statement.test, names, symbols, known, depth)
+                if value is None:
+                    return None
+                taken = statement.body if value else statement.orelse
+                if leaves(taken, names):
+                    return _returned(taken, names, symbols, known, depth)
+                if taken:
+                    return None
+            case _:
+                return None
+    return None
 
 
 def _compared(left: ast.expr, op: ast.cmpop, other: ast.expr, names: Names, symbols: Symbols) -> bool | None:
@@ -130,6 +172,18 @@ def reach_of(test: ast.expr, names: Names, symbols: Symbols, known: dict[str, bo
     return (Reach.RUNS, Reach.LEFT_OUT) if value else (Reach.LEFT_OUT, Reach.RUNS)
 
 
+def guarded_names(test: ast.expr, names: Names) -> list[str]:
+    """The names that a condition has asked for with ``hasattr`` before they are used."""
+    parts = test.values if isinstance(test, ast.BoolOp) and isinstance(test.op, ast.And) else [test]
+    return [
+        f"{names.dotted(held)}.{attribute}"
+        for part in parts
+        if isinstance(part, ast.Call) and names.dotted(part.func) == "hasattr" and len(part.args) == 2
+        for held, attribute in [(part.args[0], getattr(part.args[1], "value", ""))]
+        if isinstance(attribute, str) and attribute
+    ]
+
+
 def leaves(body: Iterable[ast.stmt], names: Names) -> bool:
     """Whether statements always leave the block around them."""
     last = list(body)[-1:]
@@ -143,13 +197,18 @@ def leaves(body: Iterable[ast.stmt], names: Names) -> bool:
     return isinstance(call, ast.Call) and names.dotted(call.func) in _EXITS
 
 
+def asks_for_tool(test: ast.expr) -> Catches:
+    """What a condition handles that asks whether a program, a file or a setting is there."""
+    asked = _TOOL_ASKED.search(ast.unparse(test))
+    return Catches.IMPORTS | Catches.FAILURES if asked else Catches.NOTHING
+
+
 def catches(node: ast.stmt, names: Names) -> Catches:
     """What a try statement, a ``with suppress(...)`` or a condition about a package handles."""
     if isinstance(node, ast.If):
-        asked = re.search(
-            r"(?:^|\W|_)(?:is|has|have|use|with)_\w+|_available|find_spec|HAS_|_AVAILABLE", ast.unparse(node.test)
-        )
-        return Catches.IMPORTS if asked else Catches.NOTHING
+        test = ast.unparse(node.test)
+        found = Catches.IMPORTS if _ASKED.search(test) else Catches.NOTHING
+        return found | asks_for_tool(node.test)
     caught: set[str] = set()
     if isinstance(node, ast.Try | ast.TryStar):
         for handler in node.handlers:
@@ -161,8 +220,8 @@ def catches(node: ast.stmt, names: Names) -> Catches:
             call = item.context_expr
             if isinstance(call, ast.Call) and (names.dotted(call.func) or "").endswith("suppress"):
                 caught |= {name for each in call.args for name in _named(each, names)}
-    found = Catches.IMPORTS if caught & _IMPORT_ERRORS else Catches.NOTHING
-    return found | (Catches.FAILURES if caught & _BROAD or caught - _IMPORT_ERRORS else Catches.NOTHING)
+    handled = Catches.IMPORTS if caught & _IMPORT_ERRORS else Catches.NOTHING
+    return handled | (Catches.FAILURES if caught & _BROAD or caught - _IMPORT_ERRORS else Catches.NOTHING)
 
 
 def _named(node: ast.expr, names: Names) -> Iterable[str]:

@@ -53,20 +53,42 @@ class Names:
         self._origins: dict[tuple[int, str], frozenset[str]] = {}
         self._results: dict[str, frozenset[str]] = {}
         self._parents: dict[int, int] = {}
-        constants: dict[str, list[ast.expr]] = {}
-        for node in _statements(tree):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                self._note_import(node)
-            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-                constants.setdefault(node.targets[0].id, []).append(node.value)
-        for name, values in constants.items():
-            if len(values) == 1 and name.isupper() and isinstance(values[0], ast.Attribute):
-                self.aliases.setdefault(name, self.dotted(values[0]) or name)
+        self.functions: dict[str, ast.FunctionDef] = {}
+        self._note_statements(tree)
         if self._watched:
             assigned = list(_assignments(tree, 0, self._parents))
             for _ in range(_ROUNDS):
                 if not self._flow(assigned):
                     break
+
+    def _note_statements(self, tree: ast.Module) -> None:
+        """Imports, functions, and variables that are another name for a part of a module."""
+        values: dict[str, list[ast.expr]] = {}
+        others: set[str] = set()
+        twice: set[str] = set()
+        for node in _statements(tree):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                self._note_import(node)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                held = node.args
+                others |= {each.arg for each in (*held.posonlyargs, *held.args, *held.kwonlyargs)}
+                if node.name in self.functions or isinstance(node, ast.AsyncFunctionDef):
+                    twice.add(node.name)
+                else:
+                    self.functions[node.name] = node
+            elif isinstance(node, ast.For | ast.AsyncFor) and isinstance(node.target, ast.Name):
+                others.add(node.target.id)
+            elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                values.setdefault(node.targets[0].id, []).append(node.value)
+        for name in twice:
+            self.functions.pop(name, None)
+        modules = {each.partition(".")[0] for each in self.imported}
+        for name, given in values.items():
+            if len(given) != 1 or name in others or not isinstance(given[0], ast.Attribute | ast.Call):
+                continue
+            full = self.dotted(given[0])
+            if full is not None and "(" not in full and (name.isupper() or full.partition(".")[0] in modules):
+                self.aliases.setdefault(name, full)
 
     def _note_import(self, node: ast.Import | ast.ImportFrom) -> None:
         if isinstance(node, ast.Import):
@@ -124,7 +146,7 @@ class Names:
             last = name.rpartition(".")[2]
             if self._is_watched(name):
                 return frozenset([name])
-            if last in self._results:
+            if last in self._results and name in (last, f"self.{last}", f"cls.{last}"):
                 return self._results[last]
             inner = again(node.func.value) if isinstance(node.func, ast.Attribute) else frozenset()
             return inner.union(*map(again, node.args)) if last in _PASSED_ON else inner

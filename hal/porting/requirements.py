@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hal.porting.rule import Required
 
-__all__ = ["Requirement", "fits", "requirement_of", "requirements_in"]
+__all__ = ["Requirement", "fits", "required_lines", "requirement_of", "requirements_in"]
 
 _ONE = re.compile(
     r"""(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[\w\s,.-]*)\])?\s*
@@ -22,6 +24,10 @@ _LISTED = re.compile(r"\s*(?:-\s+)?([A-Za-z0-9].*)")
 _KEYED = re.compile(r"""\s*["']?([A-Za-z0-9][\w.-]*)["']?\s*[:=]\s*(.*)""")
 
 
+_REQUIRING = re.compile(r"(?i).*(?:requir|depend|deps|extras).*")
+"""Names of arguments, variables and functions that hold requirements."""
+
+
 @dataclass(frozen=True)
 class Requirement:
     """A package that is required, its extras, and its limits as they are written."""
@@ -29,6 +35,36 @@ class Requirement:
     name: str
     extras: str
     version: str
+
+
+def required_lines(text: str) -> str:
+    r"""A ``setup.py`` with nothing but the lines that name what the package requires.
+
+    >>> required_lines("name = 'a'\nsetup(name=name, install_requires=['b'])\n").split("\n")
+    ['', "setup(name=name, install_requires=['b'])", '']
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return ""
+    kept: set[int] = set()
+    for node in ast.walk(tree):
+        name = ""
+        match node:
+            case ast.keyword(arg=str() as name) | ast.FunctionDef(name=name) | ast.Assign(targets=[ast.Name(id=name)]):
+                pass
+            case ast.AugAssign(target=ast.Name(id=name)) | ast.Call(func=ast.Attribute(value=ast.Name(id=name))):
+                pass
+        if name and _REQUIRING.fullmatch(name):
+            kept |= {
+                line
+                for each in ast.walk(node)
+                if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                for line in range(each.lineno, (each.end_lineno or each.lineno) + 1)
+            }
+    return "\n".join(line if at in kept else "" for at, line in enumerate(text.split("\n"), 1))
 
 
 def requirement_of(text: str) -> Requirement | None:

@@ -112,6 +112,12 @@ class Compared(_Frozen):
     compares: tuple[Name, ...]
     against: Literal["number", "string", "none"]
     matches: Pattern | None = Field(None, description="The string matches this expression as a whole.")
+    at_least: float | None = Field(
+        None, description="Only where the number is this or more, counted as 8.9 for (8, 9) and 89, or may be anything."
+    )
+    below: float | None = Field(
+        None, description="Only where it is asked whether the value is above a number below this."
+    )
     enforced: bool = Field(False, description="Only where the file asserts it, or raises.")
 
 
@@ -133,6 +139,7 @@ class StringConstant(_Frozen):
 
     string: Pattern
     inside: tuple[Name, ...] = Field((), description="Only in the arguments of calls of these functions.")
+    outside: tuple[Name, ...] = Field((), description="Not in the arguments of calls of these, which only ask.")
     where: Literal["any", "build"] = Field("any", description="build: only in files that build a package.")
 
 
@@ -151,6 +158,10 @@ class Directive(_Frozen):
 
     directive: Pattern
     kinds: tuple[str, ...] = ("if", "ifdef", "ifndef", "elif")
+    has_else: bool | None = Field(None, description="Only where the conditions end with an #else, or do not.")
+    harmless_as: dict[str, int] = Field(
+        default={}, description="Silent where the condition comes out as it does with these values."
+    )
 
 
 class Included(_Frozen):
@@ -274,6 +285,9 @@ class Rule(_Frozen):
     until: str | None = Field(None, description="First release of the target's software for which it does not.")
     architectures: tuple[str, ...] = Field((), description="Beginnings of architectures; empty: all.")
     detect: tuple[Detection, ...] = Field(min_length=1)
+    counterpart: Pattern | None = Field(
+        None, description="Silent in a file that contains this: it names what the target has instead."
+    )
     guarded_by_try: bool = Field(False, description="Silent where an exception is caught around the code.")
     rewrites: tuple[Rewrite, ...] = ()
     flag: tuple[Example, ...] = Field(min_length=1)

@@ -13,13 +13,14 @@ from hal.porting.baseline import Baseline
 from hal.porting.c_engine import CEngine
 from hal.porting.catalogue import Target, target, vocabulary
 from hal.porting.config import PortConfig, chosen_rules
+from hal.porting.elsewhere import Elsewhere
 from hal.porting.files import SourceFile, Tree, read_tree
 from hal.porting.findings import Finding, Fixable, Place, Report, Unread, Verdict
 from hal.porting.ignores import ignores_in
 from hal.porting.notebooks import NotebookError, code_cells
 from hal.porting.places import Match, excerpt
 from hal.porting.python_engine import PythonEngine, PythonSyntaxError
-from hal.porting.requirements import Requirement
+from hal.porting.requirements import Requirement, required_lines
 from hal.porting.rule import SEVERITIES, Imported, Required, Rule, Severity
 from hal.porting.text_engine import LONGEST_LINE, TextEngine
 
@@ -37,10 +38,12 @@ class _Collected:
     findings: list[Finding] = field(default_factory=list)
     files: Counter[str] = field(default_factory=Counter)
     already: list[str] = field(default_factory=list)
+    elsewhere: list[str] = field(default_factory=list)
     fine: set[str] = field(default_factory=set)
     device: list[str] = field(default_factory=list)
     ignored: int = 0
     hidden: int = 0
+    model: str = ""
     unused: list[str] = field(default_factory=list)
 
 
@@ -60,7 +63,9 @@ class Scanner:
         self._c = CEngine(held, self.target.preprocessor)
         self._text = TextEngine(held, self.target.preprocessor, self.target.sibling[0])
         self._written_for = re.compile(self.target.written_for)
+        self.elsewhere = Elsewhere(self.target)
         self._fine = [(re.compile(pattern), sentence) for pattern, sentence in self.target.fine]
+        self._module = re.compile(vocabulary().module_class, re.MULTILINE)
         self._device_signs = re.compile(vocabulary().device_signs)
 
     def matches(self, file: SourceFile) -> list[tuple[Match, int | None]]:
@@ -70,16 +75,24 @@ class Scanner:
             PythonSyntaxError: it cannot be read as Python.
             NotebookError: it is no notebook.
         """
-        if file.kind == "python":
-            found = self._python.find(file.text, file.path)
-            if file.path.rpartition("/")[2] == "setup.py":
-                found += self._text.find(file.text, "setup")
-            return [(match, None) for match in found]
-        if file.kind == "c":
-            return [(match, None) for match in self._c.find(file.text)]
         if file.kind == "notebook":
-            return self._in_notebook(file)
-        return [(match, None) for match in self._text.find(file.text, file.kind)]
+            found = self._in_notebook(file)
+        elif file.kind == "python":
+            matches = self._python.find(file.text, file.path)
+            if file.path.rpartition("/")[2] == "setup.py":
+                matches += self._text.find(required_lines(file.text), "setup")
+            found = [(match, None) for match in matches]
+        elif file.kind == "c":
+            found = [(match, None) for match in self._c.find(file.text)]
+        else:
+            found = [(match, None) for match in self._text.find(file.text, file.kind)]
+        handled = {rule for rule in {match.rule for match, _ in found} if self._names_counterpart(rule, file.text)}
+        return [(match, cell) for match, cell in found if match.rule not in handled]
+
+    def _names_counterpart(self, rule: str, text: str) -> bool:
+        """Whether a file names what the target has instead of what a rule is about."""
+        counterpart = self.rules[rule].counterpart
+        return counterpart is not None and re.search(counterpart, text) is not None
 
     def _in_notebook(self, file: SourceFile) -> list[tuple[Match, int | None]]:
         found: list[tuple[Match, int | None]] = []
@@ -114,7 +127,12 @@ class Scanner:
         if self._written_for.search(file.path) or self._written_for.match(text[:200]):
             collected.already.append(file.path)
             return
+        if self.elsewhere.matches(file.path, tree.root):
+            collected.elsewhere.append(file.path)
+            return
         collected.files[file.kind] += 1
+        if not collected.model and file.kind == "python" and (found := self._module.search(text)):
+            collected.model = f"{tree.root / file.path}:{found[1]}"
         collected.fine |= {sentence for pattern, sentence in self._fine if pattern.search(text)}
         if file.kind == "c" and (
             file.path.endswith(vocabulary().device_suffixes) or self._device_signs.search(text) is not None
@@ -233,17 +251,11 @@ def scan(
         else:
             scanner.read(tree, file, collected, known)
     for file in waiting:
-        if not _has_counterpart(file.path, scanner.target, collected.already):
+        if scanner.elsewhere.has_counterpart(file.path, collected.already):
+            collected.elsewhere.append(file.path)
+        else:
             scanner.read(tree, file, collected, known)
     return _report(path, scanner, tree, collected)
-
-
-def _has_counterpart(path: str, goal: Target, already: Iterable[str]) -> bool:
-    """Whether the project has the same file for the target, such as requirements/b.txt for requirements/a.txt."""
-    folder, _, name = path.rpartition("/")
-    pattern = re.sub(goal.sibling[0], "\0", re.escape(name)).replace("\0", goal.sibling[1])
-    full = re.compile(re.escape(folder + "/" if folder else "") + pattern, re.IGNORECASE)
-    return any(full.fullmatch(each) for each in already)
 
 
 def _report(path: Path, scanner: Scanner, tree: Tree, collected: _Collected) -> Report:
@@ -258,9 +270,12 @@ def _report(path: Path, scanner: Scanner, tree: Tree, collected: _Collected) -> 
         verdict=_verdict(scanner, tree, collected),
         findings=tuple(collected.findings),
         fine=tuple(sentence for _, sentence in goal.fine if sentence in collected.fine)[:_FINE],
-        next_steps=goal.next_steps,
+        next_steps=tuple(
+            each.replace("{model}", collected.model or vocabulary().model_without_class) for each in goal.next_steps
+        ),
         files=dict(sorted(collected.files.items())),
         already=tuple(sorted(collected.already)),
+        elsewhere=tuple(sorted(collected.elsewhere)),
         unread=tuple(Unread(path=each, reason=reason) for each, reason in sorted(tree.unread)),
         folders=tuple(tree.folders),
         others=tree.others,

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hal.porting.c_guards import Compiled, compiled_lines, evaluate
+from hal.porting.c_conditions import evaluate
+from hal.porting.c_guards import Compiled, compiled_lines
 from hal.porting.c_scanner import scan_code
 from hal.porting.catalogue import target
 from hal.porting.config import PortConfig
@@ -32,14 +33,14 @@ def lines(text, rule, path="a.py", kind="python"):
         "import torch as T\nif T.cuda.get_device_capability() >= (9, 0): pass",
         "from torch import cuda\nif cuda.get_device_capability()[0] >= 9: pass",
         "from torch.cuda import get_device_capability as cc\nok = cc() == (8, 0)",
-        "import torch.cuda as c\nok = 8 <= c.get_device_capability()[0]",
-        "import torch\ncc = torch.cuda.get_device_capability()\nmajor = cc[0]\nok = major > 7",
+        "import torch.cuda as c\nok = 9 <= c.get_device_capability()[0]",
+        "import torch\ncc = torch.cuda.get_device_capability()\nmajor = cc[0]\nok = major > 8",
         "import torch\nma, mi = torch.cuda.get_device_capability(0)\nsm = ma * 10 + mi\nok = sm in (80, 86)",
         "import torch\ndef cap():\n    return torch.cuda.get_device_capability()\nok = cap()[0] >= 9",
         "import torch\nclass A:\n    def __init__(self):\n        self.cc = torch.cuda.get_device_capability()\n"
         "    def f(self):\n        return self.cc >= (8, 9)",
-        "import torch\nok = torch.cuda.get_device_properties(0).major >= 8",
-        "import torch\np = torch.cuda.get_device_properties(0)\nok = p.major >= 8",
+        "import torch\nok = torch.cuda.get_device_properties(0).major >= 9",
+        "import torch\np = torch.cuda.get_device_properties(0)\nok = p.major >= 9",
         "import torch\nif torch.version.hip or x():\n    ok = torch.cuda.get_device_capability() >= (9, 0)",
     ],
 )
@@ -153,8 +154,8 @@ def test_branches():
     held = {line: states[number] for number, line in enumerate(text.split("\n"), 1) if line and line[0] != "#"}
     assert held == {
         "mine": Compiled.DECIDED,
-        "theirs": Compiled.DECIDED,
-        "others": Compiled.DECIDED,
+        "theirs": Compiled.LEFT_OUT,
+        "others": Compiled.LEFT_OUT,
         "never": Compiled.NO,
         "always": Compiled.YES,
         "shared": Compiled.YES,
@@ -297,3 +298,44 @@ WORDS = st.sampled_from(
 )
 def test_any_bytes(content):
     read(content)
+
+
+NVCC = "def version(home):\n    return subprocess.check_output([home + '/bin/nvcc', '-V'])\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (NVCC + "if torch.version.cuda:\n    print(version(h))", False),
+        (NVCC + "def other():\n    return version(h)\nif torch.version.cuda:\n    print(other())", False),
+        (NVCC + "if torch.version.hip:\n    pass\nelse:\n    print(version(h))", False),
+        (NVCC + "x = torch.version.cuda is not None and version(h)", False),
+        (NVCC + "def is_cuda():\n    return torch.version.cuda is not None\nif is_cuda():\n    version(h)", False),
+        (NVCC, True),
+        (NVCC + "if torch.version.cuda:\n    print(version(h))\nversion(h)", True),
+        (NVCC + "if x:\n    print(version(h))", True),
+        (NVCC + "if is_hip() and version(h):\n    pass", True),
+        (NVCC + "def is_cuda():\n    return x\nif is_cuda():\n    version(h)", True),
+    ],
+)
+def test_functions_that_the_target_never_calls(text, found):
+    assert bool(lines("import subprocess, torch\n" + text, "HAL405")) is found
+
+
+def test_names_defined_for_others_alone_are_unknown_to_the_target():
+    text = """\
+        #ifndef USE_ROCM
+        #define FAST
+        #endif
+        #ifdef FAST
+        void f(){ cudnnCreate(&h); }
+        #endif
+        """
+    assert lines(text, "HAL342", "a.cu", "c") == []
+    assert lines(text.replace("USE_ROCM", "SLOW"), "HAL342", "a.cu", "c") == [5]
+
+
+def test_only_requirements_in_setup_are_packages():
+    text = "from setuptools import setup\nNAME = 'xformers'\nsetup(name=NAME, install_requires=['flash-attn'])\n"
+    found = {match.what for match, _ in SCANNER.matches(SourceFile("setup.py", "python", text.encode()))}
+    assert found == {"flash-attn"}

@@ -51,6 +51,9 @@ def show_report(answer: Answer, *, to_stderr: bool) -> None:
     if report.already:
         which = f"{counted(len(report.already), 'file')} written for {target(report.target).title} already:"
         _listed(out, which, report.already)
+    if report.elsewhere:
+        which = f"{counted(len(report.elsewhere), 'file')} for other devices, or with a counterpart, left alone:"
+        _listed(out, which, report.elsewhere)
     if report.unread:
         _listed(out, "What was not read:", [f"{each.path}: {each.reason}" for each in report.unread])
     if report.unused_ignores:
