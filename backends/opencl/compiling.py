@@ -16,12 +16,12 @@ from hal.backends.opencl import primitives
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import runtime_of
 from hal.backends.opencl.execution import Program, realize
+from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import schedule
+from hal.backends.opencl.tracing import is_tracing, trace
 from hal.errors import UnsupportedError
 
 __all__ = ["by_operation", "compiled", "forget_programs"]
-
-_TRACING = threading.local()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def by_operation(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def run(*args: Any) -> Any:
-        if getattr(_TRACING, "depth", 0):
+        if is_tracing():
             return fn(*args)
         leaves, structure = optree.tree_flatten(cast("Any", args), none_is_leaf=False)
         realize([leaf for leaf in leaves if isinstance(leaf, OpenclArray)], fuse=False)
@@ -79,7 +79,7 @@ def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(fn)
     def run(*args: Any) -> Any:
-        if getattr(_TRACING, "depth", 0):
+        if is_tracing():
             return fn(*args)
         leaves, structure = optree.tree_flatten(cast("Any", args))
         leaves = _with_scalars(leaves)
@@ -136,22 +136,11 @@ def _form(leaf: Any) -> Any:
 
 
 def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Traced:
-    inputs, count = list(leaves), 0
-    for place, leaf in enumerate(leaves):
-        if isinstance(leaf, OpenclArray):
-            inputs[place] = OpenclArray("input", (), count, leaf.shape, leaf.dtype, leaf.runtime)
-            count += 1
-    _TRACING.depth = getattr(_TRACING, "depth", 0) + 1
-    try:
-        results = fn(*structure.unflatten(inputs))
-    finally:
-        _TRACING.depth -= 1
-    found, shape = optree.tree_flatten(results)
-    positions = tuple(i for i, leaf in enumerate(found) if isinstance(leaf, OpenclArray))
-    outputs = tuple(found[i] for i in positions)
+    found = trace(fn, leaves, structure)
     program = None
-    if outputs:
-        runtime = outputs[0].runtime
-        program = Program(schedule(outputs, runtime.facts, fuse=True, traced=True), runtime)
-    likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in outputs)
-    return _Traced(program, likes, positions, tuple(None if i in positions else x for i, x in enumerate(found)), shape)
+    if found.outputs:
+        runtime = found.outputs[0].runtime
+        assert isinstance(runtime, Runtime)
+        program = Program(schedule(found.outputs, runtime.facts, fuse=True, traced=True), runtime)
+    likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in found.outputs)
+    return _Traced(program, likes, found.positions, found.leaves, found.structure)

@@ -14,7 +14,7 @@ from hal.backends.opencl.codegen.product import product_of
 from hal.backends.opencl.codegen.reduction import reduce_kernel
 from hal.backends.opencl.codegen.register_tiles import TILE, register_tile_kernel
 from hal.backends.opencl.fusion import Partition, partition
-from hal.backends.opencl.runtime import Storage
+from hal.backends.opencl.storage import Storage
 
 __all__ = ["Launch", "Place", "Schedule", "schedule"]
 

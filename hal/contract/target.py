@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hal.contract.availability import Available, Unavailable
 from hal.contract.backend import Backend
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class BuildsTargets(Backend):
             >>> registry.backend("jax").target("abacus") is None
             True
         """
+
+    def probe_targets(self) -> Available | Unavailable:
+        """Whether this backend can compile for hardware that is not present; never raises.
+
+        Called before a target is described to the model. The default is :meth:`probe`, for backends that need a device
+        of their own for it.
+        """
+        return self.probe()
 
     @abc.abstractmethod
     def build(
