@@ -71,9 +71,10 @@ class OpenclBackend(BuildsTargets):
 
     def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Trace the whole function and fuse its kernels; ``eager`` runs operation by operation."""
+        from hal.backends.opencl.codegen.choices import keys_of
         from hal.backends.opencl.compiling import by_operation, compiled
 
-        return by_operation(fn) if plan.compile == "eager" else compiled(fn)
+        return by_operation(fn, keys_of(plan)) if plan.compile == "eager" else compiled(fn, keys_of(plan))
 
     def rng(self, seed: int, device: Device) -> OpenclArray:
         """Two 32-bit words on the device."""

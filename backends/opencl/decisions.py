@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from hal.backends.opencl.codegen.choices import offered
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Capabilities, Device, Precision, PrecisionName
 
@@ -131,7 +132,11 @@ def capabilities(facts: Facts, extensions: frozenset[str]) -> Capabilities:
         facts: what generated code depends on.
         extensions: of its driver.
     """
-    return Capabilities(precisions=_precisions(extensions), compile=("default", "eager"))
+    return Capabilities(
+        precisions=_precisions(extensions),
+        compile=("default", "eager"),
+        algorithms={"conv": ("direct",), "pool": ("window",), **offered(facts)},
+    )
 
 
 def _architecture(driver: Driver) -> str:

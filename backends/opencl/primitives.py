@@ -22,8 +22,9 @@ from hal.backends._traced import dtypes, shapes
 from hal.backends._traced.dtypes import DType, as_dtype
 from hal.backends._traced.results import result_of
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import chosen
+from hal.backends.opencl.codegen.local_tiles import results_of_a_group
 from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
-from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
 from hal.backends.opencl.storage import BaseRuntime
 from hal.errors import UnsupportedError
@@ -269,9 +270,10 @@ def contract(
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
     count = 0
-    if not batch_a:
+    choices = chosen(a.runtime.facts)
+    if not batch_a and choices.pieces:
         facts, axis = a.runtime.facts, a.shape[inner_a[0]]
-        group = results_of_a_group(facts, TILE)
+        group = results_of_a_group(facts, choices)
         count = product_pieces(facts, axis, inner_size, math.prod(shape), columns, results_of_a_group=group)
     if count:
         first, second = inner_a[0], inner_b[0]

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import pyopencl as cl
 
-from hal.backends.opencl.codegen.program import program_source
 from hal.backends.opencl.codegen.kernel import Facts, Kernel
+from hal.backends.opencl.codegen.program import program_source
 from hal.backends.opencl.program_cache import load_binary, program_key, save_binary
 from hal.backends.opencl.storage import BaseRuntime, Storage, rounded_bytes
 from hal.contract.device import Device

@@ -97,12 +97,13 @@ class TestPieces:
         assert (pieces(0), pieces(1 << 18), pieces(1 << 25)) == (32, 32, 8)
 
     def test_a_card_has_groups_for_all_its_units(self):
+        from hal.backends.opencl.codegen.choices import choices_for
         from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.local_tiles import results_of_a_group
         from hal.backends.opencl.codegen.pieces import product_pieces
-        from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
 
         facts = Facts(cpu=False, units=132, local_size=1024)
-        group = results_of_a_group(facts, TILE)
+        group = results_of_a_group(facts, choices_for(facts))
         count = product_pieces(facts, 4096, 4096, 192 * 192, 192, results_of_a_group=group)
         assert 2 * 132 <= count * (192 * 192 // group) <= 4 * 132
 

@@ -11,6 +11,7 @@ import optree
 
 from hal.backends._traced.dtypes import as_dtype
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import choosing, keys_of
 from hal.backends.opencl.codegen.program import program_source
 from hal.backends.opencl.schedule import Schedule, schedule
 from hal.backends.opencl.targets.cards import Card, TargetRuntime, card_of, target_runtime
@@ -52,7 +53,8 @@ def build_for(fn: Callable[..., Any], arguments: Sequence[Any], device: Device, 
     """Compile a function for a target; see :meth:`hal.contract.BuildsTargets.build`."""
     began = time.monotonic()
     card = card_of(device.kind)
-    planned, inputs = planned_for(fn, arguments, device)
+    with choosing(keys_of(plan)):
+        planned, inputs = planned_for(fn, arguments, device)
     source = source_for(planned, card)
     assembly = compile_source(source, card)
     program = CardProgram(card, planned, inputs, source, assembly, time.monotonic() - began)

@@ -87,14 +87,18 @@ def compile_source(source: str, card: Card) -> str:
     with tempfile.TemporaryDirectory(prefix="hal-opencl-") as folder:
         text = Path(folder, "program.cl")
         text.write_text(source)
-        common = [found.clang, "-x", "cl", "-cl-std=CL1.2", "-O3", "-Werror=implicit-function-declaration", str(text)]
+        common = [found.clang, "-x", "cl", "-cl-std=CL1.2", "-Wno-linker-warnings", str(text)]
         if card.vendor == "amd":
             output = Path(folder, "program.s")
             link = ["-nogpulib", "-Xclang", "-mlink-builtin-bitcode", "-Xclang", str(found.builtins)]
-            _run([*common, "-target", "amdgcn-amd-amdhsa", f"-mcpu={card.arch}", *link, "-S", "-o", str(output)], card)
+            _run(
+                [*common, "-O3", "-target", "amdgcn-amd-amdhsa", f"-mcpu={card.arch}", *link, "-S", "-o", str(output)],
+                card,
+            )
             return output.read_text()
+        # The translator does not know all that optimization makes (freeze), and the driver optimizes SPIR-V itself.
         bitcode = Path(folder, "program.bc")
-        _run([*common, "-target", "spir64", "-emit-llvm", "-c", "-o", str(bitcode)], card)
+        _run([*common, "-O0", "-target", "spir64", "-emit-llvm", "-c", "-o", str(bitcode)], card)
         _run([found.translator, str(bitcode), "-o", str(Path(folder, "program.spv"))], card)
         return ""
 
