@@ -123,18 +123,18 @@ class Plan(BaseModel):
     )
     tile: Annotated[Tile, KeyTraits(usual=("4x4", "6x16"))] = Field(
         default="auto",
-        description="Rows and columns of a matrix product's result that one work-item computes in hal's own kernels, for "
-        "example 4x4, or auto (the device's default).",
+        description="Rows and columns of a matrix product's result that one work-item computes in hal's own kernels, "
+        "for example 4x4, or auto (the device's default).",
     )
     workgroup: Annotated[Workgroup, KeyTraits(usual=("32", "256"))] = Field(
         default="auto",
-        description="Work-items in a work-group of a matrix product in hal's own kernels, or auto (the device's default). "
-        "On a processor, the most tiles in a column that one core computes in turn.",
+        description="Work-items in a work-group of a matrix product in hal's own kernels (on a processor, the most "
+        "tiles in a column that one core computes in turn), or auto (the device's default).",
     )
     sums: Annotated[Sums, KeyTraits(usual=("pieces",))] = Field(
         default="auto",
-        description="How hal's own kernels add up the long sums of matrix products: pieces (several work-groups add up a "
-        "part each where there are few results), whole, or auto (the device's default).",
+        description="How hal's own kernels add up the long sums of matrix products: pieces (several work-groups add up "
+        "a part each where there are few results), whole, or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
         default=None,

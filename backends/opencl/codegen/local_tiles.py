@@ -132,12 +132,12 @@ def local_tile_kernel(
         f"if (m<{product.rows} && n<{product.columns}) {{ {written} }} }} "
         for i, j in cells
     )
-    across, down = -(-product.columns // operands[1].width), -(-product.rows // operands[0].width)
+    groups = -(-product.columns // operands[1].width), -(-product.rows // operands[0].width)
     return Kernel(
         signature(out, emitter),
         f"{' '.join(head)} {' '.join(emitter.lines[0])} {sums}{loop} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
-        (across * group_columns, down * group_rows, product.batches),
+        (groups[0] * group_columns, groups[1] * group_rows, product.batches),
         (group_columns, group_rows, 1),
         f"product {product.batches}x{product.rows}x{product.depth}x{product.columns}",
         tuple(value for _, value in emitter.numbers.values()),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import optree
@@ -36,8 +36,8 @@ def planned_for(fn: Callable[..., Any], arguments: Sequence[Any], device: Device
         device: of the target.
     """
     runtime = target_runtime(device)
-    leaves, structure = optree.tree_flatten(tuple(arguments))
-    leaves = [_stand_in(leaf, runtime) for leaf in leaves]
+    given, structure = optree.tree_flatten(cast("Any", tuple(arguments)))
+    leaves = [_stand_in(leaf, runtime) for leaf in given]
     found = trace(fn, leaves, structure)
     inputs = [leaf for leaf in leaves if isinstance(leaf, OpenclArray)]
     return schedule(found.outputs, runtime.facts, fuse=True, traced=True), inputs

@@ -65,10 +65,10 @@ def kernels_of(assembly: str) -> dict[str, CodeFacts]:
 def waves_of_a_simd(arch: str, used: CodeFacts, group: int) -> tuple[int, int]:
     """How many waves of a kernel a SIMD holds at once, and how many it could hold.
 
-    The least of what vector registers, scalar registers and local memory allow: what there is, divided by what a wave or
-    a work-group takes, in the steps in which it is given out. The numbers are those of LLVM 15
-    (``AMDGPUBaseInfo.cpp``). LLVM's own remark on occupancy leaves the work-group out, and counts one wave more
-    where a wave takes 81 to 96 scalar registers.
+    The least of what vector registers, scalar registers and local memory allow: what there is, divided by what a wave
+    or a work-group takes, in the steps in which it is given out. The numbers are those of LLVM 15
+    (``AMDGPUBaseInfo.cpp``). LLVM's own remark on occupancy assumes a work-group of its own, and counts one wave more
+    where a wave takes 81 to 88 scalar registers.
 
     Args:
         arch: of the card.
