@@ -21,10 +21,6 @@ from hal.backends.opencl.storage import Storage
 __all__ = ["Launch", "Place", "Schedule", "schedule"]
 
 _LARGEST_INDEX = 2**31 - 1
-_MOST_PARAMETERS = 100
-"""OpenCL promises room for 1,024 bytes of parameters, which are 128 addresses."""
-_MOST_OF_A_CARD = 32
-"""AMD's cards hold addresses in pairs of about 100 scalar registers, and would go through others for more."""
 
 
 @dataclass(eq=False)
@@ -90,7 +86,7 @@ def schedule(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: 
         fuse: see :func:`~hal.backends.opencl.fusion.partition`.
         traced: likewise.
     """
-    return _Scheduler(partition(roots, fuse=fuse, traced=traced), facts).run(roots)
+    return _Scheduler(partition(roots, fuse=fuse, traced=traced, most_arrays=facts.most_parameters), facts).run(roots)
 
 
 class _Scheduler:
@@ -113,7 +109,7 @@ class _Scheduler:
             place = self._place(held)
             place.kept = True
             outputs.append(place)
-        launches = _merged(self.launches, _MOST_PARAMETERS if self.facts.cpu else _MOST_OF_A_CARD)
+        launches = _merged(self.launches, self.facts.most_parameters)
         for number, launch in enumerate(launches):
             for place in launch.places:
                 place.dies = number

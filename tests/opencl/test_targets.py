@@ -1,8 +1,10 @@
 """Cards that are not here: kernels that are compiled for them, what these use, and what is said where that fails."""
 
+import importlib.util
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from hal.cli.app import app
 from hal.contract import Available
 from hal.errors import ConfigError
 
+DOCS = Path(__file__).parents[2] / "docs"
 SMALL = ("model.filters=[8,16]", "model.dense=16", "batch=8", "largest=false")
 pytestmark = pytest.mark.skipif(
     not isinstance(registry.backend("opencl").probe_targets(), Available), reason="pyopencl is not installed"
@@ -126,6 +129,19 @@ class TestCompiling:
             assert int(said[kernel["name"]]) - kernel["waves"] in (0, 1), kernel
         assert found["cost"]["estimate_s"] > 0
         assert "have not run on this card" in found["cost"]["source"]
+
+    @pytest.mark.skipif(getattr(clang.find_compiler(), "version", "") != "15", reason="the page is clang 15's word")
+    def test_the_page_is_current(self):
+        """What docs/opencl-cards.md says of one card is what is compiled for it."""
+        spec = importlib.util.spec_from_file_location("hal_docs_cards", DOCS / "generate_card_resources.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        page, found = (DOCS / "opencl-cards.md").read_text(), module.compiled("cnn", "gfx1030")
+        _, _, section = page.partition("on gfx1030")
+        assert len(module.product_rows(found)) > 10
+        for row in module.product_rows(found):
+            assert row in section, "run: python docs/generate_card_resources.py"
+        assert module.summary_row("cnn", found) in page, "run: python docs/generate_card_resources.py"
 
     def test_tiles_of_a_plan(self):
         """A larger tile takes more registers."""
