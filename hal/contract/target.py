@@ -52,8 +52,9 @@ class BuildsTargets(Backend):
     def probe_targets(self) -> Available | Unavailable:
         """Whether this backend can compile for hardware that is not present; never raises.
 
-        Called before a target is described to the model. The default is :meth:`probe`, for backends that need a device
-        of their own for it.
+        Called by ``hal compile`` and ``hal tune target=`` with a target of this backend, before its step is traced.
+
+        By default as :meth:`probe`, for backends that need what runs their devices.
         """
         return self.probe()
 
