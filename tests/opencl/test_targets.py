@@ -11,11 +11,14 @@ import pytest
 from typer.testing import CliRunner
 
 from hal import registry
+from hal.backends.opencl.codegen.choices import offered
 from hal.backends.opencl.targets import cards, clang
 from hal.backends.opencl.targets.resources import CodeFacts, kernels_of, waves_of_a_simd
 from hal.cli.app import app
 from hal.contract import Available
-from hal.errors import ConfigError
+from hal.contract.plan import Plan
+from hal.contract.program import ArrayShape
+from hal.errors import ConfigError, RunError, UnsupportedError
 
 DOCS = Path(__file__).parents[2] / "docs"
 SMALL = ("model.filters=[8,16]", "model.dense=16", "batch=8", "largest=false")
@@ -65,6 +68,19 @@ class TestNames:
 
     def test_all_names_are_cards(self):
         assert {cards.card_of(name).vendor for name in cards.names()} == {"amd", "intel"}
+
+
+class TestPlans:
+    def test_cards_offer_their_own_kernels(self):
+        device = cards.target("opencl:gfx900").device
+        plan = Plan().resolve(device)
+        assert (plan.tile, plan.workgroup, plan.sums) == ("4x4", "256", "pieces")
+        assert {key: device.capabilities.choices()[key] for key in ("tile", "workgroup", "sums")} == offered(
+            cards.card_of("opencl:gfx900").facts
+        )
+        for wrong in (Plan(tile="6x16"), Plan(workgroup="32")):
+            with pytest.raises(UnsupportedError, match="is not supported on opencl"):
+                wrong.resolve(device)
 
 
 class TestResources:
@@ -166,8 +182,6 @@ class TestCompiling:
         assert "waves side by side" in " ".join(done.stdout.split())
 
     def test_a_kernel_that_the_compiler_refuses(self):
-        from hal.errors import RunError
-
         with pytest.raises(RunError, match=r"refused hal's kernels: .*undeclared"):
             clang.compile_source(
                 "__kernel void k(__global int *out) { out[0]=nothing; }", cards.card_of("opencl:gfx900")
@@ -207,10 +221,6 @@ class TestMissing:
 
 def test_a_value_while_compiling_for_a_card():
     """What looks at values is refused as it is on a device."""
-    from hal.contract.plan import Plan
-    from hal.contract.program import ArrayShape
-    from hal.errors import UnsupportedError
-
     backend, target = registry.backend("opencl"), cards.target("opencl:gfx1030")
     ops = backend.ops(target.device)
     for function in (
