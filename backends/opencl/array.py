@@ -15,7 +15,7 @@ from hal.contract.device import Device
 from hal.errors import UnsupportedError
 
 if TYPE_CHECKING:
-    from hal.backends.opencl.runtime import Runtime, Storage
+    from hal.backends.opencl.storage import BaseRuntime, Storage
 
 __all__ = ["OpenclArray"]
 
@@ -48,7 +48,7 @@ class OpenclArray(TracedArray):
         attributes: Any,
         shape: tuple[int, ...],
         dtype: DType,
-        runtime: Runtime,
+        runtime: BaseRuntime,
         storage: Storage | None = None,
     ) -> None:
         self.op: str = op

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from hal.backends.opencl.platforms import find
-from hal.contract import Available, Backend, MemoryUse, Unavailable
+from hal.contract import Available, BuildsTargets, MemoryUse, Unavailable
 from hal.contract.device import Device
 from hal.contract.plan import Plan
+from hal.contract.program import Program, Target
 from hal.errors import DeviceLostError, HalError, OutOfMemoryError
 from hal.types import Tree
 from hal.util.messages import first_line
@@ -29,7 +30,7 @@ _OUT_OF_MEMORY = (-4, -5, -6)
 _LOST = (-2, -36)
 
 
-class OpenclBackend(Backend):
+class OpenclBackend(BuildsTargets):
     """Every device of every OpenCL platform: ``opencl:gpu:0``, ``opencl:cpu:0``."""
 
     name: ClassVar[str] = "opencl"
@@ -70,9 +71,10 @@ class OpenclBackend(Backend):
 
     def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
         """Trace the whole function and fuse its kernels; ``eager`` runs operation by operation."""
+        from hal.backends.opencl.codegen.choices import keys_of
         from hal.backends.opencl.compiling import by_operation, compiled
 
-        return by_operation(fn) if plan.compile == "eager" else compiled(fn)
+        return by_operation(fn, keys_of(plan)) if plan.compile == "eager" else compiled(fn, keys_of(plan))
 
     def rng(self, seed: int, device: Device) -> OpenclArray:
         """Two 32-bit words on the device."""
@@ -81,30 +83,30 @@ class OpenclBackend(Backend):
 
     def synchronize(self, device: Device) -> None:
         """Wait until everything that was launched has run."""
-        from hal.backends.opencl.devices import runtime_of
+        from hal.backends.opencl.devices import driven
 
-        runtime_of(device).finish()
+        driven(device).finish()
 
     def clear_caches(self, device: Device) -> None:
         """Drop traced programs, and give memory that no array uses back to the driver."""
         from hal.backends.opencl.compiling import forget_programs
-        from hal.backends.opencl.devices import runtime_of
+        from hal.backends.opencl.devices import driven
 
         forget_programs()
-        runtime_of(device).release_pool()
+        driven(device).release_pool()
 
     def memory(self, device: Device) -> MemoryUse:
         """Memory of all arrays of this process on the device."""
-        from hal.backends.opencl.devices import runtime_of
+        from hal.backends.opencl.devices import driven
 
-        runtime = runtime_of(device)
+        runtime = driven(device)
         return MemoryUse(runtime.allocated_bytes, runtime.peak_bytes)
 
     def reset_peak_memory(self, device: Device) -> None:
         """Start a new peak."""
-        from hal.backends.opencl.devices import runtime_of
+        from hal.backends.opencl.devices import driven
 
-        runtime = runtime_of(device)
+        runtime = driven(device)
         runtime.peak_bytes = runtime.allocated_bytes
 
     def classify(self, error: BaseException) -> HalError | None:
@@ -127,6 +129,38 @@ class OpenclBackend(Backend):
         if code in _LOST:
             return DeviceLostError(f"the OpenCL device stopped answering: {first_line(error)}", fix="run: hal devices")
         return None
+
+    def targets(self) -> tuple[str, ...]:
+        """Cards of AMD and Intel, by architecture and by product."""
+        from hal.backends.opencl.targets import cards
+
+        return cards.names()
+
+    def target(self, name: str) -> Target | None:
+        """A card of the catalogue."""
+        from hal.backends.opencl.targets import cards
+
+        return cards.target(name)
+
+    def probe_targets(self) -> Available | Unavailable:
+        """Neither a driver nor a device is needed, but pyopencl is loaded with the graph."""
+        found = find()
+        return Unavailable(found.problem, found.fix) if found.lacks_pyopencl else Available("clang")
+
+    def build(
+        self,
+        fn: Callable[..., Any],
+        arguments: Sequence[Any],
+        target: Device,
+        plan: Plan,
+        *,
+        donate: tuple[int, ...] = (),
+    ) -> Program:
+        """Compile hal's kernels with clang for a card that is not here."""
+        from hal.backends.opencl.targets.build import build_for
+
+        self.ops(target)  # from now on hal.ops serves what is traced
+        return build_for(fn, arguments, target, plan)
 
     def versions(self) -> dict[str, str]:
         """Pyopencl, and the driver of each device."""

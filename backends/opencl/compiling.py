@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -14,14 +14,15 @@ import optree
 
 from hal.backends.opencl import primitives
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import choosing
 from hal.backends.opencl.devices import runtime_of
 from hal.backends.opencl.execution import Program, realize
+from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import schedule
+from hal.backends.opencl.tracing import is_tracing, trace
 from hal.errors import UnsupportedError
 
 __all__ = ["by_operation", "compiled", "forget_programs"]
-
-_TRACING = threading.local()
 
 
 @dataclass(frozen=True)
@@ -54,32 +55,43 @@ _PROGRAMS: weakref.WeakSet[_Programs] = weakref.WeakSet()
 _PROGRAMS_LOCK = threading.Lock()
 
 
-def by_operation(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Run a function operation by operation; its results are in memory when it returns."""
+def by_operation(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..., Any]:
+    """Run a function operation by operation; its results are in memory when it returns.
+
+    Args:
+        fn: the function.
+        keys: the plan's choices of kernels; see :mod:`hal.backends.opencl.codegen.choices`.
+    """
 
     @functools.wraps(fn)
     def run(*args: Any) -> Any:
-        if getattr(_TRACING, "depth", 0):
+        if is_tracing():
             return fn(*args)
         leaves, structure = optree.tree_flatten(cast("Any", args), none_is_leaf=False)
-        realize([leaf for leaf in leaves if isinstance(leaf, OpenclArray)], fuse=False)
-        results = fn(*structure.unflatten(_with_scalars(leaves)))
-        found = optree.tree_leaves(results)
-        realize([leaf for leaf in found if isinstance(leaf, OpenclArray)], fuse=False)
+        with choosing(keys):
+            realize([leaf for leaf in leaves if isinstance(leaf, OpenclArray)], fuse=False)
+            results = fn(*structure.unflatten(_with_scalars(leaves)))
+            found = optree.tree_leaves(results)
+            realize([leaf for leaf in found if isinstance(leaf, OpenclArray)], fuse=False)
         return results
 
     return run
 
 
-def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Trace a function of trees of arrays as a whole, and replay what it launches."""
+def compiled(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..., Any]:
+    """Trace a function of trees of arrays as a whole, and replay what it launches.
+
+    Args:
+        fn: the function.
+        keys: the plan's choices of kernels; see :mod:`hal.backends.opencl.codegen.choices`.
+    """
     programs = _Programs()
     with _PROGRAMS_LOCK:
         _PROGRAMS.add(programs)
 
     @functools.wraps(fn)
     def run(*args: Any) -> Any:
-        if getattr(_TRACING, "depth", 0):
+        if is_tracing():
             return fn(*args)
         leaves, structure = optree.tree_flatten(cast("Any", args))
         leaves = _with_scalars(leaves)
@@ -89,7 +101,8 @@ def compiled(fn: Callable[..., Any]) -> Callable[..., Any]:
         with programs.lock:
             traced = programs.found.get(key)
             if traced is None:
-                traced = programs.found[key] = _traced(fn, leaves, structure)
+                with choosing(keys):
+                    traced = programs.found[key] = _traced(fn, leaves, structure)
         results = list(traced.leaves)
         if traced.program is not None:
             storages = traced.program.run([array.storage for array in arrays if array.storage is not None])
@@ -136,22 +149,11 @@ def _form(leaf: Any) -> Any:
 
 
 def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Traced:
-    inputs, count = list(leaves), 0
-    for place, leaf in enumerate(leaves):
-        if isinstance(leaf, OpenclArray):
-            inputs[place] = OpenclArray("input", (), count, leaf.shape, leaf.dtype, leaf.runtime)
-            count += 1
-    _TRACING.depth = getattr(_TRACING, "depth", 0) + 1
-    try:
-        results = fn(*structure.unflatten(inputs))
-    finally:
-        _TRACING.depth -= 1
-    found, shape = optree.tree_flatten(results)
-    positions = tuple(i for i, leaf in enumerate(found) if isinstance(leaf, OpenclArray))
-    outputs = tuple(found[i] for i in positions)
+    found = trace(fn, leaves, structure)
     program = None
-    if outputs:
-        runtime = outputs[0].runtime
-        program = Program(schedule(outputs, runtime.facts, fuse=True, traced=True), runtime)
-    likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in outputs)
-    return _Traced(program, likes, positions, tuple(None if i in positions else x for i, x in enumerate(found)), shape)
+    if found.outputs:
+        runtime = found.outputs[0].runtime
+        assert isinstance(runtime, Runtime)
+        program = Program(schedule(found.outputs, runtime.facts, fuse=True, traced=True), runtime)
+    likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in found.outputs)
+    return _Traced(program, likes, found.positions, found.leaves, found.structure)

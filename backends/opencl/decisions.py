@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from hal.backends.opencl.codegen.choices import offered
+from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Capabilities, Device, Precision, PrecisionName
 
-__all__ = ["Driver", "describe", "lacking"]
+__all__ = ["Driver", "capabilities", "describe", "facts_of", "lacking"]
 
 _KINDS = ("gpu", "accelerator", "cpu")
 _OLDEST = (1, 2)
@@ -114,7 +116,26 @@ def describe(driver: Driver, index: int) -> Device:
             "opencl": driver.version,
             "largest array (bytes)": str(driver.largest_bytes),
         },
-        capabilities=Capabilities(precisions=_precisions(driver), compile=("default", "eager")),
+        capabilities=capabilities(facts_of(driver), driver.extensions),
+    )
+
+
+def facts_of(driver: Driver) -> Facts:
+    """What generated code depends on."""
+    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.cache_bytes)
+
+
+def capabilities(facts: Facts, extensions: frozenset[str]) -> Capabilities:
+    """What a device can do.
+
+    Args:
+        facts: what generated code depends on.
+        extensions: of its driver.
+    """
+    return Capabilities(
+        precisions=_precisions(extensions),
+        compile=("default", "eager"),
+        algorithms={"conv": ("direct",), "pool": ("window",), **offered(facts)},
     )
 
 
@@ -134,9 +155,9 @@ def _architecture(driver: Driver) -> str:
     return "unknown"
 
 
-def _precisions(driver: Driver) -> dict[PrecisionName, Precision]:
+def _precisions(extensions: frozenset[str]) -> dict[PrecisionName, Precision]:
     stored = "stored in 16 bits and computed in fp32"
-    if "cl_khr_fp16" in driver.extensions:
+    if "cl_khr_fp16" in extensions:
         stored += ", although the device could compute in fp16"
     return {
         "fp32": Precision(True, accelerated=True),

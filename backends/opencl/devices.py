@@ -1,17 +1,19 @@
-"""The runtime of each device, made when it is first used."""
+"""The runtime of each device and target, made when it is first used."""
 
 from __future__ import annotations
 
 import threading
 from typing import Any
 
-from hal.backends.opencl.codegen.kernel import Facts
+from hal.backends.opencl.decisions import facts_of
 from hal.backends.opencl.platforms import find
 from hal.backends.opencl.runtime import Runtime
+from hal.backends.opencl.storage import BaseRuntime
+from hal.backends.opencl.targets.cards import PREFIX, target_runtime
 from hal.contract.device import Device
 from hal.errors import UnsupportedError
 
-__all__ = ["first_device", "found_devices", "runtime_of"]
+__all__ = ["driven", "first_device", "found_devices", "runtime_of"]
 
 _RUNTIMES: dict[Device, Runtime] = {}
 _LOCK = threading.Lock()
@@ -27,8 +29,19 @@ def first_device() -> Device:
     return found_devices()[0]
 
 
-def runtime_of(device: Any = None) -> Runtime:
-    """The runtime of a device; None: of the first.
+def runtime_of(device: Any = None) -> BaseRuntime:
+    """The runtime of a device, of one that is here or of a target; None: of the first that is here.
+
+    Raises:
+        UnsupportedError: it is not a device of this backend.
+    """
+    if isinstance(device, Device) and device.backend == "opencl" and device.kind.startswith(PREFIX):
+        return target_runtime(device)
+    return driven(device)
+
+
+def driven(device: Any = None) -> Runtime:
+    """The runtime of a device that is here; None: of the first.
 
     Raises:
         UnsupportedError: it is not a device of this backend.
@@ -37,8 +50,7 @@ def runtime_of(device: Any = None) -> Runtime:
         for mine, native, driver in find().devices:
             if device is None or mine == device:
                 if mine not in _RUNTIMES:
-                    facts = Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.cache_bytes)
-                    _RUNTIMES[mine] = Runtime(native, mine, facts)
+                    _RUNTIMES[mine] = Runtime(native, mine, facts_of(driver))
                 return _RUNTIMES[mine]
     raise UnsupportedError(
         f"device={device} is not a device of the opencl backend",

@@ -9,8 +9,10 @@ import numpy as np
 import pyopencl as cl
 
 from hal.backends.opencl.array import OpenclArray
-from hal.backends.opencl.runtime import Runtime, Storage
+from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import Place, Schedule, schedule
+from hal.backends.opencl.storage import Storage
+from hal.errors import UnsupportedError
 
 __all__ = ["Program", "fetch", "realize"]
 
@@ -96,6 +98,11 @@ def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
             by_runtime.setdefault(id(array.runtime), []).append(array)
     for wanted in by_runtime.values():
         runtime = wanted[0].runtime
+        if not isinstance(runtime, Runtime):
+            raise UnsupportedError(
+                f"a value was asked for while compiling for {runtime.device.name}, which computes nothing here",
+                fix="use where() instead of a condition on values",
+            )
         with runtime.lock:
             missing = [array for array in wanted if array.storage is None]
             storages = Program(schedule(missing, runtime.facts, fuse=fuse), runtime).run(())
@@ -107,4 +114,5 @@ def fetch(array: OpenclArray) -> np.ndarray:
     """Wait for an array and copy it to the host."""
     realize([array])
     assert array.storage is not None
+    assert isinstance(array.runtime, Runtime)
     return array.runtime.download(array.storage, array.shape, np.dtype(array.dtype.name))

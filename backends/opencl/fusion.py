@@ -76,13 +76,14 @@ def sorted_nodes(roots: Sequence[OpenclArray], *, traced: bool) -> list[OpenclAr
     return found
 
 
-def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool) -> Partition:
+def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool, most_arrays: int) -> Partition:
     """Cut a graph.
 
     Args:
         roots: what is wanted in memory.
         fuse: compute chains of elementwise functions in one kernel; else one function a kernel.
         traced: inputs stand for arrays that are given later.
+        most_arrays: so many arrays in memory are read by one kernel at most, or few more.
     """
     cut = Partition(sorted_nodes(roots, traced=traced))
     users: dict[int, list[OpenclArray]] = {}
@@ -99,7 +100,7 @@ def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool) -> Part
             cut.written.add(id(node))
     if fuse:
         _write_shared(open_nodes, cut, users)
-    _write_long(open_nodes, cut)
+    _write_long(open_nodes, cut, most_arrays)
     if fuse:
         _follow(cut, users, wanted)
     return cut
@@ -119,13 +120,20 @@ def _write_shared(nodes: Sequence[OpenclArray], cut: Partition, users: Mapping[i
             cut.written.add(id(node))
 
 
-def _write_long(nodes: Sequence[OpenclArray], cut: Partition) -> None:
-    """Write what would make a kernel too long."""
+def _write_long(nodes: Sequence[OpenclArray], cut: Partition, most_arrays: int) -> None:
+    """Write what would make a kernel too long, or have it read too many arrays."""
     cost: dict[int, int] = {}
+    arrays: dict[int, frozenset[int]] = {}
     for node in nodes:
         inlined = sum(cost.get(id(source), 0) for source in read_by(node) if not cut.in_memory(source))
         cost[id(node)] = inlined + (node.op == "map")
-        if node.op == "map" and cost[id(node)] > _LONGEST and node.size > 1:
+        read = (
+            frozenset({id(source)}) if cut.in_memory(source) else arrays.get(id(source), frozenset())
+            for source in read_by(node)
+        )
+        arrays[id(node)] = frozenset[int]().union(*read)
+        long = cost[id(node)] > _LONGEST or len(arrays[id(node)]) > most_arrays
+        if node.op == "map" and long and node.size > 1:
             cut.written.add(id(node))
 
 

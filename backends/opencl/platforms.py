@@ -29,12 +29,14 @@ class Found:
         detail: versions, for people.
         problem: why there is no device; empty where there is one.
         fix: what to do about it.
+        lacks_pyopencl: whether that is because pyopencl cannot be loaded.
     """
 
     devices: tuple[tuple[Device, Any, Driver], ...] = ()
     detail: str = ""
     problem: str = ""
     fix: str = ""
+    lacks_pyopencl: bool = False
 
 
 @functools.cache
@@ -43,9 +45,11 @@ def find() -> Found:
     try:
         import pyopencl as cl
     except ModuleNotFoundError:
-        return Found(problem="pyopencl is not installed", fix="run: pip install 'hal-tensor[opencl]'")
+        fix = "run: pip install 'hal-tensor[opencl]'"
+        return Found(problem="pyopencl is not installed", fix=fix, lacks_pyopencl=True)
     except ImportError as error:
-        return Found(problem=f"pyopencl cannot be loaded: {error}", fix="run: pip install --force-reinstall pyopencl")
+        fix = "run: pip install --force-reinstall pyopencl"
+        return Found(problem=f"pyopencl cannot be loaded: {error}", fix=fix, lacks_pyopencl=True)
     try:
         platforms = cl.get_platforms()
     except cl.Error as error:

@@ -22,10 +22,11 @@ from hal.backends._traced import dtypes, shapes
 from hal.backends._traced.dtypes import DType, as_dtype
 from hal.backends._traced.results import result_of
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import chosen
+from hal.backends.opencl.codegen.local_tiles import results_of_a_group
 from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
-from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
-from hal.backends.opencl.runtime import Runtime
+from hal.backends.opencl.storage import BaseRuntime
 from hal.errors import UnsupportedError
 
 __all__ = [
@@ -68,14 +69,14 @@ def _make(op: str, sources: Sequence[Array], attributes: Any, shape: Sequence[in
     return Array(op, tuple(sources), attributes, tuple(shape), dtype, runtime)
 
 
-def from_numpy(runtime: Runtime, host: np.ndarray) -> Array:
+def from_numpy(runtime: BaseRuntime, host: np.ndarray) -> Array:
     """A copy of a NumPy array on a device."""
     dtype = as_dtype(host.dtype)
     runtime.check(dtype)
     return Array("leaf", (), None, host.shape, dtype, runtime, runtime.upload(host))
 
 
-def constant(runtime: Runtime, value: Any, dtype: DType, shape: Sequence[int] = ()) -> Array:
+def constant(runtime: BaseRuntime, value: Any, dtype: DType, shape: Sequence[int] = ()) -> Array:
     """One value, written into the kernels that read it."""
     runtime.check(dtype)
     scalar = Array("constant", (), dtype_value(value, dtype), (), dtype, runtime)
@@ -92,7 +93,7 @@ def dtype_value(value: Any, dtype: DType) -> Any:
         return np.asarray(value).astype(np.dtype(dtype.name)).item()
 
 
-def iota(runtime: Runtime, count: int, dtype: DType) -> Array:
+def iota(runtime: BaseRuntime, count: int, dtype: DType) -> Array:
     """0, 1, ... below a count."""
     runtime.check(dtype)
     return Array("iota", (), None, (count,), dtype, runtime)
@@ -269,9 +270,10 @@ def contract(
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
     count = 0
-    if not batch_a:
+    choices = chosen(a.runtime.facts)
+    if not batch_a and choices.pieces:
         facts, axis = a.runtime.facts, a.shape[inner_a[0]]
-        group = results_of_a_group(facts, TILE)
+        group = results_of_a_group(facts, choices)
         count = product_pieces(facts, axis, inner_size, math.prod(shape), columns, results_of_a_group=group)
     if count:
         first, second = inner_a[0], inner_b[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import warnings
 import weakref
@@ -12,33 +11,18 @@ from typing import Any, Protocol
 import numpy as np
 import pyopencl as cl
 
-from hal.backends._traced.dtypes import DType
-from hal.backends.opencl.codegen.expressions import helpers
 from hal.backends.opencl.codegen.kernel import Facts, Kernel
+from hal.backends.opencl.codegen.program import program_source
 from hal.backends.opencl.program_cache import load_binary, program_key, save_binary
+from hal.backends.opencl.storage import BaseRuntime, Storage, rounded_bytes
 from hal.contract.device import Device
-from hal.errors import OutOfMemoryError, RunError, UnsupportedError
+from hal.errors import OutOfMemoryError, RunError
 
-__all__ = ["Binds", "Runtime", "Storage", "options_of"]
+__all__ = ["Binds", "Runtime", "options_of"]
 
 _OPTIONS = "-cl-std=CL1.2"
 _LESS = "use a smaller batch=, or split the batch with accumulate="
 _ROUNDED = " -cl-fp32-correctly-rounded-divide-sqrt"
-# A product and a sum are rounded one after the other on every driver; only bodies of products fuse them.
-_PRELUDE = """
-#pragma OPENCL FP_CONTRACT OFF
-#ifdef cl_khr_fp64
-#pragma OPENCL EXTENSION cl_khr_fp64 : enable
-#endif
-"""
-_PROCESSOR_PRELUDE = """
-typedef float hal_float8 __attribute__((ext_vector_type(8), aligned(4)));
-#ifdef cl_khr_fp64
-typedef double hal_double8 __attribute__((ext_vector_type(8), aligned(8)));
-#endif
-#define HAL_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
-"""
-_OTHER_PRELUDE = "#define HAL_VECTORIZE\n"
 
 
 class Binds(Protocol):
@@ -48,22 +32,8 @@ class Binds(Protocol):
         """Let go of that memory."""
 
 
-class Storage:
-    """Memory of an array. It goes back to its device's pool when nothing refers to it any more."""
-
-    __slots__ = ("__weakref__", "buffer", "nbytes", "runtime")
-
-    def __init__(self, runtime: Runtime, buffer: Any, nbytes: int) -> None:
-        self.runtime = runtime
-        self.buffer = buffer
-        self.nbytes = nbytes
-
-    def __del__(self) -> None:
-        self.runtime.take_back(self)
-
-
-class Runtime:
-    """One device.
+class Runtime(BaseRuntime):
+    """One device that is here.
 
     Args:
         native: pyopencl's device.
@@ -72,14 +42,12 @@ class Runtime:
     """
 
     def __init__(self, native: Any, device: Device, facts: Facts) -> None:
+        super().__init__(device, facts, wide_floats="cl_khr_fp64" in native.extensions.split())
         self.native = native
-        self.device = device
-        self.facts = facts
         self.context = cl.Context([native])
         self.queue = cl.CommandQueue(self.context)
         # Launches set arguments of kernels that threads share.
         self.lock = threading.RLock()
-        self.wide_floats = "cl_khr_fp64" in native.extensions.split()
         self._options = options_of(native)
         self.allocated_bytes = 0
         self.peak_bytes = 0
@@ -87,19 +55,6 @@ class Runtime:
         self._pool: dict[int, list[Any]] = {}
         self._programs: dict[str, Any] = {}
         self._driver = "\0".join((native.platform.version, native.name, native.driver_version))
-
-    def check(self, dtype: DType) -> None:
-        """Refuse a type that the device does not have.
-
-        Raises:
-            UnsupportedError: it does not.
-        """
-        if dtype.name == "bfloat16":
-            raise UnsupportedError("bfloat16 is not part of OpenCL", fix="use float16 or float32")
-        if dtype.name in ("float64", "complex128") and not self.wide_floats:
-            raise UnsupportedError(
-                f"{self.device} ({self.device.name}) has no float64: its driver lacks cl_khr_fp64", fix="use float32"
-            )
 
     # Memory
 
@@ -109,7 +64,7 @@ class Runtime:
         Raises:
             OutOfMemoryError: the device has not as much.
         """
-        size = _rounded(nbytes)
+        size = rounded_bytes(nbytes)
         if size > self.native.max_mem_alloc_size:
             raise OutOfMemoryError(
                 f"{self.device} cannot hold an array of {nbytes:,} bytes: its driver gives at most "
@@ -177,8 +132,7 @@ class Runtime:
             return self._programs
 
     def _built(self, sources: Sequence[str]) -> Any:
-        prelude = _PRELUDE + (_PROCESSOR_PRELUDE if self.facts.cpu else _OTHER_PRELUDE)
-        text = prelude + helpers(sources) + "\n".join(sources) + "\n"
+        text = program_source(sources, self.facts)
         key = program_key(self._driver, self._options, text)
         stored = load_binary(key)
         if stored is not None:
@@ -206,14 +160,6 @@ def options_of(native: Any) -> str:
     """Options of the compiler: division and square root are rounded correctly where the device says that it can."""
     exact = native.single_fp_config & cl.device_fp_config.CORRECTLY_ROUNDED_DIVIDE_SQRT
     return _OPTIONS + (_ROUNDED if exact else "")
-
-
-def _rounded(nbytes: int) -> int:
-    """A size that memory is given out in, so that arrays of nearly equal sizes can follow each other."""
-    if nbytes <= 256:
-        return 256
-    step = 1 << max(int(math.log2(nbytes)) - 3, 8)
-    return -(-nbytes // step) * step
 
 
 def _quietly(build: Callable[[], Any]) -> Any:

@@ -7,20 +7,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import chosen
 from hal.backends.opencl.codegen.elementwise import map_kernel
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
+from hal.backends.opencl.codegen.local_tiles import local_tile_kernel
 from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
 from hal.backends.opencl.codegen.product import product_of
 from hal.backends.opencl.codegen.reduction import reduce_kernel
-from hal.backends.opencl.codegen.register_tiles import TILE, register_tile_kernel
+from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
 from hal.backends.opencl.fusion import Partition, partition
-from hal.backends.opencl.runtime import Storage
+from hal.backends.opencl.storage import Storage
 
 __all__ = ["Launch", "Place", "Schedule", "schedule"]
 
 _LARGEST_INDEX = 2**31 - 1
-_MOST_PARAMETERS = 100
-"""OpenCL promises room for 1,024 bytes of parameters, which are 128 addresses."""
 
 
 @dataclass(eq=False)
@@ -77,26 +77,22 @@ class Schedule:
         return sum(place.nbytes for each in self.launches for place in each.places)
 
 
-def schedule(
-    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, tile: tuple[int, int] = TILE
-) -> Schedule:
-    """Plan the computation of some nodes.
+def schedule(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False) -> Schedule:
+    """Plan the computation of some nodes, by the kernels that :func:`~hal.backends.opencl.codegen.choices.chosen` says.
 
     Args:
         roots: what is wanted.
         facts: of the device.
         fuse: see :func:`~hal.backends.opencl.fusion.partition`.
         traced: likewise.
-        tile: rows and vectors of columns of a product's tile.
     """
-    return _Scheduler(partition(roots, fuse=fuse, traced=traced), facts, tile).run(roots)
+    return _Scheduler(partition(roots, fuse=fuse, traced=traced, most_arrays=facts.most_parameters), facts).run(roots)
 
 
 class _Scheduler:
-    def __init__(self, cut: Partition, facts: Facts, tile: tuple[int, int]) -> None:
+    def __init__(self, cut: Partition, facts: Facts) -> None:
         self.cut = cut
         self.facts = facts
-        self.tile = tile
         self.places: dict[int, Place] = {}
         self.launches: list[Launch] = []
         self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
@@ -113,7 +109,7 @@ class _Scheduler:
             place = self._place(held)
             place.kept = True
             outputs.append(place)
-        launches = _merged(self.launches)
+        launches = _merged(self.launches, self.facts.most_parameters)
         for number, launch in enumerate(launches):
             for place in launch.places:
                 place.dies = number
@@ -136,7 +132,10 @@ class _Scheduler:
             self._add(reduce_kernel(first, node, stored, facts, wide=wide), out)
         elif first.op == "contract":
             product = product_of(first, self.cut.in_memory)
-            self._add(register_tile_kernel(product, node, stored, facts, tile=self.tile, wide=wide), out)
+            if facts.cpu:
+                self._add(register_tile_kernel(product, node, stored, chosen(facts), wide=wide), out)
+            else:
+                self._add(local_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
         elif first.op == "concat":
             at = [0] * node.ndim
             for source in node.sources:
@@ -166,10 +165,10 @@ class _Scheduler:
             before = made
 
 
-def _merged(launches: Sequence[Launch]) -> list[Launch]:
+def _merged(launches: Sequence[Launch], most: int) -> list[Launch]:
     """Flat kernels that only others of their kind read from, such as those of an optimizer, a level at a time.
 
-    They come last, where they wait for nothing, and several of them share a launch.
+    They come last, where they wait for nothing, and several of them share a launch of so many parameters at most.
     """
     read: dict[Place, list[int]] = {}
     for number, launch in enumerate(launches):
@@ -191,7 +190,7 @@ def _merged(launches: Sequence[Launch]) -> list[Launch]:
     for key in sorted(groups):
         group: list[Launch] = []
         for launch in groups[key]:
-            if group and sum(len(each.places) for each in (*group, launch)) > _MOST_PARAMETERS:
+            if group and sum(len(each.places) for each in (*group, launch)) > most:
                 found.append(_one(group))
                 group = []
             group.append(launch)

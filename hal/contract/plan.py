@@ -20,6 +20,9 @@ Pool = Literal["auto", "window", "blocked", "reshape"]
 Crop = Literal["auto", "gather", "products"]
 Launch = Literal["auto", "kernels", "graph"]
 Heap = Literal["auto", "keep", "trim"]
+Tile = Literal["auto", "2x4", "4x4", "4x8", "8x4", "8x8", "4x16", "6x16", "8x16", "4x24"]
+Workgroup = Literal["auto", "1", "8", "32", "64", "128", "256"]
+Sums = Literal["auto", "pieces", "whole"]
 
 LARGEST_COUNT = 2**31 - 1
 """The largest count that a key may be: that of a C int, which frameworks pass counts in."""
@@ -117,6 +120,21 @@ class Plan(BaseModel):
         default="auto",
         description="What a CPU process does with memory that a step has freed: keep (reuse it in the next step), trim "
         "(follow the C library's rules, which return large blocks to the system), or auto (the device's default).",
+    )
+    tile: Annotated[Tile, KeyTraits(usual=("4x4", "6x16"))] = Field(
+        default="auto",
+        description="Rows and columns of a matrix product's result that one work-item computes in hal's own kernels, "
+        "for example 4x4, or auto (the device's default).",
+    )
+    workgroup: Annotated[Workgroup, KeyTraits(usual=("32", "256"))] = Field(
+        default="auto",
+        description="Work-items in a work-group of a matrix product in hal's own kernels (on a processor, the most "
+        "tiles in a column that one core computes in turn), or auto (the device's default).",
+    )
+    sums: Annotated[Sums, KeyTraits(usual=("pieces",))] = Field(
+        default="auto",
+        description="How hal's own kernels add up the long sums of matrix products: pieces (several work-groups add up "
+        "a part each where there are few results), whole, or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
         default=None,

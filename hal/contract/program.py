@@ -15,7 +15,7 @@ from pydantic import ConfigDict, computed_field
 from hal.contract.device import Device
 from hal.errors import OutOfMemoryError
 
-__all__ = ["ArrayShape", "DoesNotFitError", "Program", "ProgramCost", "ProgramMemory", "Target"]
+__all__ = ["ArrayShape", "DoesNotFitError", "KernelUse", "Program", "ProgramCost", "ProgramMemory", "Target"]
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,37 @@ class ProgramCost:
     counted: str
 
 
+@dataclass(frozen=True)
+class KernelUse:
+    """What one kernel of a program uses of a device, and how many waves (groups of lanes) fit beside each other.
+
+    Attributes:
+        name: of the kernel.
+        label: what it computes, for people.
+        launches: how often a run of the program launches it.
+        registers: of each kind, as the vendor names it.
+        spilled_registers: how many more it would need, so that their values go through memory.
+        local_bytes: memory that a work-group shares.
+        scratch_bytes: memory of each work-item for what registers do not hold.
+        group: work-items of a work-group.
+        waves: how many run side by side where there are enough, as far as registers and local memory allow.
+        most_waves: how many the hardware could run.
+    """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    name: str
+    label: str
+    launches: int
+    registers: Mapping[str, int]
+    spilled_registers: int
+    local_bytes: int
+    scratch_bytes: int
+    group: int
+    waves: int
+    most_waves: int
+
+
 class Program(abc.ABC):
     """A program that was built.
 
@@ -114,6 +145,11 @@ class Program(abc.ABC):
     @abc.abstractmethod
     def cost(self) -> ProgramCost:
         """FLOPs, bytes and an estimate of time."""
+
+    @property
+    def kernels(self) -> tuple[KernelUse, ...]:
+        """What each kernel uses of the device, the one that uses it least well first; empty where nothing says."""
+        return ()
 
     @abc.abstractmethod
     def artifacts(self) -> Mapping[str, str]:

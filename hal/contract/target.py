@@ -6,6 +6,7 @@ import abc
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hal.contract.availability import Available, Unavailable
 from hal.contract.backend import Backend
 
 if TYPE_CHECKING:
@@ -47,6 +48,15 @@ class BuildsTargets(Backend):
             >>> registry.backend("jax").target("abacus") is None
             True
         """
+
+    def probe_targets(self) -> Available | Unavailable:
+        """Whether this backend can compile for hardware that is not present; never raises.
+
+        Called by ``hal compile`` and ``hal tune target=`` with a target of this backend, before its step is traced.
+
+        By default as :meth:`probe`, for backends that need what runs their devices.
+        """
+        return self.probe()
 
     @abc.abstractmethod
     def build(

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from hal.contract.device import DeviceFacts
 from hal.contract.plan import Plan
-from hal.contract.program import DoesNotFitError, Program, ProgramCost, ProgramMemory
+from hal.contract.program import DoesNotFitError, KernelUse, Program, ProgramCost, ProgramMemory
 from hal.errors import RunError, UnsavedError, UnsupportedError
 from hal.targets.config import CompileConfig
 from hal.targets.job import TargetJob, prepare_target
@@ -45,6 +45,7 @@ class Compilation(BaseModel):
     memory: ProgramMemory | None = None
     needed_bytes: int | None = None
     cost: ProgramCost | None = None
+    kernels: tuple[KernelUse, ...] = ()
     largest: LargestBatch | None = None
     artifacts: tuple[str, ...] = ()
 
@@ -116,6 +117,7 @@ def _figures(program: Program) -> dict[str, Any]:
         "memory": memory,
         "needed_bytes": None if memory is None else memory.total,
         "cost": program.cost,
+        "kernels": program.kernels,
     }
 
 

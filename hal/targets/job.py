@@ -105,7 +105,7 @@ def prepare_target(config: CompileConfig) -> TargetJob:
     if config.target is None:
         raise ConfigError("no target was given", fix="add a target, for example target=tpu-v5e:2x2")
     backend, target = _target(config.target)
-    state = backend.probe()
+    state = backend.probe_targets()
     if isinstance(state, Unavailable):
         raise UnavailableError(f"target={config.target}: {state.reason}", fix=state.fix)
     if config.mode == "train":

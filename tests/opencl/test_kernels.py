@@ -73,6 +73,76 @@ class TestKernelsOfCards:
             np.testing.assert_allclose(found[name], host, atol=1e-4, err_msg=name)
 
 
+CHOICES = [
+    {"tile": "4x16", "workgroup": "8"},
+    {"tile": "8x16", "workgroup": "1"},
+    {"tile": "4x24", "sums": "whole"},
+    {"tile": "4x8"},
+]
+CHOICES_OF_CARDS = [
+    {"tile": "4x8", "workgroup": "128"},
+    {"tile": "8x4", "workgroup": "64"},
+    {"tile": "8x8", "sums": "whole"},
+    {"tile": "2x4"},
+]
+
+
+class TestChoices:
+    """Each choice of kernels that a plan offers computes the same."""
+
+    @pytest.mark.parametrize(("cpu", "key"), [*((True, c) for c in CHOICES), *((False, c) for c in CHOICES_OF_CARDS)])
+    def test_products(self, backend, xp, runtime, monkeypatch, cpu, key):
+        """Sizes that no tile divides, several products side by side, and what follows element by element."""
+        from hal.backends.opencl.codegen.choices import choosing
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=256))
+        rng = np.random.default_rng(0)
+        a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 71, 37), (3, 37, 45)))
+        with choosing(key):
+            found = backend.to_host(xp.asarray(a) @ xp.asarray(b) + 1)
+        np.testing.assert_allclose(found, a @ b + 1, rtol=1e-4, atol=1e-4)
+
+    @pytest.mark.parametrize("cpu", [True, False])
+    def test_they_are_what_is_tested(self, cpu):
+        from hal.backends.opencl.codegen.choices import offered
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.contract.plan import Plan
+
+        keys = offered(Facts(cpu=cpu, units=2, local_size=256))
+        tested = CHOICES if cpu else CHOICES_OF_CARDS
+        for key, values in keys.items():
+            assert {choice[key] for choice in tested if key in choice} >= {*values[1:]}
+            assert {*values} <= {*Plan.algorithms()[key]}
+
+    def test_a_plan_chooses(self, backend, device, xp, monkeypatch):
+        from hal.backends.opencl import compiling
+
+        launched, schedule = [], compiling.schedule
+
+        def recorded(*args, **keys):
+            found = schedule(*args, **keys)
+            launched.append(found.launches[0].kernel)
+            return found
+
+        monkeypatch.setattr(compiling, "schedule", recorded)
+        x = backend.from_host(np.ones((48, 48), np.float32), device)
+        for tile in ("6x16", "4x8"):
+            plan = Plan(tile=tile).resolve(device)
+            backend.to_host(backend.compile(lambda x: x @ x, plan)(x))
+        assert [kernel.items[:2] for kernel in launched] == [(3, 8), (6, 12)]
+
+    def test_work_groups_that_a_device_has_not(self):
+        from hal.backends.opencl.codegen.choices import choices_for, offered
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.local_tiles import group_of
+
+        small, tiny = Facts(False, 2, 100), Facts(False, 2, 16)
+        assert offered(small)["workgroup"] == ("64",)
+        assert group_of(small, choices_for(small)) == (8, 8)
+        assert group_of(tiny, choices_for(tiny)) == (4, 4)
+
+
 class TestPieces:
     """Into how many pieces the sums of products are cut."""
 
@@ -97,12 +167,13 @@ class TestPieces:
         assert (pieces(0), pieces(1 << 18), pieces(1 << 25)) == (32, 32, 8)
 
     def test_a_card_has_groups_for_all_its_units(self):
+        from hal.backends.opencl.codegen.choices import choices_for
         from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.codegen.local_tiles import results_of_a_group
         from hal.backends.opencl.codegen.pieces import product_pieces
-        from hal.backends.opencl.codegen.register_tiles import TILE, results_of_a_group
 
         facts = Facts(cpu=False, units=132, local_size=1024)
-        group = results_of_a_group(facts, TILE)
+        group = results_of_a_group(facts, choices_for(facts))
         count = product_pieces(facts, 4096, 4096, 192 * 192, 192, results_of_a_group=group)
         assert 2 * 132 <= count * (192 * 192 // group) <= 4 * 132
 

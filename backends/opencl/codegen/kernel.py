@@ -39,6 +39,15 @@ class Facts:
     local_size: int
     cache_bytes: int = 0
 
+    @property
+    def most_parameters(self) -> int:
+        """So many arrays a kernel is given at most.
+
+        OpenCL promises room for 1,024 bytes of parameters, which are 128 addresses. AMD's cards hold addresses in pairs
+        of about 100 scalar registers, and take others for what goes beyond.
+        """
+        return 100 if self.cpu else 32
+
 
 @dataclass(frozen=True)
 class Kernel:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.views import View, view_of
 
-__all__ = ["Product", "product_of"]
+__all__ = ["Product", "parts_of", "product_of"]
 
 Axis = tuple[int, ...]
 """Size of an axis and its strides: in a, in b, or in both."""
@@ -99,4 +99,15 @@ def product_of(node: OpenclArray, in_memory: Callable[[OpenclArray], bool]) -> P
         merged([(x.shape[i], a.strides[i]) for i in left]),
         merged([(x.shape[i], a.strides[i], b.strides[j]) for i, j in pairs]),
         merged([(y.shape[j], b.strides[j]) for j in right]),
+    )
+
+
+def parts_of(node: OpenclArray) -> tuple[list[int], list[int], list[int]]:
+    """Sizes of the axes of the batch, of the rows and of the columns."""
+    x, y = node.sources
+    batch_a, batch_b, inner_a, inner_b = node.attributes
+    return (
+        [x.shape[axis] for axis in batch_a],
+        [x.shape[axis] for axis in range(x.ndim) if axis not in (*batch_a, *inner_a)],
+        [y.shape[axis] for axis in range(y.ndim) if axis not in (*batch_b, *inner_b)],
     )

@@ -9,48 +9,37 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import Choices
 from hal.backends.opencl.codegen.emitter import Emitter, added, scaled, split
 from hal.backends.opencl.codegen.expressions import compute_type, load, store
-from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
-from hal.backends.opencl.codegen.product import Product
+from hal.backends.opencl.codegen.kernel import Kernel, Stored, signature
+from hal.backends.opencl.codegen.product import Product, parts_of
 
-__all__ = ["TILE", "register_tile_kernel", "results_of_a_group"]
-
-TILE = (6, 2)
-"""Rows, and vectors of columns, of a tile unless somebody asks for another."""
+__all__ = ["register_tile_kernel"]
 
 _WIDTH = 8
-_CARD_ROWS = 32
 _FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
 """Products may be added up by fused multiply-adds; what follows from a sum may not."""
 
 
-def results_of_a_group(facts: Facts, tile: tuple[int, int]) -> int:
-    """How many results a work-group computes on a device that is no processor."""
-    return tile[0] * tile[1] * _WIDTH * min(_CARD_ROWS, facts.local_size)
-
-
-def register_tile_kernel(
-    product: Product, out: OpenclArray, stored: Stored, facts: Facts, *, tile: tuple[int, int], wide: bool
-) -> Kernel:
+def register_tile_kernel(product: Product, out: OpenclArray, stored: Stored, choices: Choices, *, wide: bool) -> Kernel:
     """A kernel for a product.
 
     Args:
         product: what to compute; the columns of b lie side by side.
         out: what follows from it element by element, or itself.
         stored: which nodes are in memory.
-        facts: of the device.
-        tile: rows, and vectors of columns.
+        choices: its tile, whose columns are whole vectors, and how many tiles a core computes in turn.
         wide: whether indices need 64 bits.
     """
     node, dtype = product.node, product.node.dtype
     c_type, kind = compute_type(dtype), "long" if wide else "int"
-    rows = min(tile[0], product.rows)
-    vectors = max(min(tile[1], -(-product.columns // _WIDTH)), 1)
+    rows = min(choices.tile[0], product.rows)
+    vectors = max(min(choices.tile[1] // _WIDTH, -(-product.columns // _WIDTH)), 1)
     columns = vectors * _WIDTH
     emitter = Emitter(stored, wide)
     a, b = emitter.buffer(product.a.base), emitter.buffer(product.b.base)
-    fast = facts.cpu and dtype.name in ("float32", "float64") and product.columns >= _WIDTH
+    fast = dtype.name in ("float32", "float64") and product.columns >= _WIDTH
     fast = fast and (not product.right or product.right[-1][1] == 1) and len(product.right) <= 1
     names = [f"k{i}" for i in range(len(product.inner))]
     in_a = added(*(scaled(name, axis[1]) for name, axis in zip(names, product.inner, strict=True))) or "0"
@@ -98,7 +87,7 @@ def register_tile_kernel(
     else:
         emitter.depths["s"] = 2
         emitter.given[id(node)] = "s[i][j]"
-        sizes = _sizes(node)
+        sizes = parts_of(node)
         index = [i for part, size in zip(("z", "m", "n"), sizes, strict=True) for i in split(part, size)]
         written = store(out.dtype, "out", where, emitter.value(out, [emitter.index(i) for i in index], compute=True))
     write = (
@@ -107,7 +96,7 @@ def register_tile_kernel(
         f"for (int j=0; j<nn; j++) {{ const {kind} n=n0+j; {' '.join(emitter.lines[2])} {written} }} }}"
     )
     across, down = -(-product.columns // columns), -(-product.rows // rows)
-    local = _local(across, down) if facts.cpu else (1, min(_CARD_ROWS, facts.local_size), 1)
+    local = _local(across, down, choices.group)
     down = -(-down // local[1]) * local[1]
     return Kernel(
         signature(out, emitter),
@@ -118,17 +107,6 @@ def register_tile_kernel(
         f"product {product.batches}x{product.rows}x{product.depth}x{product.columns}",
         tuple(value for _, value in emitter.numbers.values()),
         product.flops,
-    )
-
-
-def _sizes(node: OpenclArray) -> tuple[list[int], list[int], list[int]]:
-    """Sizes of the axes of the batch, of the rows and of the columns."""
-    x, y = node.sources
-    batch_a, batch_b, inner_a, inner_b = node.attributes
-    return (
-        [x.shape[axis] for axis in batch_a],
-        [x.shape[axis] for axis in range(x.ndim) if axis not in (*batch_a, *inner_a)],
-        [y.shape[axis] for axis in range(y.ndim) if axis not in (*batch_b, *inner_b)],
     )
 
 
@@ -148,10 +126,16 @@ def _vectors(
     return f"{begin}{nest}{{ {loads}{step}}} {end}"
 
 
-def _local(across: int, down: int) -> tuple[int, int, int]:
-    """Tiles that one core computes in turn: all columns of some rows, but enough groups for several cores."""
-    side = across if across <= 8 else 1
+def _local(across: int, down: int, most: int) -> tuple[int, int, int]:
+    """Tiles that one core computes in turn: all columns of some rows, but enough groups for several cores.
+
+    Args:
+        across: tiles in a row.
+        down: tiles in a column.
+        most: rows of tiles at most; 1: single tiles.
+    """
+    side = across if across <= 8 and most > 1 else 1
     for rows in (32, 16, 8, 4, 2):
-        if down >= 8 * rows:
+        if rows <= most and down >= 8 * rows:
             return side, rows, 1
     return side, 1, 1

@@ -16,6 +16,9 @@ from hal.targets.compile import Compilation
 
 __all__ = ["Compiling", "show_compilation"]
 
+_KERNELS = 4
+"""So many kernels are printed; all are in the JSON."""
+
 
 class Compiling(contextlib.AbstractContextManager["Compiling"]):
     """Shows what is being compiled. Where stdout is no terminal, only the first message is printed, to stderr.
@@ -90,12 +93,32 @@ def _rows(found: Compilation, spread: int) -> Iterator[tuple[str, str]]:
                 size -= found.memory.aliased
             reused = ", without those that reuse the arguments' memory" if kind == "outputs" else ""
             yield f"  {kind}", bytes_text(size) + reused
+    if found.kernels:
+        yield from _kernels(found)
     if found.largest is not None:
         yield "largest batch", _largest(found)
     if found.cost is not None:
         yield from _cost(found, spread)
     for path in found.artifacts:
         yield "written", escaped(path)
+
+
+def _kernels(found: Compilation) -> Iterator[tuple[str, str]]:
+    """Whether all kernels run in registers, and those of which the fewest run side by side."""
+    kernels = found.kernels
+    through = [kernel for kernel in kernels if kernel.spilled_registers or kernel.scratch_bytes]
+    if through:
+        said = f"[bold red]{len(through)} keep values in memory for which registers are missing[/]"
+    else:
+        said = "none needs more registers than there are"
+    yield "kernels", f"{len(kernels)} compiled, and {said}"
+    for kernel in kernels[:_KERNELS]:
+        registers = ", ".join(f"{count} {name}" for name, count in kernel.registers.items())
+        local = f", {bytes_text(kernel.local_bytes)} of local memory" if kernel.local_bytes else ""
+        waves = f"{kernel.waves} of {kernel.most_waves} waves side by side"
+        yield f"  {escaped(kernel.label)}", f"{registers}{local}, {waves}"
+    if len(kernels) > _KERNELS:
+        yield "", f"{len(kernels) - _KERNELS} more, of which as many or more waves run side by side"
 
 
 def _fits(found: Compilation) -> str:

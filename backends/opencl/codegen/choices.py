@@ -1,0 +1,80 @@
+"""What can be chosen about kernels: the keys of a plan, their values for a device, and what holds now."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from hal.backends.opencl.codegen.kernel import Facts
+from hal.contract.plan import Plan
+
+__all__ = ["Choices", "choices_for", "choosing", "chosen", "keys_of", "offered"]
+
+_CARD_TILES = ("4x4", "4x8", "8x4", "8x8", "2x4")
+_CARD_GROUPS = ("256", "128", "64")
+_PROCESSOR_TILES = ("6x16", "4x16", "8x16", "4x24", "4x8")
+_PROCESSOR_GROUPS = ("32", "8", "1")
+_SUMS = ("pieces", "whole")
+
+
+@dataclass(frozen=True)
+class Choices:
+    """How products of matrices are computed.
+
+    Attributes:
+        tile: rows and columns of results that a work-item computes.
+        group: work-items of a work-group: on cards so many, on processors at most so many.
+        pieces: whether long sums are cut into pieces that run side by side.
+    """
+
+    tile: tuple[int, int]
+    group: int
+    pieces: bool = True
+
+
+def offered(facts: Facts) -> dict[str, tuple[str, ...]]:
+    """The keys of a plan that choose kernels, with the values for a device, the default first."""
+    if facts.cpu:
+        return {"tile": _PROCESSOR_TILES, "workgroup": _PROCESSOR_GROUPS, "sums": _SUMS}
+    fitting = tuple(group for group in _CARD_GROUPS if int(group) <= facts.local_size)
+    return {"tile": _CARD_TILES, "workgroup": fitting or _CARD_GROUPS[-1:], "sums": _SUMS}
+
+
+def keys_of(plan: Plan) -> dict[str, str]:
+    """The values that a plan has of these keys."""
+    return {"tile": plan.tile, "workgroup": plan.workgroup, "sums": plan.sums}
+
+
+def choices_for(facts: Facts, keys: Mapping[str, str] | None = None) -> Choices:
+    """The choices of a plan.
+
+    Args:
+        facts: of the device.
+        keys: values of the plan's keys; ``auto``, or a key that is missing, stands for the device's default.
+    """
+    found = {}
+    for key, values in offered(facts).items():
+        value = (keys or {}).get(key, "auto")
+        found[key] = values[0] if value == "auto" else value
+    rows, columns = found["tile"].split("x")
+    return Choices((int(rows), int(columns)), int(found["workgroup"]), found["sums"] == "pieces")
+
+
+_CHOSEN: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar("chosen", default=None)
+
+
+def chosen(facts: Facts) -> Choices:
+    """What holds now, for the code that makes graphs and kernels."""
+    return choices_for(facts, _CHOSEN.get())
+
+
+@contextlib.contextmanager
+def choosing(keys: Mapping[str, str]) -> Iterator[None]:
+    """Have some values of the keys hold for what is traced and scheduled within."""
+    token = _CHOSEN.set(keys)
+    try:
+        yield
+    finally:
+        _CHOSEN.reset(token)

@@ -1,0 +1,3 @@
+"""Cards that are not here: what programs for them need, by the compilers of their architectures."""
+
+__all__: list[str] = []
