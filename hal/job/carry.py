@@ -48,6 +48,7 @@ __all__ = [
     "start_averages",
     "start_optimizers",
     "trained_part",
+    "usable_params",
 ]
 
 
@@ -157,6 +158,11 @@ def _placed_slot(job: Job, slot: str, value: Tree) -> Tree:
 def place_for_inference(job: Job, params: Tree, state: Tree) -> tuple[Tree, Tree]:
     """Parameters and state on every device of a job, whole, for what computes outputs alone."""
     return place(job, params, job.params), place(job, state, job.state)
+
+
+def usable_params(job: Job, params: Tree) -> Tree:
+    """Parameters of a carry as the job's model takes them: complete ones, unless it gathers by itself what it needs."""
+    return params if job.model.takes_shards else job.group.gather_params(params)
 
 
 def fetch_carry(job: Job, carry: Carry) -> Carry | None:

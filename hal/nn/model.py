@@ -235,6 +235,14 @@ class Model(abc.ABC):
             fix="leave label_smoothing= out, or smooth the labels in the model's loss",
         )
 
+    @property
+    def takes_shards(self) -> bool:
+        """Whether losses and :meth:`evaluate` take parameters as :meth:`hal.contract.Group.shard_params` keeps them.
+
+        Such a model gathers by itself what it needs, when it needs it. Others are given complete parameters.
+        """
+        return False
+
     @abc.abstractmethod
     def params(self) -> dict[str, Any]:
         """Nested dicts of :class:`~hal.nn.Param`."""

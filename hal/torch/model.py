@@ -25,6 +25,7 @@ from hal.data.convert import as_inputs
 from hal.errors import ConfigError
 from hal.tensor import Key
 from hal.torch import datasets
+from hal.torch.blocks import blocks_of
 from hal.torch.capturing import Captured
 from hal.torch.forms import form_of
 from hal.torch.guesses import wanted_of
@@ -85,6 +86,7 @@ class ModuleModel(nn.Model):
         self._neutral = False
         self._loaded: torch_nn.Module | None = None
         self._passes: dict[str, tuple[Native, Captured]] = {}
+        self._sharded: dict[str, Any] = {}
 
     # What it is made of
 
@@ -244,6 +246,11 @@ class ModuleModel(nn.Model):
         found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
         return found
 
+    @property
+    def takes_shards(self) -> bool:
+        """Where the module itself runs, its blocks are gathered one at a time."""
+        return not self._neutral
+
     def uses_ops(self, backend: Backend) -> bool:
         """Not where the module itself runs."""
         return self._neutral or backend.framework != "torch"
@@ -255,6 +262,7 @@ class ModuleModel(nn.Model):
                 f"model={self.code.name} has no parameters to train",
                 fix="leave requires_grad on for some of them, or use hal bench mode=infer",
             )
+        blocks_of(self.net, self.code.blocks, self.code.name)
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
         params, state = (_tensors(tree) for tree in self.initial(0))
         outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
@@ -298,11 +306,21 @@ class ModuleModel(nn.Model):
         self, name: str, params: Tree, state: Tree, args: tuple[Any, ...], *, training: bool, key: Any = None
     ) -> tuple[Any, dict[str, Array]]:
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+        run: Any = self._pass(name)[1]
         if isinstance(leaves[0], Tensor) and not self._neutral:
-            native = self._native(name)
-            return native(params, state, args, training=training, key=key, precision=self._precision)
-        captured = self._pass(name)[1]
-        return captured(params, state, args, training=training, key=key, precision=self._precision)
+            sharded = not all(type(x) in (Tensor, torch_nn.Parameter) for x in params.values())
+            run = self._in_shards(name, params) if sharded else self._native(name)
+        return run(params, state, args, training=training, key=key, precision=self._precision)
+
+    def _in_shards(self, name: str, params: Tree) -> Any:
+        """A pass over parameters that are sharded over processes."""
+        from hal.torch.sharded import Sharded
+
+        found = self._sharded.get(name)
+        if found is None or found.mesh is not next(iter(params.values())).device_mesh:
+            found = Sharded(self._native(name).work, self.code.name, self.code.blocks, params)
+            self._sharded[name] = found
+        return found
 
     def _native(self, name: str) -> Native:
         return self._pass(name)[0]

@@ -1,0 +1,105 @@
+"""Runs a pass over a module whose parameters are sharded over processes, by PyTorch's ``fully_shard``.
+
+The parameters of a block are gathered before the block computes and freed afterwards, in the forward pass and again in
+the backward pass; those outside of blocks for the time of the pass. What is sharded is a copy of the module without
+values: the shards are those that the training updates, and all passes over the module read the same ones.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor, Partial
+
+from hal.tensor import Key
+from hal.torch.blocks import blocks_of
+from hal.torch.native import Native
+from hal.torch.passes import PREFIX, Pass
+
+__all__ = ["Sharded"]
+
+Tensor = torch.Tensor
+
+
+class Sharded:
+    """A pass over a copy of the module in which blocks are sharded.
+
+    Attributes:
+        mesh: the processes.
+
+    Args:
+        work: a pass of :mod:`hal.torch.passes`.
+        name: of the model, for errors.
+        blocks: names of submodules that are gathered one at a time; None: they are found.
+        params: the parameters, sharded along their first axis, by the module's own names. Those that require a gradient
+            now get one in each call, as ``grad``.
+    """
+
+    def __init__(self, work: Pass, name: str, blocks: Sequence[str] | None, params: Mapping[str, Any]) -> None:
+        first = next(iter(params.values()))
+        self.mesh = first.device_mesh
+        copied = _without_values(work)
+        own = {path.removeprefix(PREFIX): x for path, x in copied.named_parameters()}
+        for path, parameter in own.items():
+            parameter.requires_grad_(params[path].requires_grad)
+        # A number has no axis to be cut along: every process has it.
+        whole = {parameter for parameter in own.values() if parameter.ndim == 0}
+        for part in (*blocks_of(copied.net, blocks).values(), copied):
+            fully_shard(part, mesh=self.mesh, reshard_after_forward=True, ignored_params=whole)
+        copied.to_empty(device=first.device)
+        self._native = Native(copied, f"{name} under parallel=fsdp, which gathers the parameters of a part when it is called,")
+        self._shards = {path.removeprefix(PREFIX): x for path, x in copied.named_parameters() if isinstance(x, DTensor)}
+        self._params: Mapping[str, Any] = {}
+        for path, shard in self._shards.items():
+            if shard.requires_grad:
+                shard.register_post_accumulate_grad_hook(self._hand_over(path))
+
+    def __call__(
+        self,
+        params: Mapping[str, Any],
+        state: Mapping[str, Tensor],
+        args: tuple[Any, ...],
+        *,
+        training: bool,
+        key: Key | None = None,
+        precision: str = "fp32",
+    ) -> tuple[Any, dict[str, Tensor]]:
+        """As :class:`hal.torch.native.Native`; the memory of the parameters becomes that of the shards."""
+        self._params = params
+        for path, shard in self._shards.items():
+            mine, its = shard._local_tensor, params[path]._local_tensor
+            if mine.data_ptr() != its.data_ptr():
+                with torch.no_grad():
+                    mine.copy_(its)
+                its.data = mine  # one memory: an update in place is seen by both
+        whole = {path: _local(x) for path, x in params.items() if path not in self._shards}
+        return self._native(whole, state, args, training=training, key=key, precision=precision)
+
+    def _hand_over(self, path: str) -> Callable[[Any], None]:
+        def hand_over(shard: Any) -> None:
+            self._params[path].grad, shard.grad = shard.grad, None
+
+        return hand_over
+
+
+def _local(number: Any) -> Tensor:
+    """A parameter that every process has; its gradient is the mean over the processes."""
+    found: Tensor = number.to_local(grad_placements=[Partial()])
+    if found.requires_grad:
+        found.register_hook(lambda gradient: gradient / number.device_mesh.size())
+    return found
+
+
+def _without_values(work: Pass) -> Pass:
+    """A copy of a pass and of its module, whose parameters and buffers have shapes alone."""
+    known: dict[int, Any] = {id(work.code): work.code, id(work.form): work.form}
+    for x in work.parameters():
+        known[id(x)] = nn.Parameter(torch.empty(x.shape, dtype=torch.float32, device="meta"), requires_grad=False)
+    for x in work.buffers():
+        known[id(x)] = torch.empty_like(x, device="meta")
+    return copy.deepcopy(work, known)
