@@ -309,18 +309,16 @@ class ModuleModel(nn.Model):
         run: Any = self._pass(name)[1]
         if isinstance(leaves[0], Tensor) and not self._neutral:
             sharded = not all(type(x) in (Tensor, torch_nn.Parameter) for x in params.values())
-            run = self._in_shards(name, params) if sharded else self._native(name)
+            run = self._in_shards(name) if sharded else self._native(name)
         return run(params, state, args, training=training, key=key, precision=self._precision)
 
-    def _in_shards(self, name: str, params: Tree) -> Any:
+    def _in_shards(self, name: str) -> Any:
         """A pass over parameters that are sharded over processes."""
-        from hal.torch.sharded import Sharded
+        if name not in self._sharded:
+            from hal.torch.sharded import Sharded
 
-        found = self._sharded.get(name)
-        if found is None or found.mesh is not next(iter(params.values())).device_mesh:
-            found = Sharded(self._native(name).work, self.code.name, self.code.blocks, params)
-            self._sharded[name] = found
-        return found
+            self._sharded[name] = Sharded(self._native(name).work, self.code.name, self.code.blocks)
+        return self._sharded[name]
 
     def _native(self, name: str) -> Native:
         return self._pass(name)[0]

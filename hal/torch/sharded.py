@@ -8,6 +8,7 @@ values: the shards are those that the training updates, and all passes over the 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import torch
 from torch import nn
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor, Partial
+from torch.utils._pytree import tree_map
 
 from hal.tensor import Key
 from hal.torch.blocks import blocks_of
@@ -27,38 +29,21 @@ Tensor = torch.Tensor
 
 
 class Sharded:
-    """A pass over a copy of the module in which blocks are sharded.
-
-    Attributes:
-        mesh: the processes.
+    """A pass over a copy of the module in which blocks are sharded; the copy is made at the first call.
 
     Args:
         work: a pass of :mod:`hal.torch.passes`.
         name: of the model, for errors.
         blocks: names of submodules that are gathered one at a time; None: they are found.
-        params: the parameters, sharded along their first axis, by the module's own names. Those that require a gradient
-            now get one in each call, as ``grad``.
     """
 
-    def __init__(self, work: Pass, name: str, blocks: Sequence[str] | None, params: Mapping[str, Any]) -> None:
-        first = next(iter(params.values()))
-        self.mesh = first.device_mesh
-        copied = _without_values(work)
-        own = {path.removeprefix(PREFIX): x for path, x in copied.named_parameters()}
-        for path, parameter in own.items():
-            parameter.requires_grad_(params[path].requires_grad)
-        # A number has no axis to be cut along: every process has it.
-        whole = {parameter for parameter in own.values() if parameter.ndim == 0}
-        for part in (*blocks_of(copied.net, blocks).values(), copied):
-            fully_shard(part, mesh=self.mesh, reshard_after_forward=True, ignored_params=whole)
-        copied.to_empty(device=first.device)
-        self._native = Native(copied, f"{name} under parallel=fsdp, which gathers the parameters of a part when it is called,")
-        self._shards = {path.removeprefix(PREFIX): x for path, x in copied.named_parameters() if isinstance(x, DTensor)}
-        self._params: Mapping[str, Any] = {}
-        for path, shard in self._shards.items():
-            if shard.requires_grad:
-                shard.register_post_accumulate_grad_hook(self._hand_over(path))
+    def __init__(self, work: Pass, name: str, blocks: Sequence[str] | None) -> None:
+        self._work, self._blocks = work, blocks
+        self._name = f"{name} under parallel=fsdp, which gathers the parameters of a part when that part is called,"
+        self._mesh: Any = None
 
+    # Compilers do not look into what follows, but into the parts of the module, each by itself.
+    @functools.partial(torch.compiler.disable, recursive=False)
     def __call__(
         self,
         params: Mapping[str, Any],
@@ -69,7 +54,36 @@ class Sharded:
         key: Key | None = None,
         precision: str = "fp32",
     ) -> tuple[Any, dict[str, Tensor]]:
-        """As :class:`hal.torch.native.Native`; the memory of the parameters becomes that of the shards."""
+        """As :class:`hal.torch.native.Native`, on parameters that are sharded along their first axis.
+
+        Those that require a gradient get one, as ``grad``. The memory of all becomes that of the shards.
+        """
+        if self._mesh is not next(iter(params.values())).device_mesh:
+            self._make(params)
+        return self._run(self._take(params), state, args, training=training, key=key, precision=precision)
+
+    @torch.compiler.disable
+    def _make(self, params: Mapping[str, Any]) -> None:
+        first = next(iter(params.values()))
+        self._mesh = first.device_mesh
+        work = _without_values(self._work)
+        for path, parameter in work.named_parameters():
+            parameter.requires_grad_(params[path.removeprefix(PREFIX)].requires_grad)
+        # A number has no axis to be cut along: every process has it.
+        whole = {parameter for parameter in work.parameters() if parameter.ndim == 0}
+        for part in (*blocks_of(work.net, self._blocks).values(), work):
+            part.register_forward_hook(_no_views)
+            fully_shard(part, mesh=self._mesh, reshard_after_forward=True, ignored_params=whole)
+        work.to_empty(device=first.device)
+        self._run = torch.compiler.disable(Native(work, self._name).__call__, recursive=False)
+        self._shards = {path.removeprefix(PREFIX): x for path, x in work.named_parameters() if isinstance(x, DTensor)}
+        for path, shard in self._shards.items():
+            if shard.requires_grad:
+                shard.register_post_accumulate_grad_hook(self._hand_over(path))
+
+    @torch.compiler.disable
+    def _take(self, params: Mapping[str, Any]) -> dict[str, Tensor]:
+        """Let the shards be these parameters; gives those that every process has."""
         self._params = params
         for path, shard in self._shards.items():
             mine, its = shard._local_tensor, params[path]._local_tensor
@@ -77,14 +91,18 @@ class Sharded:
                 with torch.no_grad():
                     mine.copy_(its)
                 its.data = mine  # one memory: an update in place is seen by both
-        whole = {path: _local(x) for path, x in params.items() if path not in self._shards}
-        return self._native(whole, state, args, training=training, key=key, precision=precision)
+        return {path: _local(x) for path, x in params.items() if path not in self._shards}
 
     def _hand_over(self, path: str) -> Callable[[Any], None]:
         def hand_over(shard: Any) -> None:
             self._params[path].grad, shard.grad = shard.grad, None
 
         return hand_over
+
+
+def _no_views(part: nn.Module, args: Any, outputs: Any) -> Any:
+    """Outputs that may be changed in place: of a view, that would lose the hook that gathers for the backward pass."""
+    return tree_map(lambda x: x.clone() if isinstance(x, Tensor) and x._is_view() else x, outputs)
 
 
 def _local(number: Any) -> Tensor:
