@@ -250,8 +250,9 @@ class _OfParts(Optimizer):
     whole: Optimizer
 
     def init(self, params: Tree) -> dict[str, Tree]:
-        local = self.whole.init(_locals(params))
-        return {name: x if name == "step" else optree.tree_map(torch.zeros_like, params) for name, x in local.items()}
+        # All slots begin as zeros: those of a number say which there are.
+        slots = self.whole.init({"": torch.zeros((), device=optree.tree_leaves(params)[0].device)})  # type: ignore[arg-type]
+        return {name: x if name == "step" else optree.tree_map(torch.zeros_like, params) for name, x in slots.items()}
 
     @torch.no_grad()
     def update(

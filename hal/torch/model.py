@@ -264,7 +264,7 @@ class ModuleModel(nn.Model):
             )
         blocks_of(self.net, self.code.blocks, self.code.name)
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
-        params, state = (_tensors(tree) for tree in self.initial(0))
+        params, state = optree.tree_map(torch.from_numpy, self.initial(0))  # type: ignore[arg-type]
         outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
         self._check_classes(outputs)
         passes: list[tuple[str, tuple[Any, ...], bool]] = [("outputs", args[:1], False)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -58,9 +58,20 @@ class Sharded:
 
         Those that require a gradient get one, as ``grad``. The memory of all becomes that of the shards.
         """
-        if self._mesh is not next(iter(params.values())).device_mesh:
+        if self._other(params):
             self._make(params)
         return self._run(self._take(params), state, args, training=training, key=key, precision=precision)
+
+    @torch.compiler.disable
+    def _other(self, params: Mapping[str, Any]) -> bool:
+        """Whether these parameters are of other processes than the last ones, or lie in other memory altogether."""
+        if self._mesh is not next(iter(params.values())).device_mesh:
+            return True
+        return all(x.data_ptr() != params[path]._local_tensor.data_ptr() for path, x in self._local())
+
+    def _local(self) -> Iterator[tuple[str, Tensor]]:
+        for path, shard in self._shards.items():
+            yield path, shard._local_tensor
 
     @torch.compiler.disable
     def _make(self, params: Mapping[str, Any]) -> None:
@@ -78,6 +89,8 @@ class Sharded:
         self._run = torch.compiler.disable(Native(work, self._name).__call__, recursive=False)
         self._shards = {path.removeprefix(PREFIX): x for path, x in work.named_parameters() if isinstance(x, DTensor)}
         for path, shard in self._shards.items():
+            # From here fully_shard takes it. Where the processes cannot have equal shards, it makes a longer copy.
+            shard._local_tensor = params[path]._local_tensor.contiguous()
             if shard.requires_grad:
                 shard.register_post_accumulate_grad_hook(self._hand_over(path))
 
@@ -85,13 +98,13 @@ class Sharded:
     def _take(self, params: Mapping[str, Any]) -> dict[str, Tensor]:
         """Let the shards be these parameters; gives those that every process has."""
         self._params = params
-        for path, shard in self._shards.items():
-            mine, its = shard._local_tensor, params[path]._local_tensor
+        for path, mine in self._local():
+            its = params[path]._local_tensor
             if mine.data_ptr() != its.data_ptr():
                 with torch.no_grad():
                     mine.copy_(its)
-                its.data = mine  # one memory: an update in place is seen by both
-        return {path: _local(x) for path, x in params.items() if path not in self._shards}
+            params[path]._local_tensor = mine  # one memory: an update in place is seen by both
+        return {path: _whole(x) for path, x in params.items() if path not in self._shards}
 
     def _hand_over(self, path: str) -> Callable[[Any], None]:
         def hand_over(shard: Any) -> None:
@@ -105,7 +118,7 @@ def _no_views(part: nn.Module, args: Any, outputs: Any) -> Any:
     return tree_map(lambda x: x.clone() if isinstance(x, Tensor) and x._is_view() else x, outputs)
 
 
-def _local(number: Any) -> Tensor:
+def _whole(number: Any) -> Tensor:
     """A parameter that every process has; its gradient is the mean over the processes."""
     found: Tensor = number.to_local(grad_placements=[Partial()])
     if found.requires_grad:
