@@ -36,8 +36,7 @@ def blocks_of(net: nn.Module, named: Sequence[str] | None, model: str = "") -> d
     return {
         name: part
         for name, part in found.items()
-        if any(True for _ in part.parameters())
-        and all(uses[key] == count for key, count in _uses(part).items())
+        if any(True for _ in part.parameters()) and all(uses[key] == count for key, count in _uses(part).items())
     }
 
 
@@ -51,7 +50,9 @@ def _found(part: nn.Module, path: str) -> Iterator[tuple[str, nn.Module]]:
     for name, child in children.items():
         inner = list(_found(child, f"{path}{name}."))
         repeated = isinstance(part, _LISTS) and not isinstance(child, _LISTS) and classes[type(child)] > 1
-        alike = [other for other in children.values() if type(other) is type(child) and _shapes(other) == _shapes(child)]
+        alike = [
+            other for other in children.values() if type(other) is type(child) and _shapes(other) == _shapes(child)
+        ]
         if repeated and (len(alike) > 1 or not inner):
             yield f"{path}{name}", child
         else:
