@@ -216,7 +216,7 @@ class FullySharded(DataParallel):
 
         def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
             leaves: list[Any]
-            leaves, structure = optree.tree_flatten(params)  # type: ignore[arg-type]
+            leaves, structure = optree.tree_flatten(params)
             try:
                 for leaf in leaves:
                     leaf.requires_grad_()
@@ -251,7 +251,7 @@ class _OfParts(Optimizer):
 
     def init(self, params: Tree) -> dict[str, Tree]:
         # All slots begin as zeros: those of a number say which there are.
-        slots = self.whole.init({"": torch.zeros((), device=optree.tree_leaves(params)[0].device)})  # type: ignore[arg-type]
+        slots = self.whole.init({"": torch.zeros((), device=optree.tree_leaves(params)[0].device)})
         return {name: x if name == "step" else optree.tree_map(torch.zeros_like, params) for name, x in slots.items()}
 
     @torch.no_grad()

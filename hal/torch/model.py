@@ -264,7 +264,7 @@ class ModuleModel(nn.Model):
             )
         blocks_of(self.net, self.code.blocks, self.code.name)
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
-        params, state = optree.tree_map(torch.from_numpy, self.initial(0))  # type: ignore[arg-type]
+        params, state = ({name: torch.from_numpy(x) for name, x in tree.items()} for tree in self.initial(0))
         outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
         self._check_classes(outputs)
         passes: list[tuple[str, tuple[Any, ...], bool]] = [("outputs", args[:1], False)]
@@ -310,7 +310,10 @@ class ModuleModel(nn.Model):
         if isinstance(leaves[0], Tensor) and not self._neutral:
             sharded = not all(type(x) in (Tensor, torch_nn.Parameter) for x in params.values())
             run = self._in_shards(name) if sharded else self._native(name)
-        return run(params, state, args, training=training, key=key, precision=self._precision)
+        found: tuple[Any, dict[str, Array]] = run(
+            params, state, args, training=training, key=key, precision=self._precision
+        )
+        return found
 
     def _in_shards(self, name: str) -> Any:
         """A pass over parameters that are sharded over processes."""

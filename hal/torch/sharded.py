@@ -8,9 +8,8 @@ values: the shards are those that the training updates, and all passes over the 
 from __future__ import annotations
 
 import copy
-import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import nn
@@ -26,6 +25,19 @@ from hal.torch.passes import PREFIX, Pass
 __all__ = ["Sharded"]
 
 Tensor = torch.Tensor
+_disable: Any = torch.compiler.disable
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _uncompiled(function: _F) -> _F:
+    found: _F = _disable(function)
+    return found
+
+
+def _uncompiled_itself(function: _F) -> _F:
+    found: _F = _disable(function, recursive=False)
+    return found
 
 
 class Sharded:
@@ -43,7 +55,7 @@ class Sharded:
         self._mesh: Any = None
 
     # Compilers do not look into what follows, but into the parts of the module, each by itself.
-    @functools.partial(torch.compiler.disable, recursive=False)
+    @_uncompiled_itself
     def __call__(
         self,
         params: Mapping[str, Any],
@@ -62,7 +74,7 @@ class Sharded:
             self._make(params)
         return self._run(self._take(params), state, args, training=training, key=key, precision=precision)
 
-    @torch.compiler.disable
+    @_uncompiled
     def _other(self, params: Mapping[str, Any]) -> bool:
         """Whether these parameters are of other processes than the last ones, or lie in other memory altogether."""
         if self._mesh is not next(iter(params.values())).device_mesh:
@@ -73,7 +85,7 @@ class Sharded:
         for path, shard in self._shards.items():
             yield path, shard._local_tensor
 
-    @torch.compiler.disable
+    @_uncompiled
     def _make(self, params: Mapping[str, Any]) -> None:
         first = next(iter(params.values()))
         self._mesh = first.device_mesh
@@ -86,15 +98,15 @@ class Sharded:
             part.register_forward_hook(_no_views)
             fully_shard(part, mesh=self._mesh, reshard_after_forward=True, ignored_params=whole)
         work.to_empty(device=first.device)
-        self._run = torch.compiler.disable(Native(work, self._name).__call__, recursive=False)
+        self._run = _uncompiled_itself(Native(work, self._name).__call__)
         self._shards = {path.removeprefix(PREFIX): x for path, x in work.named_parameters() if isinstance(x, DTensor)}
         for path, shard in self._shards.items():
             # From here fully_shard takes it. Where the processes cannot have equal shards, it makes a longer copy.
             shard._local_tensor = params[path]._local_tensor.contiguous()
             if shard.requires_grad:
-                shard.register_post_accumulate_grad_hook(self._hand_over(path))
+                cast("Any", shard).register_post_accumulate_grad_hook(self._hand_over(path))
 
-    @torch.compiler.disable
+    @_uncompiled
     def _take(self, params: Mapping[str, Any]) -> dict[str, Tensor]:
         """Let the shards be these parameters; gives those that every process has."""
         self._params = params
@@ -120,10 +132,11 @@ def _no_views(part: nn.Module, args: Any, outputs: Any) -> Any:
 
 def _whole(number: Any) -> Tensor:
     """A parameter that every process has; its gradient is the mean over the processes."""
-    found: Tensor = number.to_local(grad_placements=[Partial()])
+    found: Any = number.to_local(grad_placements=[Partial()])
     if found.requires_grad:
         found.register_hook(lambda gradient: gradient / number.device_mesh.size())
-    return found
+    whole: Tensor = found
+    return whole
 
 
 def _without_values(work: Pass) -> Pass:
@@ -131,6 +144,6 @@ def _without_values(work: Pass) -> Pass:
     known: dict[int, Any] = {id(work.code): work.code, id(work.form): work.form}
     for x in work.parameters():
         known[id(x)] = nn.Parameter(torch.empty(x.shape, dtype=torch.float32, device="meta"), requires_grad=False)
-    for x in work.buffers():
-        known[id(x)] = torch.empty_like(x, device="meta")
+    for buffer in work.buffers():
+        known[id(buffer)] = torch.empty_like(buffer, device="meta")
     return copy.deepcopy(work, known)
