@@ -181,6 +181,9 @@ class Model(abc.ABC):
     """Whether hal casts parameters and inputs to the plan's precision. If not, the model gets fp32 and computes in the
     precision by itself, as :meth:`in_precision` says."""
 
+    takes_shards: bool = False
+    """Whether losses and :meth:`evaluate` take parameters still sharded, and gather themselves what they need."""
+
     image_axes: str = "NHWC"
     """What the axes of inputs with four axes mean to a backend; see :meth:`hal.contract.Backend.from_host`."""
 
@@ -234,14 +237,6 @@ class Model(abc.ABC):
             f"label_smoothing={share:g} is for models whose loss hal computes from labels; this model has its own loss",
             fix="leave label_smoothing= out, or smooth the labels in the model's loss",
         )
-
-    @property
-    def takes_shards(self) -> bool:
-        """Whether losses and :meth:`evaluate` take parameters as :meth:`hal.contract.Group.shard_params` keeps them.
-
-        Such a model gathers by itself what it needs, when it needs it. Others are given complete parameters.
-        """
-        return False
 
     @abc.abstractmethod
     def params(self) -> dict[str, Any]:

@@ -71,6 +71,7 @@ class ModuleModel(nn.Model):
     casts: ClassVar[bool] = False
     defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=10, lr=1e-3, batch=64)
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    takes_shards = True
 
     def __init__(self, config: Any, data: Dataset) -> None:
         super().__init__(config, data)
@@ -176,7 +177,7 @@ class ModuleModel(nn.Model):
 
     def in_neutral_ops(self) -> ModuleModel:
         """As captured, also where the module itself could run."""
-        return self._with(_neutral=True)
+        return self._with(_neutral=True, takes_shards=False)
 
     def _with(self, **changes: Any) -> ModuleModel:
         if all(getattr(self, name) == value for name, value in changes.items()):
@@ -245,11 +246,6 @@ class ModuleModel(nn.Model):
         """Loss, accuracy where labels are classes, and the user's metrics."""
         found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
         return found
-
-    @property
-    def takes_shards(self) -> bool:
-        """Where the module itself runs, its blocks are gathered one at a time."""
-        return not self._neutral
 
     def uses_ops(self, backend: Backend) -> bool:
         """Not where the module itself runs."""
