@@ -70,7 +70,7 @@ class DataParallel(Group):
         return Key(key.seed, Share(self.rank, self.size, rows, parts))
 
     def value_and_grad(
-        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None, *, shards: bool = False
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Differentiate in each process, and average over all.
 
@@ -197,9 +197,11 @@ class FullySharded(DataParallel):
         return optree.tree_map(lambda x: x.full_tensor() if isinstance(x, DTensor) else x, tree)
 
     def value_and_grad(
-        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None, *, shards: bool = False
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Gather, differentiate, and leave each process its part of the averaged gradients."""
+        if shards:
+            return self._of_shards(fn, Plan() if plan is None else plan)
         differentiate = super().value_and_grad(fn, plan)
 
         def gathered(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
@@ -207,6 +209,29 @@ class FullySharded(DataParallel):
                 return differentiate(params, *self.gather_params(args))
 
         return gathered
+
+    def _of_shards(self, fn: Callable[..., tuple[Array, Tree]], plan: Plan) -> Callable[..., Any]:
+        """Differentiate a function that gathers by itself, and whose backward pass averages the gradients."""
+        function = self.backend.compile(fn, plan)
+
+        def differentiate(params: Tree, *args: Any) -> tuple[tuple[Array, Tree], Tree]:
+            leaves: list[Any]
+            leaves, structure = optree.tree_flatten(params)
+            try:
+                for leaf in leaves:
+                    leaf.requires_grad_()
+                with torch.enable_grad():
+                    loss, aux = function(params, *args)
+                    if loss.requires_grad:
+                        loss.backward()
+                grads = [torch.zeros_like(x) if x.grad is None else _like(x.grad, x) for x in leaves]
+            finally:
+                for leaf in leaves:
+                    leaf.requires_grad_(False)
+                    leaf.grad = None
+            return self._mean((loss.detach(), self.backend.constant(aux)), args), structure.unflatten(grads)
+
+        return differentiate
 
     def optimizer(self, optimizer: Optimizer) -> Optimizer:
         """Each process updates its parts."""
@@ -225,8 +250,9 @@ class _OfParts(Optimizer):
     whole: Optimizer
 
     def init(self, params: Tree) -> dict[str, Tree]:
-        local = self.whole.init(_locals(params))
-        return {name: x if name == "step" else optree.tree_map(torch.zeros_like, params) for name, x in local.items()}
+        # All slots begin as zeros: those of a number say which there are.
+        slots = self.whole.init({"": torch.zeros((), device=optree.tree_leaves(params)[0].device)})
+        return {name: x if name == "step" else optree.tree_map(torch.zeros_like, params) for name, x in slots.items()}
 
     @torch.no_grad()
     def update(
@@ -303,6 +329,12 @@ class _Loss(torch.nn.Module):
             grad = next(held).grad
             found.append(torch.zeros_like(leaf) if grad is None else grad.permute(_inverse(order)))
         return found
+
+
+def _like(gradient: Any, parameter: Any) -> Tensor:
+    """A gradient that is spread over the processes as its parameter is."""
+    found: Tensor = gradient.redistribute(placements=parameter.placements)
+    return found
 
 
 def local_of(tensor: Tensor) -> Tensor:

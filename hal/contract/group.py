@@ -70,11 +70,17 @@ class Group:
         return key
 
     def value_and_grad(
-        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None
+        self, fn: Callable[..., tuple[Array, Tree]], plan: Plan | None = None, *, shards: bool = False
     ) -> Callable[..., tuple[tuple[Array, Tree], Tree]]:
         """Like :meth:`Backend.value_and_grad`, for a loss that is a mean over the rows of a batch.
 
         Loss, floating results and gradients are means over the processes, so they are those of the whole batch.
+
+        Args:
+            fn: see :meth:`Backend.value_and_grad`.
+            plan: how it is compiled.
+            shards: whether ``fn`` takes parameters as :meth:`shard_params` returns them and gathers them by itself;
+                otherwise it is given complete ones.
         """
         return self.backend.value_and_grad(fn, plan)
 

@@ -13,7 +13,8 @@ Whatever runs a model starts here. From a model and a seed: :func:`initial_carry
 (devices), :func:`start_optimizers`. From values that come from elsewhere, such as a checkpoint, a user's own module or
 an exported file: :func:`make_carry`, then :func:`differences` says whether they fit the model, then
 :func:`place_carry`. What only computes outputs needs no optimizers and takes :func:`place_for_inference`. A compiler
-for hardware that is not present takes :func:`carry_shapes`. The way back to the host is :func:`fetch_carry`.
+for hardware that is not present takes :func:`carry_shapes`. The way back to the host is :func:`fetch_array`, for
+one array after the other.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from hal.job.precision import initial_scale
 from hal.job.prepare import Job
 from hal.nn import Model, Objective, Phase
 from hal.tensor.optimizers import Optimizer, Slots
-from hal.types import Tree
+from hal.types import Array, Tree
 
 __all__ = [
     "Carry",
     "Difference",
     "carry_shapes",
     "differences",
-    "fetch_carry",
+    "fetch_array",
     "initial_carry",
     "make_carry",
     "model_values",
@@ -48,6 +49,7 @@ __all__ = [
     "start_averages",
     "start_optimizers",
     "trained_part",
+    "usable_params",
 ]
 
 
@@ -133,7 +135,7 @@ def place_carry(job: Job, carry: Carry) -> Carry:
         for objective, slots in carry["optimizers"].items()
     }
     return {
-        "params": job.group.shard_params(place(job, carry["params"], job.params)),
+        "params": place(job, carry["params"], job.params, shard=True),
         "state": place(job, carry["state"], job.state),
         "optimizers": optimizers,
         "scale": place(job, carry["scale"], {}),
@@ -145,13 +147,13 @@ def _placed_averages(job: Job, averages: Tree) -> Tree:
     if not averages:
         return {}
     return {
-        "params": job.group.shard_params(place(job, averages["params"], job.params)),
+        "params": place(job, averages["params"], job.params, shard=True),
         "state": place(job, averages["state"], job.state),
     }
 
 
 def _placed_slot(job: Job, slot: str, value: Tree) -> Tree:
-    return place(job, value, {}) if slot == "step" else job.group.shard_params(place(job, value, job.params))
+    return place(job, value, {}) if slot == "step" else place(job, value, job.params, shard=True)
 
 
 def place_for_inference(job: Job, params: Tree, state: Tree) -> tuple[Tree, Tree]:
@@ -159,14 +161,14 @@ def place_for_inference(job: Job, params: Tree, state: Tree) -> tuple[Tree, Tree
     return place(job, params, job.params), place(job, state, job.state)
 
 
-def fetch_carry(job: Job, carry: Carry) -> Carry | None:
-    """A carry as NumPy arrays, in the process of rank 0; None in the others, which take part in gathering it."""
-    whole: Any = job.group.gather_params(carry)
-    if job.group.rank != 0:
-        return None
-    host: Any = optree.tree_map(job.backend.to_host, whole)
-    found: Carry = host
-    return found
+def usable_params(job: Job, params: Tree) -> Tree:
+    """Parameters of a carry as the job's model takes them: complete ones, unless it gathers by itself what it needs."""
+    return params if job.model.takes_shards else job.group.gather_params(params)
+
+
+def fetch_array(job: Job, array: Array) -> np.ndarray:
+    """One array of a carry on the host. The other processes take part by :meth:`Group.gather_params` of theirs."""
+    return job.backend.to_host(job.group.gather_params(array))
 
 
 def start_averages(carry: Carry) -> Carry:

@@ -46,16 +46,18 @@ def feeding(
         yield feed
 
 
-def place(job: Job, values: Tree, specs: Any) -> Tree:
+def place(job: Job, values: Tree, specs: Any, *, shard: bool = False) -> Tree:
     """Host values on the device, each stored as its :class:`~hal.nn.Param` and the plan say.
 
     Args:
         job: says where to.
         values: nested dicts of NumPy arrays.
         specs: nested dicts of Param in the same form, or {} for arrays whose axes mean nothing.
+        shard: whether each is sharded as training keeps parameters, before the next one is placed.
     """
     if isinstance(values, Mapping):
         inner = specs if isinstance(specs, Mapping) else {}
-        return {name: place(job, value, inner.get(name, {})) for name, value in values.items()}
+        return {name: place(job, value, inner.get(name, {}), shard=shard) for name, value in values.items()}
     axes = specs.axes if isinstance(specs, Param) else ""
-    return job.group.put(values, axes=axes, layout=job.plan.layout)
+    array = job.group.put(values, axes=axes, layout=job.plan.layout)
+    return job.group.shard_params(array) if shard else array

@@ -55,7 +55,10 @@ class Step:
 
     def function(self) -> Callable[..., tuple[Carry, dict[str, Array]]]:
         """The step before it is compiled."""
-        gradients = {o.name: self.group.value_and_grad(self._loss(o), self.plan) for o in self.phase.objectives}
+        gradients = {
+            o.name: self.group.value_and_grad(self._loss(o), self.plan, shards=self.model.takes_shards)
+            for o in self.phase.objectives
+        }
 
         def step(carry: Carry, batch: Batch, key: Any, lr: float, decay: float = 0.0) -> tuple[Carry, dict[str, Array]]:
             metrics: dict[str, Array] = {}

@@ -181,6 +181,9 @@ class Model(abc.ABC):
     """Whether hal casts parameters and inputs to the plan's precision. If not, the model gets fp32 and computes in the
     precision by itself, as :meth:`in_precision` says."""
 
+    takes_shards: bool = False
+    """Whether losses and :meth:`evaluate` take parameters still sharded, and gather themselves what they need."""
+
     image_axes: str = "NHWC"
     """What the axes of inputs with four axes mean to a backend; see :meth:`hal.contract.Backend.from_host`."""
 

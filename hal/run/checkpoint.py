@@ -8,15 +8,18 @@ from __future__ import annotations
 import json
 import shutil
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hal.errors import CheckpointError, NotFoundError
+from hal.util.arrays import safetensors_chunks
 from hal.util.files import make_folder, remove_folder, write_folder
 from hal.util.reading import read_regular
-from hal.util.trees import flat, nested
+from hal.util.trees import nested, paths
 
 __all__ = ["SCHEMA", "Checkpoint", "best", "copy_best", "latest", "load", "save", "saved_steps"]
 
@@ -44,7 +47,14 @@ class Checkpoint:
     path: Path | None = None
 
 
-def save(folder: Path, checkpoint: Checkpoint, *, last: int | None = _KEPT, steps: Collection[int] = ()) -> Path:
+def save(
+    folder: Path,
+    checkpoint: Checkpoint,
+    *,
+    last: int | None = _KEPT,
+    steps: Collection[int] = (),
+    fetch: Callable[[Any], np.ndarray] = np.asarray,
+) -> Path:
     """Write a checkpoint beside the earlier ones, and remove those that are not to be kept.
 
     Later ones exist where a run was resumed from an earlier checkpoint; they are no longer part of the run.
@@ -54,6 +64,7 @@ def save(folder: Path, checkpoint: Checkpoint, *, last: int | None = _KEPT, step
         checkpoint: what to write.
         last: how many of the last checkpoints are kept, this one included; None: all.
         steps: steps whose checkpoints are kept besides.
+        fetch: gives an array of the carry as a NumPy array; called for one after the other, as each is written.
 
     Returns:
         The folder of the new checkpoint.
@@ -61,17 +72,24 @@ def save(folder: Path, checkpoint: Checkpoint, *, last: int | None = _KEPT, step
     Raises:
         OSError: it cannot be written. It names the new checkpoint, and the earlier ones are as they were.
     """
-    from safetensors.numpy import save as serialize
-
     make_folder(folder)
     for left_over in folder.glob(".step-*.part"):  # the run's folder is locked, so whoever wrote them has ended
         shutil.rmtree(left_over, ignore_errors=True)
     final = folder / _name(checkpoint.step)
-    arrays = serialize(flat(checkpoint.carry))
     meta = {**checkpoint.meta, "schema_version": SCHEMA, "step": checkpoint.step}
-    meta["crc32"] = _checksum(arrays, meta)
+    checksum = 0
+
+    def arrays() -> Iterator[bytes]:
+        nonlocal checksum
+        for part in safetensors_chunks(dict(paths(checkpoint.carry)), fetch):
+            checksum = zlib.crc32(part, checksum)
+            yield part
+
+    def description() -> Iterator[bytes]:
+        yield json.dumps({**meta, "crc32": _checksum(checksum, meta)}, indent=1).encode()
+
     # One of the same step is there if the run was resumed from an earlier one.
-    write_folder(final, {_ARRAYS: arrays, _META: json.dumps(meta, indent=1).encode()})
+    write_folder(final, {_ARRAYS: arrays(), _META: description()})
     earlier = [path for path in _all(folder) if path <= final]
     kept = {*earlier[0 if last is None else -last :], *(path for path in earlier if path.name in map(_name, steps))}
     for path in _all(folder):
@@ -172,7 +190,7 @@ def load(path: Path) -> Checkpoint:
             f"{path} has schema version {meta.get('schema_version')}, but this version of hal reads only {SCHEMA}",
             fix="resume it with the version of hal that wrote it",
         )
-    if _checksum(content, meta) != meta.get("crc32"):
+    if _checksum(zlib.crc32(content), meta) != meta.get("crc32"):
         raise _damaged(path, f"{_ARRAYS} or {_META} is truncated or was changed after it was written")
     if type(meta.get("step")) is not int or meta["step"] < 0:
         raise _damaged(path, f"{_META} holds no step")
@@ -183,10 +201,10 @@ def load(path: Path) -> Checkpoint:
     return Checkpoint(meta["step"], nested(arrays), meta, path)
 
 
-def _checksum(arrays: bytes, meta: Mapping[str, Any]) -> int:
-    """A checksum of both files; of the JSON only what it means counts, so that white space may change."""
+def _checksum(arrays: int, meta: Mapping[str, Any]) -> int:
+    """A checksum of both files, from that of the arrays; of the JSON only what it means counts, not its white space."""
     rest = {key: value for key, value in meta.items() if key != "crc32"}
-    return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), zlib.crc32(arrays))
+    return zlib.crc32(json.dumps(rest, sort_keys=True).encode(), arrays)
 
 
 def _damaged(path: Path, why: str) -> CheckpointError:

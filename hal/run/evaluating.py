@@ -11,7 +11,7 @@ import numpy as np
 import optree
 
 from hal.data import Dataset, Split, batches
-from hal.job.carry import Carry, model_values
+from hal.job.carry import Carry, model_values, usable_params
 from hal.job.placing import feeding, put_batch
 from hal.job.precision import cast_inputs, cast_params
 from hal.job.prepare import Job
@@ -34,7 +34,7 @@ def evaluate_samples(
     """
     batch = job.plan.batch
     values, state = model_values(carry)
-    params = job.group.gather_params(values)
+    params = usable_params(job, values)
     # Where the processes divide a batch, each sums its own rows; other batches are whole in every process.
     divided: dict[str, Array] = {}
     alike: dict[str, Array] = {}
@@ -79,7 +79,7 @@ def view_training(
     values, state = model_values(carry)
     return TrainingView(
         epoch=epoch + 1,
-        params=cast_params(job.group.gather_params(values), job.params, precision),
+        params=cast_params(usable_params(job, values), job.params, precision),
         state=state,
         seed=seed + 1 + epoch,
         split=split,

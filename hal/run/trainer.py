@@ -19,7 +19,7 @@ from hal import ops
 from hal.contract import Group
 from hal.data import Dataset, Split, WeightedData, batches, class_weights, count_batches
 from hal.errors import NumericsError
-from hal.job.carry import model_values, start_optimizers
+from hal.job.carry import model_values, start_optimizers, usable_params
 from hal.job.features import Features
 from hal.job.placing import feeding
 from hal.job.prepare import Job
@@ -153,7 +153,7 @@ class Trainer:
         report = Report() if interrupted else self.job.model.run_end(self._view())
         self._keep(report)
         values, its_state = model_values(state.carry)
-        trained = TrainedModel(self.job.model, self.job.group.gather_params(values), its_state)
+        trained = TrainedModel(self.job.model, usable_params(self.job, values), its_state)
         return TrainingOutcome(
             interrupted,
             tuple(state.history),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hal.errors import CheckpointError, ConfigError
 from hal.job.carry import (
     Carry,
     differences,
-    fetch_carry,
+    fetch_array,
     initial_carry,
     make_carry,
     model_values,
@@ -27,7 +28,9 @@ from hal.run.keeping import Kept
 from hal.run.progress import Progress
 from hal.run.record import Epoch
 from hal.run.saved import SavedSetup, read_saved, setup_of
+from hal.util.arrays import safetensors_chunks
 from hal.util.files import write_whole
+from hal.util.trees import paths
 
 __all__ = [
     "TrainingState",
@@ -178,11 +181,13 @@ def save_training(
         kept: which of the earlier checkpoints remain.
         measured: whether the checkpoint is known to be good; until then, one more of the earlier ones remains.
     """
-    from safetensors.numpy import save as serialize
-
-    carry = fetch_carry(job, state.carry)
-    if carry is None:
+    weights = job.model.portable_weights(*model_values(state.carry))
+    if job.group.rank != 0:
+        _take_part(job, state.carry)
+        if weights is not None and job.group.broadcast_int(0):
+            _take_part(job, weights)
         return
+    fetch = partial(fetch_array, job)
     there = [*checkpoints.saved_steps(folder / "checkpoints"), state.progress.step]
     best = kept.best_step(state.history, there)
     meta = {
@@ -196,10 +201,16 @@ def save_training(
     }
     state.saved = checkpoints.save(
         folder / "checkpoints",
-        checkpoints.Checkpoint(state.progress.step, dict(carry), meta),
+        checkpoints.Checkpoint(state.progress.step, dict(state.carry), meta),
         last=None if kept.last is None else kept.last + (not measured),
         steps=kept.steps(state.history, state.progress.epoch, there),
+        fetch=fetch,
     )
-    weights = job.model.portable_weights(*model_values(carry))
-    if weights is not None and best in (None, state.progress.step):
-        write_whole(folder / "model.safetensors", serialize(dict(weights)))
+    if weights is not None and job.group.broadcast_int(int(best in (None, state.progress.step))):
+        write_whole(folder / "model.safetensors", safetensors_chunks(weights, fetch))
+
+
+def _take_part(job: Job, arrays: Mapping[str, Any]) -> None:
+    """Take part in gathering arrays, in the order in which rank 0 writes them."""
+    for _, array in paths(arrays):
+        job.group.gather_params(array)

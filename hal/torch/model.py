@@ -25,6 +25,7 @@ from hal.data.convert import as_inputs
 from hal.errors import ConfigError
 from hal.tensor import Key
 from hal.torch import datasets
+from hal.torch.blocks import blocks_of
 from hal.torch.capturing import Captured
 from hal.torch.forms import form_of
 from hal.torch.guesses import wanted_of
@@ -70,6 +71,7 @@ class ModuleModel(nn.Model):
     casts: ClassVar[bool] = False
     defaults: ClassVar[nn.Defaults] = nn.Defaults(epochs=10, lr=1e-3, batch=64)
     metric: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    takes_shards = True
 
     def __init__(self, config: Any, data: Dataset) -> None:
         super().__init__(config, data)
@@ -85,6 +87,7 @@ class ModuleModel(nn.Model):
         self._neutral = False
         self._loaded: torch_nn.Module | None = None
         self._passes: dict[str, tuple[Native, Captured]] = {}
+        self._sharded: dict[str, Any] = {}
 
     # What it is made of
 
@@ -174,7 +177,7 @@ class ModuleModel(nn.Model):
 
     def in_neutral_ops(self) -> ModuleModel:
         """As captured, also where the module itself could run."""
-        return self._with(_neutral=True)
+        return self._with(_neutral=True, takes_shards=False)
 
     def _with(self, **changes: Any) -> ModuleModel:
         if all(getattr(self, name) == value for name, value in changes.items()):
@@ -255,8 +258,9 @@ class ModuleModel(nn.Model):
                 f"model={self.code.name} has no parameters to train",
                 fix="leave requires_grad on for some of them, or use hal bench mode=infer",
             )
+        blocks_of(self.net, self.code.blocks, self.code.name)
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
-        params, state = (_tensors(tree) for tree in self.initial(0))
+        params, state = ({name: torch.from_numpy(x) for name, x in tree.items()} for tree in self.initial(0))
         outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
         self._check_classes(outputs)
         passes: list[tuple[str, tuple[Any, ...], bool]] = [("outputs", args[:1], False)]
@@ -298,11 +302,22 @@ class ModuleModel(nn.Model):
         self, name: str, params: Tree, state: Tree, args: tuple[Any, ...], *, training: bool, key: Any = None
     ) -> tuple[Any, dict[str, Array]]:
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
+        run: Any = self._pass(name)[1]
         if isinstance(leaves[0], Tensor) and not self._neutral:
-            native = self._native(name)
-            return native(params, state, args, training=training, key=key, precision=self._precision)
-        captured = self._pass(name)[1]
-        return captured(params, state, args, training=training, key=key, precision=self._precision)
+            sharded = not all(type(x) in (Tensor, torch_nn.Parameter) for x in params.values())
+            run = self._in_shards(name) if sharded else self._native(name)
+        found: tuple[Any, dict[str, Array]] = run(
+            params, state, args, training=training, key=key, precision=self._precision
+        )
+        return found
+
+    def _in_shards(self, name: str) -> Any:
+        """A pass over parameters that are sharded over processes."""
+        if name not in self._sharded:
+            from hal.torch.sharded import Sharded
+
+            self._sharded[name] = Sharded(self._native(name).work, self.code.name, self.code.blocks)
+        return self._sharded[name]
 
     def _native(self, name: str) -> Native:
         return self._pass(name)[0]

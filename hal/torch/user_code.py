@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, get_args, get_origin, get_type_hints
@@ -20,7 +20,7 @@ from hal.torch.randomness import drawing
 
 __all__ = ["NAMES", "UserCode", "config_of", "is_module_source", "user_errors"]
 
-NAMES = ("example_inputs", "loss", "losses", "metrics", "data")
+NAMES = ("example_inputs", "loss", "losses", "metrics", "data", "blocks")
 """What hal looks for in a user's file."""
 
 _PLAIN = (bool, int, float, str)
@@ -38,6 +38,7 @@ class UserCode:
         losses: for each submodule that is trained by a loss of its own, ``f(module, batch)``, a scalar.
         metrics: ``metrics(outputs, batch)``, a dict of numbers or of tensors (batch,).
         data: ``data()``: a data set or data loader, or two of them, to train on and to validate with.
+        blocks: names of submodules whose parameters ``parallel=fsdp=N`` gathers one at a time.
     """
 
     name: str
@@ -47,6 +48,7 @@ class UserCode:
     losses: Mapping[str, Callable[[Any, Any], Any]] | None = None
     metrics: Callable[[Any, Any], Any] | None = None
     data: Callable[[], Any] | None = None
+    blocks: Sequence[str] | None = None
 
     @classmethod
     def found(cls, name: str, factory: Callable[..., Any], module: ModuleType) -> UserCode:
@@ -68,8 +70,13 @@ class UserCode:
                 f"losses in the file of model={name} is not a dict of functions",
                 fix='write losses = {"generator": f, "discriminator": g}, with f(module, batch) a scalar tensor',
             )
+        if "blocks" in own and not _is_names(own["blocks"]):
+            raise ConfigError(
+                f"blocks in the file of model={name} is not a list of names of submodules",
+                fix='write for example blocks = ["encoder.layers"]',
+            )
         for each, value in own.items():
-            if each != "losses" and not callable(value):
+            if each not in ("losses", "blocks") and not callable(value):
                 raise ConfigError(
                     f"{each} in the file of model={name} is not a function", fix=f"write def {each}(...):"
                 )
@@ -99,6 +106,10 @@ class UserCode:
         assert self.example_inputs is not None
         with user_errors("example_inputs"), drawing(seed):
             return self.example_inputs(count)
+
+
+def _is_names(found: Any) -> bool:
+    return isinstance(found, (list, tuple)) and all(isinstance(name, str) for name in found)
 
 
 class user_errors:

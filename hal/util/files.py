@@ -10,7 +10,7 @@ import shutil
 import socket
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -153,10 +153,14 @@ def write_text(path: Path, text: str, fix: str = "choose another file") -> None:
         raise NotFoundError(f"cannot write {path}: {error.strerror}", fix=fix) from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a file so that a reader sees its old content or all of the new: beside its place first, then renamed.
 
     What processes that died have left of such files in the folder is removed first.
+
+    Args:
+        path: the file.
+        content: all of it, or its parts in order, which are asked for while it is written.
 
     Raises:
         OSError: it cannot be written. It names the file, and the old content is as it was.
@@ -171,14 +175,15 @@ def write_whole(path: Path, content: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def write_folder(path: Path, files: Mapping[str, bytes | Iterable[bytes]]) -> None:
     """Write a folder so that a reader sees all of it or nothing: beside its place first, then renamed.
 
     A folder that has this name is replaced. What processes that died have left of such folders is removed first.
 
     Args:
         path: the folder. The one above it exists.
-        files: the content of each file, by its name.
+        files: the content of each file, by its name; or its parts, which are asked for while the file is written. The
+            files are written in order.
 
     Raises:
         OSError: it cannot be written. It names the folder.
@@ -209,9 +214,10 @@ def remove_folder(path: Path) -> None:
     shutil.rmtree(hidden)
 
 
-def _write_synced(path: Path, content: bytes) -> None:
+def _write_synced(path: Path, content: bytes | Iterable[bytes]) -> None:
     with path.open("wb") as file:
-        file.write(content)
+        for part in (content,) if isinstance(content, bytes) else content:
+            file.write(part)
         file.flush()
         os.fsync(file.fileno())
 

@@ -53,8 +53,11 @@ def read_regular(path: Path, at_most: int | None = None) -> bytes:
     """
     limit = available_bytes() if at_most is None else at_most
     with open_regular(path, limit) as file:
-        content = file.read(limit + 1)
-        if len(content) > limit:  # it grew
+        # As much as is read is allocated first: not the limit, which may be far more than there is.
+        content = file.read(min(limit, os.fstat(file.fileno()).st_size) + 1)
+        while len(content) <= limit and (more := file.read(1 << 20)):  # it grew
+            content += more
+        if len(content) > limit:
             raise _too_large(path, len(content), limit)
         return content
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-__all__ = ["flat", "nested"]
+__all__ = ["flat", "nested", "paths"]
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
     """The arrays of nested dicts by path, for example ``body/conv2d/kernel``; each in C order."""
-    found: dict[str, np.ndarray] = {}
+    return {path: np.asarray(value, order="C") for path, value in paths(tree, prefix)}
+
+
+def paths(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The arrays of nested dicts as they are, each with its path."""
     for name, value in tree.items():
         if isinstance(value, Mapping):
-            found.update(flat(value, f"{prefix}{name}/"))
+            yield from paths(value, f"{prefix}{name}/")
         else:
-            found[prefix + name] = np.asarray(value, order="C")
-    return found
+            yield prefix + name, value
 
 
 def nested(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:

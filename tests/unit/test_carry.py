@@ -1,5 +1,7 @@
 """How a carry is made, placed, described, checked and fetched, and what a model on its data is resolved to."""
 
+from functools import partial
+
 import numpy as np
 import optree
 import pytest
@@ -11,7 +13,7 @@ from hal.job.carry import (
     Difference,
     carry_shapes,
     differences,
-    fetch_carry,
+    fetch_array,
     initial_carry,
     make_carry,
     place_carry,
@@ -52,8 +54,8 @@ def test_shapes_are_those_of_the_arrays(model, precision):
 
 def test_fetching_is_the_reverse_of_placing():
     job = job_of(precision="fp16")
-    host = fetch_carry(job, started(job))
-    again = fetch_carry(job, place_carry(job, host))
+    host = optree.tree_map(partial(fetch_array, job), started(job))
+    again = optree.tree_map(partial(fetch_array, job), place_carry(job, host))
     assert flat(host).keys() == flat(again).keys()
     assert any(path.startswith("optimizers/classify/") for path in flat(host))
     assert all(np.array_equal(array, flat(again)[path]) for path, array in flat(host).items())
