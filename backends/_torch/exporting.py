@@ -23,6 +23,7 @@ __all__ = ["exported_files", "loaded_program"]
 
 _ONNX, _TORCH, _ABOUT = "model.onnx", "model.pt2", "hal.json"
 _OUTPUTS = "outputs"
+_ANY_SIZE = 1 << 40
 
 
 def exported_files(to: str, exported: ExportedFunction) -> dict[str, bytes]:
@@ -125,6 +126,8 @@ def _archive(program: torch.export.ExportedProgram, exported: ExportedFunction) 
 
 
 def _onnx(program: torch.export.ExportedProgram, exported: ExportedFunction) -> bytes:
+    values = (node.meta.get("val") for part in program.graph_module.modules() for node in _nodes(part))
+    narrow = any(isinstance(x, torch.Tensor) and x.dtype in (torch.float16, torch.bfloat16) for x in values)
     try:
         converted: Any = torch.onnx.export(
             program,
@@ -132,8 +135,14 @@ def _onnx(program: torch.export.ExportedProgram, exported: ExportedFunction) -> 
             input_names=list(exported.inputs),
             output_names=[_OUTPUTS],
             opset_version=exported.opset,
-            optimize=True,
+            optimize=not narrow,
         )
+        if narrow:
+            # PyTorch's optimizer would merge a normalization in fp32 into a convolution in 16 bits, which no runtime
+            # takes. What is left of it are the weights, whose casts are carried out here.
+            optimizer: Any = importlib.import_module("onnxscript.optimizer")
+            optimizer.fold_constants(converted.model, input_size_limit=_ANY_SIZE, output_size_limit=_ANY_SIZE)
+            optimizer.remove_unused_nodes(converted.model)
         model = converted.model_proto
     except Exception as error:
         raise UnsupportedError(
@@ -142,6 +151,12 @@ def _onnx(program: torch.export.ExportedProgram, exported: ExportedFunction) -> 
             if exported.opset is None
             else "leave opset= out, or use another opset=",
         ) from error
+    version = next(each.version for each in model.opset_import if each.domain in ("", "ai.onnx"))
+    if exported.opset not in (None, version):
+        raise UnsupportedError(
+            f"PyTorch's exporter writes the model with opset={version}, not with opset={exported.opset}",
+            fix=f"leave opset= out, or use opset={version} or later",
+        )
     for value in (*model.graph.input, *model.graph.output):
         first = value.type.tensor_type.shape.dim[0]
         if first.dim_param:  # the exporter numbers its own symbols
@@ -151,6 +166,11 @@ def _onnx(program: torch.export.ExportedProgram, exported: ExportedFunction) -> 
         entry.key, entry.value = name, text
     content: bytes = model.SerializeToString()
     return content
+
+
+def _nodes(module: nn.Module) -> Iterator[Any]:
+    if isinstance(module, torch.fx.GraphModule):
+        yield from module.graph.nodes
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def export(run: str | Path, to: str, config: ExportConfig) -> Export:
         OSError: a file cannot be written.
     """
     if to not in get_args(Format):
-        raise ConfigError(f"--to {to} is not a known format", fix=f"use one of: {', '.join(get_args(Format))}")
+        raise ConfigError(f"{to} is not a known format of exports", fix=f"use one of: {', '.join(get_args(Format))}")
     form: Any = to
     precision: ExportPrecision = config.precision or "fp32"
     _check(to, precision, config)

@@ -206,7 +206,7 @@ class _Finder:
         from hal.data.parquet import read_parquet
 
         try:
-            table = read_parquet(path) if path.suffix.lower() in _PARQUET else read_csv(path)
+            table = read_parquet(path) if path.suffix.lower() in _PARQUET else read_csv(path, skip_bad=None)
             rows = vectors_for(table, columns)
         except DataError as error:
             self.parts.append(FailedPart(str(path), error))

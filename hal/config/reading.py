@@ -292,9 +292,8 @@ def _lines(items: Sequence[ErrorDetails], cls: type[BaseModel], prefix: str = ""
             continue  # a list is too short as well, without what is wrong in it
         if item["type"] == "extra_forbidden":
             near = nearest_key(place, known)
-            hint = (
-                f"; did you mean {prefix}{near}?" if near else f"; the keys are: {', '.join(prefix + k for k in known)}"
-            )
+            there = f"; the keys are: {', '.join(prefix + key for key in known)}" if known else "; there are none"
+            hint = f"; did you mean {prefix}{near}?" if near else there
             # A URL typed as a key is cut at its dots, so what is left of a password cannot be told from the rest.
             shown = without_password(place) if "://" not in place else f"{place.partition('://')[0]}://..."
             lines.append(f"unknown key {prefix}{shown}{hint}")

@@ -21,12 +21,12 @@ _BYTES_PER_BYTE = 20
 """What a table takes at its peak, for each byte of the file: its cells as strings, and as numbers."""
 
 
-def read_csv(path: Path, skip_bad: int = 0) -> Table:
+def read_csv(path: Path, skip_bad: int | None = 0) -> Table:
     """A file in UTF-8 as a table; its first line names the columns.
 
     Args:
         path: the file.
-        skip_bad: how many lines with too few or too many cells may be left out.
+        skip_bad: how many lines with too few or too many cells may be left out; None: whoever reads cannot say so.
 
     Raises:
         NotFoundError: the file cannot be read.
@@ -54,11 +54,11 @@ def read_csv(path: Path, skip_bad: int = 0) -> Table:
             lines.append(line)
             continue
         said = f"line {line:,} has {len(row)} columns, but the first line has {len(header)}"
-        if len(skipped) >= skip_bad:
+        if len(skipped) >= (skip_bad or 0):
+            way_out = "" if skip_bad is None else ". Or leave such lines out with data.skip_bad=N"
             raise DataError(
                 f"{path} is damaged: {said}",
-                fix="correct the line; a text that contains the separator must be in quotation marks. Or leave such "
-                "lines out with data.skip_bad=N",
+                fix=f"correct the line; a text that contains the separator must be in quotation marks{way_out}",
             )
         skipped.append(f"{path}, {said}")
     if not cells:

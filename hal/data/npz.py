@@ -111,7 +111,8 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
     Args:
         where: what to name in an error.
         file: of an array (.npy) or an archive of arrays (.npz).
-        parts: names of the arrays of inputs that consist of several; empty: they are one.
+        parts: names of the arrays of inputs that consist of several, or their numbers, for which NumPy writes arr_0,
+            arr_1, ...; empty: they are one.
 
     Returns:
         The arrays by their names; a single one under the empty name.
@@ -134,7 +135,8 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
                 single = _named(archive.files, _INPUTS, ("", *HELD, "te", *TRAIN, "tr")) or alone
                 names = list(parts) or ([single] if single else [])
                 check_memory(where, sum(sizes.get(name, 0) for name in names), size)
-                arrays = {name: archive[name] for name in names if name in archive.files}
+                held = {name: _written(name) if name in parts else name for name in names}
+                arrays = {name: archive[found] for name, found in held.items() if found in archive.files}
                 known = ", ".join(sorted(archive.files)[:8])
     except DataError:
         raise
@@ -144,12 +146,19 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
             fix="write it with numpy.savez: x, the inputs",
         ) from error
     if set(arrays) != set(parts or names) or not names:
-        asked = ", ".join(parts) or "x or inputs"
+        asked = ", ".join(map(_written, parts)) or "x or inputs"
+        numbered = all(name.isdigit() for name in parts)
+        wanted = ", ".join("..." if numbered else f"{name}=..." for name in parts) or "x=inputs"
         raise DataError(
             f"{where} does not contain {asked}" + ("" if "" in arrays else f"; it contains {known or 'nothing'}"),
-            fix="write it with numpy.savez: " + (", ".join(f"{name}=..." for name in parts) or "x=inputs"),
+            fix=f"write it with numpy.savez(FILE, {wanted})",
         )
     return arrays if parts else {"": next(iter(arrays.values()))}
+
+
+def _written(part: str) -> str:
+    """The name under which NumPy keeps a part that has a number in place of a name."""
+    return f"arr_{part}" if part.isdigit() else part
 
 
 def _check_inputs(path: Path | str, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:

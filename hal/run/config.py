@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, field_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
 from hal.config import LONGEST_S, DataSection, JobConfig, NamedSection, OptimizerSection, PlanKeys
 from hal.contract.plan import LARGEST_COUNT
+from hal.errors import ConfigError
 
 __all__ = ["BenchConfig", "RunConfig", "ScheduleName", "ScheduleSection"]
 
 ScheduleName = Literal["constant", "cosine", "step", "onecycle"]
+
+
+_SCHEDULES_OF = {
+    "warmup": ("constant", "cosine", "step"),
+    "every": ("step",),
+    "factor": ("step",),
+    "least": ("cosine",),
+    "rise": ("onecycle",),
+}
+"""The schedules that each constant belongs to."""
 
 
 class ScheduleSection(NamedSection):
@@ -40,6 +51,18 @@ class ScheduleSection(NamedSection):
     rise: float = Field(
         default=0.3, gt=0, lt=1, description="Fraction of the steps in which the learning rate rises, for onecycle."
     )
+
+    @model_validator(mode="after")
+    def _of_the_schedule(self) -> Self:
+        if self.name is None:
+            return self
+        for key, names in _SCHEDULES_OF.items():
+            if self.name not in names and getattr(self, key) != type(self).model_fields[key].default:
+                raise ConfigError(
+                    f"schedule.{key}= is for schedule={' and '.join(names)}, not for schedule={self.name}",
+                    fix=f"leave schedule.{key}= out",
+                )
+        return self
 
 
 class RunConfig(JobConfig):

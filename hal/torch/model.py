@@ -304,7 +304,7 @@ class ModuleModel(nn.Model):
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
         run: Any = self._pass(name)[1]
         if isinstance(leaves[0], Tensor) and not self._neutral:
-            sharded = not all(type(x) in (Tensor, torch_nn.Parameter) for x in params.values())
+            sharded = any(hasattr(x, "device_mesh") for x in params.values())  # DTensor, without loading it
             run = self._in_shards(name) if sharded else self._native(name)
         found: tuple[Any, dict[str, Array]] = run(
             params, state, args, training=training, key=key, precision=self._precision

@@ -137,18 +137,19 @@ def write_result(path: Path, result: BaseModel) -> None:
 
 
 def write_text(path: Path, text: str, fix: str = "choose another file") -> None:
-    """Write a page or a report whole.
+    """Write a page, a table or a report whole.
 
     Args:
-        path: the file, in a folder that exists.
+        path: the file; its folder is made where it is not there.
         text: its content.
         fix: what to do where it cannot be written.
 
     Raises:
         NotFoundError: it cannot be written.
     """
+    make_folder(path.parent, fix)
     try:
-        write_whole(path, text.encode())
+        write_whole(path, text.encode("utf-8", "surrogateescape"))
     except OSError as error:
         raise NotFoundError(f"cannot write {path}: {error.strerror}", fix=fix) from error
 

@@ -221,6 +221,17 @@ def test_modules_of_a_user(own, to):
         assert {"conv.weight", "norm.running_mean", "head.bias"} <= set(values)
 
 
+def test_a_module_in_fp16(own, tmp_path):
+    """Its normalization stays in fp32 beside a convolution in fp16, and the file has the weights in fp16."""
+    found = hal.export(own, "onnx", precision="fp16", samples=16, out=str(tmp_path / "half"))
+    assert found.proof.same_top == 1
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.load(str(tmp_path / "half" / "model.onnx")).graph.initializer
+    half = {tuple(each.dims) for each in weights if each.data_type == onnx.TensorProto.FLOAT16}
+    assert (4, 1, 3, 3) in half
+    assert len({(10, 256), (256, 10)} & half) == 1
+
+
 def test_a_module_with_several_inputs(tmp_path):
     (tmp_path / "net.py").write_text(PAIRS)
     hal.train(model=f"{tmp_path / 'net.py'}:Net", backend="cpu", threads=1, steps=1, batch=8, out=str(tmp_path / "run"))
@@ -297,6 +308,7 @@ def test_what_counts_as_equal(outputs, precision, said):
         (["--to", "torch", "precision=int8"], 2, "possible only with --to onnx"),
         (["--to", "onnx", "precision=bf16"], 2, "onnxruntime has no bf16"),
         (["--to", "torch", "opset=18"], 2, "opset= is a key of --to onnx"),
+        (["--to", "onnx", "opset=3"], 2, "writes the model with opset=18, not with opset=3"),
         (["--to", "safetensors", "batch=3"], 2, "batch= has no meaning"),
         (["--to", "onnx", "out=model.onnx"], 2, "names a file, but an export is a folder"),
         (["--to", "onnx", "provider=NoProvider"], 2, "none of the execution providers"),

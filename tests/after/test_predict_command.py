@@ -99,6 +99,8 @@ def test_forms_of_the_output(trained_cnn, pictures, tmp_path):
     status, found = predictions(trained_cnn, *files, "format=csv", f"out={tmp_path / 'both.csv'}")
     assert (status, len(found["predictions"])) == (0, 3)
     assert (tmp_path / "both.csv").read_bytes() == (tmp_path / "x.csv").read_bytes()
+    assert command("predict", trained_cnn, *files, "format=csv", f"out={tmp_path / 'new' / 'x.csv'}").exit_code == 0
+    assert (tmp_path / "new" / "x.csv").read_bytes() == (tmp_path / "x.csv").read_bytes()
 
 
 def test_stdin(trained_cnn, pictures, monkeypatch):
@@ -182,6 +184,8 @@ def test_texts_with_classes(tmp_path):
         (["{run}", "{zero}"], 1, "has no samples"),
         (["{run}", "{text}", "backnd=cpu"], 2, "did you mean backend?"),
         (["{run}", "{text}", "parallel=dp=2"], 2, "runs on one device"),
+        (["{run}", "{text}", "length=5"], 2, "length= is for models that write text, but model=cnn takes inputs"),
+        (["{run}", "{text}", "samples=4"], 2, "samples= is for models that make samples"),
         (["{run}", "{text}", "backend=nowhere"], 2, "nowhere"),
         (["{empty}", "{text}"], 2, "is not the folder of a run"),
         (["{text}", "{text}"], 2, "is a file, not the folder of a run"),
@@ -213,5 +217,7 @@ def test_bad_prompts(trained_text, trained_gan):
     assert unknown.exit_code == 2
     assert "characters that the model does not know: 'Ω'" in unknown.stderr
     assert command("predict", trained_text, "text=").exit_code == 2
+    assert "top= is for models that take inputs" in command("predict", trained_text, "text=a", "top=2").stderr
+    assert "but model=gan makes samples" in command("predict", trained_gan, "format=csv").stderr
     assert command("predict", trained_text).exit_code == 2
     assert "takes no inputs" in command("predict", trained_gan, "text=x").stderr

@@ -43,6 +43,18 @@ def epochs_of(*values, name="accuracy"):
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"name": "step", "least": 0.5}, r"schedule.least= is for schedule=cosine, not for schedule=step"),
+        ({"name": "onecycle", "warmup": 5}, "is for schedule=constant and cosine and step, not for schedule=onecycle"),
+    ],
+)
+def test_constants_of_another_schedule(keys, said):
+    with pytest.raises(ConfigError, match=said):
+        hal.train(model="cnn", schedule=keys)
+
+
 class TestMetric:
     @pytest.mark.parametrize(
         ("better", "values", "epoch", "stale"),

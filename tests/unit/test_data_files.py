@@ -1,6 +1,7 @@
 """What MNIST's files, folders of pictures and NumPy archives give."""
 
 import gzip
+import io
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from PIL import Image
 
 from hal.data import Wanted, load
 from hal.data.folder import each_file
+from hal.data.npz import read_inputs
+from hal.errors import DataError
 
 
 def write_idx(path, array):
@@ -196,3 +199,15 @@ def test_files_that_take_long_are_read_on_threads(monkeypatch, worth_s, threads)
     assert list(each_file(look, paths)) == [path.name for path in paths]
     assert (len(used) > 1) == threads
     assert list(each_file(look, [])) == []
+
+
+def test_inputs_without_names_are_numbered_as_numpy_does():
+    content = io.BytesIO()
+    np.savez(content, np.ones((2, 4)), np.zeros((2, 3)))
+    found = read_inputs("x.npz", content, ("0", "1"))
+    assert [found[name].shape for name in ("0", "1")] == [(2, 4), (2, 3)]
+    content = io.BytesIO()
+    np.savez(content, left=np.ones((2, 4)))
+    with pytest.raises(DataError, match="does not contain arr_0, arr_1; it contains left") as told:
+        read_inputs("x.npz", content, ("0", "1"))
+    assert told.value.fix == "write it with numpy.savez(FILE, ..., ...)"

@@ -23,7 +23,7 @@ from hal.contract.text import counted, number, seconds_text
 from hal.data.files import read_bytes
 from hal.data.texts import decoded
 from hal.errors import ConfigError
-from hal.util.files import check_new, new_folder, write_whole
+from hal.util.files import check_new, new_folder, write_text
 from hal.util.paths import user_path
 from hal.workload import short_name
 
@@ -31,6 +31,16 @@ __all__ = ["show_predictions"]
 
 _NAME_WIDTH = 50
 """Columns for the name of an input; a longer one is written whole and moves what is behind it."""
+
+_KEYS_OF = {
+    "samples": ("samples", "seed"),
+    "text": ("length", "temperature", "seed"),
+    "classes": ("top", "column", "format"),
+}
+"""Keys that mean something for one kind of model alone."""
+
+_DOES = {"samples": "make samples", "text": "write text", "classes": "take inputs"}
+_DOES_SO = {"samples": "makes samples", "text": "writes text", "classes": "takes inputs"}
 
 _VALUES_SHOWN = 8
 _LONG = 1000
@@ -44,6 +54,7 @@ def show_predictions(run: str, words: Sequence[str], config: PredictConfig, *, a
         check_new(out)
     trained = load(run, **config.where())
     note(trained.describe())
+    _require_own_keys(trained, config)
     if trained.draws:
         return _samples(trained, words, config, out, as_json=as_json)
     if trained.writes:
@@ -64,6 +75,19 @@ def show_predictions(run: str, words: Sequence[str], config: PredictConfig, *, a
 
         found = FoundInputs((*found.parts, TextPart(["text"], [lambda: config.text or ""])), found.notes)
     return _classes(trained, found, config, out, as_json=as_json)
+
+
+def _require_own_keys(trained: Trained, config: PredictConfig) -> None:
+    """Refuse keys that mean nothing for what this model gives."""
+    gives = "samples" if trained.draws else "text" if trained.writes else "classes"
+    for key in sorted(config.model_fields_set):
+        of = [kind for kind, keys in _KEYS_OF.items() if key in keys]
+        if of and gives not in of:
+            raise ConfigError(
+                f"{key}= is for models that {' or '.join(_DOES[kind] for kind in of)}, but "
+                f"model={trained.setup.workload.model} {_DOES_SO[gives]}",
+                fix=f"leave {key}= out",
+            )
 
 
 def _samples(trained: Trained, words: Sequence[str], config: PredictConfig, out: Path | None, *, as_json: bool) -> int:
@@ -108,7 +132,7 @@ def _text(trained: Trained, words: Sequence[str], config: PredictConfig, out: Pa
     if as_json:
         print_json({**_about(trained), "seed": config.seed, "temperature": config.temperature, "texts": written})
     if out is not None:
-        write_whole(out, "".join(f"{each['prompt']}{each['text']}\n" for each in written).encode())
+        write_text(out, "".join(f"{each['prompt']}{each['text']}\n" for each in written))
         note(f"written to {out}")
     return 0
 
@@ -140,7 +164,7 @@ def _classes(trained: Trained, found: FoundInputs, config: PredictConfig, out: P
     if as_json:
         _print_all(trained, kept, outcome)
     if out is not None:
-        write_whole(out, content.getvalue().encode())
+        write_text(out, content.getvalue())
         note(f"written to {out}")
     note(_summary(outcome))
     return 1 if outcome.failed else 0
@@ -170,7 +194,7 @@ def _about(trained: Trained) -> dict[str, Any]:
 
 def _summary(outcome: Outcome) -> str:
     total = outcome.done + outcome.failed
-    rate = f", {number(total / outcome.seconds)} inputs/s" if outcome.seconds else ""
+    rate = f", {number(outcome.done / outcome.seconds)} inputs/s" if outcome.seconds and outcome.done else ""
     lost = f"; {counted(outcome.failed, 'input')} could not be read" if outcome.failed else ""
     reading = f"; reading took {seconds_text(outcome.reading_seconds)}, partly at the same time"
     return f"{counted(total, 'input')} in {seconds_text(outcome.seconds)}{rate}{reading if total > 1 else ''}{lost}"
