@@ -78,8 +78,13 @@ def find() -> Found:
         index = counts.get(driver.kind, 0)
         counts[driver.kind] = index + 1
         described.append((describe(driver, index), native, driver))
-    drivers = ", ".join(dict.fromkeys(f"{platform.name.strip()} {platform.version.strip()}" for platform in platforms))
+    drivers = ", ".join(dict.fromkeys(f"{platform.name.strip()} {_short(platform.version)}" for platform in platforms))
     return Found(tuple(described), f"pyopencl {metadata.version('pyopencl')}: {drivers}")
+
+
+def _short(version: str) -> str:
+    """A platform's version without what it was built with, which PoCL lists behind two blanks."""
+    return version.strip().partition("  ")[0]
 
 
 def _code(error: Any) -> int:
