@@ -52,3 +52,12 @@ def test_inside(machine, name, count):
     found, said = outcomes(machine, INSIDE / name, count=count)
     assert found
     assert set(found.values()) == {"passed"}, said
+
+
+@pytest.mark.slow
+def test_commands_on_amd(machine):
+    """One model stands for all, as above."""
+    words = ("-k", "test_run_bench_and_verify and cnn")
+    found, said = outcomes(machine, INSIDE / "test_commands.py", *words, count=2, card=CARDS["rocm"])
+    assert len(found) == 1
+    assert set(found.values()) == {"passed"}, said
