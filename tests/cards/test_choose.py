@@ -259,6 +259,21 @@ class TestCommand:
         assert done.exit_code == 2
         assert "use=training trains" in done.output
 
+    @pytest.mark.parametrize(
+        ("word", "said"),
+        [
+            ("memory<=8", "memory= is the least memory of a device in GB"),
+            ("memory>8", "write 'memory>=8' or memory=8"),
+            ("watts>=300", "watts= is the most watts of a device"),
+            ("watts>150", "write 'watts<=150' or watts=150"),
+            ("price < 5", "write 'price<=5' or price=5"),
+        ],
+    )
+    def test_which_way_a_limit_goes(self, word, said):
+        done = self.run("model=cnn", word)
+        assert done.exit_code == 2
+        assert said in " ".join(done.output.split())
+
     def test_json(self, plain):
         done = self.run("model=cnn", "--json")
         assert Choice.model_validate_json(done.stdout) == plain
