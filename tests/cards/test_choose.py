@@ -259,6 +259,13 @@ class TestCommand:
         assert done.exit_code == 2
         assert "use=training trains" in done.output
 
+    def test_devices_of_the_same_group_are_not_called_slower(self, plain):
+        known = [each for each in plain.candidates if each.prediction]
+        same = sum(each.group == known[14].group for each in known[15:])
+        said = f"{same} more of group {known[14].group} and {len(known) - 15 - same} slower are listed by --json"
+        assert same > 0
+        assert said in self.run("model=cnn").stdout
+
     @pytest.mark.parametrize(
         ("word", "said"),
         [

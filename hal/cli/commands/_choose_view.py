@@ -31,7 +31,7 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
     if known:
         out.print(_table(found, known[:_SHOWN]))
     if len(known) > _SHOWN:
-        out.print(f"[dim]{len(known) - _SHOWN} slower ones are listed by --json and by html=FILE.[/]")
+        out.print(f"[dim]{_further(known)} listed by --json and by html=FILE.[/]")
     unknown = [each for each in found.candidates if each.prediction is None]
     for why, names in _by(unknown).items():
         out.print(f"[yellow]Nothing is predicted[/] for {escaped(', '.join(names))}: {escaped(why)}.")
@@ -73,6 +73,15 @@ def _table(found: Choice, rows: list[Candidate]) -> Table:
         cells += ["" if each.cost_per_epoch is None else number(each.cost_per_epoch)] * hourly
         table.add_row(*cells)
     return table
+
+
+def _further(known: list[Candidate]) -> str:
+    """How many devices are not in the table; those of the last group that it shows are not called slower."""
+    rest = known[_SHOWN:]
+    same = sum(each.group == known[_SHOWN - 1].group for each in rest)
+    slower = len(rest) - same
+    said = [f"{same} more of group {known[_SHOWN - 1].group}"] * bool(same) + [f"{slower} slower"] * bool(slower)
+    return f"{' and '.join(said)} {'is' if len(rest) == 1 else 'are'}"
 
 
 def _short(value: float) -> str:
