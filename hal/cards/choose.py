@@ -141,6 +141,7 @@ def _candidate(
         backend=serves.backends[0] if serves.backends else None,
         builds=serves.builds + (f"; {serves.until}" if serves.until else ""),
         largest_batch=largest,
+        larger_batches_fit=largest == costs.most,
         prediction=told,
         unknown=prediction if isinstance(prediction, str) else "",
         joules_per_sample=None if told is None or watts is None else config.devices * watts / told.samples_per_s,

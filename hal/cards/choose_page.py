@@ -114,7 +114,7 @@ def _table(known: list[Candidate]) -> Table:
                     f"{number(told.samples_per_s)} [{number(told.low)}, {number(told.high)}]",
                     f"{told.step_ms:.4g}",
                     told.bound + ("; generation not measured" if told.extrapolated else ""),
-                    "unknown" if each.largest_batch is None else f"{each.largest_batch:,}",
+                    each.largest_batch_text(),
                     "unknown" if each.watts is None else f"{each.watts:g}",
                     "unknown" if each.joules_per_sample is None else number(each.joules_per_sample),
                     "" if each.price is None else number(each.price),

@@ -35,12 +35,17 @@ class Costs:
             self._costs[precision, size] = count(self._found, size, name)
         return self._costs[precision, size]
 
+    @property
+    def most(self) -> int:
+        """The batch at which the search for the largest one ends."""
+        return max(_LARGEST_BATCH, self.batch)
+
     def largest(self, precision: str, usable: float) -> int:
-        """The largest batch whose step fits, by a line through two counts; 0: not even one sample."""
+        """The largest batch up to ``most`` whose step fits, by a line through two counts; 0: not even one sample."""
         one, two = self.of(precision), self.of(precision, 2 * self.batch)
         each = max((two.peak_bytes - one.peak_bytes) / self.batch, 1.0)
         fixed = one.peak_bytes - each * self.batch
-        return max(0, min(_LARGEST_BATCH, int((usable - fixed) / each)))
+        return max(0, min(self.most, int((usable - fixed) / each)))
 
 
 def why_not(device: CatalogueDevice, config: ChooseConfig, price: Price | None, costs: Costs) -> str:

@@ -88,6 +88,17 @@ class TestFacts:
         left = {each.id: each.why for each in chosen(batch=200_000).left_out}
         assert "GiB and it has 6 GB" in left["gtx1060"]
 
+    def test_the_end_of_the_search_is_no_largest_batch(self, plain):
+        small = {each.id: each for each in chosen(model="mlp", mode="infer").candidates}["h100-sxm"]
+        assert (small.largest_batch_text(), small.larger_batches_fit) == ("1,048,576 or more", True)
+        assert "1,048,576 or more" in html_text(chosen(model="mlp", mode="infer"))
+        known = next(each for each in plain.candidates if each.id == "gtx1060")
+        assert known.largest_batch_text() == f"{known.largest_batch:,}"
+
+    def test_a_batch_above_the_end_of_the_search(self):
+        found = {each.id: each for each in chosen(model="mlp", mode="infer", batch=2_000_000).candidates}["h100-sxm"]
+        assert found.largest_batch_text() == "2,000,000 or more"
+
     def test_precision(self):
         found = {each.id: each.precision for each in chosen().candidates}
         assert (found["rtx4090"], found["t4"], found["gtx1080"]) == ("bf16", "fp16", "fp32")

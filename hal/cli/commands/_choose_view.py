@@ -64,7 +64,7 @@ def _table(found: Choice, rows: list[Candidate]) -> Table:
             f"[bold]{escaped(each.name)}[/]{'*' if told.extrapolated else ''}",
             f"{_short(told.samples_per_s)} {escaped(f'[{_short(told.low)}, {_short(told.high)}]')}",
             told.bound,
-            "unknown" if each.largest_batch is None else f"{each.largest_batch:,} {each.precision}",
+            each.largest_batch_text() + (f" {each.precision}" if each.largest_batch is not None else ""),
             "unknown" if each.watts is None else f"{each.watts:g}",
             "unknown" if each.joules_per_sample is None else number(each.joules_per_sample),
             each.backend or "",
