@@ -87,6 +87,7 @@ class Choice(BaseModel):
     flops_per_sample: float
     bytes_per_sample: float
     peak_bytes: float = Field(description="Memory of a step, as far as shapes tell it.")
+    precision: str = Field(description="Precision of the first candidate, in which these figures are counted.")
     workload: str = Field(description="The class of workloads whose measurements the prediction rests on.")
     measurements: int
     candidates: tuple[Candidate, ...]

@@ -23,6 +23,7 @@ from hal.contract.costs import OpRecord
 from hal.errors import ConfigError, NotFoundError
 
 CNN = {"model": "cnn"}
+DEVICES = tuple(catalogue.devices().values())
 
 
 def chosen(**keys):
@@ -86,7 +87,7 @@ class TestFacts:
 
     def test_too_large_a_batch(self):
         left = {each.id: each.why for each in chosen(batch=200_000).left_out}
-        assert "GiB and it has 6 GB" in left["gtx1060"]
+        assert "GiB in fp32 and it has 6 GB" in left["gtx1060"]
 
     def test_the_end_of_the_search_is_no_largest_batch(self, plain):
         small = {each.id: each for each in chosen(model="mlp", mode="infer").candidates}["h100-sxm"]
@@ -127,6 +128,37 @@ class TestFacts:
             chosen(**keys)
         assert said in str(error.value)
         assert error.value.fix
+
+
+class TestNearest:
+    """The device that comes nearest, where none fulfils everything."""
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"memory": 2000}, f"it has {max(d.memory_gb.value for d in DEVICES if d.memory_gb):g} GB of memory"),
+            ({"watts": 0.1}, "Jetson Nano, for example: it has 10 W"),
+            ({"memory": 2000, "form": "laptop"}, "it has 128 GB of memory"),
+        ],
+    )
+    def test_numbers(self, keys, said):
+        with pytest.raises(ConfigError) as error:
+            chosen(**keys)
+        assert said in error.value.fix
+
+    def test_prices(self, tmp_path):
+        path = tmp_path / "prices.csv"
+        path.write_text("device,price\nrtx4090,1600\nl4,900\nt4,1200\n")
+        with pytest.raises(ConfigError) as error:
+            chosen(prices=str(path), price=1)
+        assert error.value.fix == "relax a constraint; L4, for example: it costs 900"
+
+    def test_a_step_that_fits_nowhere(self):
+        with pytest.raises(ConfigError) as error:
+            chosen(batch=100_000_000)
+        most = max(d.memory_gb.value for d in DEVICES if d.memory_gb)
+        assert "no device whose memory is known holds a step of batch=100000000" in str(error.value)
+        assert f"a step needs 10,512 GiB in bf16 and it has {most:g} GB" in str(error.value)
 
 
 class TestGroups:

@@ -25,7 +25,7 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         f"[dim]model={escaped(found.model)} mode={found.mode} batch={found.batch}"
         + (f" on {found.devices} devices" if found.devices > 1 else "")
         + f": {number(found.parameters)} parameters, {prefixed(found.flops_per_sample, 'FLOP')} and "
-        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step.[/]"
+        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step in {found.precision}.[/]"
     )
     known = [each for each in found.candidates if each.prediction is not None]
     if known:
