@@ -7,7 +7,7 @@ from typing import Any
 
 from hal import __version__, catalogue
 from hal.cards.choice import Candidate, Choice
-from hal.cards.predictor import device_rate
+from hal.cards.predictor import class_text, device_rate
 from hal.cards.roofline import Point, Roof, roofline
 from hal.contract.text import number
 from hal.page import Number, Page, Plot, Section, Table, rendered
@@ -24,7 +24,7 @@ def html_text(found: Choice) -> str:
             title=f"hal choose: {found.model}",
             subject=f"model={found.model} mode={found.mode} batch={found.batch}",
             headline=found.sentence,
-            lead=f"Predictions rest on {found.measurements:,} public measurements ({found.workload}), none of this "
+            lead=f"Predictions rest on {found.measurements:,} public measurements ({class_text(found.workload)}), none of this "
             "workload. Intervals are meant to hold in 80%; devices of one group cannot be told apart.",
             numbers=(
                 Number("Parameters", number(found.parameters)),

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hal import catalogue
 from hal.cards.choice import Candidate, Choice
+from hal.cards.predictor import class_text
 from hal.cli.styled import console, escaped
 from hal.contract.text import bytes_text, number, prefixed
 
@@ -25,7 +26,8 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         f"[dim]model={escaped(found.model)} mode={found.mode} batch={found.batch}"
         + (f" on {found.devices} devices" if found.devices > 1 else "")
         + f": {number(found.parameters)} parameters, {prefixed(found.flops_per_sample, 'FLOP')} and "
-        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step in {found.precision}.[/]"
+        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step in "
+        f"{found.precision}.[/]"
     )
     known = [each for each in found.candidates if each.prediction is not None]
     if known:
@@ -43,7 +45,7 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         out.print(f"[dim]Left out {sum(reasons.values())}: {escaped(said)}.[/]")
     out.print(
         f"[dim]Intervals are meant to hold in 80%. They rest on {found.measurements:,} public measurements "
-        f"({escaped(found.workload)}), none of this workload.{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
+        f"({escaped(class_text(found.workload))}), none of this workload.{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
     )
 
 
