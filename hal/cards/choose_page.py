@@ -24,8 +24,8 @@ def html_text(found: Choice) -> str:
             title=f"hal choose: {found.model}",
             subject=f"model={found.model} mode={found.mode} batch={found.batch}",
             headline=found.sentence,
-            lead=f"Predictions rest on {found.measurements:,} public measurements ({class_text(found.workload)}), none of this "
-            "workload. Intervals are meant to hold in 80%; devices of one group cannot be told apart.",
+            lead=f"Predictions rest on {found.measurements:,} public measurements of {class_text(found.workload)}, "
+            "none of this workload. Intervals are meant to hold in 80%; devices of one group cannot be told apart.",
             numbers=(
                 Number("Parameters", number(found.parameters)),
                 Number("FLOP per sample", number(found.flops_per_sample)),

@@ -110,11 +110,11 @@ def class_text(name: str) -> str:
     """A class of workloads in words.
 
     >>> class_text("transformers amp train")
-    'products (as in transformers) in 16 bits, training'
+    'products (as in transformers) in 16 bits in training'
     """
     family, precision, mode = name.split()
     family = "products (as in transformers)" if family == "transformers" else family
-    return f"{family} in {'32 bits' if precision == 'fp32' else '16 bits'}, {_MODES[mode]}"
+    return f"{family} in {'32 bits' if precision == 'fp32' else '16 bits'} in {_MODES[mode]}"
 
 
 def device_rate(device: CatalogueDevice, precision: str) -> float | None:
@@ -155,7 +155,7 @@ def predict(cost: Cost, device: CatalogueDevice, factor: float = 1.0, spread: fl
     name, fit = fitted_for(cost, device.vendor)
     if device.vendor not in fit.vendors:
         elsewhere = any(device.vendor in each.vendors for each in fits().values())
-        what = class_text(name).partition(",")[0] if elsewhere else "such a workload"
+        what = class_text(name) if elsewhere else "such a workload"
         return f"no public measurement of {what} on a device of {device.vendor} was ever seen"
     rate, bandwidth = device_rate(device, cost.precision), device.bandwidth
     if rate is None or bandwidth is None:

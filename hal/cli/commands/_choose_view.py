@@ -44,8 +44,9 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         said = "; ".join(f"{count}: {why}" for why, count in reasons.most_common(6))
         out.print(f"[dim]Left out {sum(reasons.values())}: {escaped(said)}.[/]")
     out.print(
-        f"[dim]Intervals are meant to hold in 80%. They rest on {found.measurements:,} public measurements "
-        f"({escaped(class_text(found.workload))}), none of this workload.{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
+        f"[dim]Intervals are meant to hold in 80%. They rest on {found.measurements:,} public measurements of "
+        f"{escaped(class_text(found.workload))}, none of this workload."
+        f"{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
     )
 
 
