@@ -113,9 +113,9 @@ class TestFacts:
 
     def test_a_network_of_products_is_not_called_a_transformer(self):
         found = chosen(model="mlp", vendor="AMD", precision="bf16")
-        said = "no public measurement of products (as in transformers) in 16 bits on a device of AMD was ever seen"
+        said = "no public measurement of products (as in transformers) in 16 bits in training on a device of AMD was ever seen"
         assert {each.unknown for each in found.candidates} == {said}
-        assert "(products (as in transformers) in 16 bits, training)" in html_text(found)
+        assert "measurements of products (as in transformers) in 16 bits in training, none" in html_text(found)
 
     @pytest.mark.parametrize(
         ("keys", "said"),
@@ -283,6 +283,13 @@ class TestMeasured:
         path.write_text(json.dumps({**held, "plan": {**held["plan"], "parallel": parallel}}))
         with pytest.raises(ConfigError, match=f"several devices together, parallel={parallel}"):
             chosen(measured=str(path))
+
+    def test_a_device_that_the_catalogue_lacks(self, tmp_path, held):
+        path = tmp_path / "bench.json"
+        path.write_text(json.dumps({**held, "device": {**held["device"], "name": "Voodoo 2"}}))
+        with pytest.raises(ConfigError, match="is of Voodoo 2, which the catalogue does not have") as error:
+            chosen(measured=str(path))
+        assert "hal choose --devices" in str(error.value.fix)
 
     @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "no benchmark, record of a run")])
     def test_other_files(self, tmp_path, text, said):
