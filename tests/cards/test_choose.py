@@ -1,23 +1,18 @@
-"""``hal choose``: what is left out and why, groups, prices, several devices, and what the command says."""
+"""``hal choose``: what is left out and why, groups, prices and several devices."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import hal
 from hal import catalogue
-from hal.cards.choice import Candidate, Choice
+from hal.cards.choice import Candidate
 from hal.cards.choose import choose, grouped
 from hal.cards.choose_config import ChooseConfig
 from hal.cards.choose_page import html_text
 from hal.cards.counting import count, kind_of, subject
 from hal.cards.predictor import Prediction
 from hal.cards.prices import read_prices
-from hal.cli.app import app
 from hal.config import DataSection, ModelSection, build
 from hal.contract.costs import OpRecord
 from hal.errors import ConfigError, NotFoundError
@@ -113,7 +108,10 @@ class TestFacts:
 
     def test_a_network_of_products_is_not_called_a_transformer(self):
         found = chosen(model="mlp", vendor="AMD", precision="bf16")
-        said = "no public measurement of products (as in transformers) in 16 bits in training on a device of AMD was ever seen"
+        said = (
+            "no public measurement of products (as in transformers) in 16 bits in training on a device of AMD was ever "
+            "seen"
+        )
         assert {each.unknown for each in found.candidates} == {said}
         assert "measurements of products (as in transformers) in 16 bits in training, none" in html_text(found)
 
@@ -296,78 +294,6 @@ class TestMeasured:
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(ConfigError, match=said):
             chosen(measured=str(tmp_path / "x.json"))
-
-
-class TestCommand:
-    def run(self, *words):
-        return CliRunner().invoke(app, ["choose", *words], env={"COLUMNS": "100"})
-
-    def test_a_table(self):
-        done = self.run("model=cnn", "watts<=150", "memory>=16", "vendor=nvidia")
-        assert done.exit_code == 0
-        assert "samples/s" in done.stdout
-        assert "Left out" in done.stdout
-        assert "meant to hold in 80%" in done.stdout
-
-    def test_for_is_use(self):
-        done = self.run("model=cnn", "for=training", "mode=infer")
-        assert done.exit_code == 2
-        assert "use=training trains" in done.output
-
-    def test_devices_of_the_same_group_are_not_called_slower(self, plain):
-        known = [each for each in plain.candidates if each.prediction]
-        same = sum(each.group == known[14].group for each in known[15:])
-        said = f"{same} more of group {known[14].group} and {len(known) - 15 - same} slower are listed by --json"
-        assert same > 0
-        assert said in self.run("model=cnn").stdout
-
-    @pytest.mark.parametrize(
-        ("word", "said"),
-        [
-            ("memory<=8", "memory= is the least memory of a device in GB"),
-            ("memory>8", "write 'memory>=8' or memory=8"),
-            ("watts>=300", "watts= is the most watts of a device"),
-            ("watts>150", "write 'watts<=150' or watts=150"),
-            ("price < 5", "write 'price<=5' or price=5"),
-        ],
-    )
-    def test_which_way_a_limit_goes(self, word, said):
-        done = self.run("model=cnn", word)
-        assert done.exit_code == 2
-        assert said in " ".join(done.output.split())
-
-    def test_json(self, plain):
-        done = self.run("model=cnn", "--json")
-        assert Choice.model_validate_json(done.stdout) == plain
-
-    def test_what_is_unknown_is_printed(self):
-        done = self.run("--unknown")
-        assert "memory_gb (15)" in done.stdout
-        assert "nnp-t" in done.stdout
-        assert "contradictions" in done.stdout
-        assert "memory_gb" in json.loads(self.run("--unknown", "--json").stdout)["unknown"]
-
-    def test_the_catalogue_is_printed(self):
-        assert "rtx4090" in self.run("--devices").stdout
-        held = json.loads(self.run("--devices", "--json").stdout)
-        assert len(held["devices"]) == len(catalogue.devices())
-
-    def test_the_page(self, tmp_path, plain):
-        assert "Predicted throughput" in html_text(plain)
-        path = tmp_path / "choice.html"
-        assert self.run("model=cnn", f"html={path}").exit_code == 0
-        assert path.stat().st_size > 10_000
-        assert self.run("model=cnn", f"html={path}").exit_code == 2  # it is not overwritten
-
-    def test_no_framework_is_loaded(self):
-        code = (
-            "import sys; from hal.cards.choose import choose; from hal.cards.choose_config import ChooseConfig\n"
-            "from hal.config import build; choose(build(ChooseConfig, {'model': 'cnn'}))\n"
-            "print(sorted({'torch', 'jax', 'sklearn'} & set(sys.modules)))"
-        )
-        root = Path(__file__).parents[2]
-        done = subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True)
-        assert done.stdout == "[]\n"
 
 
 def test_a_module_of_the_users_own(tmp_path):
