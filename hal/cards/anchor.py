@@ -158,6 +158,7 @@ def _device(path: Path, device: DeviceFacts) -> CatalogueDevice:
     found = catalogue.match(device.name, device.memory_bytes)
     if found is None:
         raise ConfigError(
-            f"measured={path} is of {device.name}, which the catalogue does not have", fix="leave measured= out"
+            f"measured={path} is of {device.name}, which the catalogue does not have",
+            fix="measured= works for what ran on a device of the catalogue (hal choose --devices); else leave it out",
         )
     return found

@@ -29,6 +29,9 @@ class Candidate(BaseModel):
     backend: str | None = Field(description="The backend of hal that serves it.")
     builds: str = Field(description="Which builds of the framework have code for it.")
     largest_batch: int | None = Field(description="The largest batch that fits; None where memory is unknown.")
+    larger_batches_fit: bool = Field(
+        default=False, description="Whether largest_batch is only where the search ended, so that more may fit."
+    )
     prediction: Prediction | None
     unknown: str = Field(default="", description="Why nothing is predicted.")
     group: int | None = Field(default=None, description="Devices of one group differ by less than is known.")
@@ -39,6 +42,12 @@ class Candidate(BaseModel):
     exchange_share: float | None = Field(
         default=None, description="Share of a step that several devices exchange gradients."
     )
+
+    def largest_batch_text(self) -> str:
+        """The largest batch as people read it."""
+        if self.largest_batch is None:
+            return "unknown"
+        return f"{self.largest_batch:,}" + (" or more" if self.larger_batches_fit else "")
 
 
 class LeftOut(BaseModel):
@@ -78,6 +87,7 @@ class Choice(BaseModel):
     flops_per_sample: float
     bytes_per_sample: float
     peak_bytes: float = Field(description="Memory of a step, as far as shapes tell it.")
+    precision: str = Field(description="Precision of the first candidate, in which these figures are counted.")
     workload: str = Field(description="The class of workloads whose measurements the prediction rests on.")
     measurements: int
     candidates: tuple[Candidate, ...]

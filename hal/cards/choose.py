@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from hal import catalogue
 from hal.cards.choice import Candidate, Choice, Decides, LeftOut
 from hal.cards.choose_config import ChooseConfig
-from hal.cards.constraints import USABLE, Costs, severity, usual_precision, why_not
+from hal.cards.constraints import USABLE, Costs, Shortfall, shortfalls, usual_precision
 from hal.cards.counting import Cost, Subject, subject
 from hal.cards.predictor import Prediction, fitted_for, predict
 from hal.cards.prices import Price, read_prices
@@ -60,19 +61,15 @@ def _found(config: ChooseConfig) -> Choice:
         from hal.cards.anchor import read_anchor
 
         anchor = read_anchor(user_path(config.measured), found, costs.of)
-    candidates, left_out = [], []
+    candidates: list[Candidate] = []
+    left_out: dict[str, tuple[Shortfall, ...]] = {}
     for device in catalogue.devices().values():
-        why = why_not(device, config, prices.get(device.id), costs)
+        why = shortfalls(device, config, prices.get(device.id), costs)
         if why:
-            left_out.append(LeftOut(id=device.id, name=device.name, why=why))
+            left_out[device.id] = why
         else:
             candidates.append(_candidate(device, config, costs, prices.get(device.id), found, batch, anchor))
-    if not candidates:
-        nearest = max(left_out, key=lambda each: -severity(each.why))
-        raise ConfigError(
-            "no device of the catalogue fulfils all of this",
-            fix=f"relax a constraint; {nearest.name}, for example: {nearest.why}",
-        )
+    _check_found(candidates, left_out, costs, batch)
     candidates = grouped(candidates)
     cost = costs.of(candidates[0].precision)
     name, fit = fitted_for(cost, candidates[0].vendor)
@@ -86,10 +83,13 @@ def _found(config: ChooseConfig) -> Choice:
         flops_per_sample=cost.flops / cost.batch,
         bytes_per_sample=cost.bytes / cost.batch,
         peak_bytes=cost.peak_bytes,
+        precision=cost.precision,
         workload=name,
         measurements=fit.rows,
         candidates=tuple(candidates),
-        left_out=tuple(left_out),
+        left_out=tuple(
+            LeftOut(id=name, name=catalogue.devices()[name].name, why=why[0].text) for name, why in left_out.items()
+        ),
         decides=tuple(
             Decides(
                 kind=total.kind,
@@ -103,6 +103,36 @@ def _found(config: ChooseConfig) -> Choice:
         sentence=_sentence(candidates),
         anchor="" if anchor is None else anchor.text,
     )
+
+
+def _check_found(
+    candidates: list[Candidate], left_out: Mapping[str, tuple[Shortfall, ...]], costs: Costs, batch: int
+) -> None:
+    """Refuse what no device can do, with the device that comes nearest.
+
+    A device whose memory nobody says holds a step for all that is known; it is no answer where all the others do not.
+    """
+
+    def nearest(names: Iterable[str]) -> CatalogueDevice:
+        return catalogue.devices()[min(names, key=lambda name: max(each.distance for each in left_out[name]))]
+
+    too_small = [name for name, why in left_out.items() if all(each.kind == "step" for each in why)]
+    if too_small and all(each.memory_gb is None for each in candidates):
+        largest = nearest(too_small)
+        (why,) = left_out[largest.id]
+        of_each = "" if batch == costs.batch else f", of which each device computes {costs.batch:,}"
+        raise ConfigError(
+            f"no device whose memory is known holds a step of batch={batch}{of_each}: with {largest.name}, which comes "
+            f"nearest, {why.text}",
+            fix="use a smaller batch=, more devices=, or a smaller model",
+        )
+    if not candidates:
+        found = nearest(left_out)
+        said = " and ".join(each.text for each in left_out[found.id])
+        raise ConfigError(
+            "no device of the catalogue fulfils all of this",
+            fix=f"relax a constraint; {found.name}, for example: {said}",
+        )
 
 
 def _candidate(
@@ -141,6 +171,7 @@ def _candidate(
         backend=serves.backends[0] if serves.backends else None,
         builds=serves.builds + (f"; {serves.until}" if serves.until else ""),
         largest_batch=largest,
+        larger_batches_fit=largest == costs.most,
         prediction=told,
         unknown=prediction if isinstance(prediction, str) else "",
         joules_per_sample=None if told is None or watts is None else config.devices * watts / told.samples_per_s,

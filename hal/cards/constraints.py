@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
 from hal import catalogue
 from hal.cards.choose_config import ChooseConfig
@@ -10,14 +13,35 @@ from hal.cards.counting import Cost, Subject, count
 from hal.cards.prices import Price
 from hal.catalogue import CatalogueDevice
 from hal.contract.device import PrecisionName
+from hal.contract.text import bytes_text
 
-__all__ = ["USABLE", "Costs", "severity", "usual_precision", "why_not"]
+__all__ = ["USABLE", "Costs", "Shortfall", "shortfalls", "usual_precision"]
 
 USABLE = 0.92
 """Share of a device's memory that a program gets; the driver and the framework keep the rest."""
 
 _LARGEST_BATCH = 2**20
 _SMALL = ("edge", "laptop")
+
+
+@dataclass(frozen=True)
+class Shortfall:
+    """Why a device is left out.
+
+    Attributes:
+        text: the reason.
+        kind: what is missing; the first ones are the nearest to what was asked for.
+        miss: by which factor a number is missed, as a logarithm.
+    """
+
+    text: str
+    kind: Literal["number", "step", "form", "maker", "other"] = "other"
+    miss: float = 0.0
+
+    @property
+    def distance(self) -> tuple[int, float]:
+        """How far the device is from fulfilling what was asked; a wrong form is nearer than another maker."""
+        return {"number": 0, "step": 0, "form": 1, "maker": 2, "other": 3}[self.kind], self.miss
 
 
 class Costs:
@@ -35,63 +59,89 @@ class Costs:
             self._costs[precision, size] = count(self._found, size, name)
         return self._costs[precision, size]
 
+    @property
+    def most(self) -> int:
+        """The batch at which the search for the largest one ends."""
+        return max(_LARGEST_BATCH, self.batch)
+
     def largest(self, precision: str, usable: float) -> int:
-        """The largest batch whose step fits, by a line through two counts; 0: not even one sample."""
+        """The largest batch up to ``most`` whose step fits, by a line through two counts; 0: not even one sample."""
         one, two = self.of(precision), self.of(precision, 2 * self.batch)
         each = max((two.peak_bytes - one.peak_bytes) / self.batch, 1.0)
         fixed = one.peak_bytes - each * self.batch
-        return max(0, min(_LARGEST_BATCH, int((usable - fixed) / each)))
+        return max(0, min(self.most, int((usable - fixed) / each)))
 
 
-def why_not(device: CatalogueDevice, config: ChooseConfig, price: Price | None, costs: Costs) -> str:
-    """Why a device is left out; empty: it is not."""
-    return next(_reasons(device, config, price, costs), "")
+def shortfalls(
+    device: CatalogueDevice, config: ChooseConfig, price: Price | None, costs: Costs
+) -> tuple[Shortfall, ...]:
+    """Why a device is left out, the first reason first; empty: it is not."""
+    return (
+        *_kind(device, config),
+        *_numbers(device, config),
+        *_price(price, config),
+        *_build(device, config),
+        *_step(device, config, costs),
+    )
 
 
-def _reasons(device: CatalogueDevice, config: ChooseConfig, price: Price | None, costs: Costs) -> Iterator[str]:
-    yield from _kind(device, config)
-    yield from _numbers(device, config)
-    if config.price is not None:
-        if price is None or price.price is None:
-            yield "the list of prices does not have it"
-        elif price.price > config.price:
-            yield f"it costs {price.price:g}"
-    serves = catalogue.served_by(device)
-    if not serves.backends:
-        yield serves.builds
-    if config.precision in ("bf16", "fp16") and getattr(device.rates, config.precision) is None:
-        yield f"no source says that it has units for {config.precision}"
-    if device.memory_gb is not None and device.memory_bytes is not None:
-        precision = config.precision or usual_precision(device)
-        if costs.largest(precision, USABLE * device.memory_bytes) < costs.batch:
-            need = costs.of(precision).peak_bytes / 2**30
-            yield f"a step needs {need:.1f} GiB and it has {device.memory_gb.value:g} GB"
-
-
-def _kind(device: CatalogueDevice, config: ChooseConfig) -> Iterator[str]:
+def _kind(device: CatalogueDevice, config: ChooseConfig) -> Iterator[Shortfall]:
     if device.part_of is not None:
-        yield "it is a slice of another card"
+        yield Shortfall("it is a slice of another card")
     if config.vendor is not None and device.vendor.lower() != config.vendor.lower():
-        yield f"its maker is {device.vendor}"
+        yield Shortfall(f"its maker is {device.vendor}", "maker")
     if config.form is not None and device.form != config.form:
-        yield f"its form is {device.form}"
+        yield Shortfall(f"its form is {device.form}", "form")
     if config.use == "edge" and device.form not in _SMALL:
-        yield f"its form is {device.form}, which is not for the edge"
+        yield Shortfall(f"its form is {device.form}, which is not for the edge", "form")
     if config.use == "training" and device.form == "edge":
-        yield "it is made for inference at the edge"
+        yield Shortfall("it is made for inference at the edge")
 
 
-def _numbers(device: CatalogueDevice, config: ChooseConfig) -> Iterator[str]:
+def _numbers(device: CatalogueDevice, config: ChooseConfig) -> Iterator[Shortfall]:
     if config.memory is not None:
         if device.memory_gb is None:
-            yield f"no source says its memory, and memory={config.memory:g} was asked for"
+            yield Shortfall(f"no source says its memory, and memory={config.memory:g} was asked for")
         elif device.memory_gb.value < config.memory:
-            yield f"it has {device.memory_gb.value:g} GB of memory"
+            has = device.memory_gb.value
+            yield Shortfall(f"it has {has:g} GB of memory", "number", math.log(config.memory / has))
     if config.watts is not None:
         if device.watts is None:
-            yield f"no source says its watts, and watts={config.watts:g} was asked for"
+            yield Shortfall(f"no source says its watts, and watts={config.watts:g} was asked for")
         elif device.watts.value > config.watts:
-            yield f"it has {device.watts.value:g} W"
+            has = device.watts.value
+            yield Shortfall(f"it has {has:g} W", "number", math.log(has / config.watts))
+
+
+def _price(price: Price | None, config: ChooseConfig) -> Iterator[Shortfall]:
+    if config.price is None:
+        return
+    if price is None or price.price is None:
+        yield Shortfall("the list of prices does not have it")
+    elif price.price > config.price:
+        yield Shortfall(f"it costs {price.price:g}", "number", math.log(price.price / config.price))
+
+
+def _build(device: CatalogueDevice, config: ChooseConfig) -> Iterator[Shortfall]:
+    serves = catalogue.served_by(device)
+    if not serves.backends:
+        yield Shortfall(serves.builds)
+    if config.precision in ("bf16", "fp16") and getattr(device.rates, config.precision) is None:
+        yield Shortfall(f"no source says that it has units for {config.precision}")
+
+
+def _step(device: CatalogueDevice, config: ChooseConfig, costs: Costs) -> Iterator[Shortfall]:
+    if device.memory_gb is None or device.memory_bytes is None:
+        return
+    precision = config.precision or usual_precision(device)
+    usable = USABLE * device.memory_bytes
+    if costs.largest(precision, usable) < costs.batch:
+        need = costs.of(precision).peak_bytes
+        yield Shortfall(
+            f"a step needs {bytes_text(int(need))} in {precision} and it has {device.memory_gb.value:g} GB",
+            "step",
+            math.log(need / usable),
+        )
 
 
 def usual_precision(device: CatalogueDevice) -> PrecisionName:
@@ -101,9 +151,3 @@ def usual_precision(device: CatalogueDevice) -> PrecisionName:
         if figure is not None and (plain is None or figure.value > plain.value):
             return name  # type: ignore[return-value]
     return "fp32"
-
-
-def severity(why: str) -> int:
-    """How far a device is from fulfilling what was asked; a wrong form is nearer than another maker."""
-    order: Mapping[str, int] = {"it costs": 0, "it has": 1, "a step needs": 1, "its form": 2, "its maker": 3}
-    return next((rank for start, rank in order.items() if why.startswith(start)), 4)

@@ -23,11 +23,22 @@ from pydantic import BaseModel, ConfigDict, Field
 from hal.cards.counting import KINDS, Cost
 from hal.catalogue import CatalogueDevice
 
-__all__ = ["COVERAGE", "Fit", "Prediction", "device_rate", "fits", "fitted_for", "predict", "step_seconds"]
+__all__ = [
+    "COVERAGE",
+    "Fit",
+    "Prediction",
+    "class_text",
+    "device_rate",
+    "fits",
+    "fitted_for",
+    "predict",
+    "step_seconds",
+]
 
 COVERAGE = 0.8
 """How often an interval is meant to hold."""
 
+_MODES = {"train": "training", "infer": "inference"}
 _STRICT = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 Floats = NDArray[np.float64]
 
@@ -95,6 +106,17 @@ def fitted_for(cost: Cost, vendor: str | None = None) -> tuple[str, Fit]:
     return name, fits()[name]
 
 
+def class_text(name: str) -> str:
+    """A class of workloads in words.
+
+    >>> class_text("transformers amp train")
+    'products (as in transformers) in 16 bits in training'
+    """
+    family, precision, mode = name.split()
+    family = "products (as in transformers)" if family == "transformers" else family
+    return f"{family} in {'32 bits' if precision == 'fp32' else '16 bits'} in {_MODES[mode]}"
+
+
 def device_rate(device: CatalogueDevice, precision: str) -> float | None:
     """FLOP/s that ops in a precision are held against; a slow unit is not used where the one of fp32 is faster."""
     own, plain = device.rate(precision), device.rate("fp32")
@@ -130,9 +152,11 @@ def predict(cost: Cost, device: CatalogueDevice, factor: float = 1.0, spread: fl
         factor: by which measured throughput exceeds predicted, where something was measured here.
         spread: factor of the interval in place of the fit's.
     """
-    _, fit = fitted_for(cost, device.vendor)
+    name, fit = fitted_for(cost, device.vendor)
     if device.vendor not in fit.vendors:
-        return f"no public measurement of such a workload on a device of {device.vendor} was ever seen"
+        elsewhere = any(device.vendor in each.vendors for each in fits().values())
+        what = class_text(name) if elsewhere else "such a workload"
+        return f"no public measurement of {what} on a device of {device.vendor} was ever seen"
     rate, bandwidth = device_rate(device, cost.precision), device.bandwidth
     if rate is None or bandwidth is None:
         missing = "rate" if rate is None else "memory bandwidth"

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-__all__ = ["Figure", "axis", "error_bars", "figure", "row_axis", "scatter", "text_lines"]
+__all__ = ["Figure", "axis", "error_bars", "figure", "log_axis", "row_axis", "scatter", "text_lines"]
 
 Figure = dict[str, Any]
+
+_LEAST_TICKS = 4
+_DIGITS = ((1,), (1, 2, 5), (1, 1.5, 2, 3, 5, 7), (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 8))
+"""Where ticks of a logarithmic axis may lie in a decade, from coarse to fine."""
 
 _FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 
@@ -51,6 +56,24 @@ def axis(title: str = "", **more: Any) -> Figure:
     heading = {"text": title, "standoff": 12, "font": quiet}
     looks = {"gridcolor": "@line", "zeroline": False, "tickfont": quiet, "automargin": True, "ticklabelstandoff": 6}
     return {"title": heading, **looks, "separatethousands": True, "exponentformat": "none", **more}
+
+
+def log_axis(title: str, low: float, high: float) -> Figure:
+    """A logarithmic axis whose ticks all have whole numbers, where Plotly writes the digits 2 and 5 alone.
+
+    Args:
+        title: of the axis.
+        low: the lowest value, above 0.
+        high: the highest value.
+    """
+    bottom, top = low / 1.1, high * 1.1
+    decades = range(math.floor(math.log10(bottom)), math.ceil(math.log10(top)) + 1)
+    for digits in _DIGITS:
+        ticks = [digit * 10.0**power for power in decades for digit in digits if bottom <= digit * 10.0**power <= top]
+        if len(ticks) >= _LEAST_TICKS:
+            break
+    texts = [f"{tick:,.0f}" if tick >= 1 else f"{tick:g}" for tick in ticks]
+    return axis(title, type="log", range=[math.log10(bottom), math.log10(top)], tickvals=ticks, ticktext=texts)
 
 
 def figure(data: Sequence[Figure], **layout: Any) -> Figure:

@@ -23,13 +23,17 @@ class Number:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of text. The head of a column of numbers ends in ``#``, which is not shown; ``best`` is a row's index."""
+    """Rows of text. The head of a column of numbers ends in ``#``, which is not shown; ``best`` is a row's index.
+
+    A ``wide`` table may be wider than the text around it.
+    """
 
     caption: str
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     best: int | None = None
     folded: bool = False
+    wide: bool = False
 
 
 @dataclass(frozen=True)

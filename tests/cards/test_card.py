@@ -126,6 +126,11 @@ class TestCertificate:
         assert "correct yes" in told
         assert "convolution" in told
 
+    def test_what_to_do_is_a_sentence(self, found, capsys):
+        reason = Reason(kind="busy", ill=False, text="The machine is busy.", fix="stop the other processes")
+        show_certificate(found.model_copy(update={"reasons": (reason,)}))
+        assert "The machine is busy. Stop the other processes." in capsys.readouterr().out
+
     def test_sick_ones_are_not_healthy(self, found):
         reason = Reason(kind="ecc", ill=True, text="Its memory had 3 errors.")
         sick = found.model_copy(update={"reasons": (reason,)})

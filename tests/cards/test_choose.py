@@ -1,28 +1,24 @@
-"""``hal choose``: what is left out and why, groups, prices, several devices, and what the command says."""
+"""``hal choose``: what is left out and why, groups, prices and several devices."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 import hal
 from hal import catalogue
-from hal.cards.choice import Candidate, Choice
+from hal.cards.choice import Candidate
 from hal.cards.choose import choose, grouped
 from hal.cards.choose_config import ChooseConfig
 from hal.cards.choose_page import html_text
 from hal.cards.counting import count, kind_of, subject
 from hal.cards.predictor import Prediction
 from hal.cards.prices import read_prices
-from hal.cli.app import app
 from hal.config import DataSection, ModelSection, build
 from hal.contract.costs import OpRecord
 from hal.errors import ConfigError, NotFoundError
 
 CNN = {"model": "cnn"}
+DEVICES = tuple(catalogue.devices().values())
 
 
 def chosen(**keys):
@@ -86,7 +82,18 @@ class TestFacts:
 
     def test_too_large_a_batch(self):
         left = {each.id: each.why for each in chosen(batch=200_000).left_out}
-        assert "GiB and it has 6 GB" in left["gtx1060"]
+        assert "GiB in fp32 and it has 6 GB" in left["gtx1060"]
+
+    def test_the_end_of_the_search_is_no_largest_batch(self, plain):
+        small = {each.id: each for each in chosen(model="mlp", mode="infer").candidates}["h100-sxm"]
+        assert (small.largest_batch_text(), small.larger_batches_fit) == ("1,048,576 or more", True)
+        assert "1,048,576 or more" in html_text(chosen(model="mlp", mode="infer"))
+        known = next(each for each in plain.candidates if each.id == "gtx1060")
+        assert known.largest_batch_text() == f"{known.largest_batch:,}"
+
+    def test_a_batch_above_the_end_of_the_search(self):
+        found = {each.id: each for each in chosen(model="mlp", mode="infer", batch=2_000_000).candidates}["h100-sxm"]
+        assert found.largest_batch_text() == "2,000,000 or more"
 
     def test_precision(self):
         found = {each.id: each.precision for each in chosen().candidates}
@@ -98,6 +105,15 @@ class TestFacts:
         assert (tpu.prediction, tpu.group) == (None, None)
         assert "no public measurement" in tpu.unknown
         assert plain.candidates[-1].prediction is None  # they are ranked by nothing, and come last
+
+    def test_a_network_of_products_is_not_called_a_transformer(self):
+        found = chosen(model="mlp", vendor="AMD", precision="bf16")
+        said = (
+            "no public measurement of products (as in transformers) in 16 bits in training on a device of AMD was ever "
+            "seen"
+        )
+        assert {each.unknown for each in found.candidates} == {said}
+        assert "measurements of products (as in transformers) in 16 bits in training, none" in html_text(found)
 
     @pytest.mark.parametrize(
         ("keys", "said"),
@@ -116,6 +132,36 @@ class TestFacts:
             chosen(**keys)
         assert said in str(error.value)
         assert error.value.fix
+
+
+class TestNearest:
+    """The device that comes nearest, where none fulfils everything."""
+
+    @pytest.mark.parametrize(
+        ("keys", "said"),
+        [
+            ({"memory": 2000}, f"it has {max(d.memory_gb.value for d in DEVICES if d.memory_gb):g} GB of memory"),
+            ({"watts": 0.1}, "Jetson Nano, for example: it has 10 W"),
+            ({"memory": 2000, "form": "laptop"}, "it has 128 GB of memory"),
+        ],
+    )
+    def test_numbers(self, keys, said):
+        with pytest.raises(ConfigError) as error:
+            chosen(**keys)
+        assert said in error.value.fix
+
+    def test_prices(self, tmp_path):
+        path = tmp_path / "prices.csv"
+        path.write_text("device,price\nrtx4090,1600\nl4,900\nt4,1200\n")
+        with pytest.raises(ConfigError) as error:
+            chosen(prices=str(path), price=1)
+        assert error.value.fix == "relax a constraint; L4, for example: it costs 900"
+
+    def test_a_step_that_fits_nowhere(self):
+        with pytest.raises(ConfigError) as error:
+            chosen(batch=100_000_000)
+        assert "no device whose memory is known holds a step of batch=100000000" in str(error.value)
+        assert "a step needs 10,512 GiB in bf16 and it has 288 GB" in str(error.value)
 
 
 class TestGroups:
@@ -236,61 +282,18 @@ class TestMeasured:
         with pytest.raises(ConfigError, match=f"several devices together, parallel={parallel}"):
             chosen(measured=str(path))
 
+    def test_a_device_that_the_catalogue_lacks(self, tmp_path, held):
+        path = tmp_path / "bench.json"
+        path.write_text(json.dumps({**held, "device": {**held["device"], "name": "Voodoo 2"}}))
+        with pytest.raises(ConfigError, match="is of Voodoo 2, which the catalogue does not have") as error:
+            chosen(measured=str(path))
+        assert "hal choose --devices" in str(error.value.fix)
+
     @pytest.mark.parametrize(("text", "said"), [("{", "is no JSON"), ("{}", "no benchmark, record of a run")])
     def test_other_files(self, tmp_path, text, said):
         (tmp_path / "x.json").write_text(text)
         with pytest.raises(ConfigError, match=said):
             chosen(measured=str(tmp_path / "x.json"))
-
-
-class TestCommand:
-    def run(self, *words):
-        return CliRunner().invoke(app, ["choose", *words], env={"COLUMNS": "100"})
-
-    def test_a_table(self):
-        done = self.run("model=cnn", "watts<=150", "memory>=16", "vendor=nvidia")
-        assert done.exit_code == 0
-        assert "samples/s" in done.stdout
-        assert "Left out" in done.stdout
-        assert "meant to hold in 80%" in done.stdout
-
-    def test_for_is_use(self):
-        done = self.run("model=cnn", "for=training", "mode=infer")
-        assert done.exit_code == 2
-        assert "use=training trains" in done.output
-
-    def test_json(self, plain):
-        done = self.run("model=cnn", "--json")
-        assert Choice.model_validate_json(done.stdout) == plain
-
-    def test_what_is_unknown_is_printed(self):
-        done = self.run("--unknown")
-        assert "memory_gb (15)" in done.stdout
-        assert "nnp-t" in done.stdout
-        assert "contradictions" in done.stdout
-        assert "memory_gb" in json.loads(self.run("--unknown", "--json").stdout)["unknown"]
-
-    def test_the_catalogue_is_printed(self):
-        assert "rtx4090" in self.run("--devices").stdout
-        held = json.loads(self.run("--devices", "--json").stdout)
-        assert len(held["devices"]) == len(catalogue.devices())
-
-    def test_the_page(self, tmp_path, plain):
-        assert "Predicted throughput" in html_text(plain)
-        path = tmp_path / "choice.html"
-        assert self.run("model=cnn", f"html={path}").exit_code == 0
-        assert path.stat().st_size > 10_000
-        assert self.run("model=cnn", f"html={path}").exit_code == 2  # it is not overwritten
-
-    def test_no_framework_is_loaded(self):
-        code = (
-            "import sys; from hal.cards.choose import choose; from hal.cards.choose_config import ChooseConfig\n"
-            "from hal.config import build; choose(build(ChooseConfig, {'model': 'cnn'}))\n"
-            "print(sorted({'torch', 'jax', 'sklearn'} & set(sys.modules)))"
-        )
-        root = Path(__file__).parents[2]
-        done = subprocess.run([sys.executable, "-c", code], check=True, cwd=root, capture_output=True, text=True)
-        assert done.stdout == "[]\n"
 
 
 def test_a_module_of_the_users_own(tmp_path):

@@ -40,7 +40,9 @@ def show_certificate(found: Certificate, *, to_stderr: bool = False) -> None:
         )
     for reason in found.reasons:
         mark = "[bold red]ill:[/]" if reason.ill else "[yellow]note:[/]"
-        out.print(f"{mark} {escaped(reason.text)}" + (f" [dim]{escaped(reason.fix)}.[/]" if reason.fix else ""))
+        out.print(
+            f"{mark} {escaped(reason.text)}" + (f" [dim]{escaped(_sentence(reason.fix))}[/]" if reason.fix else "")
+        )
     for change in found.changes:
         out.print(f"[cyan]changed:[/] {escaped(change)}")
     if found.sweep is not None:
@@ -49,6 +51,10 @@ def show_certificate(found: Certificate, *, to_stderr: bool = False) -> None:
             joules = "" if each.samples_per_joule is None else f", {number(each.samples_per_joule)} samples per joule"
             out.print(f"{each.limit_w:g} W: {number(each.tflops)} TFLOP/s{joules}{best}")
         out.print(f"[dim]The limit of {found.sweep.before_w:g} W was restored.[/]")
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _table(figures: tuple[Figure, ...]) -> Table:

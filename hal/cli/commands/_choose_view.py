@@ -9,6 +9,7 @@ from rich.table import Table
 
 from hal import catalogue
 from hal.cards.choice import Candidate, Choice
+from hal.cards.predictor import class_text
 from hal.cli.styled import console, escaped
 from hal.contract.text import bytes_text, number, prefixed
 
@@ -25,13 +26,14 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         f"[dim]model={escaped(found.model)} mode={found.mode} batch={found.batch}"
         + (f" on {found.devices} devices" if found.devices > 1 else "")
         + f": {number(found.parameters)} parameters, {prefixed(found.flops_per_sample, 'FLOP')} and "
-        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step.[/]"
+        f"{bytes_text(int(found.bytes_per_sample))} per sample, {bytes_text(int(found.peak_bytes))} in a step in "
+        f"{found.precision}.[/]"
     )
     known = [each for each in found.candidates if each.prediction is not None]
     if known:
         out.print(_table(found, known[:_SHOWN]))
     if len(known) > _SHOWN:
-        out.print(f"[dim]{len(known) - _SHOWN} slower ones are listed by --json and by html=FILE.[/]")
+        out.print(f"[dim]{_further(known)} listed by --json and by html=FILE.[/]")
     unknown = [each for each in found.candidates if each.prediction is None]
     for why, names in _by(unknown).items():
         out.print(f"[yellow]Nothing is predicted[/] for {escaped(', '.join(names))}: {escaped(why)}.")
@@ -42,8 +44,9 @@ def show_choice(found: Choice, *, to_stderr: bool = False) -> None:
         said = "; ".join(f"{count}: {why}" for why, count in reasons.most_common(6))
         out.print(f"[dim]Left out {sum(reasons.values())}: {escaped(said)}.[/]")
     out.print(
-        f"[dim]Intervals are meant to hold in 80%. They rest on {found.measurements:,} public measurements "
-        f"({escaped(found.workload)}), none of this workload.{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
+        f"[dim]Intervals are meant to hold in 80%. They rest on {found.measurements:,} public measurements of "
+        f"{escaped(class_text(found.workload))}, none of this workload."
+        f"{f' {escaped(found.anchor)}' if found.anchor else ''}[/]"
     )
 
 
@@ -64,7 +67,7 @@ def _table(found: Choice, rows: list[Candidate]) -> Table:
             f"[bold]{escaped(each.name)}[/]{'*' if told.extrapolated else ''}",
             f"{_short(told.samples_per_s)} {escaped(f'[{_short(told.low)}, {_short(told.high)}]')}",
             told.bound,
-            "unknown" if each.largest_batch is None else f"{each.largest_batch:,} {each.precision}",
+            each.largest_batch_text() + (f" {each.precision}" if each.largest_batch is not None else ""),
             "unknown" if each.watts is None else f"{each.watts:g}",
             "unknown" if each.joules_per_sample is None else number(each.joules_per_sample),
             each.backend or "",
@@ -73,6 +76,15 @@ def _table(found: Choice, rows: list[Candidate]) -> Table:
         cells += ["" if each.cost_per_epoch is None else number(each.cost_per_epoch)] * hourly
         table.add_row(*cells)
     return table
+
+
+def _further(known: list[Candidate]) -> str:
+    """How many devices are not in the table; those of the last group that it shows are not called slower."""
+    rest = known[_SHOWN:]
+    same = sum(each.group == known[_SHOWN - 1].group for each in rest)
+    slower = len(rest) - same
+    said = [f"{same} more of group {known[_SHOWN - 1].group}"] * bool(same) + [f"{slower} slower"] * bool(slower)
+    return f"{' and '.join(said)} {'is' if len(rest) == 1 else 'are'}"
 
 
 def _short(value: float) -> str:

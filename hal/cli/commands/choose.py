@@ -10,10 +10,17 @@ import typer
 from hal.cli.command import Command, ConfigFile, Json, Keys, Panel
 from hal.cli.guard import guard
 from hal.cli.terminal import print_json
+from hal.errors import ConfigError
 
 __all__ = ["COMMAND"]
 
-_LIMITS = re.compile(r"^(?:(watts|price)<=|(memory)>=|(for)=)(.*)$")
+_LIMIT = re.compile(r"^(memory|watts|price)\s*(<=|>=|<|>)\s*(.*)$")
+_LIMITS = {
+    "memory": (">=", "the least memory of a device in GB"),
+    "watts": ("<=", "the most watts of a device"),
+    "price": ("<=", "the highest price of a device"),
+}
+"""Keys that limit something: how the limit may be written in place of ``=``, and what it is."""
 
 
 def choose(
@@ -51,11 +58,19 @@ def choose(
 
 def _plain(word: str) -> str:
     """A key as the config has it: people write ``watts<=300`` and ``for=edge`` for ``watts=300`` and ``use=edge``."""
-    found = _LIMITS.match(word)
+    if word.startswith("for="):
+        return word.replace("for", "use", 1)
+    found = _LIMIT.match(word)
     if found is None:
         return word
-    limit, least, _, value = found.groups()
-    return f"{limit or least or 'use'}={value}"
+    key, sign, value = found.groups()
+    own, what = _LIMITS[key]
+    if sign != own:
+        raise ConfigError(
+            f"{word!r} cannot be asked for: {key}= is {what}",
+            fix=f"write '{key}{own}{value}' or {key}={value}; a device of exactly {value} is included",
+        )
+    return f"{key}={value}"
 
 
 COMMAND = Command(
