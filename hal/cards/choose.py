@@ -146,7 +146,11 @@ def _candidate(
 ) -> Candidate:
     precision = config.precision or usual_precision(device)
     cost = costs.of(precision)
-    if anchor is None:
+    serves = catalogue.served_by(device)
+    prediction: Prediction | str
+    if serves.unpredicted:
+        prediction = serves.unpredicted
+    elif anchor is None:
         prediction = predict(cost, device)
     else:
         prediction = predict(cost, device, anchor.factor, anchor.spread(device))
@@ -155,7 +159,6 @@ def _candidate(
         prediction, exchange = _spread_over(prediction, device, config, cost, batch)
     told = prediction if isinstance(prediction, Prediction) else None
     largest = None if device.memory_bytes is None else costs.largest(precision, USABLE * device.memory_bytes)
-    serves = catalogue.served_by(device)
     watts = None if device.watts is None else device.watts.value
     epoch_s = None if told is None else found.samples / told.samples_per_s
     per_hour = None if price is None else price.per_hour

@@ -68,6 +68,7 @@ class Serves(BaseModel):
     builds: str = Field(description="Which builds of the framework have code for it.")
     since: str = ""
     until: str = ""
+    unpredicted: str = Field(default="", description="Why measurements of others say nothing of it; empty: they do.")
 
 
 class CatalogueDevice(BaseModel):

@@ -237,6 +237,12 @@ class TestSeveralDevices:
         assert {each.exchange_share for each in found.candidates if each.prediction} == {0.0}
 
 
+def test_a_card_that_only_kernels_of_hal_serve_is_not_predicted_by_those_of_others(plain):
+    (found,) = (each for each in plain.candidates if each.name == "Radeon RX 580")
+    assert found.prediction is None
+    assert "hal's own kernels" in found.unknown
+
+
 class TestMeasured:
     @pytest.fixture(scope="class")
     @staticmethod
