@@ -32,12 +32,14 @@ class Prediction(NamedTuple):
         top: the most probable classes, the best first; empty for a model without classes.
         values: the outputs of a model without classes; None for one with classes.
         error: why there is no prediction; empty: there is one.
+        names: of the values: the columns that the model learned to predict; empty: they have none.
     """
 
     input: str
     top: tuple[Score, ...] = ()
     values: Any = None
     error: str = ""
+    names: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -53,7 +55,8 @@ class Prediction(NamedTuple):
         if self.error:
             return {"input": self.input, "error": self.error}
         if not self.top:
-            return {"input": self.input, "values": self.values}
+            values = dict(zip(self.names, self.values, strict=True)) if self.names else self.values
+            return {"input": self.input, "values": values}
         top = [{"label": s.label, "class": s.number, "probability": s.probability} for s in self.top]
         return {"input": self.input, **top[0], "top": top}
 

@@ -206,7 +206,9 @@ class Trained:
             probabilities = 1 / (1 + np.exp(-outputs)) if tags else self.model.probabilities(outputs)
             scores = class_scores(probabilities, self.class_names, top)
             return [Prediction(name, found) for name, found in zip(names, scores, strict=True)]
-        return [Prediction(name, values=values) for name, values in zip(names, outputs.tolist(), strict=True)]
+        columns = () if data.targets is None or outputs.shape[1:] != (len(data.targets.names),) else data.targets.names
+        rows = zip(names, outputs.tolist(), strict=True)
+        return [Prediction(name, values=values, names=columns) for name, values in rows]
 
     def write(self, prompt: str, length: int = 300, temperature: float = 0.7, seed: int = 0) -> Iterator[str]:
         """Continue a text, character by character.

@@ -69,6 +69,20 @@ def test_numbers(folder, tmp_path, label):
     assert "R2" in report_of_run(tmp_path / "run").read_text()
 
 
+def test_predicted_numbers_have_the_names_of_their_columns(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "price,size"), steps=1)
+    (tmp_path / "one.csv").write_text("a,b,c,d\n50,50,50,50\n")
+    (found,) = hal.load(tmp_path / "run").predict(tmp_path / "one.csv")
+    assert found.names == ("price", "size")
+    lines = {
+        form: command("predict", tmp_path / "run", tmp_path / "one.csv", f"format={form}").stdout
+        for form in ("csv", "jsonl", "table")
+    }
+    assert lines["csv"].startswith("input,price,size")
+    assert json.loads(lines["jsonl"])["values"] == dict(zip(found.names, found.values, strict=True))
+    assert lines["table"].split()[1::2] == ["price", "size"]
+
+
 def test_tags(folder, tmp_path):
     record = train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=20, lr=0.01)
     raw, wanted = held_back(folder, "red,green,blue")

@@ -226,6 +226,9 @@ def _cells(each: Prediction) -> str:
     if not flat:
         return f"an array of {len(values)} rows; format=jsonl shows its values"
     more = f" ... ({len(flat)} values)" if len(flat) > _VALUES_SHOWN else ""
+    if each.names:
+        named = zip(each.names, map(number, flat[:_VALUES_SHOWN]), strict=False)
+        return "  ".join(f"{visible(name)} {value}" for name, value in named) + more
     return " ".join(number(value) for value in flat[:_VALUES_SHOWN]) + more
 
 
@@ -249,7 +252,7 @@ class _Csv:
                     cells += [score.label, f"{score.probability:.6g}"]
             else:
                 values = each.values if isinstance(each.values, list) else [each.values]
-                head += [f"value_{at}" for at in range(1, len(values) + 1)]
+                head += each.names or [f"value_{at}" for at in range(1, len(values) + 1)]
                 cells = [json.dumps(value) for value in values]
             if not self._begun:
                 lines.writerow(head)
