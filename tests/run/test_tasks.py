@@ -83,6 +83,28 @@ def test_predicted_numbers_have_the_names_of_their_columns(folder, tmp_path):
     assert lines["table"].split()[1::2] == ["price", "size"]
 
 
+def test_the_tags_that_are_present_are_told(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=8, lr=0.01)
+    raw, _ = held_back(folder, "red,green,blue")
+    trained = hal.load(tmp_path / "run")
+    wanted = [
+        [name for name, value in zip(trained.class_names, row, strict=True) if value >= 0] for row in trained(raw)
+    ]
+    assert len({len(tags) for tags in wanted}) > 2, "some have several tags, and some have none or one"
+    np.save(tmp_path / "x.npy", raw)
+
+    def told(form):
+        return command("predict", tmp_path / "run", tmp_path / "x.npy", f"format={form}", "top=1").stdout.splitlines()
+
+    lines = list(map(json.loads, told("jsonl")))
+    assert [line["tags"] for line in lines] == wanted
+    assert all("label" not in line and len(line["top"]) == 1 for line in lines)
+    head, *rows = told("csv")
+    assert head == "input,tags,label,probability"
+    assert [row.split(",")[1] for row in rows] == [";".join(tags) for tags in wanted]
+    assert [line.split("  ")[1] for line in told("table")] == [", ".join(tags) or "no tags" for tags in wanted]
+
+
 def test_tags(folder, tmp_path):
     record = train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=20, lr=0.01)
     raw, wanted = held_back(folder, "red,green,blue")

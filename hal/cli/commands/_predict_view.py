@@ -33,6 +33,7 @@ _NAME_WIDTH = 50
 """Columns for the name of an input; a longer one is written whole and moves what is behind it."""
 
 _VALUES_SHOWN = 8
+_BETWEEN_TAGS = ";"
 _LONG = 1000
 """From so many inputs on, a bar on stderr shows how far the work is."""
 
@@ -220,7 +221,10 @@ class _Table:
 
 def _cells(each: Prediction) -> str:
     if each.top:
-        return "  ".join(f"{visible(score.label)} {score.probability:.4f}" for score in each.top)
+        scores = "  ".join(f"{visible(score.label)} {score.probability:.4f}" for score in each.top)
+        if each.tags is None:
+            return scores
+        return f"{', '.join(map(visible, each.tags)) or 'no tags'}  ({scores})"
     values = each.values if isinstance(each.values, list) else [each.values]
     flat = values if not any(isinstance(value, list) for value in values) else []
     if not flat:
@@ -246,6 +250,9 @@ class _Csv:
                 continue
             cells: list[Any] = []
             head = ["input"]
+            if each.tags is not None:
+                head.append("tags")
+                cells.append(_BETWEEN_TAGS.join(each.tags))
             if each.top:
                 for at, score in enumerate(each.top, 1):
                     head += ["label", "probability"] if at == 1 else [f"label_{at}", f"probability_{at}"]
