@@ -162,6 +162,20 @@ def test_an_input_can_be_normalized(tmp_path):
     np.testing.assert_allclose(darker, hal.predict(tmp_path / "run", images), atol=1e-3)
 
 
+@pytest.mark.parametrize("label", ["price,size", "red,green,blue"])
+def test_int8_says_what_of_the_metric_is_lost(folder, tmp_path, label):
+    record = train(tmp_path / "run", base=keys(folder, label), epochs=8, lr=0.01, keep="last")
+    result = command("export", tmp_path / "run", "--to", "onnx", "precision=int8", "--json")
+    proof = json.loads(result.stdout)["proof"]
+    assert proof["metric"].lower() == record.metric
+    assert proof["metric_before"] == pytest.approx(record.results[record.metric], abs=1e-4)
+    assert label != "price,size" or proof["metric_after"] != proof["metric_before"]
+    card = (tmp_path / "run" / "exports" / "onnx-int8" / "README.md").read_text()
+    assert (
+        f"{proof['metric']}: {proof['metric_after']:.4f}; of the model in fp32: {proof['metric_before']:.4f}." in card
+    )
+
+
 @pytest.mark.parametrize("to", ["torch", "safetensors"])
 def test_an_export_says_what_its_numbers_are(folder, tmp_path, to):
     train(tmp_path / "run", base=keys(folder, "price,size"), epochs=1)
