@@ -4,13 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from typing import get_args
 
 import pytest
 from run_helpers import CNN, command, train
 
 from hal.after.comparison import compare_runs
-from hal.after.runs import find_runs, selected_runs, sorted_runs
+from hal.after.runs import STATES, find_runs, selected_runs, sorted_runs
 from hal.errors import ConfigError, NotFoundError
+from hal.run.record import Status
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +103,21 @@ def test_sorted_and_selected(folder, many):
         selected_runs(entries, ["colour=red"])
     with pytest.raises(ConfigError, match="has no value"):
         selected_runs(entries, ["model"])
+
+
+def test_where_none_of_the_runs_is_meant(many):
+    root = many(3)
+
+    def said(*conditions):
+        words = [word for each in conditions for word in ("--where", each)]
+        return command("runs", root, *words).stdout
+
+    assert said("state=odd") == (
+        "None of the 3 runs has state=odd. Of state there are: done. "
+        "A state is one of: running, done, interrupted, failed, killed, damaged.\n"
+    )
+    assert said("model=cnn", "lr=7") == "None of the 3 runs has model=cnn and lr=7. Of lr there are: 0.001.\n"
+    assert set(STATES) == {*get_args(Status), "killed", "damaged"}
 
 
 def test_requests_that_are_wrong(folder, tmp_path):

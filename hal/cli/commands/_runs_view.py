@@ -24,15 +24,19 @@ _WIDE = 120
 _STYLES = {"failed": "red", "damaged": "red", "killed": "yellow", "interrupted": "yellow", "running": "cyan"}
 
 
-def show_runs(entries: Sequence[RunEntry], root: Path, left_out: int) -> None:
+def show_runs(entries: Sequence[RunEntry], root: Path, left_out: int, why_none: str = "") -> None:
     """A row for each run.
 
     Args:
         entries: the runs.
         root: where they were looked for.
         left_out: how many more there are, which --limit leaves out.
+        why_none: why there are none although runs were found; empty: none was found.
     """
     out = console()
+    if not entries and why_none:
+        out.print(escaped(why_none), soft_wrap=True)
+        return
     if not entries:
         out.print(f"No run was found in {escaped(root)}. To make one: [bold]hal run model=cnn[/]")
         return
