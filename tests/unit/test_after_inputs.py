@@ -49,6 +49,26 @@ def test_tables_are_for_models_with_columns(tmp_path, kind):
             files_of([str(tmp_path / "x.csv")], trained(kind))
 
 
+@pytest.mark.parametrize(
+    ("kind", "name", "said"),
+    [
+        ("image", "x.csv", "is a table, but model=mlp takes images"),
+        ("image", "x.parquet", "is a table, but model=mlp takes images"),
+        ("sequence", "x.tsv", "is a table, but model=mlp takes sequences"),
+        ("document", "x.png", "is a picture, but model=mlp takes texts"),
+        ("document", "x.pq", "is a table, but model=mlp takes texts"),
+    ],
+)
+def test_a_file_of_another_kind_is_named_and_the_others_go_on(tmp_path, kind, name, said):
+    (tmp_path / name).write_bytes(b"any")
+    np.save(tmp_path / "x.npy", np.zeros((1, 2)))
+    model = trained(kind)
+    failed, other = files_of([str(tmp_path / name), str(tmp_path / "x.npy")], model).parts
+    (batch,) = failed.batches(model, 8)
+    assert said in batch.errors[0][1].message
+    assert isinstance(other, ArrayPart)
+
+
 def test_a_column_of_texts_is_named_by_its_key(tmp_path):
     (tmp_path / "x.csv").write_text("text,label\nhello,a\n")
     with pytest.raises(ConfigError, match="has no column txet; did you mean text") as caught:
