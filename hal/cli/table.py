@@ -14,11 +14,11 @@ __all__ = ["shortened_text", "table", "without_shared"]
 _GAP = 2
 """Spaces between two columns."""
 
-_LEAST = 8
+_LEAST = 12
 """Characters that remain of a name that is shortened."""
 
 _LEAST_FOLDED = 24
-"""Characters to which a folded column may become narrow."""
+"""Characters to which a folded column may become narrow before names are shortened; and what is left of a word."""
 
 
 def table(
@@ -54,7 +54,7 @@ def table(
             justify="right" if name != column else "left",
             overflow="fold" if column in folds else "ellipsis",
             no_wrap=column not in folds,
-            min_width=wide[at] if column in folds else None,
+            min_width=_longest_word([name, *(row[at] for row in rows)]) if column in folds else None,
         )
     for at, row in enumerate(rows):
         cells = [
@@ -107,6 +107,10 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]], folded: Colle
         wide = max(map(cell_len, [column.removesuffix("#"), *(row[at] for row in rows)]))
         found.append(min(_LEAST_FOLDED, wide) if column in folded else wide)
     return found
+
+
+def _longest_word(cells: Sequence[str]) -> int:
+    return min(_LEAST_FOLDED, max((cell_len(word) for cell in cells for word in cell.split()), default=0))
 
 
 def _shrink(wide: list[int], which: Sequence[int], width: int | None) -> None:

@@ -9,8 +9,9 @@ import pytest
 from hal.after.inputs import files_of
 from hal.after.parts import ArrayPart
 from hal.data import Bytes, Wanted, load
+from hal.data.npz import read_inputs
 from hal.data.spec import Columns
-from hal.errors import ConfigError, NotFoundError
+from hal.errors import ConfigError, DataError, NotFoundError
 
 TWO = Columns(("a", "b"), (0.0, 0.0), (1.0, 1.0))
 
@@ -77,3 +78,28 @@ def test_a_column_of_texts_is_named_by_its_key(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load(f"csv:{tmp_path / 'x.csv'}", Wanted("document", (8,), tokenizer=Bytes()), options={"text": "txet"})
     assert "write data.text=COLUMN" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("names", "taken"),
+    [
+        (["mine"], "mine"),
+        (["mine", "features"], "features"),
+        (["y", "data"], "data"),
+        (["train_images", "test_images"], "test_images"),
+        (["x_train", "mine"], "x_train"),
+    ],
+)
+def test_which_array_of_an_archive_is_taken(names, taken):
+    file = io.BytesIO()
+    np.savez(file, **{name: np.full(2, at) for at, name in enumerate(names)})
+    found = read_inputs("a.npz", file)
+    assert list(found) == [""]
+    assert found[""].tolist() == [names.index(taken)] * 2
+
+
+def test_an_archive_of_several_unknown_arrays_is_refused():
+    file = io.BytesIO()
+    np.savez(file, one=np.zeros(1), two=np.zeros(1))
+    with pytest.raises(DataError, match="does not contain x or inputs; it contains one, two"):
+        read_inputs("a.npz", file)
