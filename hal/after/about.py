@@ -108,9 +108,7 @@ def card(trained: Trained, found: dict[str, Any], proof: Proof, files: list[str]
     model = found["model"]
     metrics = "\n".join(f"| {name} | {number(value)} |" for name, value in found["validation"].items())
     same = "" if proof.same_top is None else f" The most probable class is the same for {proof.same_top:.2%} of them."
-    accuracy = ""
-    if proof.accuracy is not None and proof.accuracy_before is not None:
-        accuracy = f" Accuracy: {proof.accuracy:.4f}; of the model in fp32: {proof.accuracy_before:.4f}."
+    measured = proof.measured_text()
     facts = trained.setup.data
     named = facts.targets.names if facts.targets is not None else found["class_names"]
     return f"""---
@@ -139,5 +137,5 @@ Outputs: `{json.dumps(found["outputs"])}`
 
 Run by {proof.runtime} on {proof.samples:,} samples ({proof.samples_of}).
 Outputs differ from those of the model by up to {proof.largest_deviation:.3g}, where the largest output is
-{proof.largest_output:.3g}.{same}{accuracy}
+{proof.largest_output:.3g}.{same}{measured and f" {measured}"}
 """

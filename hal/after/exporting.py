@@ -16,6 +16,7 @@ from hal.after.about import about, card, metadata_of
 from hal.after.config import ExportConfig
 from hal.after.onnx_files import onnx_runner, quantized, require_onnxruntime
 from hal.after.proof import ExportPrecision, Proof, prove
+from hal.after.proof_metrics import metric_of
 from hal.after.samples import RunSamples
 from hal.after.trained import Trained, load
 from hal.after.weights import weights_file, weights_runner
@@ -39,6 +40,9 @@ _EXAMPLES = 4
 
 _PLAIN = {"conv": "direct", "pool": "window", "crop": "gather", "compile": "eager"}
 """The plan of an exported program: the ops of the model as they are, for which the other runtime chooses algorithms."""
+
+_NOTED_LOSS = 0.01
+"""A larger loss of accuracy, R2 or F1 gets a note."""
 
 _FILES = (".onnx", ".pt2", ".safetensors", ".mlirbc", ".json")
 
@@ -114,6 +118,7 @@ def export(run: str | Path, to: str, config: ExportConfig) -> Export:
         runtime=made.runtime,
         precision=precision,
         decides=lambda shape: _decides(trained, shape),
+        metric=lambda: metric_of(trained.job.split.train),
     )
     result = Export(
         run=str(run),
@@ -263,12 +268,11 @@ def _weights(trained: Trained, precision: ExportPrecision, found: Mapping[str, A
 
 
 def _notes(proof: Proof, precision: str) -> Iterator[str]:
-    lost = proof.lost()
-    if lost is not None and lost > 1:
-        yield (
-            f"precision={precision} costs {lost:.1f} percentage points of accuracy; use another precision, or more "
-            "samples with calibration="
-        )
+    name, before, after = proof.measured() or ("", 0.0, 0.0)
+    if before - after > _NOTED_LOSS:
+        points = f"costs {100 * (before - after):.1f} percentage points of accuracy"
+        said = points if name == "accuracy" else f"lowers {name} by {before - after:.3f}"
+        yield f"precision={precision} {said}; use another precision, or more samples with calibration="
     if proof.samples_of.startswith("random inputs"):
         yield f"compared on {proof.samples_of}"
 

@@ -33,6 +33,16 @@ _ARRAYS = frozenset([".npz", ".npy"])
 _TEXTS = frozenset([".txt", ".text"])
 _TABLES = frozenset([".csv", ".tsv"])
 _PARQUET = frozenset([".parquet", ".pq"])
+_CALLED = (("a table", _TABLES | _PARQUET), ("a text", _TEXTS), ("a picture", SUFFIXES))
+"""What files are, by the ends of their names."""
+
+_TAKES = {
+    "image": ("images", "give pictures, or arrays in a .npz or .npy file"),
+    "sequence": ("sequences", "give arrays in a .npz or .npy file"),
+    "document": ("texts", "give texts in .txt or .csv files"),
+}
+"""What models take, by the kind of their data, and what to do with a file that is none."""
+
 _NUMPY = (b"PK\x03\x04", b"\x93NUM")
 """How files of NumPy begin."""
 
@@ -180,6 +190,13 @@ class _Finder:
             self._add_table(path)
         elif self.trained.setup.data.columns is not None and suffix in _TABLES | _PARQUET:
             self._add_numbers(path, self.trained.setup.data.columns)
+        elif kind in _TAKES and self.trained.setup.data.columns is None and (called := self._foreign(suffix)):
+            takes, fix = _TAKES[kind]
+            error = DataError(
+                f"{path} is {called}, but model={self.trained.setup.workload.model} takes {takes}",
+                fix=fix,
+            )
+            self.parts.append(FailedPart(str(path), error))
         elif kind == "document":
             self.parts.append(TextPart([str(path)], [functools.partial(_text, path)]))
         else:
@@ -189,6 +206,10 @@ class _Finder:
                 last.paths.append(path)
             else:
                 self.parts.append(PicturePart([path]))
+
+    def _foreign(self, suffix: str) -> str:
+        """What a file is that the model cannot take; empty: it may be one that it can."""
+        return next((called for called, known in _CALLED if suffix in known and suffix not in self.suffixes), "")
 
     def _add_table(self, path: Path) -> None:
         """The texts in the rows of a table; what is wrong with the file is told when it is its turn."""

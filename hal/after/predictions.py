@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Prediction", "Score", "class_scores"]
+__all__ = ["Prediction", "Score", "class_scores", "present_tags"]
+
+_PRESENT = 0.5
+"""From this probability on, a tag is present."""
 
 
 class Score(NamedTuple):
@@ -32,16 +35,21 @@ class Prediction(NamedTuple):
         top: the most probable classes, the best first; empty for a model without classes.
         values: the outputs of a model without classes; None for one with classes.
         error: why there is no prediction; empty: there is one.
+        names: of the values: the columns that the model learned to predict; empty: they have none.
+        tags: those that are present, in the order of the columns; None: the model does not predict tags. Then ``top``
+            has the most probable tags, whether they are present or not.
     """
 
     input: str
     top: tuple[Score, ...] = ()
     values: Any = None
     error: str = ""
+    names: tuple[str, ...] = ()
+    tags: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str:
-        """Name of the most probable class.
+        """Name of the most probable class, or of the most probable tag, which need not be present.
 
         Raises:
             IndexError: the model has no classes.
@@ -53,9 +61,22 @@ class Prediction(NamedTuple):
         if self.error:
             return {"input": self.input, "error": self.error}
         if not self.top:
-            return {"input": self.input, "values": self.values}
+            values = dict(zip(self.names, self.values, strict=True)) if self.names else self.values
+            return {"input": self.input, "values": values}
         top = [{"label": s.label, "class": s.number, "probability": s.probability} for s in self.top]
-        return {"input": self.input, **top[0], "top": top}
+        chosen: dict[str, Any] = top[0] if self.tags is None else {"tags": list(self.tags)}
+        return {"input": self.input, **chosen, "top": top}
+
+
+def present_tags(probabilities: np.ndarray, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """The tags of each sample whose probability is at least 0.5.
+
+    Args:
+        probabilities: (batch, tags).
+        names: of the tags; empty: they have none.
+    """
+    labels = _labels(names, probabilities.shape[1])
+    return [tuple(labels[at] for at in np.flatnonzero(row >= _PRESENT)) for row in probabilities]
 
 
 def class_scores(probabilities: np.ndarray, names: Sequence[str], count: int) -> list[tuple[Score, ...]]:
@@ -66,7 +87,7 @@ def class_scores(probabilities: np.ndarray, names: Sequence[str], count: int) ->
         names: of the classes; empty: they have none.
         count: how many classes to give, of those that there are.
     """
-    labels = list(names) or [str(index) for index in range(probabilities.shape[1])]
+    labels = _labels(names, probabilities.shape[1])
     if count == 1:
         best = probabilities.argmax(axis=1)
         highest = probabilities[np.arange(len(best)), best]
@@ -77,3 +98,7 @@ def class_scores(probabilities: np.ndarray, names: Sequence[str], count: int) ->
         tuple(Score(labels[i], i, p) for i, p in zip(indices, scores, strict=True))
         for indices, scores in zip(order.tolist(), sorted_scores.tolist(), strict=True)
     ]
+
+
+def _labels(names: Sequence[str], count: int) -> list[str]:
+    return list(names) or [str(index) for index in range(count)]

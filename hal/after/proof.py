@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from hal.after.proof_metrics import ProofMetric
 from hal.errors import RunError
 
 __all__ = ["ExportPrecision", "Proof", "ProofBatch", "prove"]
@@ -39,12 +40,28 @@ class Proof(BaseModel):
         description="Accuracy of the model in fp32 on these samples; None: there are no labels."
     )
     accuracy: float | None = Field(description="Accuracy of the export on these samples; None: there are no labels.")
+    metric: Literal["R2", "F1"] | None = Field(
+        default=None,
+        description="The metric of a model of numbers (R2) or tags (F1); None: it has classes, or no labels.",
+    )
+    metric_before: float | None = Field(default=None, description="That of the model in fp32 on these samples.")
+    metric_after: float | None = Field(default=None, description="That of the export on these samples.")
 
-    def lost(self) -> float | None:
-        """By how much the accuracy is lower, in percentage points."""
-        if self.accuracy is None or self.accuracy_before is None:
-            return None
-        return 100 * (self.accuracy_before - self.accuracy)
+    def measured(self) -> tuple[str, float, float] | None:
+        """What the labels say: the name of the accuracy or metric, that of the model, and that of the export."""
+        if self.accuracy is not None and self.accuracy_before is not None:
+            return "accuracy", self.accuracy_before, self.accuracy
+        if self.metric is not None and self.metric_before is not None and self.metric_after is not None:
+            return self.metric, self.metric_before, self.metric_after
+        return None
+
+    def measured_text(self) -> str:
+        """The same in a sentence; empty: there are no labels."""
+        found = self.measured()
+        if found is None:
+            return ""
+        name, before, after = found
+        return f"{name[0].upper()}{name[1:]}: {after:.4f}; of the model in fp32: {before:.4f}."
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,8 @@ class ProofBatch:
 
     Attributes:
         inputs: as the model's ``predict`` takes them.
-        labels: integers (batch,), or (batch, time) of text; None: there are none.
+        labels: integers (batch,), or (batch, time) of text; of numbers and tags float32 (batch, outputs); None: there
+            are none.
     """
 
     inputs: Any
@@ -71,6 +89,8 @@ class _Sums:
     differ: int = 0
     right_before: int = 0
     right: int = 0
+    before: ProofMetric | None = None
+    after: ProofMetric | None = None
 
 
 def prove(
@@ -82,6 +102,7 @@ def prove(
     runtime: str,
     precision: ExportPrecision,
     decides: Callable[[Sequence[int]], bool],
+    metric: Callable[[], ProofMetric | None] = lambda: None,
 ) -> Proof:
     """Run both on the same samples.
 
@@ -93,11 +114,12 @@ def prove(
         runtime: what runs the export.
         precision: of the export.
         decides: whether outputs of a shape are logits, whose last axis is that of the classes.
+        metric: makes what measures outputs that are no classes; may give None.
 
     Raises:
         RunError: they differ by more than the precision explains, or, in fp32, in their most probable class.
     """
-    sums = _Sums()
+    sums = _Sums(before=metric(), after=metric())
     for batch in batches:
         wanted, found = before(batch.inputs), after(batch.inputs)
         if wanted.shape != found.shape:
@@ -118,6 +140,9 @@ def prove(
         same_top=sums.same / sums.decisions if sums.decisions else None,
         accuracy_before=sums.right_before / sums.labels if sums.labels else None,
         accuracy=sums.right / sums.labels if sums.labels else None,
+        metric=None if sums.after is None or sums.after.value() is None else sums.after.name,
+        metric_before=None if sums.before is None else sums.before.value(),
+        metric_after=None if sums.after is None else sums.after.value(),
     )
     wrong = not np.isfinite(sums.deviation)
     wrong = wrong or (allowed is not None and sums.deviation > allowed * max(sums.largest, 1e-6))
@@ -138,6 +163,9 @@ def _add(sums: _Sums, wanted: np.ndarray, found: np.ndarray, labels: np.ndarray 
         deviation = float(apart.max())
         sums.deviation = max(sums.deviation, deviation) if np.isfinite(deviation) else float("inf")
         sums.largest = max(sums.largest, float(np.abs(wanted).max()))
+    if labels is not None and labels.shape == wanted.shape and sums.before is not None and sums.after is not None:
+        sums.before.add(wanted, labels)
+        sums.after.add(found, labels)
     if not decides:
         return
     before, after = wanted.argmax(-1), found.argmax(-1)

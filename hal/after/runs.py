@@ -18,13 +18,19 @@ from hal.errors import ConfigError, NotFoundError
 from hal.util.lock import in_use
 from hal.util.reading import read_regular
 
-__all__ = ["SORTS", "RunEntry", "find_runs", "selected_runs", "sorted_runs"]
+__all__ = ["SORTS", "STATES", "RunEntry", "find_runs", "none_selected", "selected_runs", "sorted_runs"]
 
 _DEPTH = 3
 """Folders below the one that is named in which runs are looked for: runs/experiment/model/run."""
 
 _INNER = ("checkpoints", "auxiliary-")
 _LARGEST_BYTES = 64 << 20
+_SHOWN = 10
+"""Values of a key that a message lists."""
+
+STATES = ("running", "done", "interrupted", "failed", "killed", "damaged")
+"""What became of a run."""
+
 _USUAL = (None, 1, "auto", "none")
 
 
@@ -159,8 +165,35 @@ def selected_runs(entries: Sequence[RunEntry], conditions: Sequence[str]) -> lis
             raise ConfigError(
                 f"no run has the key {key}", fix="use a key of hal run, or model, data, backend, device or state"
             )
-        entries = [entry for entry in entries if (entry.state if key == "state" else entry.facts.get(key)) == value]
+        entries = [entry for entry in entries if _fact(entry, key) == value]
     return list(entries)
+
+
+def none_selected(entries: Sequence[RunEntry], conditions: Sequence[str]) -> str:
+    """Why no run meets the conditions, in sentences.
+
+    Args:
+        entries: the runs, of which there is one at least.
+        conditions: see :func:`selected_runs`.
+    """
+    wanted = " and ".join(conditions)
+    many = len(entries) > 1
+    told = [f"None of the {len(entries):,} runs has {wanted}." if many else f"The only run does not have {wanted}."]
+    for condition in conditions:
+        key, _, value = condition.partition("=")
+        found = sorted({each for entry in entries if (each := _fact(entry, key)) is not None})
+        if value in found:
+            continue
+        more = ", ..." if len(found) > _SHOWN else ""
+        told.append(f"Of {key} there are: {', '.join(found[:_SHOWN])}{more}.")
+        if key == "state" and value not in STATES:
+            told.append(f"A state is one of: {', '.join(STATES)}.")
+    return " ".join(told)
+
+
+def _fact(entry: RunEntry, key: str) -> str | None:
+    """What a condition compares; a damaged run has a state, though it has no facts."""
+    return entry.state if key == "state" else entry.facts.get(key)
 
 
 def _best(entry: RunEntry) -> tuple[bool, float]:

@@ -14,7 +14,7 @@ import optree
 
 from hal import registry
 from hal.after.chosen import Chosen, chosen
-from hal.after.predictions import Prediction, class_scores
+from hal.after.predictions import Prediction, class_scores, present_tags
 from hal.after.writing import continued
 from hal.config import JobConfig, build
 from hal.contract import Group
@@ -202,11 +202,14 @@ class Trained:
         data = self.job.split.train
         if data.task != "regress" and self.model.gives_logits(data, outputs.shape):
             # Each tag is there or not, whatever the others are.
-            tags = data.task == "tags"
-            probabilities = 1 / (1 + np.exp(-outputs)) if tags else self.model.probabilities(outputs)
+            of_tags = data.task == "tags"
+            probabilities = 1 / (1 + np.exp(-outputs)) if of_tags else self.model.probabilities(outputs)
             scores = class_scores(probabilities, self.class_names, top)
-            return [Prediction(name, found) for name, found in zip(names, scores, strict=True)]
-        return [Prediction(name, values=values) for name, values in zip(names, outputs.tolist(), strict=True)]
+            tags = present_tags(probabilities, self.class_names) if of_tags else [None] * len(scores)
+            return [Prediction(name, s, tags=t) for name, s, t in zip(names, scores, tags, strict=True)]
+        columns = () if data.targets is None or outputs.shape[1:] != (len(data.targets.names),) else data.targets.names
+        rows = zip(names, outputs.tolist(), strict=True)
+        return [Prediction(name, values=values, names=columns) for name, values in rows]
 
     def write(self, prompt: str, length: int = 300, temperature: float = 0.7, seed: int = 0) -> Iterator[str]:
         """Continue a text, character by character.

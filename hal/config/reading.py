@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, Union, get_a
 from pydantic import BaseModel, ValidationError
 
 from hal.config.synonyms import nearest_key, nearest_value
+from hal.config.unions import taken_by, union_at
 from hal.config.yaml_text import Plain, Verbatim, number_or_truth, parse, parse_file, resolve
 from hal.errors import ConfigError
 from hal.util.passwords import without_password
@@ -286,7 +287,13 @@ def _lines(items: Sequence[ErrorDetails], cls: type[BaseModel], prefix: str = ""
     known = known_keys(cls)
     lines = []
     wrong_inside = {item["loc"][:-1] for item in items if item["loc"] and isinstance(item["loc"][-1], int)}
+    told: set[tuple[int | str, ...]] = set()
     for item in items:
+        if (union := union_at(cls, item["loc"])) is not None:  # an error for each type that it may have
+            if union[0] not in told:
+                lines.append(prefix + _union_line(items, *union))
+            told.add(union[0])
+            continue
         place = ".".join(str(part) for part in item["loc"] if part != 0)  # of a list of one, mostly
         if item["loc"] in wrong_inside:
             continue  # a list is too short as well, without what is wrong in it
@@ -302,14 +309,31 @@ def _lines(items: Sequence[ErrorDetails], cls: type[BaseModel], prefix: str = ""
             lines.append(f"{absent} is missing; add {absent}=VALUE")
         else:
             said = item["msg"].removeprefix("Value error, ").partition(", unable to ")[0]
-            given = without_password(str(item["input"]))
-            given = given if len(given) <= _LONGEST_SHOWN else f"{given[:_LONGEST_SHOWN]}..."
+            given = _shown(item["input"])
             key = place.removesuffix(".name")
             expected = item.get("ctx", {}).get("expected")  # of a choice
             near = nearest_value(key, given, expected) if item["type"] == "literal_error" and expected else None
             hint = f"; did you mean {near}?" if near else ""
             lines.append(f"{prefix}{key}={given}: {said[:1].lower()}{said[1:]}{hint}")
     return lines
+
+
+def _union_line(items: Sequence[ErrorDetails], key: tuple[int | str, ...], kinds: Sequence[Any]) -> str:
+    """What is wrong with the value of a key of several types."""
+    mine = [item for item in items if item["loc"][: len(key)] == key]
+    value = min(mine, key=lambda item: len(item["loc"]))["input"]  # the others are about items of a list
+    given = _shown(",".join(map(str, value)) if isinstance(value, list | tuple) else value)
+    place = ".".join(map(str, key)).removesuffix(".name")
+    expected = "".join(item.get("ctx", {}).get("expected", "") for item in mine if item["type"] == "literal_error")
+    near = nearest_value(place, given, expected)
+    hint = f"; did you mean {near}?" if near else ""
+    return f"{place}={given}: use {taken_by(kinds, [item['type'] for item in mine])}{hint}"
+
+
+def _shown(value: Any) -> str:
+    """A wrong value as an error repeats it."""
+    text = without_password(str(value))
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def annotation_of(cls: type[BaseModel], key: str) -> Any:

@@ -186,12 +186,18 @@ def shuffled_split(
         held.append(order[:cut])
         train.append(order[cut:])
     parts = [random.permutation(np.concatenate(part)) if part else np.arange(0) for part in (train, held)]
-    check_parts(source, len(parts[0]), len(parts[1]))
+    check_parts(source, len(parts[0]), len(parts[1]), classes=labels is not None)
     return parts[0], parts[1]
 
 
-def check_parts(source: str, train: int, validation: int) -> None:
+def check_parts(source: str, train: int, validation: int, *, classes: bool = True) -> None:
     """Refuse a split with an empty part.
+
+    Args:
+        source: what to name in an error.
+        train: how many samples there are to train on.
+        validation: how many are held back.
+        classes: whether the samples have classes, each of which is divided by itself.
 
     Raises:
         DataError: one of the two parts has no samples.
@@ -200,7 +206,7 @@ def check_parts(source: str, train: int, validation: int) -> None:
         raise DataError(
             f"data={source} gives {train} samples for training and {validation} for validation; each needs at "
             f"least one",
-            fix="use more data, with at least two samples of one class",
+            fix=f"use more data, with at least two samples{' of one class' if classes else ''}",
         )
 
 

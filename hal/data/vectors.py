@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from hal.data.arrays import ArrayDataset, check_parts, shuffled_split
+from hal.data.arrays import ArrayDataset, shuffled_split
 from hal.data.columns import Column, Table
 from hal.data.convert import LARGEST_FLOAT
 from hal.data.spec import Columns, Split, Wanted
@@ -81,7 +81,6 @@ def split_table(
     if (largest := float(np.abs(values).max(initial=0.0))) > LARGEST_FLOAT:
         raise DataError(f"{table.where} contains {largest:g}, which is too large for float32", fix="scale the values")
     shape = _shape(source, wanted, used)
-    check_two(source, len(values))
     parts = shuffled_split(source, targets.stratum, len(values), share, seed)
     columns = scales_of([column.name for column in used], values[parts[0]])
     scaled = columns.scaled(values).reshape(len(values), *shape)
@@ -109,12 +108,6 @@ def split_table(
         0, f"columns: {listed([c.name for c in used])} (features) and {listed([c.name for c in of_labels])} (label)"
     )
     return Split(train, held, tuple(notes), skipped=skipped)
-
-
-def check_two(source: str, rows: int) -> None:
-    """Refuse a table that cannot be divided."""
-    if rows < 2:
-        check_parts(source, rows, 0)
 
 
 def vectors_for(table: Table, columns: Columns) -> np.ndarray:

@@ -88,6 +88,7 @@ class ModuleModel(nn.Model):
         self._loaded: torch_nn.Module | None = None
         self._passes: dict[str, tuple[Native, Captured]] = {}
         self._sharded: dict[str, Any] = {}
+        self._reported: frozenset[str] | None = None
 
     # What it is made of
 
@@ -247,6 +248,21 @@ class ModuleModel(nn.Model):
         found: Mapping[str, Array] = self._run("evaluation", params, state, _arguments(batch), training=False)[0]
         return found
 
+    def chosen_metric(self) -> tuple[str, Literal["max", "min"]]:
+        """Accuracy where :meth:`evaluate` gives one, as for models of hal's own; the loss otherwise, and for text."""
+        if self._reported is None:
+            params, state = self._host_values()
+            self._note_metrics(params, state, tuple(_tensors(tree) for tree in _arguments(self._sample())))
+        return ("accuracy", "max") if "accuracy" in (self._reported or ()) and not self.form.text else self.metric
+
+    def _note_metrics(self, params: Tree, state: Tree, args: tuple[Any, ...]) -> None:
+        """Run the evaluation once, which shows the names of what it gives."""
+        self._reported = frozenset(self._native("evaluation")(params, state, args, training=False, key=None)[0])
+
+    def _host_values(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        params, state = self.initial(0)
+        return _on_host(params), _on_host(state)
+
     def uses_ops(self, backend: Backend) -> bool:
         """Not where the module itself runs."""
         return self._neutral or backend.framework != "torch"
@@ -260,15 +276,16 @@ class ModuleModel(nn.Model):
             )
         blocks_of(self.net, self.code.blocks, self.code.name)
         args = tuple(_tensors(tree) for tree in _arguments(self._sample()))
-        params, state = ({name: torch.from_numpy(x) for name, x in tree.items()} for tree in self.initial(0))
+        params, state = self._host_values()
         outputs, _ = self._native("outputs")(params, state, args[:1], training=False)
         self._check_classes(outputs)
         passes: list[tuple[str, tuple[Any, ...], bool]] = [("outputs", args[:1], False)]
         if training:
             passes += [(name, args, True) for name in self._objective_names()]
+            for name, given, _ in passes[1:]:
+                self._native(name)(params, state, given, training=True, key=Key(0))
             passes.append(("evaluation", args, False))
-        for name, given, learns in passes[1:]:
-            self._native(name)(params, state, given, training=learns, key=Key(0) if learns else None)
+            self._note_metrics(params, state, args)
         if self.uses_ops(backend):
             for name, given, learns in passes:
                 self._pass(name)[1].check(given, training=learns)
@@ -362,6 +379,10 @@ def _numpy(x: Tensor) -> np.ndarray:
     """A copy on the host: parameters and floating buffers as float32."""
     host = x.detach().cpu()
     return np.array((host.float() if host.is_floating_point() else host).numpy(), order="C")
+
+
+def _on_host(tree: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(x) for name, x in tree.items()}
 
 
 def _tensors(tree: Any) -> Any:

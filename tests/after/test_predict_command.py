@@ -178,7 +178,8 @@ def test_texts_with_classes(tmp_path):
         (["{run}", "{empty}/*.png"], 2, "no file fits the pattern"),
         (["{run}", "{empty}"], 2, "has no file that this model takes"),
         (["{run}", "{empty}/none.txt", "text=hello"], 2, "text= is for models of texts"),
-        (["{run}", "{text}"], 1, "is not an image that can be decoded"),
+        (["{run}", "{other}"], 1, "is not an image that can be decoded"),
+        (["{run}", "{text}"], 1, "notes.txt is a text, but model=cnn takes images (give pictures, or arrays in a .npz"),
         (["{run}", "{big}"], 1, "range from 0 to 200, but the model was trained on images in [0, 1]"),
         (["{run}", "{wide}"], 1, "images of 5 channels"),
         (["{run}", "{zero}"], 1, "has no samples"),
@@ -195,6 +196,7 @@ def test_texts_with_classes(tmp_path):
 def test_bad_inputs(trained_cnn, tmp_path, words, status, said):
     (tmp_path / "empty").mkdir()
     (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.md").write_text("no picture")
     np.save(tmp_path / "big.npy", np.linspace(0, 200, 256, dtype=np.float32).reshape(1, 16, 16, 1))
     np.save(tmp_path / "wide.npy", np.zeros((2, 16, 16, 5), np.float32))
     np.savez(tmp_path / "zero.npz", x=np.zeros((0, 16, 16, 1)))
@@ -202,6 +204,7 @@ def test_bad_inputs(trained_cnn, tmp_path, words, status, said):
         "run": trained_cnn,
         "empty": tmp_path / "empty",
         "text": tmp_path / "notes.txt",
+        "other": tmp_path / "notes.md",
         "big": tmp_path / "big.npy",
         "wide": tmp_path / "wide.npy",
         "zero": tmp_path / "zero.npz",

@@ -4,13 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
+from typing import get_args
 
 import pytest
 from run_helpers import CNN, command, train
 
 from hal.after.comparison import compare_runs
-from hal.after.runs import find_runs, selected_runs, sorted_runs
+from hal.after.runs import STATES, find_runs, selected_runs, sorted_runs
+from hal.cli.commands._runs_view import show_runs
 from hal.errors import ConfigError, NotFoundError
+from hal.run.record import Status
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +105,41 @@ def test_sorted_and_selected(folder, many):
         selected_runs(entries, ["colour=red"])
     with pytest.raises(ConfigError, match="has no value"):
         selected_runs(entries, ["model"])
+
+
+def test_a_narrow_terminal_breaks_no_word(many, monkeypatch, capsys):
+    entries = [replace(entry, device="cuda:nvidia:1") for entry in find_runs(many(3))]
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def shown(*more):
+        show_runs([*entries, *more], entries[0].folder.parent, 0)
+        return capsys.readouterr().out.splitlines()
+
+    alike, head, *rows = shown()
+    assert alike.startswith("model: cnn  data: synthetic:80  device: cuda:nvidia:1")
+    assert head.split() == ["run", "best", "epochs", "when"]
+    assert [row.split()[0] for row in rows] == ["run-0000", "run-0001", "run-0002"]
+    other = replace(entries[0], model="/home/ann/a/long/way/to/net.py:Net", data="csv:/home/ann/tables/houses.csv")
+    alike, head, *rows = shown(other)
+    assert len(rows) == 4, "a line for each run"
+    assert max(map(len, rows)) <= 80
+    assert rows[3].split()[1].endswith("t.py:Net")
+    assert "…" in rows[3]
+
+
+def test_where_none_of_the_runs_is_meant(many):
+    root = many(3)
+
+    def said(*conditions):
+        words = [word for each in conditions for word in ("--where", each)]
+        return command("runs", root, *words).stdout
+
+    assert said("state=odd") == (
+        "None of the 3 runs has state=odd. Of state there are: done. "
+        "A state is one of: running, done, interrupted, failed, killed, damaged.\n"
+    )
+    assert said("model=cnn", "lr=7") == "None of the 3 runs has model=cnn and lr=7. Of lr there are: 0.001.\n"
+    assert set(STATES) == {*get_args(Status), "killed", "damaged"}
 
 
 def test_requests_that_are_wrong(folder, tmp_path):

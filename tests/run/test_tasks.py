@@ -69,6 +69,42 @@ def test_numbers(folder, tmp_path, label):
     assert "R2" in report_of_run(tmp_path / "run").read_text()
 
 
+def test_predicted_numbers_have_the_names_of_their_columns(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "price,size"), steps=1)
+    (tmp_path / "one.csv").write_text("a,b,c,d\n50,50,50,50\n")
+    (found,) = hal.load(tmp_path / "run").predict(tmp_path / "one.csv")
+    assert found.names == ("price", "size")
+    lines = {
+        form: command("predict", tmp_path / "run", tmp_path / "one.csv", f"format={form}").stdout
+        for form in ("csv", "jsonl", "table")
+    }
+    assert lines["csv"].startswith("input,price,size")
+    assert json.loads(lines["jsonl"])["values"] == dict(zip(found.names, found.values, strict=True))
+    assert lines["table"].split()[1::2] == ["price", "size"]
+
+
+def test_the_tags_that_are_present_are_told(folder, tmp_path):
+    train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=8, lr=0.01)
+    raw, _ = held_back(folder, "red,green,blue")
+    trained = hal.load(tmp_path / "run")
+    wanted = [
+        [name for name, value in zip(trained.class_names, row, strict=True) if value >= 0] for row in trained(raw)
+    ]
+    assert len({len(tags) for tags in wanted}) > 2, "some have several tags, and some have none or one"
+    np.save(tmp_path / "x.npy", raw)
+
+    def told(form):
+        return command("predict", tmp_path / "run", tmp_path / "x.npy", f"format={form}", "top=1").stdout.splitlines()
+
+    lines = list(map(json.loads, told("jsonl")))
+    assert [line["tags"] for line in lines] == wanted
+    assert all("label" not in line and len(line["top"]) == 1 for line in lines)
+    head, *rows = told("csv")
+    assert head == "input,tags,label,probability"
+    assert [row.split(",")[1] for row in rows] == [";".join(tags) for tags in wanted]
+    assert [line.split("  ")[1] for line in told("table")] == [", ".join(tags) or "no tags" for tags in wanted]
+
+
 def test_tags(folder, tmp_path):
     record = train(tmp_path / "run", base=keys(folder, "red,green,blue"), epochs=20, lr=0.01)
     raw, wanted = held_back(folder, "red,green,blue")
@@ -124,6 +160,20 @@ def test_an_input_can_be_normalized(tmp_path):
         hal.predict(tmp_path / "run", images + 0.2), hal.predict(tmp_path / "run", images), atol=1e-3
     )
     np.testing.assert_allclose(darker, hal.predict(tmp_path / "run", images), atol=1e-3)
+
+
+@pytest.mark.parametrize("label", ["price,size", "red,green,blue"])
+def test_int8_says_what_of_the_metric_is_lost(folder, tmp_path, label):
+    record = train(tmp_path / "run", base=keys(folder, label), epochs=8, lr=0.01, keep="last")
+    result = command("export", tmp_path / "run", "--to", "onnx", "precision=int8", "--json")
+    proof = json.loads(result.stdout)["proof"]
+    assert proof["metric"].lower() == record.metric
+    assert proof["metric_before"] == pytest.approx(record.results[record.metric], abs=1e-4)
+    assert label != "price,size" or proof["metric_after"] != proof["metric_before"]
+    card = (tmp_path / "run" / "exports" / "onnx-int8" / "README.md").read_text()
+    assert (
+        f"{proof['metric']}: {proof['metric_after']:.4f}; of the model in fp32: {proof['metric_before']:.4f}." in card
+    )
 
 
 @pytest.mark.parametrize("to", ["torch", "safetensors"])

@@ -207,6 +207,17 @@ def test_own_data_loss_and_metrics(write, tmp_path):
     assert record.results["loss"] < 0.5, "the points are learned"
 
 
+def test_a_module_of_classes_is_judged_by_accuracy_and_one_with_another_loss_by_that(write, tmp_path):
+    def judged(text, file):
+        record = run(tmp_path / file, model=write(text, file=f"{file}.py"), steps=1, batch=8)
+        return record.metric, record.better
+
+    assert judged(CNN, "classes") == ("accuracy", "max")
+    assert judged(POINTS, "points") == ("loss", "min")
+    own = POINTS.replace('"error"', '"accuracy"')
+    assert judged(own, "own") == ("accuracy", "max"), "its metrics() give one"
+
+
 def test_several_inputs_tied_weights_and_a_loss_of_the_module(write, tmp_path):
     name = write(PAIRS)
     record = run(tmp_path / "run", model=name, steps=150, batch=32, lr=0.05)

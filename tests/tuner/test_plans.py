@@ -105,6 +105,20 @@ def test_shared_with_others(tmp_path, monkeypatch):
     assert json.loads(command("plans", "--json").stdout)[0]["objective"] == "throughput"
 
 
+def test_a_narrow_terminal_breaks_no_word():
+    described = description()
+    here = replace(described.fingerprint, name="NVIDIA H100 80GB HBM3")
+    remember(plan_for(here, described.default))
+    long = replace(here, model="/home/ann/a/long/way/to/net.py:Net")
+    remember(plan_for(long, described.default, objective="latency"))
+    shown = CliRunner().invoke(app, ["plans"], env={"COLUMNS": "80"}).stdout
+    assert "mode: train" in shown.splitlines()[0]
+    assert "NVIDIA H100 80GB HBM3" in shown.splitlines()[0]
+    assert "t.py:Net" in shown
+    words = shown.split()
+    assert {"samples/s", "over", "default", "fp32,", "[1.90,", "2.10]"} <= set(words), "each word is whole"
+
+
 def test_what_is_no_export(tmp_path):
     with pytest.raises(NotFoundError):
         import_plans(tmp_path / "nothing.json")

@@ -149,6 +149,21 @@ def test_what_is_refused(tmp_path, text, options, error, said):
         load(f"csv:{tmp_path / 't.csv'}", VECTOR, options=options)
 
 
+@pytest.mark.parametrize(
+    ("task", "rows", "fix"),
+    [
+        ("regress", 1, "use more data, with at least two samples"),
+        ("tags", 1, "use more data, with at least two samples"),
+        ("classify", 2, "use more data, with at least two samples of one class"),
+    ],
+)
+def test_too_few_rows_to_divide(tmp_path, task, rows, fix):
+    source = table(tmp_path, {"a": [1.5, 2.5][:rows], "label": [0, 1][:rows]})
+    with pytest.raises(DataError) as caught:
+        load(source, VECTOR, options={"task": task})
+    assert caught.value.fix == fix
+
+
 def test_labels_that_name_each_line(tmp_path):
     columns = columns_of(40, label=[f"id{at}" for at in range(40)])
     with pytest.raises(DataError, match="40 different values in 40 lines, so it holds no classes"):

@@ -29,7 +29,7 @@ def show_export(found: Export) -> None:
     )
     if proof.same_top is not None:
         out.print(f"The most probable class is the same for {proof.same_top:.2%}.")
-    if proof.accuracy is not None and proof.accuracy_before is not None:
-        out.print(f"Accuracy: {proof.accuracy:.4f}; of the model in fp32: {proof.accuracy_before:.4f}.")
+    if measured := proof.measured_text():
+        out.print(measured)
     for note in found.notes:
         out.print(f"[yellow]Note:[/] {escaped(note)}")

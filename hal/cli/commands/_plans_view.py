@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hal.cli.styled import console
-from hal.cli.table import table
+from hal.cli.styled import console, escaped
+from hal.cli.table import table, without_shared
 from hal.contract.text import estimate_text, plan_line, ratio_text
 from hal.job.stored_plans import StoredPlan
 
 __all__ = ["show_plans"]
+
+_FOLDED = ("device", "plan", "samples/s#", "over default#")
+"""Columns with spaces in their cells."""
 
 
 def show_plans(plans: Sequence[StoredPlan]) -> None:
@@ -34,6 +37,9 @@ def show_plans(plans: Sequence[StoredPlan]) -> None:
                 each.when[:10],
             )
         )
-    out.print(table(columns, rows))
+    heads, cells, alike = without_shared(columns, rows, ("model", "mode", "device", "best", "found"), out.width)
+    if alike:
+        out.print(f"[dim]{escaped(alike)}[/]", soft_wrap=True)
+    out.print(table(heads, cells, folded=_FOLDED, shortened=[("model",)], width=out.width))
     out.print("\nTo use a stored plan: [bold]hal run ... plan=tuned[/]")
     out.print("To share all of them: [bold]hal plans --export FILE.json[/]")

@@ -43,6 +43,7 @@ _DOES = {"samples": "make samples", "text": "write text", "classes": "take input
 _DOES_SO = {"samples": "makes samples", "text": "writes text", "classes": "takes inputs"}
 
 _VALUES_SHOWN = 8
+_BETWEEN_TAGS = ";"
 _LONG = 1000
 """From so many inputs on, a bar on stderr shows how far the work is."""
 
@@ -244,12 +245,18 @@ class _Table:
 
 def _cells(each: Prediction) -> str:
     if each.top:
-        return "  ".join(f"{visible(score.label)} {score.probability:.4f}" for score in each.top)
+        scores = "  ".join(f"{visible(score.label)} {score.probability:.4f}" for score in each.top)
+        if each.tags is None:
+            return scores
+        return f"{', '.join(map(visible, each.tags)) or 'no tags'}  ({scores})"
     values = each.values if isinstance(each.values, list) else [each.values]
     flat = values if not any(isinstance(value, list) for value in values) else []
     if not flat:
         return f"an array of {len(values)} rows; format=jsonl shows its values"
     more = f" ... ({len(flat)} values)" if len(flat) > _VALUES_SHOWN else ""
+    if each.names:
+        named = zip(each.names, map(number, flat[:_VALUES_SHOWN]), strict=False)
+        return "  ".join(f"{visible(name)} {value}" for name, value in named) + more
     return " ".join(number(value) for value in flat[:_VALUES_SHOWN]) + more
 
 
@@ -267,13 +274,16 @@ class _Csv:
                 continue
             cells: list[Any] = []
             head = ["input"]
+            if each.tags is not None:
+                head.append("tags")
+                cells.append(_BETWEEN_TAGS.join(each.tags))
             if each.top:
                 for at, score in enumerate(each.top, 1):
                     head += ["label", "probability"] if at == 1 else [f"label_{at}", f"probability_{at}"]
                     cells += [score.label, f"{score.probability:.6g}"]
             else:
                 values = each.values if isinstance(each.values, list) else [each.values]
-                head += [f"value_{at}" for at in range(1, len(values) + 1)]
+                head += each.names or [f"value_{at}" for at in range(1, len(values) + 1)]
                 cells = [json.dumps(value) for value in values]
             if not self._begun:
                 lines.writerow(head)

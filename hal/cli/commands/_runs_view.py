@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from hal.after.runs import RunEntry
 from hal.cli.styled import console, escaped
-from hal.cli.table import table
+from hal.cli.table import table, without_shared
 from hal.util.numbers import counted, number
 
 if TYPE_CHECKING:
@@ -17,30 +17,43 @@ if TYPE_CHECKING:
 __all__ = ["show_comparison", "show_runs"]
 
 _COLUMNS = ("run", "model", "data", "device", "best#", "epochs#", "when", "state", "plan")
-_FOLDED = ("model", "data", "plan")
+_NAMES = (("model", "data"), ("run",))
+"""Columns of names; that of the run is what somebody copies, so it is shortened last."""
+
+_SHARED = ("model", "data", "device", "when", "state")
+"""Columns that become a line above a table that is too wide, if all runs have the same there."""
+
 _WIDE = 120
 """A narrower terminal has no room for the plans."""
 
 _STYLES = {"failed": "red", "damaged": "red", "killed": "yellow", "interrupted": "yellow", "running": "cyan"}
 
 
-def show_runs(entries: Sequence[RunEntry], root: Path, left_out: int) -> None:
+def show_runs(entries: Sequence[RunEntry], root: Path, left_out: int, why_none: str = "") -> None:
     """A row for each run.
 
     Args:
         entries: the runs.
         root: where they were looked for.
         left_out: how many more there are, which --limit leaves out.
+        why_none: why there are none although runs were found; empty: none was found.
     """
     out = console()
+    if not entries and why_none:
+        out.print(escaped(why_none), soft_wrap=True)
+        return
     if not entries:
         out.print(f"No run was found in {escaped(root)}. To make one: [bold]hal run model=cnn[/]")
         return
     rows = [_row(entry, root) for entry in entries]
     styles = [_STYLES.get(entry.state, "") for entry in entries]
     shown = [at for at, name in enumerate(_COLUMNS) if name != "plan" or out.width >= _WIDE]
-    columns = [_COLUMNS[at] for at in shown]
-    out.print(table(columns, [[row[at] for at in shown] for row in rows], styles=styles, folded=_FOLDED))
+    columns, cells, alike = without_shared(
+        [_COLUMNS[at] for at in shown], [[row[at] for at in shown] for row in rows], _SHARED, out.width
+    )
+    if alike:
+        out.print(f"[dim]{escaped(alike)}[/]", soft_wrap=True)
+    out.print(table(columns, cells, styles=styles, folded=("plan",), shortened=_NAMES, width=out.width))
     if left_out:
         out.print(f"[dim]{counted(left_out, 'more run')} not shown; --limit shows more of them.[/]")
     for entry in entries:

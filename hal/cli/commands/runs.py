@@ -50,7 +50,7 @@ def runs(
     def work() -> int:
         from dataclasses import asdict
 
-        from hal.after.runs import SORTS, find_runs, selected_runs, sorted_runs
+        from hal.after.runs import SORTS, find_runs, none_selected, selected_runs, sorted_runs
         from hal.cli.commands._runs_view import show_comparison, show_runs
         from hal.errors import ConfigError
         from hal.util.paths import user_path
@@ -69,13 +69,15 @@ def runs(
             return 0
         if sort not in SORTS:
             raise ConfigError(f"--sort {sort} is not known", fix=f"use one of: {', '.join(SORTS)}")
-        entries = sorted_runs(selected_runs(find_runs(at[0]), where or []), sort)
+        there = find_runs(at[0])
+        entries = sorted_runs(selected_runs(there, where or []), sort)
         most = limit or (len(entries) if json_output else _MOST) or 1
         shown = entries[:most] if sort == "best" else entries[-most:]
         if json_output:
             print_json([entry.as_json() for entry in shown])
         else:
-            show_runs(shown, at[0], len(entries) - len(shown))
+            why_none = none_selected(there, where or []) if there and not entries else ""
+            show_runs(shown, at[0], len(entries) - len(shown), why_none)
         return 0
 
     guard(work, json_output)
