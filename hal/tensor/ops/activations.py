@@ -61,7 +61,7 @@ class Activations(Arrays):
         return self._relu(x)
 
     def _relu(self, x: Array) -> Array:
-        return self.standard.where(x > 0, x, self.standard.zeros_like(x))
+        return self.standard.where(x <= 0, self.standard.zeros_like(x), x)  # so that NaN stays
 
     def leaky_relu(self, x: Array, slope: float = 0.01) -> Array:
         """``x`` where it is positive, ``slope * x`` elsewhere (Maas, Hannun and Ng, 2013).
