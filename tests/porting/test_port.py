@@ -341,7 +341,7 @@ class TestConversion:
         ([".", "--baseline", "nowhere.json"], "cannot read the baseline"),
         ([".", "--convert", "a"], "already exists"),
         ([".", "--convert", "b", "--to", "cpu"], "no conversion of sources to cpu"),
-        ([".", "--sarif", "no/such/folder/x"], "cannot write"),
+        ([".", "--sarif", "/dev/null/x"], "cannot create the folder /dev/null"),
         (["a", "--json"], "hal port does not look"),
     ],
 )
