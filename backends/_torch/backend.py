@@ -52,6 +52,9 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
     """What all backends on PyTorch share. ``device_type`` is PyTorch's word for the device."""
 
     device_type: ClassVar[str]
+    convolutions: ClassVar[str] = "cudnn"
+    """PyTorch's word for the library of convolutions, in ``torch.backends``."""
+
     framework: ClassVar[str] = "torch"
     compiles_gradients: ClassVar[bool] = True
     copies_ahead: ClassVar[bool] = True
@@ -295,7 +298,7 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
 
     def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
         """Lines of plain PyTorch."""
-        return native_code(plan, self.device_type, mode, device.index if device else 0)
+        return native_code(plan, self.device_type, mode, device.index if device else 0, self.convolutions)
 
     def export_program(self, to: str, exported: ExportedFunction) -> dict[str, bytes]:
         """ONNX or a program of torch.export; see :mod:`hal.backends._torch.exporting`."""

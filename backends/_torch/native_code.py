@@ -11,7 +11,7 @@ __all__ = ["native_code"]
 _DTYPES = {"bf16": "torch.bfloat16", "fp16": "torch.float16"}
 
 
-def native_code(plan: Plan, device_type: str, mode: str, index: int = 0) -> str:
+def native_code(plan: Plan, device_type: str, mode: str, index: int = 0, library: str = "cudnn") -> str:
     """Lines that apply a plan to what a PyTorch program has: ``model`` and ``dataset``, which gives (inputs, ...).
 
     To train also ``loss_fn``, ``optimizer``, and labels as the second part of each sample.
@@ -21,14 +21,15 @@ def native_code(plan: Plan, device_type: str, mode: str, index: int = 0) -> str:
         device_type: PyTorch's word for the device.
         mode: train, or infer to compute outputs alone.
         index: number of the device among those of its type.
+        library: PyTorch's word for the library of convolutions, whose switch allows TF32.
     """
     device = f"{device_type}:{index}" if index else device_type
     given = "model, dataset, loss_fn, optimizer" if mode == "train" else "model, dataset"
     lines = _train(plan, device) if mode == "train" else _infer(plan, device)
-    return "\n".join([f"# Before these lines, define: {given}", *_setup(plan, device), *lines, ""])
+    return "\n".join([f"# Before these lines, define: {given}", *_setup(plan, device, library), *lines, ""])
 
 
-def _setup(plan: Plan, device: str) -> Iterator[str]:
+def _setup(plan: Plan, device: str, library: str) -> Iterator[str]:
     yield from ("import torch", "from torch.utils.data import DataLoader", "")
     if ":" in device:
         yield f'torch.{_kind(device)}.set_device("{device}")'
@@ -37,7 +38,7 @@ def _setup(plan: Plan, device: str) -> Iterator[str]:
     if plan.precision == "tf32":
         # These two set PyTorch's newer switches as well; what was compiled asks both.
         yield 'torch.set_float32_matmul_precision("high")'
-        yield "torch.backends.cudnn.allow_tf32 = True"
+        yield f"torch.backends.{library}.allow_tf32 = True"
     if plan.conv == "search":
         yield "torch.backends.cudnn.benchmark = True"
     yield f'model = model.to("{device}")'

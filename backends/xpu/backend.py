@@ -36,6 +36,7 @@ class XpuBackend(TorchBackend):
     priority: ClassVar[int] = 10
     aliases: ClassVar[tuple[str, ...]] = ("intel", "arc", "oneapi", "sycl", "gpu")
     device_type: ClassVar[str] = "xpu"
+    convolutions: ClassVar[str] = "mkldnn"
 
     @functools.cached_property
     def _host(self) -> Host:
@@ -77,11 +78,6 @@ class XpuBackend(TorchBackend):
         found = self._runtime.devices[device.index]
         alone = sum(each.device_id == found.device_id for each in self._runtime.devices) == 1
         return read_counters(pci_address(found.device_id)) if alone else Telemetry()
-
-    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
-        """Lines of plain PyTorch, where oneDNN has the switch for TF32."""
-        text = super().native_code(plan, device, mode)
-        return text.replace("torch.backends.cudnn.allow_tf32", "torch.backends.mkldnn.allow_tf32")
 
     def classify(self, error: BaseException) -> HalError | None:
         """Name PyTorch's exceptions and those of SYCL's runtime, which are bare RuntimeErrors."""
