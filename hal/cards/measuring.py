@@ -7,15 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hal.cards.certificate import Figure, Steady
+from hal.cards.reasons import BUSY_SHARE
 from hal.cards.work import Work
 from hal.contract import Backend, Telemetry
 from hal.contract.device import Device
 from hal.measure import Estimate, Sampler, Settings, measure, on_host
 
 __all__ = ["Measured", "Meter"]
-
-_BUSY_CORES = 0.15
-"""Share of the cores that others must take before a figure is said to be one under load."""
 
 _BLOCK_S = 0.1
 
@@ -71,7 +69,7 @@ class Meter:
                 telemetry=self.telemetry,
             )
         others = found.environment.taken_cores
-        loaded = self.on_host and others > _BUSY_CORES * found.environment.cpu_threads
+        loaded = self.on_host and others > BUSY_SHARE * found.environment.cpu_threads
         figure = _figure(work, found.step_ms, loaded)
         if found.energy_j_per_sample is not None:
             energy = found.energy_j_per_sample

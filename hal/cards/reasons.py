@@ -26,7 +26,9 @@ _STEADY = -0.1
 _CAPPED = 0.98
 _CLOCK = 0.9
 _MEMORY = 0.88
-_BUSY_SHARE = 0.15
+BUSY_SHARE = 0.15
+"""Share of the host's cores that other processes must take before it counts as busy."""
+
 _BUSY_DEVICE_PERCENT = 15.0
 
 
@@ -62,7 +64,7 @@ class Evidence:
     def busy(self) -> bool:
         """Whether others used what was measured."""
         if self.on_host:
-            return self.others > _BUSY_SHARE
+            return self.others > BUSY_SHARE
         return (self.before.busy_percent or 0.0) > _BUSY_DEVICE_PERCENT and (self.before.others or 0) > 0
 
 
