@@ -13,14 +13,12 @@ from hal.backends.opencl.codegen.choices import Choices
 from hal.backends.opencl.codegen.emitter import Emitter, added, scaled, split
 from hal.backends.opencl.codegen.expressions import compute_type, load, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
-from hal.backends.opencl.codegen.product import Product, parts_of
+from hal.backends.opencl.codegen.product import FUSED, Product, parts_of
 
 __all__ = ["group_of", "local_tile_kernel", "results_of_a_group"]
 
 _DEPTH = 16
 """So many products are added up between two copies at most."""
-_FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
-"""Products may be added up by fused multiply-adds; what follows from a sum may not."""
 _UNROLLED = "\n#pragma unroll 4\n"
 """With the whole loop unrolled, compilers load early and hold up to half as many registers again."""
 
@@ -124,7 +122,7 @@ def local_tile_kernel(
     fence = "barrier(CLK_LOCAL_MEM_FENCE);"
     loop = (
         f"for ({kind} k0=0; k0<{product.depth}; k0+={depth}) {{ {' '.join(copies)} {fence} "
-        f"{_UNROLLED}for (int k=0; k<{depth}; k++) {{{_FUSED}{steps}}} {fence} }}"
+        f"{_UNROLLED}for (int k=0; k<{depth}; k++) {{{FUSED}{steps}}} {fence} }}"
     )
     written = _written(product, out, emitter)
     write = "".join(

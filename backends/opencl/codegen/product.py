@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.views import View, view_of
 
-__all__ = ["Product", "parts_of", "product_of"]
+__all__ = ["FUSED", "Product", "parts_of", "product_of"]
+
+FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
+"""Products may be added up by fused multiply-adds; what follows from a sum may not."""
 
 Axis = tuple[int, ...]
 """Size of an axis and its strides: in a, in b, or in both."""

@@ -13,13 +13,11 @@ from hal.backends.opencl.codegen.choices import Choices
 from hal.backends.opencl.codegen.emitter import Emitter, added, scaled, split
 from hal.backends.opencl.codegen.expressions import compute_type, load, store
 from hal.backends.opencl.codegen.kernel import Kernel, Stored, signature
-from hal.backends.opencl.codegen.product import Product, parts_of
+from hal.backends.opencl.codegen.product import FUSED, Product, parts_of
 
 __all__ = ["register_tile_kernel"]
 
 _WIDTH = 8
-_FUSED = "\n#pragma OPENCL FP_CONTRACT ON\n"
-"""Products may be added up by fused multiply-adds; what follows from a sum may not."""
 
 
 def register_tile_kernel(product: Product, out: OpenclArray, stored: Stored, choices: Choices, *, wide: bool) -> Kernel:
@@ -100,7 +98,7 @@ def register_tile_kernel(product: Product, out: OpenclArray, stored: Stored, cho
     down = -(-down // local[1]) * local[1]
     return Kernel(
         signature(out, emitter),
-        f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{_FUSED}{sums} }} {write}",
+        f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{FUSED}{sums} }} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (across, down, product.batches),
         local,
