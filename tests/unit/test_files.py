@@ -67,10 +67,12 @@ def test_a_name_that_is_too_long(tmp_path):
 def test_a_page_is_written_whole_or_told(tmp_path):
     write_text(tmp_path / "page.html", "é")
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == "é"
-    with pytest.raises(NotFoundError, match=r"cannot write .*gone") as caught:
-        write_text(tmp_path / "gone" / "page.html", "new", fix="another one")
+    write_text(tmp_path / "made" / "page.html", "é")
+    assert entries(tmp_path / "made") == ["page.html"]
+    with pytest.raises(NotFoundError, match=r"cannot .*page.html") as caught:
+        write_text(tmp_path / "page.html" / "below.html", "new", fix="another one")
     assert caught.value.fix == "another one"
-    assert entries(tmp_path) == ["page.html"]
+    assert entries(tmp_path) == ["made", "made/page.html", "page.html"]
 
 
 def test_the_home_of_nobody():
