@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gzip
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
@@ -13,13 +16,31 @@ from hal.errors import ConfigError
 __all__ = ["open_digits"]
 
 
-@functools.cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
+_FILE = "datasets/data/digits.csv.gz"
+
+
+def _table() -> np.ndarray:
+    """The table of scikit-learn's file: 64 pixels from 0 to 16 and the digit in each row.
+
+    The file itself is read, because importing scikit-learn takes more than a second, most of what a first run takes to
+    begin. Where a version of scikit-learn keeps it elsewhere, its own function finds it.
+    """
+    found = importlib.util.find_spec("sklearn")
+    path = Path(found.origin).parent / _FILE if found is not None and found.origin else None
+    if path is not None and path.is_file():
+        with gzip.open(path, "rt", encoding="ascii") as rows:
+            return np.loadtxt(rows, delimiter=",", dtype=np.int64)
     from sklearn.datasets import load_digits
 
     pixels, target = load_digits(return_X_y=True)
-    values = (np.asarray(pixels) / 16).astype(np.float32).reshape(-1, 8, 8, 1)
-    labels = np.asarray(target).astype(np.int64)
+    return np.column_stack([pixels, target]).astype(np.int64)
+
+
+@functools.cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    table = _table()
+    values = (table[:, :-1] / 16).astype(np.float32).reshape(-1, 8, 8, 1)
+    labels = table[:, -1].copy()
     for array in (values, labels):
         array.setflags(write=False)
     return values, labels

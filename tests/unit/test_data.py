@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import hal.data
-from hal.data import SOURCES, Dataset, Field, Wanted, batches, bigram_entropy, count_batches, load
+from hal.data import SOURCES, Dataset, Field, Wanted, batches, bigram_entropy, count_batches, digits, load
 from hal.data.arrays import ArrayDataset, shuffled_split
 from hal.data.images import fit, resize
 from hal.data.text import TextDataset, encode
@@ -83,6 +83,12 @@ def test_sources_that_need_no_path_are_all_tested_above():
         "docstrings",
         "synthetic",
     }
+
+
+def test_the_digits_of_the_file_are_those_of_scikit_learn(monkeypatch):
+    from_file = digits._table()
+    monkeypatch.setattr(digits, "_FILE", "somewhere/else.csv.gz")
+    assert np.array_equal(from_file, digits._table())
 
 
 def test_digits_are_split_by_class_and_seed():
