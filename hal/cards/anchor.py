@@ -17,6 +17,7 @@ from hal.cards.certificate import Certificate
 from hal.cards.counting import Cost, Subject
 from hal.cards.predictor import Prediction, fitted_for, predict
 from hal.catalogue import CatalogueDevice
+from hal.contract.device import PrecisionName
 from hal.errors import ConfigError, NotFoundError
 from hal.util.reading import read_regular
 
@@ -57,7 +58,7 @@ class Anchor:
         return self.width if device.vendor == self.device.vendor else None
 
 
-def read_anchor(path: Path, found: Subject, cost: Callable[[str, int | None], Cost]) -> Anchor:
+def read_anchor(path: Path, found: Subject, cost: Callable[[PrecisionName, int | None], Cost]) -> Anchor:
     """Read what was measured.
 
     Args:
@@ -107,7 +108,7 @@ def _speed(path: Path, held: Any) -> _Speed:
     return _Speed(record.workload, record.plan, record.device, speed)
 
 
-def _of_speed(path: Path, seen: _Speed, found: Subject, cost: Callable[[str, int | None], Cost]) -> Anchor:
+def _of_speed(path: Path, seen: _Speed, found: Subject, cost: Callable[[PrecisionName, int | None], Cost]) -> Anchor:
     own = found.resolved.workload
     if seen.workload.model != own.model or seen.workload.mode != found.mode:
         raise ConfigError(
@@ -133,7 +134,7 @@ def _of_speed(path: Path, seen: _Speed, found: Subject, cost: Callable[[str, int
     )
 
 
-def _of_certificate(path: Path, found: Certificate, cost: Callable[[str, int | None], Cost]) -> Anchor:
+def _of_certificate(path: Path, found: Certificate, cost: Callable[[PrecisionName, int | None], Cost]) -> Anchor:
     device = _device(path, found.device)
     figures = {(figure.group, figure.name): figure for figure in found.figures}
     ratios = []

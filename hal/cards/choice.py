@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from hal.cards.predictor import Prediction
+from hal.contract.device import PrecisionName
 
 __all__ = ["Candidate", "Choice", "Decides", "LeftOut"]
 
@@ -25,7 +26,7 @@ class Candidate(BaseModel):
     form: str
     memory_gb: float | None
     watts: float | None
-    precision: str
+    precision: PrecisionName
     backend: str | None = Field(description="The backend of hal that serves it.")
     builds: str = Field(description="Which builds of the framework have code for it.")
     largest_batch: int | None = Field(description="The largest batch that fits; None where memory is unknown.")
@@ -87,7 +88,9 @@ class Choice(BaseModel):
     flops_per_sample: float
     bytes_per_sample: float
     peak_bytes: float = Field(description="Memory of a step, as far as shapes tell it.")
-    precision: str = Field(description="Precision of the first candidate, in which these figures are counted.")
+    precision: PrecisionName = Field(
+        description="Precision of the first candidate, in which these figures are counted."
+    )
     workload: str = Field(description="The class of workloads whose measurements the prediction rests on.")
     measurements: int
     candidates: tuple[Candidate, ...]

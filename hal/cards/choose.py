@@ -10,7 +10,8 @@ from hal import catalogue
 from hal.cards.choice import Candidate, Choice, Decides, LeftOut
 from hal.cards.choose_config import ChooseConfig
 from hal.cards.constraints import USABLE, Costs, Shortfall, shortfalls, usual_precision
-from hal.cards.counting import Cost, Subject, subject
+from hal.cards.counted import Counted
+from hal.cards.counting import Cost
 from hal.cards.predictor import Prediction, fitted_for, predict
 from hal.cards.prices import Price, read_prices
 from hal.catalogue import CatalogueDevice
@@ -53,14 +54,14 @@ def _found(config: ChooseConfig) -> Choice:
     prices = {} if config.prices is None else read_prices(user_path(config.prices))
     if config.vendor is not None:
         _known_vendor(config.vendor)
-    found = subject(config.model, config.data, config.what)
+    found = Counted(config.model, config.data, config.what)
     batch = config.batch or found.default_batch
     costs = Costs(found, max(1, -(-batch // config.devices)))
     anchor = None
     if config.measured is not None:
         from hal.cards.anchor import read_anchor
 
-        anchor = read_anchor(user_path(config.measured), found, costs.of)
+        anchor = read_anchor(user_path(config.measured), found.subject, costs.of)
     candidates: list[Candidate] = []
     left_out: dict[str, tuple[Shortfall, ...]] = {}
     for device in catalogue.devices().values():
@@ -69,6 +70,7 @@ def _found(config: ChooseConfig) -> Choice:
             left_out[device.id] = why
         else:
             candidates.append(_candidate(device, config, costs, prices.get(device.id), found, batch, anchor))
+    found.keep()
     _check_found(candidates, left_out, costs, batch)
     candidates = grouped(candidates)
     cost = costs.of(candidates[0].precision)
@@ -140,7 +142,7 @@ def _candidate(
     config: ChooseConfig,
     costs: Costs,
     price: Price | None,
-    found: Subject,
+    found: Counted,
     batch: int,
     anchor: Anchor | None,
 ) -> Candidate:

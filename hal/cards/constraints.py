@@ -9,7 +9,8 @@ from typing import Literal
 
 from hal import catalogue
 from hal.cards.choose_config import ChooseConfig
-from hal.cards.counting import Cost, Subject, count
+from hal.cards.counted import Counted
+from hal.cards.counting import Cost
 from hal.cards.prices import Price
 from hal.catalogue import CatalogueDevice
 from hal.contract.device import PrecisionName
@@ -45,26 +46,21 @@ class Shortfall:
 
 
 class Costs:
-    """Costs of one device's part of a step, by precision, counted when they are first asked for."""
+    """Costs of one device's part of a step, by precision."""
 
-    def __init__(self, found: Subject, batch: int) -> None:
+    def __init__(self, found: Counted, batch: int) -> None:
         self._found, self.batch = found, batch
-        self._costs: dict[tuple[str, int], Cost] = {}
 
-    def of(self, precision: str, batch: int | None = None) -> Cost:
+    def of(self, precision: PrecisionName, batch: int | None = None) -> Cost:
         """The cost in a precision, of this batch or another."""
-        size = batch or self.batch
-        if (precision, size) not in self._costs:
-            name: PrecisionName = precision  # type: ignore[assignment]
-            self._costs[precision, size] = count(self._found, size, name)
-        return self._costs[precision, size]
+        return self._found.of(precision, batch or self.batch)
 
     @property
     def most(self) -> int:
         """The batch at which the search for the largest one ends."""
         return max(_LARGEST_BATCH, self.batch)
 
-    def largest(self, precision: str, usable: float) -> int:
+    def largest(self, precision: PrecisionName, usable: float) -> int:
         """The largest batch up to ``most`` whose step fits, by a line through two counts; 0: not even one sample."""
         one, two = self.of(precision), self.of(precision, 2 * self.batch)
         each = max((two.peak_bytes - one.peak_bytes) / self.batch, 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import contextvars
 import io
 import logging
 import warnings
@@ -72,7 +73,8 @@ def capture(
         exempt = dissolved_regions(program)
         program = _decomposed(program)
     graph, expected = converted(program, module, strip, exempt)
-    refusals = dry_run(graph, expected)
+    # Who counts costs or notes gradients now, as what is captured begins to run, has nothing to do with these ops.
+    refusals = contextvars.Context().run(dry_run, graph, expected)
     if refusals:
         raise refused(refusals)
     return graph

@@ -47,6 +47,15 @@ class TestCounting:
         found = subject(section, DataSection.model_validate({}), "infer")
         assert 23e6 < count(found, 1, "fp32").parameters < 26e6
 
+    def test_capturing_a_module_is_no_part_of_its_cost(self, tmp_path):
+        (tmp_path / "net.py").write_text(
+            "from torch import nn\n\n\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        )
+        section = ModelSection(name=f"{tmp_path / 'net.py'}:net")
+        found = subject(section, DataSection.model_validate({}), "train")
+        first, again = count(found, 64, "fp32"), count(found, 64, "fp32")
+        assert first == again
+
     def test_kinds(self):
         def record(name, *inputs):
             return OpRecord(name, "forward", inputs, (), "float32", 1, 1, 1)
