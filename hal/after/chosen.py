@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hal.errors import NotFoundError
-from hal.run.checkpoint import Checkpoint, best, latest
+from hal.run.checkpoint import Checkpoint, best, latest, require_kept
 from hal.run.resuming import find_resume_point
 from hal.util.paths import user_path
 
@@ -38,6 +38,7 @@ def chosen(run: str | Path) -> Chosen:
     """
     folder = user_path(run)
     if not folder.is_dir():
+        require_kept(folder)
         what = "is a file, not the folder of a run" if folder.exists() else "does not exist"
         raise NotFoundError(f"{run} {what}", fix="give the folder that hal run wrote, for example runs/...")
     try:

@@ -15,7 +15,7 @@ import optree
 from hal import registry
 from hal.after.chosen import Chosen, chosen
 from hal.after.predictions import Prediction, class_scores, present_tags
-from hal.after.writing import continued
+from hal.after.writing import continued, ids_of
 from hal.config import JobConfig, build
 from hal.contract import Group
 from hal.contract.plan import Plan
@@ -222,13 +222,21 @@ class Trained:
 
         Raises:
             InputError: the prompt is empty, or has characters that the model does not know.
-            ConfigError: the model does not write text.
+            ConfigError: the model does not write text, or the length or the temperature is not positive.
         """
         if not self.writes:
             raise ConfigError(
                 f"model={self.setup.workload.model} of {self.run} does not write text",
                 fix="use a run whose data are text, such as hal run model=rnn",
             )
+        if length < 1 or not temperature > 0:
+            raise ConfigError(
+                f"length={length} and temperature={temperature:g} were given, but both have to be positive",
+                fix="for the likeliest characters, use a small temperature such as 0.01",
+            )
+        return self._written(ids_of(prompt, self.setup.data.vocabulary), length, temperature, seed)
+
+    def _written(self, prompt: Sequence[int], length: int, temperature: float, seed: int) -> Iterator[str]:
         with self.ready():
             next_logits = self.model.next_logits(self._call, *self._state)
             yield from continued(self.setup.data.vocabulary, next_logits, prompt, length, temperature, seed)

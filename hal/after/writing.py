@@ -39,7 +39,7 @@ def ids_of(text: str, vocabulary: str) -> list[int]:
 def continued(
     vocabulary: str,
     next_logits: Callable[[Sequence[int]], np.ndarray],
-    prompt: str,
+    prompt: Sequence[int],
     length: int,
     temperature: float,
     seed: int,
@@ -49,16 +49,13 @@ def continued(
     Args:
         vocabulary: the character of each id.
         next_logits: gives the logits (characters,) of the character after those that there are, by their ids.
-        prompt: the beginning.
+        prompt: the beginning, as ids.
         length: how many characters to write.
         temperature: by which the logits are divided before one is drawn.
         seed: decides what is drawn.
-
-    Raises:
-        InputError: see :func:`ids_of`.
     """
     random = np.random.default_rng(seed)
-    written = ids_of(prompt, vocabulary)
+    written = list(prompt)
     for _ in range(length):
         scores = next_logits(written).astype(np.float64) / temperature
         p = np.exp(scores - scores.max())

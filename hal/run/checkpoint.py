@@ -21,10 +21,11 @@ from hal.util.files import make_folder, remove_folder, write_folder
 from hal.util.reading import read_regular
 from hal.util.trees import nested, paths
 
-__all__ = ["SCHEMA", "Checkpoint", "best", "copy_best", "latest", "load", "save", "saved_steps"]
+__all__ = ["SCHEMA", "Checkpoint", "best", "copy_best", "latest", "load", "require_kept", "save", "saved_steps"]
 
 SCHEMA = 1
 _KEPT = 2
+_SHOWN = 5
 """The last checkpoint, and the one before it in case that one is damaged."""
 _ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
 _MOST_META_BYTES = 256 << 20
@@ -111,10 +112,25 @@ def latest(path: Path) -> Path:
         return path
     found = _all(path / "checkpoints")
     if not found:
+        require_kept(path)
         raise NotFoundError(
             f"there is no checkpoint in {path}", fix="set resume= to the folder of a run, for example runs/..."
         )
     return found[-1]
+
+
+def require_kept(path: Path) -> None:
+    """Say which checkpoints there are, if a path is that of a checkpoint that is not kept any more.
+
+    Raises:
+        NotFoundError: it is.
+    """
+    there = [each.name for each in _all(path.parent)]
+    if there and path.name.startswith("step-") and not path.exists():
+        raise NotFoundError(
+            f"there is no checkpoint {path}: the run kept {' and '.join(there[-_SHOWN:])}",
+            fix=f"give one of them, or the run's folder {path.parent.parent}; keep=all keeps every epoch's",
+        )
 
 
 def best(path: Path) -> Path:

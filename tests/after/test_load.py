@@ -200,6 +200,8 @@ def test_only_code_that_the_user_named_is_run(tmp_path, monkeypatch):
 def test_runs_that_cannot_be_used(tmp_path, trained_cnn):
     with pytest.raises(NotFoundError, match="does not exist"):
         hal.load(tmp_path / "nowhere")
+    with pytest.raises(NotFoundError, match="the run kept step-"):
+        hal.load(trained_cnn / "checkpoints" / "step-000000001")
     (tmp_path / "begun").mkdir()
     shutil.copy(trained_cnn / "record.json", tmp_path / "begun")
     with pytest.raises(NotFoundError, match="has no checkpoint yet"):
@@ -210,7 +212,7 @@ def test_runs_that_cannot_be_used(tmp_path, trained_cnn):
     with pytest.raises(CheckpointError, match="truncated or was changed"):
         hal.load(tmp_path / "damaged")
     with pytest.raises(ConfigError, match="does not write text"):
-        next(hal.load(trained_cnn).write("a"))
+        hal.load(trained_cnn).write("a")
     with pytest.raises(ConfigError, match="makes no samples"):
         hal.load(trained_cnn).samples(1)
 

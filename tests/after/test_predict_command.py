@@ -11,6 +11,7 @@ from PIL import Image
 from run_helpers import command
 
 import hal
+from hal.errors import ConfigError, InputError
 from hal.run import read_record
 
 
@@ -126,7 +127,11 @@ def test_a_text_is_continued(trained_text, tmp_path):
     written = json.loads(again.stdout)["texts"][0]["text"]
     assert first.stdout == f"the c{written}\n"
     assert len(written) == 20
-    assert "".join(hal.load(trained_text).write("the c", 20, 0.2, 1)) == written
+    loaded = hal.load(trained_text)
+    assert "".join(loaded.write("the c", 20, 0.2, 1)) == written
+    for prompt, length, temperature in (("", 20, 0.2), ("the c", 0, 0.2), ("the c", 20, 0.0)):
+        with pytest.raises((InputError, ConfigError)):
+            loaded.write(prompt, length, temperature)
     (tmp_path / "prompt.txt").write_text("the m")
     assert command("predict", trained_text, tmp_path / "prompt.txt", "length=3").stdout.startswith("the m")
     both = command("predict", trained_text, "text=the c", "length=3", f"out={tmp_path / 'out.txt'}", "--json")

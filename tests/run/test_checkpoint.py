@@ -68,6 +68,13 @@ def test_the_latest(tmp_path):
     assert latest(tmp_path / "checkpoints" / "step-000000009").name == "step-000000009"
 
 
+def test_one_that_was_not_kept(tmp_path):
+    save(tmp_path / "checkpoints", made(9))
+    with pytest.raises(NotFoundError, match="kept step-000000009") as caught:
+        latest(tmp_path / "checkpoints" / "step-000000003")
+    assert "keep=all" in caught.value.fix
+
+
 @pytest.mark.parametrize("folder", ["", "checkpoints", "nowhere"])
 def test_there_is_none(tmp_path, folder):
     (tmp_path / "checkpoints").mkdir()
