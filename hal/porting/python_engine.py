@@ -42,7 +42,11 @@ __all__ = ["PythonEngine", "PythonSyntaxError"]
 _T = TypeVar("_T")
 _Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
 _LISTED = "[]"
-"""Stands among the calls around an expression for a list, a table or a comparison."""
+"""Stands among the calls around an expression for a list, a set or a comparison."""
+_CAUGHT = "try"
+"""The same for a statement whose failure is caught."""
+_TABLE = "{}"
+"""The same for a table; a string in it may be the name of a setting that is made."""
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
 _BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
 
@@ -150,7 +154,7 @@ class _File:
                     return
                 continue
             yield from self._statement(statement, scope, caught)
-            inner = caught | catches(statement, self.names)
+            inner = caught | catches(statement, self.names, in_function=scope != 0)
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
                 with self.calls.inside(statement.name):
                     self.calls.found(statement.name, list(self._block(statement.body, id(statement), caught)))
@@ -177,7 +181,7 @@ class _File:
             if then is Reach.RUNS:
                 asked = guarded_names(statement.test, self.names)
                 self.guarded += asked
-                yield from self._block(statement.body, scope, caught | catches(statement, self.names))
+                yield from self._block(statement.body, scope, caught | catches(statement, self.names, in_function=scope != 0))
                 del self.guarded[len(self.guarded) - len(asked) :]
             else:
                 self.calls.left_out(statement.body)
@@ -211,7 +215,7 @@ class _File:
 
     def _expressions(self, root: ast.AST, scope: int, caught: Catches) -> Iterator[Match]:
         """All expressions that are reached on the target."""
-        pending: list[tuple[ast.AST, tuple[str, ...]]] = [(root, ())]
+        pending: list[tuple[ast.AST, tuple[str, ...]]] = [(root, (_CAUGHT,) if caught & Catches.FAILURES else ())]
         symbols = self.engine.symbols
         while pending:
             node, calls = pending.pop()
@@ -240,7 +244,7 @@ class _File:
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
                 calls = (*calls, self.names.dotted(node.value) or "")
             elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
-                calls = (*calls, _LISTED)
+                calls = (*calls, _TABLE if isinstance(node, ast.Dict) else _LISTED)
             pending += [(child, calls) for child in children]
 
     def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
@@ -276,6 +280,8 @@ class _File:
             name = self.names.dotted(place)
             if name is None:
                 continue
+            if isinstance(place, ast.Subscript) and isinstance(place.slice, ast.Constant):
+                name = f"{name.removesuffix('[]')}.{place.slice.value}"  # as in os.environ["NAME"]
             source = None
             for rule, detection in self.engine.of(Assigned):
                 if re.fullmatch(detection.assigns, name.rpartition(".")[2]):
@@ -291,7 +297,7 @@ class _File:
     def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         name = self.names.dotted(node)
         if name is not None and not name.startswith(tuple(self.guarded)):
-            in_list = bool(calls) and calls[-1] == _LISTED
+            in_list = bool(calls) and calls[-1] in (_LISTED, _TABLE)
             yield from ((rule, name) for rule, listed in self.engine.used(name) if listed or not in_list)
 
     def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
@@ -366,6 +372,8 @@ class _File:
             if detection.inside and not any(matches_name(detection.inside, each) for each in calls):
                 continue
             if detection.outside and any(matches_name(detection.outside, each) for each in calls):
+                continue
+            if not detection.listed and calls and calls[-1] == _LISTED or detection.in_try and _CAUGHT not in calls:
                 continue
             if re.fullmatch(detection.string, node.value):
                 yield rule, node.value

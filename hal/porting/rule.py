@@ -141,6 +141,8 @@ class StringConstant(_Frozen):
     inside: tuple[Name, ...] = Field((), description="Only in the arguments of calls of these functions.")
     outside: tuple[Name, ...] = Field((), description="Not in the arguments of calls of these, which only ask.")
     where: Literal["any", "build"] = Field("any", description="build: only in files that build a package.")
+    listed: bool = Field(True, description="Also in lists, sets and comparisons, which merely know the name.")
+    in_try: bool = Field(False, description="Only where a failure is caught, so that something else is done then.")
 
 
 class Code(_Frozen):
