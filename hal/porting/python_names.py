@@ -84,7 +84,9 @@ class Names:
             self.functions.pop(name, None)
         modules = {each.partition(".")[0] for each in self.imported}
         for name, given in values.items():
-            if len(given) != 1 or name in others or not isinstance(given[0], ast.Attribute | ast.Call):
+            if name in others or not isinstance(given[0], ast.Attribute | ast.Call):
+                continue
+            if any(self.dotted(each) != self.dotted(given[0]) for each in given[1:]):
                 continue
             full = self.dotted(given[0])
             if full is not None and "(" not in full and (name.isupper() or full.partition(".")[0] in modules):
