@@ -89,7 +89,7 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
     texts: list[tuple[int, str]] = []
     if kind in ("requirements", "environment"):
         if (listed := _LISTED.fullmatch(line)) and not listed[1].startswith("-"):
-            texts.append((listed.start(1), listed[1]))
+            texts.append((listed.start(1), listed[1].rpartition("::")[2]))  # conda names a channel before ::
     elif kind == "setup":
         texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
     elif kind == "project":

@@ -190,6 +190,8 @@ class Line(_Frozen):
 
     line: Pattern
     kinds: tuple[str, ...] = Field(min_length=1)
+    only_in: Pattern | None = Field(None, description="The file contains this, too.")
+    not_in: Pattern | None = Field(None, description="The file does not contain this.")
 
 
 class Required(_Frozen):

@@ -20,6 +20,9 @@ _REQUIRING = frozenset("requirements environment project setup docker shell ci".
 _KEY = re.compile(r"\s*([\w-]+)\s*=\s*\[")
 _NO_PACKAGES = frozenset("keywords classifiers authors maintainers packages include exclude".split())
 """Keys of project files whose lists name no packages that are installed."""
+_SECTION = re.compile(r"(\w+)\s*:")
+_CHANNELS = frozenset("name channels prefix".split())
+"""Sections of environments that name no packages."""
 _BLOCK = {
     "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
     "shell": re.compile(r"\s*(if|elif|else|fi)\b(.*)"),
@@ -46,7 +49,7 @@ class TextEngine:
     def __init__(self, rules: Iterable[Rule], symbols: Symbols, other: str = "(?!)") -> None:
         self._symbols = symbols
         self._other = re.compile(other)
-        self._lines: dict[str, list[tuple[Rule, re.Pattern[str]]]] = {}
+        self._lines: dict[str, list[tuple[Rule, Line, re.Pattern[str]]]] = {}
         self._required: list[tuple[Rule, Required]] = []
         for rule in rules:
             for each in rule.detect:
@@ -54,13 +57,19 @@ class TextEngine:
                     self._required.append((rule, each))
                 elif isinstance(each, Line):
                     for kind in each.kinds:
-                        self._lines.setdefault(kind, []).append((rule, re.compile(each.line)))
+                        self._lines.setdefault(kind, []).append((rule, each, re.compile(each.line)))
 
     def find(self, text: str, kind: str) -> list[Match]:
         """What is wrong in the text of a file of a kind."""
         found: set[Match] = set()
         conditions: list[bool] = []
-        patterns = self._lines.get(kind, [])
+        section = ""
+        patterns = [
+            (rule, pattern)
+            for rule, each, pattern in self._lines.get(kind, [])
+            if (each.only_in is None or re.search(each.only_in, text))
+            and (each.not_in is None or not re.search(each.not_in, text))
+        ]
         if kind == "cmake":
             text = _BLOCK_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
         for number, raw in enumerate(text.split("\n"), 1):
@@ -72,6 +81,10 @@ class TextEngine:
                 and (key := _KEY.match(line))
                 and (key[1] in _NO_PACKAGES or self._other.search(key[1]))
             ):
+                continue
+            if kind == "environment" and (opened := _SECTION.match(line)):
+                section = opened[1]
+            if section in _CHANNELS:
                 continue
             self._condition(line, kind, conditions)
             if any(conditions):
