@@ -181,7 +181,9 @@ class _File:
             if then is Reach.RUNS:
                 asked = guarded_names(statement.test, self.names)
                 self.guarded += asked
-                yield from self._block(statement.body, scope, caught | catches(statement, self.names, in_function=scope != 0))
+                yield from self._block(
+                    statement.body, scope, caught | catches(statement, self.names, in_function=scope != 0)
+                )
                 del self.guarded[len(self.guarded) - len(asked) :]
             else:
                 self.calls.left_out(statement.body)
@@ -280,8 +282,8 @@ class _File:
             name = self.names.dotted(place)
             if name is None:
                 continue
-            if isinstance(place, ast.Subscript) and isinstance(place.slice, ast.Constant):
-                name = f"{name.removesuffix('[]')}.{place.slice.value}"  # as in os.environ["NAME"]
+            if isinstance(place, ast.Subscript) and isinstance(key := getattr(place.slice, "value", None), str):
+                name = f"{name.removesuffix('[]')}.{key}"  # as in os.environ["NAME"]
             source = None
             for rule, detection in self.engine.of(Assigned):
                 if re.fullmatch(detection.assigns, name.rpartition(".")[2]):
@@ -373,7 +375,9 @@ class _File:
                 continue
             if detection.outside and any(matches_name(detection.outside, each) for each in calls):
                 continue
-            if not detection.listed and calls and calls[-1] == _LISTED or detection.in_try and _CAUGHT not in calls:
+            if detection.in_try and _CAUGHT not in calls:
+                continue
+            if not detection.listed and calls and calls[-1] == _LISTED:
                 continue
             if re.fullmatch(detection.string, node.value):
                 yield rule, node.value

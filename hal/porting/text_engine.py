@@ -17,12 +17,12 @@ _BLOCK_COMMENT = re.compile(r"#\[(=*)\[.*?\]\1\]", re.DOTALL)
 LONGEST_LINE = 4000
 """Longer lines are not read; they are data."""
 _REQUIRING = frozenset("requirements environment project setup docker shell ci".split())
-_KEY = re.compile(r"\s*([\w-]+)\s*=\s*\[")
-_NO_PACKAGES = frozenset("keywords classifiers authors maintainers packages include exclude".split())
-"""Keys of project files whose lists name no packages that are installed."""
-_SECTION = re.compile(r"(\w+)\s*:")
-_CHANNELS = frozenset("name channels prefix".split())
-"""Sections of environments that name no packages."""
+_OPENED = {"project": re.compile(r"\s*([\w-]+)\s*=\s*\["), "environment": re.compile(r"(\w+)\s*:")}
+"""How the name of a list begins in files of a kind."""
+_NO_PACKAGES = frozenset(
+    "keywords classifiers authors maintainers packages include exclude channels name prefix".split()
+)
+"""Lists of project files and environments that name no packages that are installed."""
 _BLOCK = {
     "cmake": re.compile(r"\s*(if|elseif|else|endif)\s*\(([^)]*)\)?", re.IGNORECASE),
     "shell": re.compile(r"\s*(if|elif|else|fi)\b(.*)"),
@@ -64,27 +64,19 @@ class TextEngine:
         found: set[Match] = set()
         conditions: list[bool] = []
         section = ""
-        patterns = [
-            (rule, pattern)
-            for rule, each, pattern in self._lines.get(kind, [])
-            if (each.only_in is None or re.search(each.only_in, text))
-            and (each.not_in is None or not re.search(each.not_in, text))
-        ]
+        patterns = self._patterns(text, kind)
         if kind == "cmake":
             text = _BLOCK_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
         for number, raw in enumerate(text.split("\n"), 1):
             if not raw.strip() or len(raw) > LONGEST_LINE:
                 continue
             line = without_comment(raw.rstrip("\r"))
-            if (
-                kind == "project"
-                and (key := _KEY.match(line))
-                and (key[1] in _NO_PACKAGES or self._other.search(key[1]))
-            ):
-                continue
-            if kind == "environment" and (opened := _SECTION.match(line)):
+            opened = _OPENED[kind].match(line) if kind in _OPENED else None
+            if opened is not None:
                 section = opened[1]
-            if section in _CHANNELS:
+            if section in _NO_PACKAGES and (opened is not None or kind == "environment"):
+                continue
+            if kind == "project" and opened is not None and self._other.search(section):
                 continue
             self._condition(line, kind, conditions)
             if any(conditions):
@@ -98,6 +90,15 @@ class TextEngine:
                         if fits(requirement, detection):
                             found.add(Match(number, column, rule.id, requirement.name))
         return sorted(found)
+
+    def _patterns(self, text: str, kind: str) -> list[tuple[Rule, re.Pattern[str]]]:
+        """What lines of this text are compared with."""
+        return [
+            (rule, pattern)
+            for rule, each, pattern in self._lines.get(kind, [])
+            if (each.only_in is None or re.search(each.only_in, text))
+            and (each.not_in is None or not re.search(each.not_in, text))
+        ]
 
     def _condition(self, line: str, kind: str, conditions: list[bool]) -> None:
         """Keep track of the conditions around the next line: whether each one is about the target."""
