@@ -124,6 +124,12 @@ class Names:
             return None
         return ".".join([self.aliases.get(node.id, node.id), *reversed(parts)])
 
+    def words_for(self, words: Collection[str]) -> set[str]:
+        """Aliases that stand for names with some words, and variables and functions whose values are followed."""
+        held = {alias for alias, full in self.aliases.items() if alias != full and any(each in full for each in words)}
+        followed = {name.rpartition(".")[2] for _, name in self._origins}
+        return held | followed | set(self._results)
+
     def imports(self, modules: Collection[str]) -> bool:
         """Whether the file imports one of these modules or a part of one."""
         return any(name == each or name.startswith(each + ".") for name in self.imported for each in modules)

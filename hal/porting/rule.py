@@ -132,17 +132,25 @@ class Assigned(_Frozen):
 
     assigns: Pattern
     value: Pattern
+    words: tuple[str, ...] = Field(min_length=1, description="The line contains one of these; found fast.")
 
 
 class StringConstant(_Frozen):
     """Python: a string constant matches as a whole."""
 
     string: Pattern
+    words: tuple[str, ...] = Field((), description="The line contains one of these; found fast.")
     inside: tuple[Name, ...] = Field((), description="Only in the arguments of calls of these functions.")
     outside: tuple[Name, ...] = Field((), description="Not in the arguments of calls of these, which only ask.")
     where: Literal["any", "build"] = Field("any", description="build: only in files that build a package.")
     listed: bool = Field(True, description="Also in lists, sets and comparisons, which merely know the name.")
     in_try: bool = Field(False, description="Only where a failure is caught, so that something else is done then.")
+
+    @model_validator(mode="after")
+    def _found_fast(self) -> StringConstant:
+        if not self.words and self.where == "any":
+            raise ValueError("a string that is looked for in all files needs words by which it is found fast")
+        return self
 
 
 class Code(_Frozen):

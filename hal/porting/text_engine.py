@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from hal.porting.catalogue import Symbols
 from hal.porting.places import Match
-from hal.porting.requirements import fits, requirements_in
+from hal.porting.requirements import fits, names_package, requirements_in
 from hal.porting.rule import Line, Required, Rule
 
 __all__ = ["LONGEST_LINE", "TextEngine", "without_comment"]
@@ -51,6 +51,7 @@ class TextEngine:
         self._other = re.compile(other)
         self._lines: dict[str, list[tuple[Rule, Line, re.Pattern[str]]]] = {}
         self._required: list[tuple[Rule, Required]] = []
+        self._named: dict[str, list[tuple[Rule, Required]]] = {}
         for rule in rules:
             for each in rule.detect:
                 if isinstance(each, Required):
@@ -62,9 +63,29 @@ class TextEngine:
     def find(self, text: str, kind: str) -> list[Match]:
         """What is wrong in the text of a file of a kind."""
         found: set[Match] = set()
+        patterns = self._patterns(text, kind)
+        for number, line in self._lines_for_target(text, kind):
+            for rule, pattern in patterns:
+                if (hit := pattern.search(line)) is not None:
+                    found.add(Match(number, hit.start() + 1, rule.id, hit[0].strip()[:120]))
+            if kind in _REQUIRING and self._required:
+                for column, requirement in requirements_in(line, kind):
+                    for rule, detection in self._about(requirement.name):
+                        if fits(requirement, detection):
+                            found.add(Match(number, column, rule.id, requirement.name))
+        return sorted(found)
+
+    def _about(self, package: str) -> list[tuple[Rule, Required]]:
+        """The detections of a package; the same names stand in many files."""
+        if package not in self._named:
+            held = [(rule, each) for rule, each in self._required if names_package(each, package)]
+            self._named[package] = held
+        return self._named[package]
+
+    def _lines_for_target(self, text: str, kind: str) -> Iterator[tuple[int, str]]:
+        """The lines that concern the target, without comments, each with its number."""
         conditions: list[bool] = []
         section = ""
-        patterns = self._patterns(text, kind)
         if kind == "cmake":
             text = _BLOCK_COMMENT.sub(lambda found: "\n" * found[0].count("\n"), text)
         for number, raw in enumerate(text.split("\n"), 1):
@@ -79,17 +100,8 @@ class TextEngine:
             if kind == "project" and opened is not None and self._other.search(section):
                 continue
             self._condition(line, kind, conditions)
-            if any(conditions):
-                continue
-            for rule, pattern in patterns:
-                if (hit := pattern.search(line)) is not None:
-                    found.add(Match(number, hit.start() + 1, rule.id, hit[0].strip()[:120]))
-            if kind in _REQUIRING and self._required:
-                for column, requirement in requirements_in(line, kind):
-                    for rule, detection in self._required:
-                        if fits(requirement, detection):
-                            found.add(Match(number, column, rule.id, requirement.name))
-        return sorted(found)
+            if not any(conditions):
+                yield number, line
 
     def _patterns(self, text: str, kind: str) -> list[tuple[Rule, re.Pattern[str]]]:
         """What lines of this text are compared with."""
