@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -45,6 +46,7 @@ _CAUGHT = "try"
 """The same for a statement whose failure is caught."""
 _TABLE = "{}"
 """The same for a table; a string in it may be the name of a setting that is made."""
+_EXPRESSIONS = (ast.expr, ast.keyword, ast.withitem, ast.arguments)
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
 _BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
 
@@ -76,14 +78,35 @@ class PythonEngine:
             PythonSyntaxError: it cannot be read as Python.
         """
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(text)
-            return sorted(set(_File(self, tree, text, path).matches()))
+            return sorted(set(_File(self, _parsed(text), text, path).matches()))
         except SyntaxError as error:
             raise PythonSyntaxError(f"line {error.lineno}: {error.msg}") from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise PythonSyntaxError(str(error) or "it is nested too deeply") from error
+
+
+def _parsed(text: str) -> ast.Module:
+    """The tree of a text. Trees hold no cycles, and looking for cycles in them takes half of the time of reading."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _parts(node: ast.AST) -> Iterator[ast.AST]:
+    """The expressions of a statement, without those of the statements inside it; an expression itself."""
+    if isinstance(node, ast.expr):
+        yield node
+        return
+    for _, held in ast.iter_fields(node):
+        for each in held if isinstance(held, list) else [held]:
+            if isinstance(each, _EXPRESSIONS):
+                yield each
 
 
 class _File:
@@ -117,7 +140,8 @@ class _File:
         if self.calls.any_found:  # in the lines without words it may say which functions are called
             for node, scope, caught, function in self.skipped:
                 with self.calls.inside(function):
-                    list(self._expressions(node, scope, caught))
+                    for each in _parts(node):
+                        list(self._expressions(each, scope, caught))
         yield from self.calls.matches_in_live_functions()
 
     def _block(self, body: Iterable[ast.stmt], scope: int, caught: Catches) -> Iterator[Match]:
@@ -131,7 +155,9 @@ class _File:
                     return
                 continue
             yield from self._statement(statement, scope, caught)
-            inner = caught | catches(statement, self.names, in_function=scope != 0)
+            inner = caught
+            if isinstance(statement, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):
+                inner |= catches(statement, self.names, in_function=scope != 0)
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
                 with self.calls.inside(statement.name):
                     self.calls.found(statement.name, list(self._block(statement.body, id(statement), caught)))
@@ -191,15 +217,11 @@ class _File:
             yield from self._assigns(node, node.value)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
-        worth = self.builds or self.lines.in_head(node)
-        for _, held in ast.iter_fields(node):
-            for each in held if isinstance(held, list) else [held]:
-                if not isinstance(each, ast.expr | ast.keyword | ast.withitem | ast.arguments):
-                    continue
-                if worth:
-                    yield from self._expressions(each, scope, caught)
-                else:
-                    self.skipped.append((each, scope, caught, self.calls.around))
+        if self.builds or self.lines.in_head(node):
+            for each in _parts(node):
+                yield from self._expressions(each, scope, caught)
+        else:
+            self.skipped.append((node, scope, caught, self.calls.around))
 
     def _may_match(self, first: int, last: int) -> bool:
         """Whether something can be found in some lines."""
