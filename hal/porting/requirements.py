@@ -118,7 +118,7 @@ def fits(requirement: Requirement, detection: Required) -> bool:
     """Whether a requirement of a package that a rule is about is what it describes."""
     if detection.extra is not None and re.search(detection.extra, requirement.extras) is None:
         return False
-    if detection.pinned and not requirement.version:
+    if detection.pinned and re.search(r"(?:^|,|\()(?:=|~=|<)", requirement.version) is None:
         return False
     return detection.below is None or _allows_below(requirement.version, detection.below)
 

@@ -154,7 +154,10 @@ class StringConstant(_Frozen):
 
 
 class Code(_Frozen):
-    """C and C++: code, without comments and the text of strings, matches."""
+    """C and C++: code, without comments and the text of strings, matches.
+
+    Where the pattern has a group ``name``, the name must occur a second time, unless the file is a header.
+    """
 
     code: Pattern
     words: tuple[str, ...] = Field(min_length=1, description="The file contains one of these; found fast.")
@@ -208,7 +211,7 @@ class Required(_Frozen):
     requires: tuple[Pattern, ...]
     below: str | None = Field(None, description="Only where a version below this is allowed.")
     extra: Pattern | None = Field(None, description="Only with an extra that matches.")
-    pinned: bool = Field(False, description="Only where the version is limited.")
+    pinned: bool = Field(False, description="Only where the version is fixed, or limited upwards.")
 
 
 _KINDS: dict[str, type[BaseModel]] = {
