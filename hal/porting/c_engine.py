@@ -21,6 +21,7 @@ _T = TypeVar("_T")
 _INCLUDED = re.compile(r'[<"]([^>"\n]+)[>"]')
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w{4,}")
 _LAUNCH = re.compile(r"<<<")
+_HEADER = re.compile(r"#\s*pragma\s+once\b|#\s*ifndef\s+(\w+)\s+#\s*define\s+\1\b")
 _DEFINED = (
     re.compile(r"\btypedef\b[^;{}]{0,200}?\b(\w+)\s*;"),
     re.compile(r"(?:#[ \t]*define[ \t]+|\busing\s+|\bstruct\s+)(\w+)"),
@@ -108,6 +109,8 @@ class CEngine:
                     and re.match(detection.raw, scanned.text[found.start() : found.start() + 4000]) is None
                 ):
                     continue
+                if "name" in found.groupdict() and not _used(scanned.code, found["name"]):
+                    continue
                 yield self._match(scanned, found.start(), rule, " ".join(found[0].split())[:120])
 
     def _names(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
@@ -137,6 +140,14 @@ class CEngine:
     @staticmethod
     def _match(scanned: Scanned, offset: int, rule: Rule, what: str) -> Match:
         return Match(scanned.line(offset), scanned.column(offset), rule.id, what)
+
+
+def _used(code: str, name: str | None) -> bool:
+    """Whether a name occurs a second time, or may be used where this file is included."""
+    if name is None or _HEADER.search(code) is not None:
+        return True
+    places = re.finditer(rf"\b{re.escape(name)}\b", code)
+    return next(places, None) is not None and next(places, None) is not None
 
 
 def _harmless(line: Line, numbers: dict[str, int], symbols: Symbols) -> bool:

@@ -25,10 +25,10 @@ _SKIPPED = frozenset(
 _HIDDEN = frozenset(".github .gitlab .circleci .ci .devcontainer .buildkite .jenkins".split())
 _NAMES = (
     (r"requirements.*\.(?:txt|in)|constraints.*\.txt|.*requirements\.(?:txt|in)", "requirements"),
-    (r"environment.*\.ya?ml|conda.*\.ya?ml|env.*\.ya?ml", "environment"),
+    (r"(?:.*[._-])?(?:environment|env|conda)(?:[._-].*)?\.ya?ml|conda.*\.ya?ml|env.*\.ya?ml", "environment"),
     (r"pyproject\.toml|setup\.cfg|Pipfile|pixi\.toml", "project"),
     (r"(?i:(?:.*\.)?(?:docker|container)file(?:\..*)?)|.*\.def|Singularity.*", "docker"),
-    (r"(?:docker-)?compose.*\.ya?ml", "compose"),
+    (r"(?:docker-)?compose.*\.ya?ml|devcontainer\.json", "compose"),
     (r"\.gitlab-ci\.ya?ml|azure-pipelines.*\.ya?ml|Jenkinsfile.*|cog\.ya?ml", "ci"),
     (r".*\.(?:sh|bash|zsh|slurm|sbatch)", "shell"),
     (r"CMakeLists\.txt|.*\.cmake", "cmake"),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import warnings
-from collections import defaultdict
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Generator, Iterable, Iterator
 
 from hal.porting.catalogue import Symbols, vocabulary
 from hal.porting.places import Match
+from hal.porting.python_detections import Detections
 from hal.porting.python_guards import (
     Catches,
     Reach,
@@ -22,12 +22,12 @@ from hal.porting.python_guards import (
     reach_of,
     truth,
 )
+from hal.porting.python_lines import Lines
 from hal.porting.python_names import Names, children_of, matches_name
 from hal.porting.python_reach import Calls
 from hal.porting.python_values import fits, holds, is_against, within
 from hal.porting.rule import (
     Assigned,
-    Called,
     Compared,
     Imported,
     KeywordArgument,
@@ -39,10 +39,14 @@ from hal.porting.rule import (
 
 __all__ = ["PythonEngine", "PythonSyntaxError"]
 
-_T = TypeVar("_T")
-_Check = Callable[[ast.expr, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
+_Check = Callable[[ast.expr | ast.keyword, int, tuple[str, ...]], Iterator[tuple[Rule, str]]]
 _LISTED = "[]"
-"""Stands among the calls around an expression for a list, a table or a comparison."""
+"""Stands among the calls around an expression for a list, a set or a comparison."""
+_CAUGHT = "try"
+"""The same for a statement whose failure is caught."""
+_TABLE = "{}"
+"""The same for a table; a string in it may be the name of a setting that is made."""
+_EXPRESSIONS = (ast.expr, ast.keyword, ast.withitem, ast.arguments)
 _CONVERTERS = frozenset("int float parse Version LooseVersion tuple list len".split())
 _BUILD_FILES = re.compile(r"(?:^|/)(?:setup|build|builders?|[\w-]+_build(?:er)?s?)(?:/|\w*\.py$)")
 
@@ -61,35 +65,7 @@ class PythonEngine:
 
     def __init__(self, rules: Iterable[Rule], symbols: Symbols) -> None:
         self.symbols = symbols
-        self._by_kind: dict[type, list[tuple[Rule, object]]] = defaultdict(list)
-        for rule in rules:
-            for each in rule.detect:
-                self._by_kind[type(each)].append((rule, each))
-        self._watched: list[str] = []
-        for _, compared in self.of(Compared):
-            self._watched += compared.compares
-        for _, taken in self.of(TakenApart):
-            self._watched += taken.takes_apart
-        self._watched_words = {max(name.split("."), key=len).strip("*") for name in self._watched}
-        self._used: dict[str, list[tuple[Rule, bool]]] = {}
-        self._called: dict[str, list[tuple[Rule, Called]]] = {}
-
-    def of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
-        """The detections of a kind, each with its rule."""
-        return self._by_kind[kind]  # type: ignore[return-value]
-
-    def used(self, name: str) -> list[tuple[Rule, bool]]:
-        """The rules about reading a name, and whether each one holds in lists and comparisons too."""
-        if name not in self._used:
-            held = [(rule, each) for rule, each in self.of(Used) if each.assigned is None]
-            self._used[name] = [(rule, each.listed) for rule, each in held if matches_name(each.uses, name)]
-        return self._used[name]
-
-    def called(self, name: str) -> list[tuple[Rule, Called]]:
-        """The rules about calling a function, and on which arguments each depends."""
-        if name not in self._called:
-            self._called[name] = [(rule, each) for rule, each in self.of(Called) if matches_name(each.calls, name)]
-        return self._called[name]
+        self.detections = Detections(rules)
 
     def find(self, text: str, path: str) -> list[Match]:
         """What is wrong in a file.
@@ -102,34 +78,58 @@ class PythonEngine:
             PythonSyntaxError: it cannot be read as Python.
         """
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                tree = ast.parse(text)
-            watched = self._watched if any(word in text for word in self._watched_words) else []
-            return sorted(set(_File(self, tree, path, watched).matches()))
+            return sorted(set(_File(self, _parsed(text), text, path).matches()))
         except SyntaxError as error:
             raise PythonSyntaxError(f"line {error.lineno}: {error.msg}") from error
         except (ValueError, RecursionError, MemoryError) as error:
             raise PythonSyntaxError(str(error) or "it is nested too deeply") from error
 
 
+def _parsed(text: str) -> ast.Module:
+    """The tree of a text. Trees hold no cycles, and looking for cycles in them takes half of the time of reading."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(text)
+    finally:
+        if collects:
+            gc.enable()
+
+
+def _parts(node: ast.AST) -> Iterator[ast.AST]:
+    """The expressions of a statement, without those of the statements inside it; an expression itself."""
+    if isinstance(node, ast.expr):
+        yield node
+        return
+    for _, held in ast.iter_fields(node):
+        for each in held if isinstance(held, list) else [held]:
+            if isinstance(each, _EXPRESSIONS):
+                yield each
+
+
 class _File:
     """One file."""
 
-    def __init__(self, engine: PythonEngine, tree: ast.Module, path: str, watched: list[str]) -> None:
-        self.engine = engine
+    def __init__(self, engine: PythonEngine, tree: ast.Module, text: str, path: str) -> None:
+        self.symbols = engine.symbols
+        self.detections = engine.detections
         self.tree = tree
-        self.names = Names(tree, watched)
+        self.names = Names(tree, self.detections.watched_in(text))
         self.builds = _BUILD_FILES.search(path) is not None or self.names.imports(vocabulary().build_modules)
         self.known: dict[str, bool] = {}
         self.enforced: set[int] = set()
         self.guarded: list[str] = []
         self.calls = Calls(self.names)
+        self.lines = Lines(text, self.detections.words | self.names.words_for(self.detections.words))
+        self.skipped: list[tuple[ast.AST, int, Catches, str]] = []
         self.checks: dict[type, tuple[_Check, ...]] = {
             ast.Name: (self._uses,),
             ast.Attribute: (self._uses, self._taken_apart),
             ast.Subscript: (self._taken_apart,),
-            ast.Call: (self._calls, self._keywords, self._taken_apart),
+            ast.Call: (self._calls, self._taken_apart),
+            ast.keyword: (self._keywords,),
             ast.Compare: (self._compares, self._taken_apart),
             ast.Constant: (self._strings,),
         }
@@ -137,6 +137,11 @@ class _File:
     def matches(self) -> Iterator[Match]:
         outside = list(self._block(self.tree.body, 0, Catches.NOTHING))
         yield from outside
+        if self.calls.any_found:  # in the lines without words it may say which functions are called
+            for node, scope, caught, function in self.skipped:
+                with self.calls.inside(function):
+                    for each in _parts(node):
+                        list(self._expressions(each, scope, caught))
         yield from self.calls.matches_in_live_functions()
 
     def _block(self, body: Iterable[ast.stmt], scope: int, caught: Catches) -> Iterator[Match]:
@@ -150,7 +155,9 @@ class _File:
                     return
                 continue
             yield from self._statement(statement, scope, caught)
-            inner = caught | catches(statement, self.names)
+            inner = caught
+            if isinstance(statement, ast.Try | ast.TryStar | ast.With | ast.AsyncWith):
+                inner |= catches(statement, self.names, in_function=scope != 0)
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
                 with self.calls.inside(statement.name):
                     self.calls.found(statement.name, list(self._block(statement.body, id(statement), caught)))
@@ -171,13 +178,19 @@ class _File:
         while True:
             if any(isinstance(each, ast.Raise) for each in statement.body):
                 self.enforced |= {id(each) for each in ast.walk(statement.test)}
-            yield from self._expressions(statement.test, scope, caught | asks_for_tool(statement.test))
-            then, otherwise = reach_of(statement.test, self.names, self.engine.symbols, self.known)
-            value = truth(statement.test, self.names, self.engine.symbols, self.known)
+            test = statement.test
+            if self._may_match(test.lineno, test.end_lineno or test.lineno):
+                yield from self._expressions(test, scope, caught | asks_for_tool(test))
+            else:
+                self.skipped.append((test, scope, caught, self.calls.around))
+            then, otherwise = reach_of(statement.test, self.names, self.symbols, self.known)
+            value = truth(statement.test, self.names, self.symbols, self.known)
             if then is Reach.RUNS:
                 asked = guarded_names(statement.test, self.names)
                 self.guarded += asked
-                yield from self._block(statement.body, scope, caught | catches(statement, self.names))
+                yield from self._block(
+                    statement.body, scope, caught | catches(statement, self.names, in_function=scope != 0)
+                )
                 del self.guarded[len(self.guarded) - len(asked) :]
             else:
                 self.calls.left_out(statement.body)
@@ -204,19 +217,24 @@ class _File:
             yield from self._assigns(node, node.value)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
-        for _, held in ast.iter_fields(node):
-            for each in held if isinstance(held, list) else [held]:
-                if isinstance(each, ast.expr | ast.keyword | ast.withitem | ast.arguments):
-                    yield from self._expressions(each, scope, caught)
+        if self.builds or self.lines.in_head(node):
+            for each in _parts(node):
+                yield from self._expressions(each, scope, caught)
+        else:
+            self.skipped.append((node, scope, caught, self.calls.around))
+
+    def _may_match(self, first: int, last: int) -> bool:
+        """Whether something can be found in some lines."""
+        return self.builds or self.lines.between(first, last)
 
     def _expressions(self, root: ast.AST, scope: int, caught: Catches) -> Iterator[Match]:
         """All expressions that are reached on the target."""
-        pending: list[tuple[ast.AST, tuple[str, ...]]] = [(root, ())]
-        symbols = self.engine.symbols
+        pending: list[tuple[ast.AST, tuple[str, ...]]] = [(root, (_CAUGHT,) if caught & Catches.FAILURES else ())]
+        symbols = self.symbols
         while pending:
             node, calls = pending.pop()
             for check in self.checks.get(type(node), ()):
-                assert isinstance(node, ast.expr)
+                assert isinstance(node, ast.expr | ast.keyword)
                 for rule, what in check(node, scope, calls):
                     if not (rule.guarded_by_try and caught & Catches.FAILURES):
                         yield Match(node.lineno, node.col_offset + 1, rule.id, what)
@@ -240,7 +258,7 @@ class _File:
             elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load):
                 calls = (*calls, self.names.dotted(node.value) or "")
             elif isinstance(node, ast.List | ast.Tuple | ast.Set | ast.Dict | ast.Compare):
-                calls = (*calls, _LISTED)
+                calls = (*calls, _TABLE if isinstance(node, ast.Dict) else _LISTED)
             pending += [(child, calls) for child in children]
 
     def _until_decided(self, node: ast.BoolOp) -> Iterator[ast.expr]:
@@ -248,7 +266,7 @@ class _File:
         decisive = isinstance(node.op, ast.Or)
         for each in node.values:
             yield each
-            if truth(each, self.names, self.engine.symbols, self.known) is decisive:
+            if truth(each, self.names, self.symbols, self.known) is decisive:
                 return
 
     def _imports(self, node: ast.Import | ast.ImportFrom, caught: Catches) -> Iterator[Match]:
@@ -258,7 +276,7 @@ class _File:
             return
         else:
             modules = [str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)]
-        for rule, detection in self.engine.of(Imported):
+        for rule, detection in self.detections.of(Imported):
             if detection.needed and caught & Catches.IMPORTS:
                 continue
             hit = next((each for each in modules if within(each, detection.imports)), None)
@@ -269,65 +287,66 @@ class _File:
         places = node.targets if isinstance(node, ast.Assign) else [node.target]
         for place in places:
             if isinstance(place, ast.Name) and isinstance(node, ast.Assign):
-                known = truth(value, self.names, self.engine.symbols, self.known)
+                known = truth(value, self.names, self.symbols, self.known)
                 self.known.pop(place.id, None)
                 if known is not None and not isinstance(value, ast.Constant):
                     self.known[place.id] = known
-            name = self.names.dotted(place)
+            name = self.names.dotted(place) if self._may_match(node.lineno, node.end_lineno or node.lineno) else None
             if name is None:
                 continue
+            if isinstance(place, ast.Subscript) and isinstance(key := getattr(place.slice, "value", None), str):
+                name = f"{name.removesuffix('[]')}.{key}"  # as in os.environ["NAME"]
             source = None
-            for rule, detection in self.engine.of(Assigned):
+            for rule, detection in self.detections.of(Assigned):
                 if re.fullmatch(detection.assigns, name.rpartition(".")[2]):
                     source = source or ast.unparse(value)
                     if re.fullmatch(detection.value, source):
                         yield Match(node.lineno, node.col_offset + 1, rule.id, name)
-            for rule, used in self.engine.of(Used):
+            for rule, used in self.detections.of(Used):
                 if used.assigned is not None and matches_name(used.uses, name):
                     source = source or ast.unparse(value)
                     if re.fullmatch(used.assigned, source):
                         yield Match(node.lineno, node.col_offset + 1, rule.id, name)
 
-    def _uses(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+    def _uses(self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         name = self.names.dotted(node)
         if name is not None and not name.startswith(tuple(self.guarded)):
-            in_list = bool(calls) and calls[-1] == _LISTED
-            yield from ((rule, name) for rule, listed in self.engine.used(name) if listed or not in_list)
+            in_list = bool(calls) and calls[-1] in (_LISTED, _TABLE)
+            yield from ((rule, name) for rule, listed in self.detections.used(name) if listed or not in_list)
 
-    def _calls(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+    def _calls(self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if isinstance(node, ast.Call) and (name := self.names.dotted(node.func)):
-            for rule, detection in self.engine.called(name):
+            for rule, detection in self.detections.called(name):
                 if fits(detection.argument, node):
                     yield rule, name
 
-    def _keywords(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
-        if not isinstance(node, ast.Call) or not node.keywords:
+    def _keywords(self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+        if not isinstance(node, ast.keyword):
             return
-        for rule, detection in self.engine.of(KeywordArgument):
-            for keyword in node.keywords:
-                if keyword.arg != detection.keyword:
-                    continue
-                if detection.where_imported and not self.names.imports(detection.where_imported):
-                    continue
-                if any(holds(each, detection.above, detection.matches) for each in self._chosen(keyword.value)):
-                    yield rule, f"{keyword.arg}={ast.unparse(keyword.value)}"
+        for rule, detection in self.detections.of(KeywordArgument):
+            if node.arg != detection.keyword:
+                continue
+            if detection.where_imported and not self.names.imports(detection.where_imported):
+                continue
+            if any(holds(each, detection.above, detection.matches) for each in self._chosen(node.value)):
+                yield rule, f"{node.arg}={ast.unparse(node.value)}"
 
     def _chosen(self, value: ast.expr) -> list[ast.expr]:
         """The values that a choice such as ``a if x else b`` can have on the target."""
         if not isinstance(value, ast.IfExp):
             return [value]
-        reaches = reach_of(value.test, self.names, self.engine.symbols, self.known)
+        reaches = reach_of(value.test, self.names, self.symbols, self.known)
         parts = [part for part, reach in zip((value.body, value.orelse), reaches, strict=True) if reach is Reach.RUNS]
         return [each for part in parts for each in self._chosen(part)]
 
-    def _compares(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+    def _compares(self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if not isinstance(node, ast.Compare):
             return
         sides = [node.left, *node.comparators]
         origins = [self.names.origins(side, scope) for side in sides]
         if not any(origins):
             return
-        for rule, detection in self.engine.of(Compared):
+        for rule, detection in self.detections.of(Compared):
             for at, found in enumerate(origins):
                 hit = next((name for name in found if matches_name(detection.compares, name)), None)
                 others = [side for other, side in enumerate(sides) if other != at]
@@ -337,7 +356,9 @@ class _File:
                     yield rule, hit
                     break
 
-    def _taken_apart(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+    def _taken_apart(
+        self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]
+    ) -> Iterator[tuple[Rule, str]]:
         held: list[ast.expr] = []
         if isinstance(node, ast.Attribute | ast.Subscript):
             held = [node.value]
@@ -350,22 +371,26 @@ class _File:
                 continue
             origins = self.names.origins(each, scope)
             direct = self.names.dotted(each) or ""
-            for rule, detection in self.engine.of(TakenApart):
+            for rule, detection in self.detections.of(TakenApart):
                 name = direct if matches_name(detection.takes_apart, direct) else ""
                 if not name and isinstance(each, ast.Name) and not isinstance(node, ast.Call):
                     name = next((one for one in origins if matches_name(detection.takes_apart, one)), "")
                 if name:
                     yield rule, name
 
-    def _strings(self, node: ast.expr, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
+    def _strings(self, node: ast.expr | ast.keyword, scope: int, calls: tuple[str, ...]) -> Iterator[tuple[Rule, str]]:
         if not isinstance(node, ast.Constant) or not isinstance(node.value, str) or len(node.value) > 2000:
             return
-        for rule, detection in self.engine.of(StringConstant):
+        for rule, detection in self.detections.of(StringConstant):
             if detection.where == "build" and not self.builds:
                 continue
             if detection.inside and not any(matches_name(detection.inside, each) for each in calls):
                 continue
             if detection.outside and any(matches_name(detection.outside, each) for each in calls):
+                continue
+            if detection.in_try and _CAUGHT not in calls:
+                continue
+            if not detection.listed and calls and calls[-1] == _LISTED:
                 continue
             if re.fullmatch(detection.string, node.value):
                 yield rule, node.value

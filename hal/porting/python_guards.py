@@ -203,8 +203,15 @@ def asks_for_tool(test: ast.expr) -> Catches:
     return Catches.IMPORTS | Catches.FAILURES if asked else Catches.NOTHING
 
 
-def catches(node: ast.stmt, names: Names) -> Catches:
-    """What a try statement, a ``with suppress(...)`` or a condition about a package handles."""
+def catches(node: ast.stmt, names: Names, *, in_function: bool) -> Catches:
+    """What a try statement, a ``with suppress(...)`` or a condition about a package handles.
+
+    Args:
+        node: the statement.
+        names: of its file.
+        in_function: whether it runs only when a function is called. An import there whose handler raises an error in
+            plain words belongs to a part of the program that can be left alone; in a module it stops the whole program.
+    """
     if isinstance(node, ast.If):
         test = ast.unparse(node.test)
         found = Catches.IMPORTS if _ASKED.search(test) else Catches.NOTHING
@@ -212,9 +219,10 @@ def catches(node: ast.stmt, names: Names) -> Catches:
     caught: set[str] = set()
     if isinstance(node, ast.Try | ast.TryStar):
         for handler in node.handlers:
+            types = {"BaseException"} if handler.type is None else set(_named(handler.type, names))
             if any(isinstance(each, ast.Raise) for each in handler.body):
-                continue
-            caught |= {"BaseException"} if handler.type is None else set(_named(handler.type, names))
+                types = types & _IMPORT_ERRORS - _BROAD if in_function else set()
+            caught |= types
     elif isinstance(node, ast.With | ast.AsyncWith):
         for item in node.items:
             call = item.context_expr

@@ -84,7 +84,9 @@ class Names:
             self.functions.pop(name, None)
         modules = {each.partition(".")[0] for each in self.imported}
         for name, given in values.items():
-            if len(given) != 1 or name in others or not isinstance(given[0], ast.Attribute | ast.Call):
+            if name in others or not isinstance(given[0], ast.Attribute | ast.Call):
+                continue
+            if any(self.dotted(each) != self.dotted(given[0]) for each in given[1:]):
                 continue
             full = self.dotted(given[0])
             if full is not None and "(" not in full and (name.isupper() or full.partition(".")[0] in modules):
@@ -121,6 +123,12 @@ class Names:
         if not isinstance(node, ast.Name):
             return None
         return ".".join([self.aliases.get(node.id, node.id), *reversed(parts)])
+
+    def words_for(self, words: Collection[str]) -> set[str]:
+        """Aliases that stand for names with some words, and variables and functions whose values are followed."""
+        held = {alias for alias, full in self.aliases.items() if alias != full and any(each in full for each in words)}
+        followed = {name.rpartition(".")[2] for _, name in self._origins}
+        return held | followed | set(self._results)
 
     def imports(self, modules: Collection[str]) -> bool:
         """Whether the file imports one of these modules or a part of one."""

@@ -31,6 +31,16 @@ class Calls:
         self._left_out: set[str] = set()
         self._around = [""]
 
+    @property
+    def around(self) -> str:
+        """The function whose body is looked at; empty: none."""
+        return self._around[-1]
+
+    @property
+    def any_found(self) -> bool:
+        """Whether something was found in a function."""
+        return any(self._matches.values())
+
     @contextlib.contextmanager
     def inside(self, function: str) -> Iterator[None]:
         """While the body of a function is looked at."""

@@ -25,14 +25,21 @@ def place_text(finding: Finding, place: Place) -> str:
     return f"{finding.path}:{place.line}"
 
 
+def _left_alone(report: Report) -> list[tuple[str, str]]:
+    """Files in which nothing was looked for on purpose, each with the reason."""
+    title = target(report.target).title
+    written = [(path, f"it is written for {title} already") for path in report.already]
+    return written + [(path, "it is for another device, or has a counterpart") for path in report.elsewhere]
+
+
 def sarif_text(report: Report) -> str:
-    """The findings as SARIF 2.1.0: one result for each place."""
+    """The findings as SARIF 2.1.0: one result for each place, and one notification for each file without results."""
     ids = sorted({found.rule for found in report.findings})
     results: list[dict[str, Any]] = []
     for found in report.findings:
         rule = rules()[found.rule]
         for place in found.places:
-            location: dict[str, Any] = {"artifactLocation": {"uri": quote(found.path), "uriBaseId": "SRCROOT"}}
+            location: dict[str, Any] = {"artifactLocation": _artifact(found.path)}
             where = ""
             if place.cell is None:
                 location["region"] = {"startLine": place.line, "startColumn": place.column}
@@ -47,9 +54,8 @@ def sarif_text(report: Report) -> str:
                     "locations": [{"physicalLocation": location}],
                 }
             )
-    unread = [
-        {"level": "note", "message": {"text": f"{each.path} was not read: {each.reason}."}} for each in report.unread
-    ]
+    notes = [(each.path, f"was not read: {each.reason}") for each in report.unread]
+    notes += [(path, f"was left alone: {reason}") for path, reason in _left_alone(report)]
     driver = {
         "name": "hal port",
         "semanticVersion": __version__,
@@ -57,7 +63,12 @@ def sarif_text(report: Report) -> str:
     }
     run: dict[str, Any] = {
         "tool": {"driver": driver},
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": unread}],
+        "invocations": [
+            {
+                "executionSuccessful": True,
+                "toolExecutionNotifications": [_notification(path, text) for path, text in notes],
+            }
+        ],
         "columnKind": "unicodeCodePoints",
         "results": results,
     }
@@ -67,6 +78,18 @@ def sarif_text(report: Report) -> str:
         "runs": [run],
     }
     return json.dumps(document, indent=1) + "\n"
+
+
+def _artifact(path: str) -> dict[str, str]:
+    return {"uri": quote(path), "uriBaseId": "SRCROOT"}
+
+
+def _notification(path: str, text: str) -> dict[str, Any]:
+    return {
+        "level": "note",
+        "message": {"text": f"{path} {text}."},
+        "locations": [{"physicalLocation": {"artifactLocation": _artifact(path)}}],
+    }
 
 
 def _sarif_rule(rule_id: str) -> dict[str, Any]:
@@ -128,6 +151,10 @@ def html_text(report: Report) -> str:
     if report.unread:
         rows = tuple((each.path, each.reason) for each in report.unread)
         sections.append(Section("unread", "What was not read", tables=(Table("not read", ("file", "reason"), rows),)))
+    if left := _left_alone(report):
+        sections.append(
+            Section("left", "What was left alone", tables=(Table("left alone", ("file", "reason"), tuple(left)),))
+        )
     steps = tuple(f"Then run: {step}" for step in report.next_steps)
     sections.append(Section("next", "The next step, on the device itself", notes=steps))
     counts = report.verdict.counts

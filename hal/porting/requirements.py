@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hal.porting.rule import Required
 
-__all__ = ["Requirement", "fits", "required_lines", "requirement_of", "requirements_in"]
+__all__ = ["Requirement", "fits", "names_package", "required_lines", "requirement_of", "requirements_in"]
 
 _ONE = re.compile(
     r"""(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[\w\s,.-]*)\])?\s*
@@ -89,7 +89,7 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
     texts: list[tuple[int, str]] = []
     if kind in ("requirements", "environment"):
         if (listed := _LISTED.fullmatch(line)) and not listed[1].startswith("-"):
-            texts.append((listed.start(1), listed[1]))
+            texts.append((listed.start(1), listed[1].rpartition("::")[2]))  # conda names a channel before ::
     elif kind == "setup":
         texts += [(found.start(1), found[1]) for found in _QUOTED.finditer(line)]
     elif kind == "project":
@@ -109,13 +109,16 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
             yield column + 1, found
 
 
+def names_package(detection: Required, package: str) -> bool:
+    """Whether a rule is about a package of this name."""
+    return any(re.fullmatch(each, package) for each in detection.requires)
+
+
 def fits(requirement: Requirement, detection: Required) -> bool:
-    """Whether a requirement is what a rule describes."""
-    if not any(re.fullmatch(each, requirement.name) for each in detection.requires):
-        return False
+    """Whether a requirement of a package that a rule is about is what it describes."""
     if detection.extra is not None and re.search(detection.extra, requirement.extras) is None:
         return False
-    if detection.pinned and not requirement.version:
+    if detection.pinned and re.search(r"(?:^|,|\()(?:=|~=|<)", requirement.version) is None:
         return False
     return detection.below is None or _allows_below(requirement.version, detection.below)
 

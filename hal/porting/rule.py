@@ -132,19 +132,32 @@ class Assigned(_Frozen):
 
     assigns: Pattern
     value: Pattern
+    words: tuple[str, ...] = Field(min_length=1, description="The line contains one of these; found fast.")
 
 
 class StringConstant(_Frozen):
     """Python: a string constant matches as a whole."""
 
     string: Pattern
+    words: tuple[str, ...] = Field((), description="The line contains one of these; found fast.")
     inside: tuple[Name, ...] = Field((), description="Only in the arguments of calls of these functions.")
     outside: tuple[Name, ...] = Field((), description="Not in the arguments of calls of these, which only ask.")
     where: Literal["any", "build"] = Field("any", description="build: only in files that build a package.")
+    listed: bool = Field(True, description="Also in lists, sets and comparisons, which merely know the name.")
+    in_try: bool = Field(False, description="Only where a failure is caught, so that something else is done then.")
+
+    @model_validator(mode="after")
+    def _found_fast(self) -> StringConstant:
+        if not self.words and self.where == "any":
+            raise ValueError("a string that is looked for in all files needs words by which it is found fast")
+        return self
 
 
 class Code(_Frozen):
-    """C and C++: code, without comments and the text of strings, matches."""
+    """C and C++: code, without comments and the text of strings, matches.
+
+    Where the pattern has a group ``name``, the name must occur a second time, unless the file is a header.
+    """
 
     code: Pattern
     words: tuple[str, ...] = Field(min_length=1, description="The file contains one of these; found fast.")
@@ -188,6 +201,8 @@ class Line(_Frozen):
 
     line: Pattern
     kinds: tuple[str, ...] = Field(min_length=1)
+    only_in: Pattern | None = Field(None, description="The file contains this, too.")
+    not_in: Pattern | None = Field(None, description="The file does not contain this.")
 
 
 class Required(_Frozen):
@@ -196,7 +211,7 @@ class Required(_Frozen):
     requires: tuple[Pattern, ...]
     below: str | None = Field(None, description="Only where a version below this is allowed.")
     extra: Pattern | None = Field(None, description="Only with an extra that matches.")
-    pinned: bool = Field(False, description="Only where the version is limited.")
+    pinned: bool = Field(False, description="Only where the version is fixed, or limited upwards.")
 
 
 _KINDS: dict[str, type[BaseModel]] = {

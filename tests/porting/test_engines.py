@@ -214,12 +214,12 @@ NOTEBOOK = """{"cells": [
 
 def test_notebooks():
     found = SCANNER.matches(SourceFile("a.ipynb", "notebook", NOTEBOOK.encode()))
-    assert {(match.rule, cell, match.line) for match, cell in found} == {("HAL603", 1, 2), ("HAL101", 2, 2)}
+    assert {(match.rule, cell, match.line) for match, cell in found} == {("HAL614", 1, 2), ("HAL101", 2, 2)}
 
 
 def test_shell_conditions():
     assert lines(
-        "if [ $USE_ROCM = 1 ]; then\n  a\nelse\n  nvidia-smi\nfi\nnvidia-smi\n", "HAL603", "a.sh", "shell"
+        "if [ $USE_ROCM = 1 ]; then\n  a\nelse\n  nvidia-smi\nfi\nnvidia-smi\n", "HAL614", "a.sh", "shell"
     ) == [6]
 
 

@@ -75,16 +75,17 @@ class TestProject:
 class TestReport:
     def test_verdict_first_then_the_worst(self, bad):
         (bad / "b.py").write_text(
-            "import torch\ntorch.backends.cudnn.allow_tf32 = True\nok = torch.cuda.get_device_capability()[0] > 8\n"
+            "import os, torch\nos.environ['CUDA_LAUNCH_BLOCKING'] = '1'\n"
+            "ok = torch.cuda.get_device_capability()[0] > 8\n"
             "x = torch.ones(2).cuda()\n"
         )
         lines = port(bad, status=1).stdout.splitlines()
         assert lines[0] == "Not yet on an AMD card: 2 things block, 1 can give wrong results."
         order = [line[:6] for line in lines if re.match(r"HAL\d", line)]
-        assert order == ["HAL101", "HAL104", "HAL102", "HAL110"]
+        assert order == ["HAL101", "HAL104", "HAL102", "HAL607"]
         text = "\n".join(lines)
         assert "a.py:2   d = torch.device('rocm')" in text
-        assert text.index("What is fine") > text.index("HAL110")
+        assert text.index("What is fine") > text.index("HAL607")
         assert "hal verify" in lines[-2]
 
     def test_nothing_found(self, tmp_path):
@@ -227,6 +228,24 @@ class TestForms:
         places = [each["locations"][0]["physicalLocation"] for each in run["results"]]
         assert "with%20space.py" in {place["artifactLocation"]["uri"] for place in places}
         assert [place.get("region", {}).get("startLine") for place in places].count(None) == 1
+
+    def test_files_left_alone_are_in_all_forms(self, bad):
+        (bad / "csrc" / "xpu").mkdir(parents=True)
+        (bad / "csrc" / "xpu" / "k.cpp").write_text("void f();\n")
+        (bad / "requirements-rocm.txt").write_text("torch\n")
+        port(bad, "--sarif", bad / "out.sarif", "--html", bad / "out.html", status=1)
+        held = json.loads((bad / "out.sarif").read_text())
+        fits(held, json.loads(Path(__file__).with_name("sarif_schema.json").read_text()))
+        (invocation,) = held["runs"][0]["invocations"]
+        told = {
+            each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]: each["message"]["text"]
+            for each in invocation["toolExecutionNotifications"]
+        }
+        assert told["csrc/xpu/k.cpp"].endswith("was left alone: it is for another device, or has a counterpart.")
+        assert "written for AMD (ROCm) already" in told["requirements-rocm.txt"]
+        page = (bad / "out.html").read_text()
+        assert "What was left alone" in page
+        assert "csrc/xpu/k.cpp" in page
 
     def test_annotations(self, bad):
         result = port(bad, "--github", status=1)

@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from hal.porting.catalogue import checked, rules, select, table, target, vocabulary
+from hal.porting.catalogue import DATA, checked, rules, select, table, target, vocabulary
 from hal.porting.config import PortConfig, chosen_rules
 from hal.porting.files import SourceFile, kind_of
 from hal.porting.rule import ListedName
@@ -88,6 +89,13 @@ def test_ids_and_names_are_unique():
 
 def test_no_source_is_left_over():
     assert set(checked()) == {url for rule in RULES.values() for url in rule.sources}
+
+
+@pytest.mark.parametrize("path", sorted(DATA.glob("**/*.yaml")), ids=lambda path: path.name)
+def test_both_readers_of_yaml_agree(path):
+    """Where PyYAML comes without libyaml, the reader in Python takes its place, and it is stricter."""
+    text = path.read_text(encoding="utf-8")
+    assert yaml.load(text, yaml.SafeLoader) == yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def test_a_target_has_rules():
