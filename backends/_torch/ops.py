@@ -27,8 +27,12 @@ _IGNORED = -100  # a label without a loss or a gradient
 
 
 def eagerly(method: Method) -> Method:
-    """A function that PyTorch runs as it is, also within a compiled one."""
-    disabled: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
+    """A function that PyTorch runs as it is, also within a compiled one.
+
+    By what PyTorch uses for its own functions: the public ``torch.compiler.disable`` loads the whole compiler at once,
+    which takes as long as loading the rest of PyTorch.
+    """
+    disabled: Method = torch._disable_dynamo(method)
     return disabled
 
 

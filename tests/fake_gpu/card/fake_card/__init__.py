@@ -85,7 +85,7 @@ def plug_in(asked: Wanted) -> None:
 
 
 def configure(count: int, memory_bytes: int) -> None:
-    """Have so many cards, of so many bytes each."""
+    """Have so many cards, of so many bytes each; those that were lost work again."""
     native.fake_configure(count, ctypes.c_int64(memory_bytes))
 
 
