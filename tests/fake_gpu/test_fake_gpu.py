@@ -9,8 +9,8 @@ import pytest
 CARDS = {"cuda": "h100_sxm5_80gb", "rocm": "mi300x"}
 """What each backend sees."""
 INSIDE = Path(__file__).parent / "inside"
-# The cards' kernels are those of the processor, so that one model stands for all on the second card, and neither a user's
-# own module nor a recorded step differs there.
+# The cards' kernels are those of the processor, so that one model stands for all on the second card, where neither a
+# user's own module nor a recorded step differs.
 ONE_MODEL = ("-k", "(cnn or not (rnn or text or gan or trans)) and not (module or recorded)")
 
 

@@ -1,8 +1,9 @@
 """What TorchInductor generates for the card's plans compiles for its architecture, and fits in its registers."""
 
-import hal
 import pytest
 from fake_card.generating import compiled, generating
+
+import hal
 
 FACTS = {
     "sm_75": {"warp_size": 32, "max_threads_per_multi_processor": 1024},

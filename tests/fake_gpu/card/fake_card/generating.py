@@ -38,7 +38,7 @@ class Kernel:
     shared_bytes: int
 
 
-class _Generated(Exception):  # noqa: N818 - no error: it ends TorchInductor where the code is there
+class _Generated(Exception):
     pass
 
 
@@ -129,8 +129,8 @@ def generating(facts: Mapping[str, int]) -> Iterator[dict[str, str]]:
         mock.patch.object(graph.GraphLowering, "compile_to_module", generate),
         mock.patch.object(choices.InductorChoices, "_finalize_template_configs", few),
         mock.patch.object(search, "benchmark", rank),
-        mock.patch.object(search, "make_precompile_fn", lambda *_, **__: dict),
-        mock.patch.object(triton_helpers, "set_driver_to_gpu", lambda: None),
+        mock.patch.object(search, "make_precompile_fn", return_value=dict),
+        mock.patch.object(triton_helpers, "set_driver_to_gpu"),
         config.patch(fx_graph_cache=False, compile_threads=1, benchmark_epilogue_fusion=False),
     ):
         yield sources
@@ -142,7 +142,7 @@ def compiled(name: str, source: str) -> list[Kernel]:
     from torch._inductor.codecache import PyCodeCache
     from torch._inductor.runtime import triton_helpers
 
-    nothing = mock.patch.object(triton_helpers, "set_driver_to_gpu", lambda: None)
+    nothing = mock.patch.object(triton_helpers, "set_driver_to_gpu")
     with nothing, config.patch(use_static_triton_launcher=False):
         made: Any = PyCodeCache.load(source).kernel
         tried = [made.configs[0], *made.configs[1:][-1:]]
