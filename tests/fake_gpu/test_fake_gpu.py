@@ -47,7 +47,9 @@ def test_the_tests_for_devices(machine, backend, record_property):
 
 
 @pytest.mark.parametrize(
-    "names", [("test_commands.py",), ("test_faults.py", "test_graphs.py", "test_refusals.py")], ids=" ".join
+    "names",
+    [("test_commands.py",), ("test_faults.py", "test_graphs.py", "test_launches.py", "test_refusals.py")],
+    ids=" ".join,
 )
 def test_inside(machine, names):
     """The tests of files that need cards, of which there are two."""

@@ -131,7 +131,8 @@ def generating(facts: Mapping[str, int]) -> Iterator[dict[str, str]]:
         mock.patch.object(search, "benchmark", rank),
         mock.patch.object(search, "make_precompile_fn", return_value=dict),
         mock.patch.object(triton_helpers, "set_driver_to_gpu"),
-        config.patch(fx_graph_cache=False, compile_threads=1, benchmark_epilogue_fusion=False),
+        # Neither fusion with products nor padding of them is decided by a measurement.
+        config.patch(fx_graph_cache=False, compile_threads=1, benchmark_epilogue_fusion=False, shape_padding=False),
     ):
         yield sources
 
