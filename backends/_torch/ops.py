@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 import array_api_compat.torch as standard
 import torch
 import torch.nn.functional as F
 
+from hal.backends._torch import many
 from hal.backends._torch.image_ops import ImageOps
 from hal.tensor import Key, register
 from hal.types import Tree
@@ -27,9 +28,14 @@ _IGNORED = -100  # a label without a loss or a gradient
 
 
 def eagerly(method: Method) -> Method:
-    """A function that PyTorch runs as it is, also within a compiled one."""
-    disabled: Method = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
-    return disabled
+    """A function that PyTorch runs as it is, also within a compiled one.
+
+    By what PyTorch uses for its own functions: the public ``torch.compiler.disable`` loads the whole compiler at once,
+    which takes as long as loading the rest of PyTorch.
+    """
+    from torch._compile import _disable_dynamo
+
+    return cast("Method", _disable_dynamo(method))
 
 
 def generator(key: Key, device: torch.device) -> torch.Generator | None:
@@ -63,6 +69,17 @@ class TorchOps(ImageOps):
 
     def _cast(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         return x.to(dtype)
+
+    def _cast_each(self, arrays: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
+        # On processors, where nothing is launched, one by one is as fast, and what has the dtype already is not copied.
+        if arrays[0].device.type == "cpu" or not many.plain(arrays) or any(x.dtype == dtype for x in arrays):
+            return super()._cast_each(arrays, dtype)
+        return many.cast_each(arrays, dtype)
+
+    def _clip_norm(self, arrays: Sequence[Tensor], largest: float) -> list[Tensor]:
+        if not many.plain(arrays):
+            return super()._clip_norm(arrays, largest)
+        return many.clip_norm(arrays, largest)
 
     def _placed(self, like: Tensor) -> dict[str, Any]:
         return {"device": like.device}

@@ -15,6 +15,7 @@ from hal import ops
 from hal.contract.device import PrecisionName
 from hal.nn import Model
 from hal.tensor import namespace
+from hal.tensor.many import cast_each
 from hal.types import Array, Tree
 
 __all__ = ["cast_inputs", "cast_params", "initial_scale", "next_scale"]
@@ -28,12 +29,22 @@ def cast_params(params: Tree, specs: Mapping[str, Any], precision: PrecisionName
     """Parameters as layers compute with them; those that must stay fp32 (:class:`hal.nn.Param`) do."""
     if _COMPUTE[precision] == "float32":
         return params
+    chosen: list[Array] = []
+
+    def choose(tree: Any, spec: Any) -> None:
+        if isinstance(spec, Mapping):
+            for name, child in tree.items():
+                choose(child, spec[name])
+        elif spec.cast:
+            chosen.append(tree)
 
     def walk(tree: Any, spec: Any) -> Any:
         if isinstance(spec, Mapping):
             return {name: walk(child, spec[name]) for name, child in tree.items()}
-        return ops.cast(tree, getattr(namespace(tree), _COMPUTE[precision])) if spec.cast else tree
+        return next(narrow) if spec.cast else tree
 
+    choose(params, specs)
+    narrow = iter(cast_each(chosen, _COMPUTE[precision]))
     return walk(params, specs)
 
 

@@ -16,6 +16,7 @@ from hal.job.carry import Carry, trained_part
 from hal.job.precision import cast_inputs, cast_params, next_scale
 from hal.nn import Model, Objective, Phase
 from hal.tensor import namespace
+from hal.tensor.many import clip_norm
 from hal.tensor.optimizers import Optimizer
 from hal.types import Array, Tree
 
@@ -128,9 +129,12 @@ class Step:
             finite = self.group.gather_params(finite)
             skip, scale = ops.logical_not(finite), next_scale(scale, finite)
             # Statistics of a pass that overflowed are as worthless as its gradients.
-            state = optree.tree_map(lambda now, before: ops.where(skip, before, now), state, carry["state"])
+            state = optree.tree_map(
+                lambda now, before: before if now is before else ops.where(skip, before, now), state, carry["state"]
+            )
         if self.clip is not None:
-            grads = _clipped(grads, self.clip)
+            leaves, structure = optree.tree_flatten(grads)
+            grads = structure.unflatten(clip_norm(leaves, self.clip))
         new, optimizer_state = self.optimizer.update(grads, carry["optimizers"][objective.name], trained, lr, skip=skip)
         carry = {
             "params": {name: new.get(name, value) for name, value in carry["params"].items()},
@@ -213,11 +217,3 @@ def _rows(batch: Batch) -> int:
     """How many samples a batch has."""
     leaves: list[Any] = optree.tree_leaves(batch["inputs"])
     return int(leaves[0].shape[0])
-
-
-def _clipped(grads: Tree, largest: float) -> Tree:
-    """Scale all gradients so that their norm is at most a number (Pascanu, Mikolov and Bengio, arXiv 1211.5063)."""
-    squares = [ops.sum(ops.square(g)) for g in optree.tree_leaves(grads)]
-    norm = ops.sqrt(sum(squares[1:], squares[0]))
-    factor = ops.minimum(largest / (norm + 1e-12), ops.ones_like(norm))
-    return optree.tree_map(lambda g: g * factor, grads)

@@ -14,6 +14,7 @@ from hal.run import RunObserver
 from hal.run.checkpoint import latest, load
 
 STEPS = 4
+TEXT = {"name": "topics", "validation": 0.02}
 MODELS = {
     "cnn": {
         "model": {"name": "cnn", "filters": [8, 8, 8], "dense": 16, "size": 20},
@@ -29,7 +30,7 @@ MODELS = {
     },
     "transformer-text": {
         "model": {"name": "transformer", "layers": 2, "width": 16, "heads": 2, "length": 16, "sample": 4},
-        "data": {"name": "topics"},
+        "data": TEXT,
         "steps": 2,
     },
     "transformer-classify": {
@@ -38,11 +39,11 @@ MODELS = {
     },
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 6, "dropout": 0.0, "unfreeze": 1},
-        "data": {"name": "digits"},
+        "data": {"name": "synthetic:160"},
     },
     "rnn-text": {
         "model": {"name": "rnn", "units": 16, "embedding": 8, "length": 16, "dropout": 0.0, "sample": 4},
-        "data": {"name": "topics"},
+        "data": TEXT,
         "steps": 2,
     },
 }
@@ -211,7 +212,7 @@ def test_the_gan_trains(device, tmp_path):
         model={"name": "gan", "size": 20, "width": 8, "noise": 8, "grid": 2},
         backend=device.backend,
         device=device.index,
-        data={"name": "digits"},
+        data={"name": "synthetic:160"},
         epochs=1,
         out=str(tmp_path / "run"),
     )

@@ -14,7 +14,7 @@ MODELS = {
         "model": {"name": "transformer", "layers": 2, "width": 16, "key_heads": 2, "length": 8},
         "batch": 2,
     },
-    "gan": {"model": {"name": "gan", "size": 20, "width": 16}, **IMAGES},
+    "gan": {"model": {"name": "gan", "size": 20, "width": 8}, **IMAGES},
     "transfer": {
         "model": {"name": "transfer", "weights": "random", "size": 32, "blocks": 3, "unfreeze": 1},
         **IMAGES,

@@ -105,6 +105,17 @@ class Arrays(Namespace, abc.ABC):
     def _cast(self, x: Array, dtype: Any) -> Array:
         return x if x.dtype == dtype else self.standard.astype(x, dtype)
 
+    # Hooks of hal.tensor.many
+
+    def _cast_each(self, arrays: Sequence[Array], dtype: Any) -> list[Array]:
+        return [self._cast(x, dtype) for x in arrays]
+
+    def _clip_norm(self, arrays: Sequence[Array], largest: float) -> list[Array]:
+        squares = [self.standard.sum(self.standard.square(x)) for x in arrays]
+        norm = self.standard.sqrt(sum(squares[1:], squares[0]))
+        factor = self.standard.minimum(largest / (norm + 1e-12), self.standard.ones_like(norm))
+        return [x * factor for x in arrays]
+
     def _wide(self, x: Array) -> Array:
         """Fp32, unless it is float64 already."""
         return x if x.dtype == self.standard.float64 else self.cast(x, self.standard.float32)

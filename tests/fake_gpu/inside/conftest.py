@@ -10,6 +10,14 @@ HERE = Path(__file__).parent
 sys.path += [str(HERE), str(HERE.parents[1] / "run")]  # small_models and run_helpers
 
 
+@pytest.fixture(autouse=True)
+def cards():
+    """The cards as they were, after a test that lost one or made them smaller."""
+    yield
+    wanted = fake_card.wanted()
+    fake_card.configure(wanted.count, wanted.memory_bytes)
+
+
 @pytest.fixture
 def device():
     """The first card."""

@@ -32,9 +32,9 @@ def test_run_bench_and_verify(keys, device, tmp_path):
     assert hal("verify", *pairs(keys), f"backends=cpu,{device.backend}", "steps=1")["agrees"]
 
 
-@pytest.mark.parametrize("name", ["cnn", "gan", "transfer"])
+@pytest.mark.parametrize("name", ["gan", "transfer"])
 def test_one_device_and_two(name, device, tmp_path):
-    """They end at the same loss: images, two optimizers, and parameters that are not trained."""
+    """They end at the same loss: two optimizers with batch statistics, and parameters that are not trained."""
     found = {}
     for parallel in ("none", "dp=2", "fsdp=2"):
         run = {**MODELS[name], "backend": device.backend, "parallel": parallel, "steps": 4, "out": tmp_path / parallel}
@@ -48,7 +48,6 @@ def test_one_device_and_two(name, device, tmp_path):
 @pytest.mark.parametrize(
     ("name", "more"),
     [
-        ("cnn", ["space.precision=[fp32,bf16]", "launch=kernels"]),
         ("cnn", ["space.launch=[kernels,graph]", "precision=fp32"]),
         ("gan", ["space.precision=[fp32,bf16]", "launch=kernels"]),
     ],

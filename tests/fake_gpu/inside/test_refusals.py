@@ -167,7 +167,6 @@ class TestCompiled:
 
 
 def test_a_lost_context():
-    """Last, since nothing works on the card afterwards."""
     x = torch.ones(3, device="cuda")
     fake_card.lose_context()
     for use in (lambda: x + 1, x.cpu, torch.cuda.synchronize, lambda: torch.empty(3, device="cuda")):

@@ -71,7 +71,8 @@ def plug_in(asked: Wanted) -> None:
     for name in ("libc10.so", "libtorch_cpu.so"):
         ctypes.CDLL(str(Path(spec.origin).parent / "lib" / name), mode=ctypes.RTLD_GLOBAL)
     native = ctypes.CDLL(asked.extension)
-    native.fake_allocations.restype = native.fake_freed_in_use.restype = ctypes.c_int64
+    for function in (native.fake_allocations, native.fake_launches, native.fake_freed_in_use):
+        function.restype = ctypes.c_int64
     configure(asked.count, asked.memory_bytes)
     from fake_card import collectives, compiling, faults, graphs, runtime
 
@@ -85,7 +86,7 @@ def plug_in(asked: Wanted) -> None:
 
 
 def configure(count: int, memory_bytes: int) -> None:
-    """Have so many cards, of so many bytes each."""
+    """Have so many cards, of so many bytes each; those that were lost work again."""
     native.fake_configure(count, ctypes.c_int64(memory_bytes))
 
 
@@ -95,9 +96,10 @@ def lose_context(card: int = 0) -> None:
 
 
 def counters(count: int) -> dict[str, Any]:
-    """What this process did: allocations on each card, and how often memory was freed that a stream still used."""
+    """What this process did: allocations and kernels on each card, and how often memory was freed while in use."""
     return {
         "allocations": [native.fake_allocations(card) for card in range(count)],
+        "launches": [native.fake_launches(card) for card in range(count)],
         "freed_in_use": native.fake_freed_in_use(),
     }
 

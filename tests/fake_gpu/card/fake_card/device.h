@@ -30,7 +30,7 @@ using Clock = std::map<StreamId, int64_t>;
 
 struct Card {
   Stat bytes;
-  int64_t allocations = 0;
+  int64_t allocations = 0, launches = 0;
   bool lost = false;  // as after an illegal memory access: each further call fails
 };
 struct Block {
@@ -87,6 +87,7 @@ Block* block_of(const Tensor& tensor) {
 void launch(DeviceIndex card, const std::string& name, const std::vector<Tensor>& reads, const std::vector<Tensor>& writes) {
   Locked locked(lock);
   require_context(card);
+  ++cards[card].launches;
   auto stream = streams[card];
   auto& clock = clocks[stream];
   learn(clock, host);
@@ -333,6 +334,7 @@ extern "C" {
 void fake_configure(int count, int64_t bytes) {
   cards_here = count;
   capacity = bytes;
+  for (auto& card : cards) card.lost = false;
 }
 // What a CUDA graph returns lies in memory that is written again when the next one begins.
 void fake_graph_returns(const void* memory) {
@@ -345,6 +347,7 @@ void fake_graph_begins() {
 }
 void fake_lose_context(int card) { cards[card].lost = true; }
 int64_t fake_allocations(int card) { return cards[card].allocations; }
+int64_t fake_launches(int card) { return cards[card].launches; }
 int64_t fake_freed_in_use() { return freed_in_use; }
 // PyTorch resizes a storage of a GPU only in a build for one.
 void fake_resize(c10::StorageImpl* storage, size_t bytes) {

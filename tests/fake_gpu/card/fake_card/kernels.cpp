@@ -191,8 +191,8 @@ TORCH_LIBRARY_IMPL(aten, CUDA, m) {
   m.impl("set_.source_Storage_storage_offset", &at::native::set_storage_cpu_);
   m.impl("set_.source_Tensor", &at::native::set_tensor_);
   m.impl("_fused_sdp_choice", &plain_attention);
-  // These have kernels for all devices, which choose a library by the device.
-  for (auto* name : {"convolution", "convolution_backward"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&on_processor>());
+  // These have kernels for all devices, which choose a library by the device, or take lists apart; GPUs have their own.
+  for (auto* name : {"convolution", "convolution_backward", "_foreach_copy_", "_foreach_div.Tensor", "_foreach_mul.Tensor", "_foreach_norm.Scalar"}) m.impl(name, torch::CppFunction::makeFromBoxedFunction<&on_processor>());
 }
 // Above autograd, which differentiates the processor's kernel.
 TORCH_LIBRARY_IMPL(aten, AutogradCUDA, m) {
