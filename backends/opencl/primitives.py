@@ -25,6 +25,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.choices import chosen
 from hal.backends.opencl.codegen.local_tiles import results_of_a_group
 from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
+from hal.backends.opencl.codegen.register_tiles import results_of_a_block
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
 from hal.backends.opencl.storage import BaseRuntime
 from hal.errors import UnsupportedError
@@ -58,7 +59,7 @@ __all__ = [
 
 Array = OpenclArray
 _COLUMNS = 8
-"""From so many columns on a product copies its second operand if they do not lie side by side."""
+"""From so many columns on a product on a card copies its second operand if they do not lie side by side."""
 
 
 def _make(op: str, sources: Sequence[Array], attributes: Any, shape: Sequence[int], dtype: DType) -> Array:
@@ -265,16 +266,19 @@ def contract(
         return constant(a.runtime, 0, a.dtype, shape)
     if a.dtype == dtypes.float16:
         return cast(contract(cast(a, dtypes.float32), cast(b, dtypes.float32), batch, inner), dtypes.float16)
-    if columns >= _COLUMNS and not _side_by_side(b, right):
+    facts, choices = a.runtime.facts, chosen(a.runtime.facts)
+    if not facts.cpu and columns >= _COLUMNS and not _side_by_side(b, right):
         b = _copied(b, (*batch_b, *inner_b, *right))
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
     count = 0
-    choices = chosen(a.runtime.facts)
     if not batch_a and choices.pieces:
-        facts, axis = a.runtime.facts, a.shape[inner_a[0]]
-        group = results_of_a_group(facts, choices)
-        count = product_pieces(facts, axis, inner_size, math.prod(shape), columns, results_of_a_group=group)
+        results = math.prod(shape)
+        if facts.cpu:
+            group = results_of_a_block(results // max(columns, 1), columns, choices, facts)
+        else:
+            group = results_of_a_group(facts, choices)
+        count = product_pieces(facts, a.shape[inner_a[0]], inner_size, results, results_of_a_group=group)
     if count:
         first, second = inner_a[0], inner_b[0]
         a = reshape(a, (*a.shape[:first], count, a.shape[first] // count, *a.shape[first + 1 :]))

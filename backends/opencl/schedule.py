@@ -133,7 +133,7 @@ class _Scheduler:
         elif first.op == "contract":
             product = product_of(first, self.cut.in_memory)
             if facts.cpu:
-                self._add(register_tile_kernel(product, node, stored, chosen(facts), wide=wide), out)
+                self._add(register_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
             else:
                 self._add(local_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
         elif first.op == "concat":

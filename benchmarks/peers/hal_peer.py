@@ -45,7 +45,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
     carry = start_optimizers(carry, phase.objectives, optimizer)
     key, done = backend.rng(task.seed, device), 0
     count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(carry["params"]))
-    with contextlib.ExitStack() as around, feeding(job, endless()) as feed:
+    with contextlib.ExitStack() as around, feeding(job, endless(), job.split.train) as feed:
         if alone:
             around.enter_context(backend.settings(job.plan, device))
 
