@@ -2,7 +2,8 @@
 
 Movements (``reshape``, ``permute``, ``expand``, ``cut``, ``pad``, ``windows``, ``unwindows``) only say where an
 element comes from, so they cost nothing where a kernel reads through them. ``map`` computes element by element.
-``gather`` reads positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``)
+``gather`` reads positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``,
+``recur``)
 have kernels of their own. ``custom`` is a value with a derivative of its own; ``detach`` is a value as a constant for
 differentiation.
 
@@ -49,6 +50,7 @@ __all__ = [
     "order",
     "pad",
     "permute",
+    "recur",
     "reduce",
     "reshape",
     "scatter",
@@ -340,6 +342,11 @@ def concat(arrays: Sequence[Array], axis: int) -> Array:
 def cumulate(kind: str, x: Array) -> Array:
     """Sums or products (``sum``, ``prod``) of all values up to each along the last axis."""
     return _make("cumulate", (x,), kind, x.shape, x.dtype)
+
+
+def recur(name: str, sources: Sequence[Array], shape: Sequence[int], *, backwards: bool) -> Array:
+    """All steps of a recurrent layer; see :mod:`hal.backends.opencl.codegen.recurrent`."""
+    return _make("recur", sources, (name, backwards), shape, sources[0].dtype)
 
 
 def order(x: Array) -> Array:
