@@ -141,7 +141,7 @@ class OpenclOps(Ops):
     def _conv2d(
         self, x: Array, kernel: Array, bias: Array | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
     ) -> Array:
-        y = convolve(self._padded(x, pads), kernel, strides, dilation, groups)
+        y = convolve(x, kernel, strides, pads, dilation, groups)
         return y if bias is None else y + bias
 
     def _conv2d_transpose(

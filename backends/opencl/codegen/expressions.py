@@ -187,12 +187,13 @@ inline float hal_round_half(float x) {
     vstore_half(x, 0, (__private half *)&h);
     return vload_half(0, (__private const half *)&h);
 }""",
-    # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011).
+    # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011). PoCL puts it into loops too late to turn them into vectors
+    # unless told to.
     "hal_threefry": """
-inline uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
+static inline __attribute__((always_inline)) uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
     const uint k2 = 0x1BD11BDAu ^ k0 ^ k1;
     x0 += k0; x1 += k1;
-#define HAL_ROUND(r) x0 += x1; x1 = rotate(x1, (uint)r) ^ x0;
+#define HAL_ROUND(r) x0 += x1; x1 = ((x1 << r) | (x1 >> (32 - r))) ^ x0;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k1; x1 += k2 + 1;
     HAL_ROUND(17) HAL_ROUND(29) HAL_ROUND(16) HAL_ROUND(24) x0 += k2; x1 += k0 + 2;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k0; x1 += k1 + 3;
