@@ -11,9 +11,9 @@ import numpy as np
 
 __all__ = ["BATCH", "HYPER", "LR", "Data", "Model", "Task"]
 
-Model = Literal["cnn", "lstm", "lstm-classify"]
+Model = Literal["cnn", "lstm", "lstm-classify", "gan"]
 
-BATCH: Mapping[Model, int] = {"cnn": 128, "lstm": 32, "lstm-classify": 128}
+BATCH: Mapping[Model, int] = {"cnn": 128, "lstm": 32, "lstm-classify": 128, "gan": 64}
 """Samples in a step unless the user says otherwise."""
 
 LR = 1e-4
@@ -27,6 +27,7 @@ _KEYS: Mapping[Model, dict[str, Any]] = {
     "cnn": {"name": "cnn"},
     "lstm": {"name": "rnn", "cell": "lstm", "task": "text"},
     # Dropout draws other numbers in each framework, and then the losses would differ.
+    "gan": {"name": "gan"},
     "lstm-classify": {"name": "rnn", "cell": "lstm", "task": "classify", "dropout": 0.0},
 }
 
@@ -66,7 +67,7 @@ class Task:
     """What to train and how.
 
     Attributes:
-        model: cnn, lstm (writes text) or lstm-classify.
+        model: cnn, lstm (writes text), lstm-classify or gan.
         precision: fp32 or bf16.
         layout: nchw or nhwc, of images.
         batch: samples in a step.

@@ -25,7 +25,7 @@ from benchmarks.same import STEPS, check
 from benchmarks.task import BATCH, Task
 from hal.measure import Candidate, Comparison, Estimate, Settings, compare
 
-__all__ = ["main"]
+__all__ = ["interval", "main", "over"]
 
 
 def choose(wanted: str) -> list[str]:
@@ -121,10 +121,10 @@ def _show(task: Task, found: Comparison, ratios: dict[str, Estimate], parameters
     for name, measurement in found.measurements.items():
         table.add_row(
             name,
-            _interval(measurement.throughput),
-            _interval(measurement.step_ms),
-            "1" if name == found.baseline else _interval(found.ratios[name], ".3f"),
-            _interval(ratios[name], ".3f") if name in ratios else "",
+            interval(measurement.throughput),
+            interval(measurement.step_ms),
+            "1" if name == found.baseline else interval(found.ratios[name], ".3f"),
+            interval(ratios[name], ".3f") if name in ratios else "",
             f"{measurement.first_call_s:.2f}",
         )
     console = Console(width=max(Console().width, 118))
@@ -138,7 +138,8 @@ def _show(task: Task, found: Comparison, ratios: dict[str, Estimate], parameters
         print(f"note: {note}")
 
 
-def _interval(estimate: Estimate, spec: str = "") -> str:
+def interval(estimate: Estimate, spec: str = "") -> str:
+    """A median with its interval, for a table whose head names the unit."""
     text = format(estimate, spec).partition(" (n=")[0]
     return text.replace(f" {estimate.unit} ", " ").replace("x ", " ", 1) if estimate.unit != "x" else text
 

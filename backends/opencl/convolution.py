@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from hal.backends._traced import dtypes
 from hal.backends.opencl import primitives as p
@@ -14,19 +14,31 @@ __all__ = ["avg_pool", "convolve", "convolve_transposed", "max_pool"]
 Array = OpenclArray
 
 
-def convolve(x: Array, kernel: Array, strides: Pair, dilation: Pair, groups: int) -> Array:
-    """A convolution without padding: (n, h, w, c) with (kh, kw, c / groups, out)."""
-    inputs = (x, kernel)
+_NO_PADS = ((0, 0), (0, 0))
+
+
+def convolve(x: Array, kernel: Array, strides: Pair, pads: Sequence[Pair], dilation: Pair, groups: int) -> Array:
+    """A convolution: (n, h, w, c) with (kh, kw, c / groups, out)."""
+    padded = _padded(x, pads)
 
     def derivative(gradient: Array) -> Sequence[Array | None]:
         of_x = of_kernel = None
         if x.tracked:
-            of_x = _of_input(gradient, kernel, x.shape, strides, dilation, groups)
+            of_x = _of_input(gradient, kernel, x.shape, strides, pads, dilation, groups)
         if kernel.tracked:
-            of_kernel = _of_kernel(gradient, x, kernel.shape, strides, dilation, groups)
+            of_kernel = _of_kernel(gradient, padded, kernel.shape, strides, dilation, groups)
         return of_x, of_kernel
 
-    return p.custom(_forward(x, kernel, strides, dilation, groups), inputs, derivative)
+    return p.custom(_forward(padded, kernel, strides, dilation, groups), (x, kernel), derivative)
+
+
+def _padded(x: Array, pads: Sequence[Pair], between: Pair = (0, 0)) -> Array:
+    """Images with zeros around and between their pixels; negative counts cut pixels off."""
+    low, high = ([pair[side] for pair in pads] for side in (0, 1))
+    x = p.pad(x, (0, *(max(n, 0) for n in low), 0), (0, *(max(n, 0) for n in high), 0), (0, *(n for n in between), 0))
+    starts = [max(-n, 0) for n in low]
+    sizes = [n - a + min(b, 0) for n, a, b in zip(x.shape[1:3], starts, high, strict=True)]
+    return p.cut(x, (0, *starts, 0), (1, 1, 1, 1), (x.shape[0], *sizes, x.shape[3]))
 
 
 def _forward(x: Array, kernel: Array, strides: Pair, dilation: Pair, groups: int) -> Array:
@@ -42,16 +54,74 @@ def _forward(x: Array, kernel: Array, strides: Pair, dilation: Pair, groups: int
 
 
 def _of_input(
-    gradient: Array, kernel: Array, shape: tuple[int, ...], strides: Pair, dilation: Pair, groups: int
+    gradient: Array,
+    kernel: Array,
+    shape: tuple[int, ...],
+    strides: Pair,
+    pads: Sequence[Pair],
+    dilation: Pair,
+    groups: int,
 ) -> Array:
-    """A convolution of the gradient, with zeros between and around its pixels, with the kernel turned around."""
+    """A convolution of the gradient with the kernel turned around, where the images are without their padding."""
     kh, kw, _, _ = kernel.shape
+    starts = [low for low, _ in pads]
+    if max(strides) > 1 and dilation == (1, 1) and groups == 1:
+        exchanged = p.permute(kernel, (0, 1, 3, 2))
+        return _spread_out(gradient, exchanged, shape[1:3], strides, starts, _forward_plain)
     reach = [(k - 1) * d for k, d in zip((kh, kw), dilation, strict=True)]
     sizes = [(n - 1) * s + 1 for n, s in zip(gradient.shape[1:3], strides, strict=True)]
-    after = [n - m for n, m in zip(shape[1:3], sizes, strict=True)]
-    spread = p.pad(gradient, (0, *reach, 0), (0, *after, 0), (0, strides[0] - 1, strides[1] - 1, 0))
+    around = [(r - a, n - m + a) for r, a, n, m in zip(reach, starts, shape[1:3], sizes, strict=True)]
+    spread = _padded(gradient, around, (strides[0] - 1, strides[1] - 1))
     turned = p.cut(kernel, (kh - 1, kw - 1, 0, 0), (-1, -1, 1, 1), kernel.shape)
     return _forward(spread, _exchanged(turned, groups), (1, 1), dilation, groups)
+
+
+def _forward_plain(x: Array, kernel: Array, pads: Sequence[Pair]) -> Array:
+    return _forward(_padded(x, pads), kernel, (1, 1), (1, 1), 1)
+
+
+def _spread_out(
+    x: Array,
+    kernel: Array,
+    extent: Sequence[int],
+    strides: Pair,
+    starts: Sequence[int],
+    convolved: Callable[[Array, Array, Sequence[Pair]], Array],
+) -> Array:
+    """What each pixel of x adds to a larger image: the transpose of a convolution with strides.
+
+    A pixel of the result is reached by every so many elements of the kernel only, and by which ones depends on its
+    place between two strides. All these places are computed at once, as channels of one convolution without strides,
+    which therefore multiplies by few zeros.
+
+    Args:
+        x: images (n, rows, columns, channels).
+        kernel: (kh, kw, channels, out).
+        extent: height and width of the result.
+        strides: how far apart the pixels of x lie in it.
+        starts: where the result begins.
+        convolved: computes a convolution of images with a kernel and padding.
+    """
+    (kh, kw, channels, out), (sh, sw) = kernel.shape, strides
+    # Zeros in front of the kernel move the result's beginning to that of a stride, if they fit into the same taps.
+    shifts = [
+        -start % s if (k - 1) % s + -start % s < s else 0 for k, s, start in zip((kh, kw), strides, starts, strict=True)
+    ]
+    starts = [start + shift for start, shift in zip(starts, shifts, strict=True)]
+    taps = [-(-(k + shift) // s) for k, shift, s in zip((kh, kw), shifts, strides, strict=True)]
+    after = [t * s - k - shift for t, k, shift, s in zip(taps, (kh, kw), shifts, strides, strict=True)]
+    whole = p.pad(kernel, (*shifts, 0, 0), (*after, 0, 0))
+    whole = p.reshape(whole, (taps[0], sh, taps[1], sw, channels, out))
+    turned = p.cut(whole, (taps[0] - 1, 0, taps[1] - 1, 0, 0, 0), (-1, 1, -1, 1, 1, 1), whole.shape)
+    phases = p.reshape(p.permute(turned, (0, 2, 4, 1, 3, 5)), (taps[0], taps[1], channels, sh * sw * out))
+    firsts = [start // s for start, s in zip(starts, strides, strict=True)]
+    lasts = [-(-(start + size) // s) for start, size, s in zip(starts, extent, strides, strict=True)]
+    reach = [(t - 1 - a, b - n) for t, a, b, n in zip(taps, firsts, lasts, x.shape[1:3], strict=True)]
+    rows, columns = (b - a for a, b in zip(firsts, lasts, strict=True))
+    y = p.reshape(convolved(x, phases, reach), (x.shape[0], rows, columns, sh, sw, out))
+    y = p.reshape(p.permute(y, (0, 1, 3, 2, 4, 5)), (x.shape[0], rows * sh, columns * sw, out))
+    rest = [start - first * s for start, first, s in zip(starts, firsts, strides, strict=True)]
+    return p.cut(y, (0, *rest, 0), (1, 1, 1, 1), (x.shape[0], *extent, out))
 
 
 def _exchanged(kernel: Array, groups: int) -> Array:
@@ -87,13 +157,24 @@ def convolve_transposed(x: Array, kernel: Array, strides: Pair, crop: Pads, dila
     """
     kh, kw, channels, out = kernel.shape
     reach = [(k - 1) * d for k, d in zip((kh, kw), dilation, strict=True)]
+    if dilation == (1, 1) and groups == 1:
+        sizes = [(n - 1) * s + k for n, s, k in zip(x.shape[1:3], strides, (kh, kw), strict=True)]
+        (top, bottom), (left, right) = crop
+        extent = (sizes[0] - top - bottom, sizes[1] - left - right)
+        return _spread_out(x, kernel, extent, strides, (top, left), _convolved_plain)
     spread = p.pad(x, (0, *reach, 0), (0, *reach, 0), (0, strides[0] - 1, strides[1] - 1, 0))
     turned = p.cut(kernel, (kh - 1, kw - 1, 0, 0), (-1, -1, 1, 1), kernel.shape)
     split = p.permute(p.reshape(turned, (kh, kw, groups, channels // groups, out)), (0, 1, 3, 2, 4))
-    y = convolve(spread, p.reshape(split, (kh, kw, channels // groups, groups * out)), (1, 1), dilation, groups)
+    y = convolve(
+        spread, p.reshape(split, (kh, kw, channels // groups, groups * out)), (1, 1), _NO_PADS, dilation, groups
+    )
     (top, bottom), (left, right) = crop
     n, height, width, made = y.shape
     return p.cut(y, (0, top, left, 0), (1, 1, 1, 1), (n, height - top - bottom, width - left - right, made))
+
+
+def _convolved_plain(x: Array, kernel: Array, pads: Sequence[Pair]) -> Array:
+    return convolve(x, kernel, (1, 1), pads, (1, 1), 1)
 
 
 def max_pool(x: Array, window: Pair, strides: Pair, dilation: Pair) -> Array:

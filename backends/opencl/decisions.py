@@ -14,7 +14,7 @@ from hal.backends.opencl.codegen.choices import offered
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Capabilities, Device, Precision, PrecisionName
 
-__all__ = ["Driver", "capabilities", "describe", "facts_of", "lacking"]
+__all__ = ["Driver", "capabilities", "describe", "facts_of", "keeps_programs", "lacking"]
 
 _KINDS = ("gpu", "accelerator", "cpu")
 _OLDEST = (1, 2)
@@ -37,7 +37,6 @@ class Driver:
         extensions: of the device.
         memory_bytes: global memory.
         largest_bytes: of one array.
-        cache_bytes: cache of global memory; 0 where the driver reports none.
         units: compute units.
         local_bytes: local memory of a work-group.
         local_size: the largest work-group.
@@ -58,7 +57,6 @@ class Driver:
     extensions: frozenset[str]
     memory_bytes: int
     largest_bytes: int
-    cache_bytes: int
     units: int
     local_bytes: int
     local_size: int
@@ -122,7 +120,12 @@ def describe(driver: Driver, index: int) -> Device:
 
 def facts_of(driver: Driver) -> Facts:
     """What generated code depends on."""
-    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.cache_bytes)
+    return Facts(driver.kind == "cpu", driver.units, driver.local_size)
+
+
+def keeps_programs(driver: Driver) -> bool:
+    """Whether the driver keeps programs on disk in a better form than that which it gives out."""
+    return any(platform in driver.platform.lower() for platform in _data()["caches"]["platforms"])
 
 
 def capabilities(facts: Facts, extensions: frozenset[str]) -> Capabilities:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from hal.backends.opencl.decisions import facts_of
+from hal.backends.opencl.decisions import facts_of, keeps_programs
 from hal.backends.opencl.platforms import find
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.storage import BaseRuntime
@@ -50,7 +50,9 @@ def driven(device: Any = None) -> Runtime:
         for mine, native, driver in find().devices:
             if device is None or mine == device:
                 if mine not in _RUNTIMES:
-                    _RUNTIMES[mine] = Runtime(native, mine, facts_of(driver))
+                    _RUNTIMES[mine] = Runtime(
+                        native, mine, facts_of(driver), stores_programs=not keeps_programs(driver)
+                    )
                 return _RUNTIMES[mine]
     raise UnsupportedError(
         f"device={device} is not a device of the opencl backend",

@@ -11,7 +11,7 @@ from hal.errors import UnsupportedError
 
 __all__ = ["Partition", "partition", "read_by"]
 
-_KERNELS = ("reduce", "contract", "concat", "scatter", "cumulate", "order")
+_KERNELS = ("reduce", "contract", "concat", "scatter", "cumulate", "order", "recur")
 _REPEATING = ("expand", "windows", "unwindows", "gather")
 _LONGEST = 40
 """So many elementwise functions are computed in one kernel at most."""
@@ -153,7 +153,7 @@ def _require(node: OpenclArray, cut: Partition) -> None:
             _write(base_of(source, cut.in_memory), cut)
     if node.op == "order":
         _write(node.sources[0], cut)
-    if node.op == "scatter":
+    if node.op in ("scatter", "recur"):
         _write(node.sources[1], cut)
     if node.op in _REPEATING:
         for source in node.sources:

@@ -15,6 +15,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.convolution import avg_pool, convolve, convolve_transposed, max_pool
 from hal.backends.opencl.execution import fetch
 from hal.backends.opencl.indexing import flat_positions, indexed
+from hal.backends.opencl.recurrence import recurrent
 from hal.backends.opencl.standard.manipulation import to_device
 from hal.tensor import Ops, register
 from hal.tensor.shapes import Pads, Pair
@@ -86,6 +87,51 @@ class OpenclOps(Ops):
     def _sigmoid(self, x: Array) -> Array:
         return p.mapped("sigmoid", (x,), x.dtype)
 
+    # Recurrent layers
+
+    def _rnn(
+        self, x: Array, state: Array, kernel: Array, recurrent: Array, bias: Array, activation: str
+    ) -> tuple[Array, Array]:
+        if not x.runtime.facts.cpu:
+            return super()._rnn(x, state, kernel, recurrent, bias, activation)
+        ys, _ = self._recurrent(activation, x, state, None, kernel, recurrent, bias, None)
+        return ys, ys[:, -1, :]
+
+    def _lstm(
+        self, x: Array, state: tuple[Array, Array], kernel: Array, recurrent: Array, bias: Array
+    ) -> tuple[Array, tuple[Array, Array]]:
+        if not x.runtime.facts.cpu:
+            return super()._lstm(x, state, kernel, recurrent, bias)
+        ys, c = self._recurrent("lstm", x, *state, kernel, recurrent, bias, None)
+        assert c is not None
+        return ys, (ys[:, -1, :], c)
+
+    def _gru(
+        self, x: Array, state: Array, kernel: Array, recurrent: Array, bias: Array, recurrent_bias: Array
+    ) -> tuple[Array, Array]:
+        if not x.runtime.facts.cpu:
+            return super()._gru(x, state, kernel, recurrent, bias, recurrent_bias)
+        ys, _ = self._recurrent("gru", x, state, None, kernel, recurrent, bias, recurrent_bias)
+        return ys, ys[:, -1, :]
+
+    def _recurrent(
+        self,
+        cell: str,
+        x: Array,
+        h: Array,
+        c: Array | None,
+        kernel: Array,
+        weights: Array,
+        bias: Array,
+        inner_bias: Array | None,
+    ) -> tuple[Array, Array | None]:
+        """All steps in one launch, in fp32 where arrays are fp16."""
+        wide = dtypes.float32 if x.dtype == dtypes.float16 else x.dtype
+        gates = p.cast(self._time_first(self._linear(x, kernel, bias)), wide)
+        before, added = (None if a is None else p.cast(a, wide) for a in (c, inner_bias))
+        ys, last = recurrent(cell, gates, p.cast(h, wide), before, p.cast(weights, wide), added)
+        return p.cast(self._time_first(ys), x.dtype), None if last is None else p.cast(last, x.dtype)
+
     # Windows
 
     def _padded(self, x: Array, pads: Pads, value: float = 0.0) -> Array:
@@ -95,7 +141,7 @@ class OpenclOps(Ops):
     def _conv2d(
         self, x: Array, kernel: Array, bias: Array | None, strides: Pair, pads: Pads, dilation: Pair, groups: int
     ) -> Array:
-        y = convolve(self._padded(x, pads), kernel, strides, dilation, groups)
+        y = convolve(x, kernel, strides, pads, dilation, groups)
         return y if bias is None else y + bias
 
     def _conv2d_transpose(

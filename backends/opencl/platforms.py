@@ -123,7 +123,6 @@ def read_driver(native: Any) -> Driver:
         extensions=extensions,
         memory_bytes=native.global_mem_size,
         largest_bytes=native.max_mem_alloc_size,
-        cache_bytes=native.global_mem_cache_size,
         units=native.max_compute_units,
         local_bytes=native.local_mem_size,
         local_size=native.max_work_group_size,

@@ -2,7 +2,8 @@
 
 Movements (``reshape``, ``permute``, ``expand``, ``cut``, ``pad``, ``windows``, ``unwindows``) only say where an
 element comes from, so they cost nothing where a kernel reads through them. ``map`` computes element by element.
-``gather`` reads positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``)
+``gather`` reads positions. The others (``reduce``, ``contract``, ``concat``, ``scatter``, ``cumulate``, ``order``,
+``recur``)
 have kernels of their own. ``custom`` is a value with a derivative of its own; ``detach`` is a value as a constant for
 differentiation.
 
@@ -25,6 +26,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.choices import chosen
 from hal.backends.opencl.codegen.local_tiles import results_of_a_group
 from hal.backends.opencl.codegen.pieces import product_pieces, sum_pieces
+from hal.backends.opencl.codegen.register_tiles import results_of_a_block
 from hal.backends.opencl.codegen.views import MOVEMENTS, view_of
 from hal.backends.opencl.storage import BaseRuntime
 from hal.errors import UnsupportedError
@@ -48,6 +50,7 @@ __all__ = [
     "order",
     "pad",
     "permute",
+    "recur",
     "reduce",
     "reshape",
     "scatter",
@@ -58,7 +61,7 @@ __all__ = [
 
 Array = OpenclArray
 _COLUMNS = 8
-"""From so many columns on a product copies its second operand if they do not lie side by side."""
+"""From so many columns on a product on a card copies its second operand if they do not lie side by side."""
 
 
 def _make(op: str, sources: Sequence[Array], attributes: Any, shape: Sequence[int], dtype: DType) -> Array:
@@ -265,16 +268,19 @@ def contract(
         return constant(a.runtime, 0, a.dtype, shape)
     if a.dtype == dtypes.float16:
         return cast(contract(cast(a, dtypes.float32), cast(b, dtypes.float32), batch, inner), dtypes.float16)
-    if columns >= _COLUMNS and not _side_by_side(b, right):
+    facts, choices = a.runtime.facts, chosen(a.runtime.facts)
+    if not facts.cpu and columns >= _COLUMNS and not _side_by_side(b, right):
         b = _copied(b, (*batch_b, *inner_b, *right))
         count = len(batch_b)
         batch_b, inner_b = tuple(range(count)), tuple(range(count, count + len(inner_b)))
     count = 0
-    choices = chosen(a.runtime.facts)
     if not batch_a and choices.pieces:
-        facts, axis = a.runtime.facts, a.shape[inner_a[0]]
-        group = results_of_a_group(facts, choices)
-        count = product_pieces(facts, axis, inner_size, math.prod(shape), columns, results_of_a_group=group)
+        results = math.prod(shape)
+        if facts.cpu:
+            group = results_of_a_block(results // max(columns, 1), columns, choices, facts)
+        else:
+            group = results_of_a_group(facts, choices)
+        count = product_pieces(facts, a.shape[inner_a[0]], inner_size, results, results_of_a_group=group)
     if count:
         first, second = inner_a[0], inner_b[0]
         a = reshape(a, (*a.shape[:first], count, a.shape[first] // count, *a.shape[first + 1 :]))
@@ -336,6 +342,11 @@ def concat(arrays: Sequence[Array], axis: int) -> Array:
 def cumulate(kind: str, x: Array) -> Array:
     """Sums or products (``sum``, ``prod``) of all values up to each along the last axis."""
     return _make("cumulate", (x,), kind, x.shape, x.dtype)
+
+
+def recur(name: str, sources: Sequence[Array], shape: Sequence[int], *, backwards: bool) -> Array:
+    """All steps of a recurrent layer; see :mod:`hal.backends.opencl.codegen.recurrent`."""
+    return _make("recur", sources, (name, backwards), shape, sources[0].dtype)
 
 
 def order(x: Array) -> Array:

@@ -39,11 +39,13 @@ class Runtime(BaseRuntime):
         native: pyopencl's device.
         device: what hal says of it.
         facts: what generated code depends on.
+        stores_programs: keep programs on disk, because the driver does not.
     """
 
-    def __init__(self, native: Any, device: Device, facts: Facts) -> None:
+    def __init__(self, native: Any, device: Device, facts: Facts, *, stores_programs: bool) -> None:
         super().__init__(device, facts, wide_floats="cl_khr_fp64" in native.extensions.split())
         self.native = native
+        self.stores_programs = stores_programs
         self.context = cl.Context([native])
         self.queue = cl.CommandQueue(self.context)
         # Launches set arguments of kernels that threads share.
@@ -134,7 +136,7 @@ class Runtime(BaseRuntime):
     def _built(self, sources: Sequence[str]) -> Any:
         text = program_source(sources, self.facts)
         key = program_key(self._driver, self._options, text)
-        stored = load_binary(key)
+        stored = load_binary(key) if self.stores_programs else None
         if stored is not None:
             try:
                 return _quietly(lambda: cl.Program(self.context, [self.native], [stored]).build(self._options))
@@ -148,7 +150,8 @@ class Runtime(BaseRuntime):
                 f"the OpenCL compiler of {self.device} ({self.device.name}) refused a kernel: {_first_errors(error)}",
                 fix="update the device's driver; if it is up to date, this is a fault in hal's generated code",
             ) from error
-        save_binary(key, program.get_info(cl.program_info.BINARIES)[0])
+        if self.stores_programs:
+            save_binary(key, program.get_info(cl.program_info.BINARIES)[0])
         return program
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
 from hal.backends.opencl.codegen.local_tiles import local_tile_kernel
 from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
 from hal.backends.opencl.codegen.product import product_of
+from hal.backends.opencl.codegen.recurrent import recurrent_kernel
 from hal.backends.opencl.codegen.reduction import reduce_kernel
 from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
 from hal.backends.opencl.fusion import Partition, partition
@@ -133,7 +134,7 @@ class _Scheduler:
         elif first.op == "contract":
             product = product_of(first, self.cut.in_memory)
             if facts.cpu:
-                self._add(register_tile_kernel(product, node, stored, chosen(facts), wide=wide), out)
+                self._add(register_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
             else:
                 self._add(local_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
         elif first.op == "concat":
@@ -145,6 +146,8 @@ class _Scheduler:
             self._add(map_kernel(node.sources[0], stored, facts, wide=wide, compute=False), out)
             if node.sources[2].size:
                 self._add(scatter_kernel(node, stored, facts, wide=wide), out)
+        elif first.op == "recur":
+            self._add(recurrent_kernel(node, stored, facts, wide=wide), out)
         elif first.op == "cumulate":
             self._add(cumulate_kernel(node, stored, facts, wide=wide), out)
         elif first.op == "order":

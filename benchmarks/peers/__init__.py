@@ -41,6 +41,9 @@ PEERS: Mapping[str, tuple[str, str, str]] = {
     "jax": ("benchmarks.peers.jax_native", "serve", "jax"),
     "jax-naive": ("benchmarks.peers.jax_native", "naive", "jax"),
     "hal-jax": ("benchmarks.peers.hal_peer", "on_jax", "jax"),
+    "hal-opencl": ("benchmarks.peers.hal_peer", "on_opencl", "pyopencl"),
+    "tinygrad": ("benchmarks.peers.tinygrad_peer", "serve", "tinygrad"),
+    "torch-gan": ("benchmarks.peers.torch_gan", "serve", "torch"),
     "keras-jax": ("benchmarks.peers.keras_peer", "on_jax", "keras"),
 }
 """Module and function of each candidate, and the package that it needs. Keras takes one runtime a process."""

@@ -45,7 +45,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
     carry = start_optimizers(carry, phase.objectives, optimizer)
     key, done = backend.rng(task.seed, device), 0
     count = sum(int(np.prod(p.shape)) for p in optree.tree_leaves(carry["params"]))
-    with contextlib.ExitStack() as around, feeding(job, endless()) as feed:
+    with contextlib.ExitStack() as around, feeding(job, endless(), job.split.train) as feed:
         if alone:
             around.enter_context(backend.settings(job.plan, device))
 
@@ -53,7 +53,7 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
             nonlocal carry, done
             carry, metrics = run(carry, next(feed), ops.fold_in(key, done), LR)
             done += 1
-            return metrics["loss"]
+            return next(iter(metrics.values()))  # the loss; of the gan, the discriminator's
 
         def step_under_plan() -> Any:
             with backend.settings(job.plan, device):
@@ -61,6 +61,11 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
 
         versions = {"hal": __version__, **backend.versions()}
         use(Peer(step if alone else step_under_plan, count, versions, lambda: backend.synchronize(device)))
+
+
+def on_opencl(task: Task, use: Callable[[Peer], None]) -> None:
+    """On OpenCL, where there is one layout."""
+    serve(replace(task, backend="opencl", layout="nhwc"), use, alone=False)
 
 
 def on_jax(task: Task, use: Callable[[Peer], None]) -> None:

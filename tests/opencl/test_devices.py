@@ -8,7 +8,7 @@ import pytest
 
 from hal.backends.opencl import platforms
 from hal.backends.opencl.backend import OpenclBackend
-from hal.backends.opencl.decisions import Driver, describe, lacking
+from hal.backends.opencl.decisions import Driver, describe, keeps_programs, lacking
 
 POLARIS = Driver(
     kind="gpu",
@@ -23,7 +23,6 @@ POLARIS = Driver(
     extensions=frozenset({"cl_khr_fp64", "cl_khr_byte_addressable_store"}),
     memory_bytes=8 << 30,
     largest_bytes=2 << 30,
-    cache_bytes=16384,
     units=36,
     local_bytes=32768,
     local_size=1024,
@@ -44,6 +43,10 @@ class TestDescriptions:
         assert (device.vendor, device.arch, device.compute_units) == ("AMD", "gfx803", 36)
         assert device.capabilities.supported_precisions() == ("fp32", "fp16")
         assert device.facts["platform"] == "rusticl OpenCL 3.0"
+
+    def test_drivers_that_keep_programs(self):
+        assert keeps_programs(changed(platform="Portable Computing Language"))
+        assert not keeps_programs(POLARIS)
 
     @pytest.mark.parametrize(
         ("name", "board", "arch"),

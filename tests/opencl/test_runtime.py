@@ -202,6 +202,7 @@ class TestPrograms:
         from hal.backends.opencl.program_cache import load_binary
 
         monkeypatch.setenv("HAL_OPENCL_CACHE", str(tmp_path))
+        monkeypatch.setattr(runtime, "stores_programs", True)
         expected = np.full((3, 5), 1.0625, np.float32)
 
         def fresh():
@@ -216,6 +217,17 @@ class TestPrograms:
             file.write_bytes(damaged)
             assert np.array_equal(fresh(), expected)
             assert load_binary(file.stem) is not None
+
+    def test_programs_are_not_kept_twice(self, backend, xp, runtime, tmp_path, monkeypatch):
+        from hal.backends.opencl.decisions import keeps_programs
+        from hal.backends.opencl.platforms import find
+
+        driver = next(driver for _, native, driver in find().devices if native == runtime.native)
+        assert runtime.stores_programs is not keeps_programs(driver)
+        monkeypatch.setenv("HAL_OPENCL_CACHE", str(tmp_path))
+        monkeypatch.setattr(runtime, "stores_programs", False)
+        backend.to_host(xp.asarray(np.ones((3, 5), np.float32)) * 1.015625)
+        assert not [*tmp_path.iterdir()]
 
     def test_a_kernel_that_does_not_build(self, runtime):
         with pytest.raises(RunError, match="refused a kernel"):

@@ -47,6 +47,8 @@ def map_kernel(
     index = [emitter.index(i) for i in index]
     names = [f"c{k}" for k in range(len(inner))]
     heads = loops(emitter, names, inner)
+    if heads:
+        heads[-1] = f"HAL_VECTORIZE {heads[-1]}"
     index += names
     value = emitter.value(node, index, compute=compute)
     firsts = [emitter.number(("offset", axis), offset) for axis, offset in enumerate(offsets)]

@@ -61,12 +61,13 @@ _SAME = {
     "relu": "({0}<0?0:{0})",  # of NaN, NaN
 }
 _FLOATING = {
-    **{name: f"{name}({{0}})" for name in "acos acosh asin asinh atan atanh ceil cos cosh exp expm1 floor".split()},
-    **{name: f"{name}({{0}})" for name in "log log10 log1p log2 sin sinh sqrt tan tanh trunc".split()},
+    **{name: f"{name}({{0}})" for name in "acos acosh asin asinh atan atanh ceil cos cosh expm1 floor".split()},
+    **{name: f"{name}({{0}})" for name in "log log10 log1p log2 sin sinh sqrt tan trunc".split()},
     "abs": "fabs({0})",
     "atan2": "atan2({0},{1})",
     "copysign": "copysign({0},{1})",
     "divide": "({0}/{1})",
+    "exp": "hal_exp_{T}({0})",
     "floor_divide": "hal_floor_divide_{T}({0},{1})",
     "hypot": "hypot({0},{1})",
     "isfinite": "(fabs({0})<INFINITY)",
@@ -81,6 +82,7 @@ _FLOATING = {
     "sign": "({0}>0?({T})1:{0}<0?({T})-1:{0})",
     "signbit": "(copysign(({T})1,{0})<0)",
     "sigmoid": "hal_sigmoid_{T}({0})",
+    "tanh": "hal_tanh_{T}({0})",
     "unit": "(({0}>>8)*5.9604644775390625e-8f)",
 }
 _INTEGER = {
@@ -125,7 +127,11 @@ inline T hal_logaddexp_T(T a, T b) {
     return a == b ? a + (T)0.693147180559945309417 : m + log1p(exp(-fabs(a - b)));
 }""",
     "hal_sigmoid": """
-inline T hal_sigmoid_T(T x) { return 1 / (1 + exp(-x)); }""",
+inline T hal_sigmoid_T(T x) { return 1 / (1 + hal_exp_T(-x)); }""",
+    "hal_exp": """
+inline T hal_exp_T(T x) { return exp(x); }""",
+    "hal_tanh": """
+inline T hal_tanh_T(T x) { return tanh(x); }""",
 }
 _INTEGER_HELPERS = {
     "hal_remainder": """
@@ -149,6 +155,31 @@ inline T hal_pow_T(T a, T b) {
     return r;
 }""",
 }
+# On processors a function of the driver would be called for each element. These are plain arithmetic, which the
+# compiler turns into vectors: exp within one unit in the last place (the polynomial of Moshier's Cephes library), tanh
+# within seven (the rational function of Eigen), without branches, which would have to be computed one by one.
+_PROCESSOR_HELPERS = {
+    "hal_exp_float": """
+inline float hal_exp_float(float x) {
+    float y = x > 89 ? 89 : x < -104 ? -104 : x;
+    float n = (y * 1.44269504f + 12582912.0f) - 12582912.0f;
+    float r = (y - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = ((((1.9875691500e-4f * r + 1.3981999507e-3f) * r + 8.3334519073e-3f) * r + 4.1665795894e-2f) * r
+        + 1.6666665459e-1f) * r + 5.0000001201e-1f;
+    int i = x == x ? (int)n : 0, half_ = i >> 1;
+    float e = (p * r * r + r + 1) * as_float((half_ + 127) << 23) * as_float((i - half_ + 127) << 23);
+    return x == x ? e : x;
+}""",
+    "hal_tanh_float": """
+inline float hal_tanh_float(float x) {
+    float y = x > 7.9053111f ? 7.9053111f : x < -7.9053111f ? -7.9053111f : x, z = y * y;
+    float p = (((((-2.76076847742355e-16f * z + 2.00018790482477e-13f) * z - 8.60467152213735e-11f) * z
+        + 5.12229709037114e-8f) * z + 1.48572235717979e-5f) * z + 6.37261928875436e-4f) * z + 4.89352455891786e-3f;
+    float q = ((1.19825839466702e-6f * z + 1.18534705686654e-4f) * z + 2.26843463243900e-3f) * z
+        + 4.89352518554385e-3f;
+    return y * (p / q);
+}""",
+}
 _OTHER_HELPERS = {
     "hal_round_half": """
 inline float hal_round_half(float x) {
@@ -156,12 +187,13 @@ inline float hal_round_half(float x) {
     vstore_half(x, 0, (__private half *)&h);
     return vload_half(0, (__private const half *)&h);
 }""",
-    # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011).
+    # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011). PoCL puts it into loops too late to turn them into vectors
+    # unless told to.
     "hal_threefry": """
-inline uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
+static inline __attribute__((always_inline)) uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
     const uint k2 = 0x1BD11BDAu ^ k0 ^ k1;
     x0 += k0; x1 += k1;
-#define HAL_ROUND(r) x0 += x1; x1 = rotate(x1, (uint)r) ^ x0;
+#define HAL_ROUND(r) x0 += x1; x1 = ((x1 << r) | (x1 >> (32 - r))) ^ x0;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k1; x1 += k2 + 1;
     HAL_ROUND(17) HAL_ROUND(29) HAL_ROUND(16) HAL_ROUND(24) x0 += k2; x1 += k0 + 2;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k0; x1 += k1 + 3;
@@ -246,19 +278,30 @@ def _cast(source: DType, target: DType, argument: str) -> str:
     return f"(({compute_type(target)}){argument})"
 
 
-def helpers(sources: Iterable[str]) -> str:
-    """Definitions of the helper functions that some sources call."""
-    called = {name for source in sources for name in re.findall(r"\bhal_\w+", source)}
-    found = []
-    for name in sorted(called):
-        if name in _OTHER_HELPERS:
-            found.append(_OTHER_HELPERS[name])
-            continue
-        stem, _, kind = name.rpartition("_")
-        table = _FLOAT_HELPERS if kind in ("float", "double") else _INTEGER_HELPERS
-        if stem in table:
-            found.append(_instance(table[stem], kind))
-    return "\n".join(found) + "\n"
+def helpers(sources: Iterable[str], *, cpu: bool) -> str:
+    """Definitions of the helper functions that some sources call, and of those that these call, which come first."""
+    found: dict[str, str] = {}
+
+    def define(text: str) -> None:
+        for name in sorted({*re.findall(r"\bhal_\w+", text)} - {*found}):
+            body = _helper(name, cpu=cpu)
+            if body and name not in found:
+                define(re.sub(rf"\b{name}\b", "", body))
+                found[name] = body
+
+    for source in sources:
+        define(source)
+    return "\n".join(found.values()) + "\n"
+
+
+def _helper(name: str, *, cpu: bool) -> str:
+    if name in _OTHER_HELPERS:
+        return _OTHER_HELPERS[name]
+    if cpu and name in _PROCESSOR_HELPERS:
+        return _PROCESSOR_HELPERS[name]
+    stem, _, kind = name.rpartition("_")
+    table = _FLOAT_HELPERS if kind in ("float", "double") else _INTEGER_HELPERS
+    return _instance(table[stem], kind) if stem in table else ""
 
 
 def _instance(template: str, kind: str) -> str:

@@ -31,13 +31,11 @@ class Facts:
             into vector instructions. Other devices get one element each.
         units: compute units.
         local_size: the largest work-group.
-        cache_bytes: cache of global memory, as the driver reports it; 0 where it reports none.
     """
 
     cpu: bool
     units: int
     local_size: int
-    cache_bytes: int = 0
 
     @property
     def most_parameters(self) -> int:

@@ -1,4 +1,4 @@
-"""Into how many pieces long sums are cut, so that enough of them run side by side and each stays in a cache."""
+"""Into how many pieces long sums are cut, so that enough of them run side by side."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from hal.backends.opencl.codegen.kernel import Facts
 __all__ = ["product_pieces", "sum_pieces"]
 
 _LONG_SUM = 1 << 15
+_LONG_PRODUCT = 1 << 11
 _GROUPS_OF_A_UNIT = 2
-_LEAST_CACHE = 1 << 18
-"""So much cache has each unit of a processor at least; drivers report that of one unit, of all, or none."""
-_PART_OF_CACHE = 4
-"""One part of a unit's share is for what is read again and again; the rest is for all else."""
+_GROUPS_OF_A_CORE = 4
 _MOST_PARTIAL_BYTES = 1 << 24
 
 
@@ -35,7 +33,7 @@ def sum_pieces(facts: Facts, shape: Sequence[int], axes: Sequence[int]) -> tuple
     return None
 
 
-def product_pieces(facts: Facts, axis: int, depth: int, results: int, columns: int, *, results_of_a_group: int) -> int:
+def product_pieces(facts: Facts, axis: int, depth: int, results: int, *, results_of_a_group: int) -> int:
     """Into how many pieces the first axis of a product's sums is cut; 0: it stays whole.
 
     Args:
@@ -43,18 +41,14 @@ def product_pieces(facts: Facts, axis: int, depth: int, results: int, columns: i
         axis: size of that axis.
         depth: how many products are added up.
         results: how many results there are.
-        columns: how many columns there are.
-        results_of_a_group: how many of them a work-group computes, on devices that are no processors.
+        results_of_a_group: how many of them a work-group computes, at least.
     """
     if results == 0:
         return 0
-    if facts.cpu:
-        share = max(facts.cache_bytes // (_PART_OF_CACHE * facts.units), _LEAST_CACHE)
-        wanted = -(-depth * columns * 4 // share)  # of the second operand, which is read again and again
-        if results // max(columns, 1) < 64:
-            wanted = max(wanted, 4 * facts.units) if depth >= _LONG_SUM // 8 else 0
-    else:
-        wanted = _GROUPS_OF_A_UNIT * facts.units * results_of_a_group // results if depth >= 2048 else 0
+    if depth < _LONG_PRODUCT:
+        return 0
+    groups = (_GROUPS_OF_A_CORE if facts.cpu else _GROUPS_OF_A_UNIT) * facts.units
+    wanted = groups * results_of_a_group // results
     count = _divisor_from(axis, min(wanted, axis))
     return count if count >= 2 and results * count * 4 <= _MOST_PARTIAL_BYTES else 0
 

@@ -93,7 +93,7 @@ def product_of(node: OpenclArray, in_memory: Callable[[OpenclArray], bool]) -> P
     left = [axis for axis in range(x.ndim) if axis not in (*batch_a, *inner_a)]
     right = [axis for axis in range(y.ndim) if axis not in (*batch_b, *inner_b)]
     pairs = list(zip(inner_a, inner_b, strict=True))
-    pairs.sort(key=lambda pair: -b.strides[pair[1]])  # the longest strides outside
+    pairs.sort(key=lambda pair: -abs(b.strides[pair[1]]))  # the longest strides outside
     return Product(
         node,
         a,

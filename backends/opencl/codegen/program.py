@@ -34,4 +34,4 @@ def program_source(kernels: Sequence[str], facts: Facts) -> str:
         facts: of the device.
     """
     prelude = _PRELUDE + (_PROCESSOR_PRELUDE if facts.cpu else _OTHER_PRELUDE)
-    return prelude + helpers(kernels) + "\n".join(kernels) + "\n"
+    return prelude + helpers(kernels, cpu=facts.cpu) + "\n".join(kernels) + "\n"

@@ -1,139 +1,225 @@
-"""Products on processors: tiles that are held in vector registers.
+"""Products on processors: a work-item computes a block of the result, tile by tile, with sums in vector registers.
 
-A work-item computes a tile of some rows and some vectors of columns. No built-in function of OpenCL is called in the
-inner loop: on PoCL each is a call, and a vector is loaded through a pointer to a vector type of the compiler.
+The rows of b that a block needs are copied to private memory first, in the order in which the tiles read them, for so
+long a part of the sums that the copy stays in a core's cache. The strides of a and b are therefore free. No built-in
+function of OpenCL is called in the inner loop: on PoCL each is a call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.choices import Choices
 from hal.backends.opencl.codegen.emitter import Emitter, added, scaled, split
-from hal.backends.opencl.codegen.expressions import compute_type, load, store
-from hal.backends.opencl.codegen.kernel import Kernel, Stored, signature
-from hal.backends.opencl.codegen.product import FUSED, Product, parts_of
+from hal.backends.opencl.codegen.expressions import compute_type, load, storage_type, store
+from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
+from hal.backends.opencl.codegen.product import FUSED, Axis, Product, parts_of
 
-__all__ = ["register_tile_kernel"]
+__all__ = ["register_tile_kernel", "results_of_a_block"]
 
 _WIDTH = 8
+_PART = 256
+"""So many products are added up before the next rows of b are copied: 16 KiB for a tile of 16 columns."""
+_COLUMNS = 64
+"""A block has about so many columns at most."""
+_BLOCKS_OF_A_UNIT = 4
+_FEWEST_TILES = 4
 
 
-def register_tile_kernel(product: Product, out: OpenclArray, stored: Stored, choices: Choices, *, wide: bool) -> Kernel:
+@dataclass(frozen=True)
+class _Block:
+    """What a work-item computes.
+
+    Attributes:
+        rows: of a tile.
+        vectors: of eight columns in a tile.
+        down: tiles in a column of the block.
+        across: tiles in a row of the block.
+    """
+
+    rows: int
+    vectors: int
+    down: int
+    across: int
+
+    @property
+    def height(self) -> int:
+        """Rows of the block."""
+        return self.rows * self.down
+
+    @property
+    def width(self) -> int:
+        """Columns of the block."""
+        return self.vectors * _WIDTH * self.across
+
+
+def _block_of(rows: int, columns: int, batches: int, choices: Choices, facts: Facts) -> _Block:
+    """The block of a product: as many tiles as a plan allows, but enough blocks for all cores.
+
+    Args:
+        rows: of the result.
+        columns: likewise.
+        batches: how many products are computed side by side.
+        choices: of the plan.
+        facts: of the device.
+    """
+    high, wide = choices.tile[0], choices.tile[1] // _WIDTH
+    cells, needed = high * wide, -(-columns // _WIDTH)
+    vectors = max(min(wide, needed), 1)
+    height = max(min(cells // vectors, rows), 1)
+    if rows < high:
+        vectors = max(min(cells // height, needed), 1)
+    tiles_across, tiles_down = -(-columns // (vectors * _WIDTH)), -(-rows // height)
+    blocks_across = -(-tiles_across // max(_COLUMNS // (vectors * _WIDTH), 1))
+    across = max(-(-tiles_across // max(blocks_across, 1)), 1)
+    wanted = _BLOCKS_OF_A_UNIT * facts.units
+    blocks_down = max(-(-tiles_down // choices.group), -(-wanted // max(blocks_across * batches, 1)), 1)
+    return _Block(height, vectors, max(-(-tiles_down // blocks_down), 1), across)
+
+
+def results_of_a_block(rows: int, columns: int, choices: Choices, facts: Facts) -> int:
+    """How many results a work-item computes at least: a few tiles, so that the copy of b is read more than once."""
+    block = _block_of(rows, columns, 1, choices, facts)
+    return min(_FEWEST_TILES * block.rows, rows) * min(block.width, columns)
+
+
+def register_tile_kernel(
+    product: Product, out: OpenclArray, stored: Stored, facts: Facts, choices: Choices, *, wide: bool
+) -> Kernel:
     """A kernel for a product.
 
     Args:
-        product: what to compute; the columns of b lie side by side.
+        product: what to compute.
         out: what follows from it element by element, or itself.
         stored: which nodes are in memory.
-        choices: its tile, whose columns are whole vectors, and how many tiles a core computes in turn.
+        facts: of the device.
+        choices: its tile, and how many tiles in a column a work-item computes at most.
         wide: whether indices need 64 bits.
     """
-    node, dtype = product.node, product.node.dtype
-    c_type, kind = compute_type(dtype), "long" if wide else "int"
-    rows = min(choices.tile[0], product.rows)
-    vectors = max(min(choices.tile[1] // _WIDTH, -(-product.columns // _WIDTH)), 1)
-    columns = vectors * _WIDTH
+    node = product.node
+    block = _block_of(product.rows, product.columns, product.batches, choices, facts)
+    parts = -(-product.depth // _PART)
+    depth = -(-product.depth // parts)
     emitter = Emitter(stored, wide)
+    c_type, kind = compute_type(node.dtype), emitter.index_type
     a, b = emitter.buffer(product.a.base), emitter.buffer(product.b.base)
-    fast = dtype.name in ("float32", "float64") and product.columns >= _WIDTH
-    fast = fast and (not product.right or product.right[-1][1] == 1) and len(product.right) <= 1
-    names = [f"k{i}" for i in range(len(product.inner))]
-    in_a = added(*(scaled(name, axis[1]) for name, axis in zip(names, product.inner, strict=True))) or "0"
-    in_b = added(*(scaled(name, axis[2]) for name, axis in zip(names, product.inner, strict=True))) or "0"
-    nest = "".join(f"for ({kind} {k}=0; {k}<{axis[0]}; {k}++) " for k, axis in zip(names, product.inner, strict=True))
-
-    head = [f"{kind} n0=get_global_id(0)*{columns}, m0=get_global_id(1)*{rows}, z=get_global_id(2);"]
-    head.append(f"if (m0>={product.rows}) return;")
+    head = [f"const {kind} n0=get_global_id(0)*{block.width}, m0=get_global_id(1)*{block.height}, z=get_global_id(2);"]
     for view, place, name in ((product.a, 1, "az"), (product.b, 2, "bz")):
-        at = split("z", [axis[0] for axis in product.batch])
-        terms = [scaled(i, axis[place]) for i, axis in zip(at, product.batch, strict=True)]
+        terms = _terms("z", product.batch, place)
         head.append(f"const {kind} {name}={added(*terms, emitter.number(name, view.offset))};")
-    for i in range(rows):
-        at = split(f"r{i}", [axis[0] for axis in product.left])
-        terms = [scaled(j, axis[1]) for j, axis in zip(at, product.left, strict=True)]
-        last = product.rows - 1
-        head.append(f"const {kind} r{i}=m0+{i}<{last}?m0+{i}:{last}, o{i}=az+{added(*terms) if terms else '0'};")
-    head.append(
-        f"{c_type} s[{rows}][{columns}]; const int nn={columns}<{product.columns}-n0?{columns}:{product.columns}-n0;"
+    head.append(f"{c_type}{_WIDTH} s[{block.height * block.width // _WIDTH}], w[{depth * block.width // _WIDTH}];")
+    head.append(f"{kind} at[{depth}], from[{depth}];")
+    sums = (
+        f"for ({kind} k0=0; k0<{product.depth}; k0+={depth}) {{ "
+        f"const int kn={depth}<{product.depth}-k0?{depth}:{product.depth}-k0; "
+        f"{_copied(product, block, depth, b, c_type, kind)} {_tiles(product, block, depth, a, c_type, kind)} }}"
     )
-
-    def load_a(i: int) -> str:
-        return load(product.a.base.dtype, a, f"o{i}+{in_a}")
-
-    def load_b(column: str) -> str:
-        at = split(column, [axis[0] for axis in product.right])
-        terms = [scaled(j, axis[1]) for j, axis in zip(at, product.right, strict=True)]
-        return load(product.b.base.dtype, b, f"bz+{added(in_b, *terms)}")
-
-    slow = (
-        f"for (int i=0; i<{rows}; i++) for (int j=0; j<{columns}; j++) s[i][j]=0; {nest} for (int j=0; j<nn; j++) "
-        f"{{ const {c_type} w={load_b('(n0+j)')}; " + "".join(f"s[{i}][j]+={load_a(i)}*w; " for i in range(rows)) + "}"
-    )
-    sums = slow
-    if fast:
-        sums = _vectors(product, rows, vectors, nest, load_a, f"{b}+bz+{in_b}+n0", c_type)
-        if product.columns % columns:
-            sums = f"if (nn=={columns}) {{ {sums} }} else {{ {slow} }}"
-    emitter.loop("i")
-    emitter.loop("j")
-    emitter.depths.update(m=1, n=2, z=0)
-    where = f"(z*{product.rows}+m)*{product.columns}+n"
-    if out is node:
-        written = store(out.dtype, "out", where, "s[i][j]")
-    else:
-        emitter.depths["s"] = 2
-        emitter.given[id(node)] = "s[i][j]"
-        sizes = parts_of(node)
-        index = [i for part, size in zip(("z", "m", "n"), sizes, strict=True) for i in split(part, size)]
-        written = store(out.dtype, "out", where, emitter.value(out, [emitter.index(i) for i in index], compute=True))
-    write = (
-        f"for (int i=0; i<{rows}; i++) {{ const {kind} m=m0+i; if (m>={product.rows}) break; "
-        f"{' '.join(emitter.lines[1])} "
-        f"for (int j=0; j<nn; j++) {{ const {kind} n=n0+j; {' '.join(emitter.lines[2])} {written} }} }}"
-    )
-    across, down = -(-product.columns // columns), -(-product.rows // rows)
-    local = _local(across, down, choices.group)
-    down = -(-down // local[1]) * local[1]
+    write = _written(product, block, out, emitter, c_type, kind)
     return Kernel(
         signature(out, emitter),
         f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{FUSED}{sums} }} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
-        (across, down, product.batches),
-        local,
+        (-(-product.columns // block.width), -(-product.rows // block.height), product.batches),
+        (1, 1, 1),
         f"product {product.batches}x{product.rows}x{product.depth}x{product.columns}",
         tuple(value for _, value in emitter.numbers.values()),
         product.flops,
     )
 
 
-def _vectors(
-    product: Product, rows: int, vectors: int, nest: str, load_a: Callable[[int], str], pointer: str, c_type: str
-) -> str:
-    vector = f"hal_{c_type}{_WIDTH}"
+def _terms(position: str, axes: Sequence[Axis], place: int) -> list[str]:
+    """What a position among the elements of some axes adds to an address."""
+    return [scaled(i, axis[place]) for i, axis in zip(split(position, [a[0] for a in axes]), axes, strict=True)]
+
+
+def _copied(product: Product, block: _Block, depth: int, b: str, c_type: str, kind: str) -> str:
+    """Statements that copy rows of b, and note where the columns of a are that belong to them."""
+    names = [f"x{i}" for i in range(len(product.inner))]
+    first = split("k0", [axis[0] for axis in product.inner])
+    begin = "".join(f"{kind} {name}={value}; " for name, value in zip(names, first, strict=True))
+    in_a, in_b = (
+        added(*(scaled(name, axis[place]) for name, axis in zip(names, product.inner, strict=True))) for place in (1, 2)
+    )
+    deeper = [f"if (++{x}=={axis[0]}) {{ {x}=0; " for x, axis in zip(names[1:], product.inner[1:], strict=True)]
+    step = "".join(reversed(deeper)) + (f"++{names[0]};" if names else "") + " }" * len(deeper)
+    walk = f"{begin}for (int k=0; k<kn; k++) {{ at[k]={in_a}; const {kind} q=bz+{in_b}; "
+    lanes = block.vectors * _WIDTH
+    panels = f"for (int p=0; p<{block.across}; p++)"
+    panel = f"{c_type} *t=({c_type} *)w+p*{depth * lanes}"
+
+    def column(at: str, row: str) -> str:
+        return load(product.b.base.dtype, b, added(row, *_terms(at, product.right, 1)))
+
+    if product.right and product.right[-1][1] != 1:  # neighbors in memory are in other rows, or nowhere
+        last = product.columns - 1
+        return (
+            f"{walk}from[k]=q; {step} }} {panels} {{ {panel}; for (int j=0; j<{lanes}; j++) {{ "
+            f"const {kind} n=n0+p*{lanes}+j, c=n<{last}?n:{last}; "
+            f"for (int k=0; k<kn; k++) t[k*{lanes}+j]={column('c', 'from[k]')}; }} }}"
+        )
+    place = f"n0+p*{lanes}"
+    some = f"for (int j=0; j<{lanes}; j++) t[j]={place}+j<{product.columns}?{column(f'({place}+j)', 'q')}:0;"
+    whole = f"for (int j=0; j<{lanes}; j++) t[j]={column(f'({place}+j)', 'q')};"
+    if c_type in ("float", "double") and len(product.right) == 1:
+        vector = f"hal_{c_type}{_WIDTH}"
+        whole = f"__global const {vector} *v=(__global const {vector} *)({b}+q+{place}); "
+        whole += "".join(f"(({c_type}{_WIDTH} *)t)[{i}]=v[{i}]; " for i in range(block.vectors))
+    if product.columns % lanes == 0:
+        some = whole
+    elif product.columns > lanes:
+        some = f"if ({place}+{lanes}<={product.columns}) {{ {whole} }} else {some}"
+    return f"{walk}{panels} {{ {panel}+k*{lanes}; {some} }} {step} }}"
+
+
+def _tiles(product: Product, block: _Block, depth: int, a: str, c_type: str, kind: str) -> str:
+    """Statements that add a part of the sums to those of each tile."""
+    rows, vectors, last = block.rows, block.vectors, product.rows - 1
+    in_row = block.width // _WIDTH
     cells = [(i, j) for i in range(rows) for j in range(vectors)]
+    dtype = product.a.base.dtype
+    head = f"for (int y=0; y<{block.down}; y++) {{ const {kind} m=m0+y*{rows}; if (m>={product.rows}) break; "
+    for i in range(rows):
+        place = added("az", *_terms(f"r{i}", product.left, 1))
+        head += f"const {kind} r{i}=m+{i}<{last}?m+{i}:{last}; "
+        head += f"__global const {storage_type(dtype)} *a{i}={a}+{place}; "
     begin = "".join(f"{c_type}{_WIDTH} c{i}_{j}=0; " for i, j in cells)
-    loads = f"__global const {vector} *w=(__global const {vector} *)({pointer}); "
-    loads += "".join(f"const {c_type}{_WIDTH} b{j}_=w[{j}]; " for j in range(vectors))
+    cell = {(i, j): f"s[(y*{rows}+{i})*{in_row}+p*{vectors}+{j}]" for i, j in cells}
+    before = "".join(f"c{i}_{j}={cell[i, j]}; " for i, j in cells)
+    before = f"if (k0) {{ {before}}} " if product.depth > depth else ""
+    loads = "".join(f"const {c_type}{_WIDTH} b{j}_=v[k*{vectors}+{j}]; " for j in range(vectors))
     step = "".join(
-        f"{{ const {c_type} a_={load_a(i)}; " + "".join(f"c{i}_{j}+=a_*b{j}_; " for j in range(vectors)) + "} "
+        f"{{ const {c_type} a_={load(dtype, f'a{i}', 'q')}; "
+        + "".join(f"c{i}_{j}+=a_*b{j}_; " for j in range(vectors))
+        + "} "
         for i in range(rows)
     )
-    end = "".join(f"*({vector} *)(&s[{i}][{j * _WIDTH}])=c{i}_{j}; " for i, j in cells)
-    return f"{begin}{nest}{{ {loads}{step}}} {end}"
+    end = "".join(f"{cell[i, j]}=c{i}_{j}; " for i, j in cells)
+    return (
+        f"{head}for (int p=0; p<{block.across}; p++) {{ const {c_type}{_WIDTH} *v=w+p*{depth * vectors}; "
+        f"{begin}{before}for (int k=0; k<kn; k++) {{ const long q=at[k]; {loads}{step}}} {end}}} }}"
+    )
 
 
-def _local(across: int, down: int, most: int) -> tuple[int, int, int]:
-    """Tiles that one core computes in turn: all columns of some rows, but enough groups for several cores.
-
-    Args:
-        across: tiles in a row.
-        down: tiles in a column.
-        most: rows of tiles at most; 1: single tiles.
-    """
-    side = across if across <= 8 and most > 1 else 1
-    for rows in (32, 16, 8, 4, 2):
-        if rows <= most and down >= 8 * rows:
-            return side, rows, 1
-    return side, 1, 1
+def _written(product: Product, block: _Block, out: OpenclArray, emitter: Emitter, c_type: str, kind: str) -> str:
+    """Statements that write the block, or what follows from it."""
+    node = product.node
+    emitter.loop("i")
+    emitter.loop("j")
+    emitter.depths.update(m=1, n=2, z=0)
+    where = f"(z*{product.rows}+m)*{product.columns}+n"
+    value = f"(({c_type} *)s)[i*{block.width}+j]"
+    if out is not node:
+        emitter.depths["s"] = 2
+        emitter.given[id(node)] = value
+        index = [i for part, size in zip(("z", "m", "n"), parts_of(node), strict=True) for i in split(part, size)]
+        value = emitter.value(out, [emitter.index(i) for i in index], compute=True)
+    written = store(out.dtype, "out", where, value)
+    width = block.width
+    return (
+        f"const int nn={width}<{product.columns}-n0?{width}:{product.columns}-n0; "
+        f"for (int i=0; i<{block.height}; i++) {{ const {kind} m=m0+i; if (m>={product.rows}) break; "
+        f"{' '.join(emitter.lines[1])} "
+        f"for (int j=0; j<nn; j++) {{ const {kind} n=n0+j; {' '.join(emitter.lines[2])} {written} }} }}"
+    )
