@@ -39,7 +39,7 @@ class Form:
         if self.inputs == "named":
             return (), dict(inputs)
         if self.inputs == "several":
-            return tuple(inputs.values()), {}
+            return tuple(inputs[name] for name in sorted(inputs, key=int)), {}  # JAX sorts them as texts: 0, 1, 10, 2
         return (inputs.permute(0, 3, 1, 2) if self.images else inputs,), {}
 
     def call(self, module: nn.Module, inputs: Any, labels: Any = None) -> Any:

@@ -232,7 +232,30 @@ def test_submodules_with_losses_of_their_own(write, tmp_path):
     assert {"critic_loss", "generator_loss"} <= set(record.results)
 
 
-@pytest.mark.parametrize("text", [CNN, PAIRS], ids=["images", "several inputs"])
+ALIKE = PAIRS.replace("ids", "tokens").replace("ones(batch, 5)", "ones(batch, 5, dtype=torch.long)")
+"""Two inputs of one shape and type, whose names are not in the order of the arguments."""
+
+MANY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, *parts):
+        return self.head(sum(part * (index + 1) for index, part in enumerate(parts)))
+
+def example_inputs(batch):
+    return *(torch.rand(batch, 2) for _ in range(11)), torch.randint(0, 3, (batch,))
+"""
+"""More than ten inputs by position."""
+
+
+@pytest.mark.parametrize(
+    "text", [CNN, PAIRS, ALIKE, MANY], ids=["images", "several inputs", "inputs alike", "eleven inputs"]
+)
 def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
     """Trained on both sides without random numbers, parameters and losses agree."""
     text = text.replace("nn.Dropout(0.2)", "nn.Dropout(0.0)")

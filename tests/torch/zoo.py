@@ -213,6 +213,17 @@ class UNet(nn.Module):
         return self.out(self.after(torch.cat([high, self.up(low), smooth], 1)))
 
 
+def without_dropout(module):
+    """The module, none of whose parts drops anything."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return module
+
+
 def of_transformers(name, config, **keys):
     """A model of the package transformers with random weights."""
 
