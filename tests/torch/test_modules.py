@@ -253,6 +253,27 @@ def example_inputs(batch):
 """More than ten inputs by position."""
 
 
+SLOPES = POINTS.replace(
+    "        return self.layers(x)",
+    """        if not x.requires_grad:
+            x = x.clone().requires_grad_()
+        energy = self.layers(x).square().sum()
+        return torch.autograd.grad(energy, x, create_graph=self.training)[0][:, :1]""",
+)
+"""Its outputs are derivatives."""
+
+
+def test_inference_keeps_nothing_for_gradients_unless_the_module_takes_some(write, tmp_path):
+    note = "        with open(__file__ + '.log', 'a') as log:\n            log.write(f'{torch.is_grad_enabled()}\\n')\n"
+    for text, file, wanted in ((POINTS, "plain.py", {"False"}), (SLOPES, "slopes.py", {"True", "False"})):
+        logged = text.replace("    def forward(self, x):\n", "    def forward(self, x):\n" + note)
+        run(tmp_path / file.removesuffix(".py"), model=write(logged, file=file), steps=1, batch=16)
+        log = tmp_path / f"{file}.log"
+        log.unlink()
+        hal.predict(tmp_path / file.removesuffix(".py"), np.zeros((2, 4), np.float32), backend="cpu")
+        assert set(log.read_text().split()) == wanted
+
+
 @pytest.mark.parametrize(
     "text", [CNN, PAIRS, ALIKE, MANY], ids=["images", "several inputs", "inputs alike", "eleven inputs"]
 )
