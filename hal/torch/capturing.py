@@ -7,14 +7,14 @@ from typing import Any
 
 import optree
 import torch
-from torch import nn
 
 from hal.errors import UnsupportedError
 from hal.tensor import namespace
 from hal.torch.capture import capture
 from hal.torch.comparison import compare
 from hal.torch.graph import Graph
-from hal.torch.passes import PREFIX
+from hal.torch.passes import PREFIX, Pass
+from hal.torch.places import note_lines_of
 from hal.types import Array
 
 __all__ = ["Captured"]
@@ -29,8 +29,9 @@ class Captured:
         work: a pass of :mod:`hal.torch.passes`.
     """
 
-    def __init__(self, work: nn.Module) -> None:
+    def __init__(self, work: Pass) -> None:
         self._work = work
+        note_lines_of(work.code.computing)
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(

@@ -367,10 +367,18 @@ def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
         hal.predict(tmp_path / "run", np.zeros((1, 8, 8, 1), np.float32))
 
 
-def test_a_metric_that_cannot_be_translated_is_refused_before_the_training(write, tmp_path):
-    text = POINTS.replace("batch[1]).abs().mean()", "batch[1]).abs().mean().item()")
-    with pytest.raises(UnsupportedError, match="cannot be translated"):
-        hal.train(model=write(text), backend="jax", device="jax:cpu:0", out=str(tmp_path / "run"), steps=1, batch=8)
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("batch[1]).abs().mean()", "batch[1]).abs().mean().item()", 30),
+        ("batch[1]).abs().mean()", "batch[1]).abs().mean() if outputs.sum() > 0 else 0.0", 30),
+        ("mse_loss(outputs, batch[1])", "mse_loss(outputs, batch[1]) * outputs.std().item()", 27),
+    ],
+)
+def test_what_cannot_be_translated_beside_the_module_is_refused_with_its_line(write, tmp_path, old, new, line):
+    name = write(POINTS.replace(old, new))
+    with pytest.raises(UnsupportedError, match=rf"cannot be translated.*net\.py:{line}: "):
+        hal.train(model=name, backend="jax", device="jax:cpu:0", out=str(tmp_path / "run"), steps=1, batch=8)
     assert not (tmp_path / "run").exists()
 
 

@@ -251,13 +251,14 @@ def ids(vocabulary=50, length=6, **more):
     return drawn
 
 
-def named_ids(*, labels="classes"):
+def named_ids(*, labels="classes", decoder=False):
     def drawn(batch):
         found = torch.randint(1, 60, (batch, 8))
         mask = torch.ones_like(found)
         mask[0, 5:] = 0
         own = torch.randint(0, 3, (batch,)) if labels == "classes" else found.clone()
-        return {"input_ids": found, "attention_mask": mask, "labels": own}
+        more = {"decoder_input_ids": found.roll(1, 1)} if decoder else {}
+        return {"input_ids": found, "attention_mask": mask, **more, "labels": own}
 
     return drawn
 
@@ -323,7 +324,7 @@ ZOO = {
             "T5ForConditionalGeneration", "T5Config", vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=2,
             num_heads=2, decoder_start_token_id=0, use_cache=False,
         ),
-        named_ids(labels="next"),
+        named_ids(labels="next", decoder=True),
     ),
     "U-Net": (UNet, images(3, 16)),
 }  # fmt: skip
