@@ -342,6 +342,14 @@ class Model(abc.ABC):
         """
         return self.wanted(self.config).kind
 
+    def input_names(self, data: Dataset) -> dict[str, str]:
+        """What users call each of several inputs, by its name in the data; empty where samples have one.
+
+        Args:
+            data: what the model was trained on; it need not have samples any more.
+        """
+        return {name: name for name in data.parts}
+
     def draw_inputs(self, count: int, seed: int) -> np.ndarray | None:
         """So many inputs with which a model makes samples, such as noise; None: it answers inputs that it is given."""
         return None

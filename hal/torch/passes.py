@@ -144,7 +144,8 @@ def _tensor(value: Any) -> Tensor:
     refused with the line of the user's code.
     """
     if isinstance(value, (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)):
-        return torch.scalar_tensor(value)
+        scalar_tensor: Any = torch.scalar_tensor  # whose types leave symbols out
+        return scalar_tensor(value)  # type: ignore[no-any-return]
     if isinstance(value, (list, tuple)) and value:
         return torch.stack([_tensor(each) for each in value])
     return torch.as_tensor(value)

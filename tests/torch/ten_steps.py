@@ -1,4 +1,4 @@
-"""Ten training steps of each architecture: the module itself on cpu, its translation on JAX, and perturbed starts on cpu.
+"""Ten training steps of each architecture: the module on cpu, its translation on JAX, and perturbed starts on cpu.
 
 python tests/torch/ten_steps.py          the table of docs/torch-modules.md
 python tests/torch/ten_steps.py LSTM     the row of one architecture
@@ -125,9 +125,7 @@ def _losses(path, device, starts):
                 params = optree.tree_map(lambda x, signs=signs: _moved(x, signs), training.carry["params"])
                 training.carry = {**training.carry, "params": params}
             steps = (training(put_batch(job, batch)) for batch in itertools.islice(host_batches(job, 0), STEPS))
-            found.append(
-                np.array([[float(x) for name, x in step.items() if name.endswith("loss")] for step in steps])
-            )
+            found.append(np.array([[float(x) for name, x in step.items() if name.endswith("loss")] for step in steps]))
     return found
 
 
@@ -137,13 +135,19 @@ def _moved(x, generator):
 
 
 def main():
-    print("| architecture | first loss | tenth loss | translated | perturbed | allowed |")
-    print("| --- | --- | --- | --- | --- | --- |")
+    heads = ("architecture", "first loss", "tenth loss", "translated", "perturbed", "allowed")
+    _row(heads)
+    _row(["---"] * len(heads))
     for name in sys.argv[1:] or NAMES:
         found = ten_steps(name)
-        numbers = f"{found.translated:.1e} | {found.perturbed:.1e} | {found.allowed:.1e}"
-        wrong = "" if found.translated <= found.allowed else " MORE THAN ALLOWED"
-        print(f"| {name} | {found.first:.3f} | {found.last:.3f} | {numbers}{wrong} |", flush=True)
+        losses = [f"{found.first:.3f}", f"{found.last:.3f}"]
+        allowed = f"{found.allowed:.1e}" + ("" if found.translated <= found.allowed else ", EXCEEDED")
+        _row([name, *losses, f"{found.translated:.1e}", f"{found.perturbed:.1e}", allowed])
+
+
+def _row(cells):
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

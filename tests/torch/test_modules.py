@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 import hal
-from hal.errors import ConfigError, DataError, NotFoundError, RequestError, UnsupportedError
+from hal.errors import ConfigError, DataError, InputError, NotFoundError, RequestError, UnsupportedError
 from hal.workload import configure, model_class
 
 CNN = """
@@ -288,6 +288,34 @@ def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
     assert all(here[key].dtype == there[key].dtype for key in here)
     for key, value in here.items():
         torch.testing.assert_close(there[key], value, atol=1e-4, rtol=1e-4)
+
+
+def test_inputs_by_position_may_be_given_by_the_names_of_the_arguments(write, tmp_path):
+    text = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, left, right):
+            return self.head(left - 2 * right)
+
+    def example_inputs(batch):
+        return torch.rand(batch, 3), torch.rand(batch, 3), torch.randint(0, 2, (batch,))
+    """
+    run(tmp_path / "run", model=write(text), steps=1, batch=8)
+    left, right = np.random.default_rng(0).random((2, 4, 3), np.float32)
+    wanted = hal.predict(tmp_path / "run", (left, right), backend="cpu")
+    np.savez(tmp_path / "pairs.npz", right=right, left=left)
+    named = {"right": right, "left": left}
+    np.testing.assert_array_equal(hal.predict(tmp_path / "run", named, backend="cpu"), wanted)
+    found = hal.load(tmp_path / "run", backend="cpu").predict(tmp_path / "pairs.npz")
+    assert [each.top[0].number for each in found] == wanted.argmax(1).tolist()
+    with pytest.raises(InputError, match="inputs are left, x, but the model takes left, right"):
+        hal.predict(tmp_path / "run", {"left": left, "x": right}, backend="cpu")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
