@@ -1,4 +1,4 @@
-"""hal on JAX with a user's own PyTorch module beside the same network written by hand in JAX: a ratio of training steps.
+"""hal on JAX with a user's own PyTorch module beside the same network by hand in JAX: a ratio of training steps.
 
 JAX_PLATFORMS=cpu python -m benchmarks.modules_jax
 JAX_PLATFORMS=cpu python -m benchmarks.modules_jax --pool reshape --clock wall --quiet 0.5
