@@ -335,7 +335,7 @@ class Model(abc.ABC):
         return found
 
     def input_kind(self, data: Dataset) -> Kind | None:
-        """The kind of the inputs of :meth:`predict` after training on these data; None: only the user's code knows it."""
+        """The kind of the inputs of :meth:`predict` after training on data; None: only the user's code knows it."""
         return self.wanted(self.config).kind
 
     def input_names(self, data: Dataset) -> dict[str, str]:
