@@ -50,7 +50,7 @@ def main(
         batches = list(itertools.islice(host_batches(job, 0), 8))
         mine, theirs = TrainingSteps(job, 0), _loop(*job.model.initial(0), pool)
         placed = itertools.cycle([put_batch(job, each) for each in batches])
-        images = itertools.cycle([(jnp.asarray(each["inputs"]), jnp.asarray(each["labels"])) for each in batches])
+        images = itertools.cycle([_theirs(each) for each in batches])
         first, second = float(mine(next(placed))["loss"]), float(theirs(next(images)))
         print(f"loss of the first step: {first:.6f} by hal, {second:.6f} by hand")
         if quiet is not None:
@@ -82,19 +82,24 @@ def main(
         print(f"note: {note}")
 
 
+def _theirs(batch: Any) -> Any:
+    return jnp.asarray(batch["inputs"].transpose(0, 2, 3, 1)), jnp.asarray(batch["labels"])
+
+
 def _loop(params: Any, state: Any, pooling: str) -> Callable[[Any], Any]:
-    """What somebody would write who knows JAX, with the layout and the order of the module's parameters."""
+    """What somebody would write who knows JAX, with images (batch, height, width, channels) as they are usual there."""
     optimizer = optax.adamw(1e-3, weight_decay=0.01)
 
     def conv(params: Any, name: str, x: Any) -> Any:
         found = lax.conv_general_dilated(
-            x, params[f"{name}.weight"], (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NCHW", "OIHW", "NCHW")
+            x, params[f"{name}.weight"], (1, 1), ((1, 1), (1, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return found + params[f"{name}.bias"][:, None, None]
+        return found + params[f"{name}.bias"]
 
     def norm(params: Any, state: Any, name: str, x: Any) -> Any:
-        mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
-        unbiased = variance * (x.size / x.shape[1]) / (x.size / x.shape[1] - 1)
+        mean, variance = x.mean((0, 1, 2)), x.var((0, 1, 2))
+        count = x.size / x.shape[3]
+        unbiased = variance * count / (count - 1)
         state = {
             **state,
             f"{name}.running_mean": 0.9 * state[f"{name}.running_mean"] + 0.1 * mean,
@@ -103,19 +108,20 @@ def _loop(params: Any, state: Any, pooling: str) -> Callable[[Any], Any]:
         }
         scale = params[f"{name}.weight"] * lax.rsqrt(variance + 1e-5)
         shift = params[f"{name}.bias"] - mean * scale
-        return x * scale[:, None, None] + shift[:, None, None], state
+        return x * scale + shift, state
 
     def pool(x: Any) -> Any:
         if pooling == "reshape":
-            count, channels, height, width = x.shape
-            return x.reshape(count, channels, height // 2, 2, width // 2, 2).max((3, 5))
-        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, 2, 2), (1, 1, 2, 2), "VALID")
+            count, height, width, channels = x.shape
+            return x.reshape(count, height // 2, 2, width // 2, 2, channels).max((2, 4))
+        return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
     def loss(params: Any, state: Any, images: Any, labels: Any) -> Any:
         x = images
         for index in ("1", "2"):
             x, state = norm(params, state, f"norm{index}", conv(params, f"conv{index}", x))
             x = pool(jax.nn.relu(x))
+        x = x.transpose(0, 3, 1, 2)  # the order in which the module flattens
         logits = x.reshape(x.shape[0], -1) @ params["head.weight"].T + params["head.bias"]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), state
 
@@ -126,7 +132,7 @@ def _loop(params: Any, state: Any, pooling: str) -> Callable[[Any], Any]:
         updates, slots = optimizer.update(gradients, slots, params)
         return (optax.apply_updates(params, updates), state, slots), value
 
-    placed = {name: jnp.asarray(x) for name, x in params.items()}
+    placed = {name: jnp.asarray(x.transpose(2, 3, 1, 0) if x.ndim == 4 else x) for name, x in params.items()}
     carry = placed, {name: jnp.asarray(x) for name, x in state.items()}, optimizer.init(placed)
 
     def run(batch: Any) -> Any:
