@@ -106,7 +106,7 @@ class ArrayPart(Part):
         """See :meth:`Part.batches`; what is wrong with one sample is wrong with the file."""
         try:
             with self._opened() as file:
-                arrays = read_inputs(self._name, file, tuple(trained.setup.data.input_parts))
+                arrays = read_inputs(self._name, file, trained.model.input_names(trained.job.split.train))
         except HalError as error:
             yield InputBatch((), None, [(self._name, error)])
             return

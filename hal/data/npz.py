@@ -30,6 +30,7 @@ _TRAIN, _HELD = (*TRAIN, "tr", ""), (*HELD, "te")
 """Names of the parts, the one that is taken first where there are several."""
 
 _ZIP, _NPY = b"PK", b"\x93NUM"
+_ONE: Mapping[str, str] = {}
 _FIX = "write it with numpy.savez: x and y, inputs and labels, or x_train, y_train, x_test and y_test"
 
 
@@ -103,7 +104,7 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], _Names, list[str]]:
     return found, names, rest
 
 
-def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[str, np.ndarray]:
+def read_inputs(where: str, file: BinaryIO, parts: Mapping[str, str] = _ONE) -> dict[str, np.ndarray]:
     """The inputs in a file of NumPy: a single array, or an archive with one that is named as inputs are.
 
     Of several parts of a data set, those to validate or to test with are taken first.
@@ -112,7 +113,7 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
         where: what to name in an error.
         file: of an array (.npy) or an archive of arrays (.npz).
         parts: names of the arrays of inputs that consist of several, or their numbers, for which NumPy writes arr_0,
-            arr_1, ...; empty: they are one.
+            arr_1, ..., each with what users call it, which is taken too; empty: they are one.
 
     Returns:
         The arrays by their names; a single one under the empty name.
@@ -135,7 +136,7 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
                 single = _named(archive.files, _INPUTS, ("", *HELD, "te", *TRAIN, "tr")) or alone
                 names = list(parts) or ([single] if single else [])
                 check_memory(where, sum(sizes.get(name, 0) for name in names), size)
-                held = {name: _written(name) if name in parts else name for name in names}
+                held = {name: _written(name, parts, archive.files) for name in names}
                 arrays = {name: archive[found] for name, found in held.items() if found in archive.files}
                 known = ", ".join(sorted(archive.files)[:8])
     except DataError:
@@ -146,9 +147,9 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
             fix="write it with numpy.savez: x, the inputs",
         ) from error
     if set(arrays) != set(parts or names) or not names:
-        asked = ", ".join(map(_written, parts)) or "x or inputs"
-        numbered = all(name.isdigit() for name in parts)
-        wanted = ", ".join("..." if numbered else f"{name}=..." for name in parts) or "x=inputs"
+        asked = ", ".join(_asked(name, called) for name, called in parts.items()) or "x or inputs"
+        numbered = all(name.isdigit() for name in parts.values())
+        wanted = ", ".join("..." if numbered else f"{name}=..." for name in parts.values()) or "x=inputs"
         raise DataError(
             f"{where} does not contain {asked}" + ("" if "" in arrays else f"; it contains {known or 'nothing'}"),
             fix=f"write it with numpy.savez(FILE, {wanted})",
@@ -156,9 +157,18 @@ def read_inputs(where: str, file: BinaryIO, parts: Iterable[str] = ()) -> dict[s
     return arrays if parts else {"": next(iter(arrays.values()))}
 
 
-def _written(part: str) -> str:
-    """The name under which NumPy keeps a part that has a number in place of a name."""
-    return f"arr_{part}" if part.isdigit() else part
+def _written(name: str, parts: Mapping[str, str], found: Sequence[str]) -> str:
+    """The name of an array in an archive: as users call it, or what NumPy writes for one that has a number alone."""
+    if name not in parts or parts[name] in found:
+        return parts.get(name, name)
+    return f"arr_{name}" if name.isdigit() else name
+
+
+def _asked(name: str, called: str) -> str:
+    """What an array may be called, for an error."""
+    if not name.isdigit():
+        return name
+    return f"arr_{name}" if called == name else f"{called} (or arr_{name})"
 
 
 def _check_inputs(path: Path | str, name: str, values: np.ndarray, wanted: Wanted) -> np.ndarray:

@@ -335,12 +335,12 @@ class Model(abc.ABC):
         return found
 
     def input_kind(self, data: Dataset) -> Kind | None:
-        """The kind of data that the inputs of :meth:`predict` are; None: one that only the user's own code knows.
-
-        Args:
-            data: what the model was trained on; it need not have samples any more.
-        """
+        """The kind of the inputs of :meth:`predict` after training on data; None: only the user's code knows it."""
         return self.wanted(self.config).kind
+
+    def input_names(self, data: Dataset) -> dict[str, str]:
+        """What users call each of several inputs, by its name in the data that the model was trained on."""
+        return {name: name for name in data.parts}
 
     def draw_inputs(self, count: int, seed: int) -> np.ndarray | None:
         """So many inputs with which a model makes samples, such as noise; None: it answers inputs that it is given."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import optree
 import torch
-from torch import nn
 
 from hal.errors import UnsupportedError
 from hal.tensor import namespace
 from hal.torch.capture import capture
 from hal.torch.comparison import compare
 from hal.torch.graph import Graph
-from hal.torch.passes import PREFIX
+from hal.torch.passes import PREFIX, Pass
+from hal.torch.places import note_lines_of
 from hal.types import Array
 
 __all__ = ["Captured"]
@@ -29,8 +29,9 @@ class Captured:
         work: a pass of :mod:`hal.torch.passes`.
     """
 
-    def __init__(self, work: nn.Module) -> None:
+    def __init__(self, work: Pass) -> None:
         self._work = work
+        note_lines_of(work.code.computing)
         self._graphs: dict[Any, Graph] = {}
 
     def __call__(
@@ -44,6 +45,7 @@ class Captured:
         precision: str = "fp32",
     ) -> tuple[Any, dict[str, Array]]:
         """What the pass gives, and the buffers from now on; see :class:`hal.torch.native.Native`."""
+        args = _by_name(args)
         leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
         graph = self.graph(optree.tree_map(_example, args), training=training)  # type: ignore[arg-type]
         return graph(params, state, leaves, key, precision=precision)
@@ -54,6 +56,7 @@ class Captured:
         Raises:
             UnsupportedError: the module cannot be captured or translated, or what was captured differs.
         """
+        args = _by_name(args)
         compare(self._work, self.graph(args, training=training), args, {}, training=training)
 
     def graph(self, args: tuple[Any, ...], *, training: bool) -> Graph:
@@ -67,6 +70,7 @@ class Captured:
             UnsupportedError: the module cannot be captured or translated.
         """
         leaves: list[Any]
+        args = _by_name(args)
         leaves, structure = optree.tree_flatten(args)  # type: ignore[arg-type]
         kinds = (str(structure), training, *((tuple(x.shape[1:]), x.dtype) for x in leaves))
         rows = leaves[0].shape[0]
@@ -84,6 +88,18 @@ class Captured:
             self._graphs[size, *kinds] = graph
             return graph
         raise AssertionError("a capture either succeeds or raises")
+
+
+def _by_name(tree: Any) -> Any:
+    """The same tree with the entries of each dict in the order of their names.
+
+    A graph takes its inputs in the order of a capture. PyTorch flattens dicts in the order in which they were filled,
+    optree and JAX in that of the names, and the function that JAX traces gets them so: two inputs of one shape and type
+    would change places.
+    """
+    if isinstance(tree, Mapping):
+        return {name: _by_name(tree[name]) for name in sorted(tree)}
+    return type(tree)(map(_by_name, tree)) if isinstance(tree, (tuple, list)) else tree
 
 
 def _example(array: Array) -> torch.Tensor:

@@ -157,12 +157,13 @@ def batch_of(batch: Any, where: str) -> dict[str, Any]:
     return {"inputs": _host(batch, where)}
 
 
-def as_own(values: Any, data: Dataset) -> Any:
+def as_own(values: Any, data: Dataset, names: Mapping[str, str]) -> Any:
     """Inputs that somebody hands over, as a data set of the user's own gives them.
 
     Args:
         values: an array or tensor (batch, ...), or where a sample has several inputs a dict of them, or a tuple.
         data: says which shapes and types there were.
+        names: what users call each of several inputs, which may be taken in place of its name in the data.
 
     Raises:
         InputError: other names, shapes or kinds of numbers.
@@ -174,9 +175,12 @@ def as_own(values: Any, data: Dataset) -> Any:
             check_range(found, found.dtype, trained)
         return found
     given = dict(values) if isinstance(values, Mapping) else {str(i): x for i, x in enumerate(values)}
+    called = {name: part for part, name in names.items()}
+    given = {called.get(name, name): value for name, value in given.items()}
     if set(given) != set(data.parts):
+        has = ", ".join(names.get(name, name) for name in given)
         raise InputError(
-            f"the inputs are {', '.join(given)}, but the model takes {', '.join(data.parts)}",
+            f"the inputs are {has}, but the model takes {', '.join(names.values())}",
             fix="pass a dict with these names",
         )
     return {name: _as_field(given[name], part, name) for name, part in data.parts.items()}

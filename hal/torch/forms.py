@@ -12,7 +12,7 @@ from torch import nn
 
 from hal.data import Dataset
 
-__all__ = ["Form", "form_of", "outputs_of", "takes_labels"]
+__all__ = ["Form", "argument_names", "form_of", "outputs_of", "takes_labels"]
 
 Tensor = torch.Tensor
 
@@ -39,7 +39,7 @@ class Form:
         if self.inputs == "named":
             return (), dict(inputs)
         if self.inputs == "several":
-            return tuple(inputs.values()), {}
+            return tuple(inputs[name] for name in sorted(inputs, key=int)), {}  # JAX sorts them as texts: 0, 1, 10, 2
         return (inputs.permute(0, 3, 1, 2) if self.images else inputs,), {}
 
     def call(self, module: nn.Module, inputs: Any, labels: Any = None) -> Any:
@@ -74,6 +74,16 @@ def form_of(data: Dataset, module: nn.Module, *, own: bool, own_loss: bool) -> F
     text = bool(data.vocabulary)
     labelled = data.labels is not None and not own_loss and not text and takes_labels(module)
     return Form(inputs, images=not own and len(data.inputs.shape) == 3, text=text, labelled=labelled)
+
+
+def argument_names(module: nn.Module, count: int) -> list[str]:
+    """Names of the first arguments of a module's ``forward``; the number of one that has no name of its own."""
+    try:
+        found = list(inspect.signature(module.forward).parameters.values())
+    except (TypeError, ValueError):
+        found = []
+    named = [each.name for each in found if each.kind in (each.POSITIONAL_ONLY, each.POSITIONAL_OR_KEYWORD)]
+    return [named[index] if index < len(named) else str(index) for index in range(count)]
 
 
 def takes_labels(module: nn.Module) -> bool:

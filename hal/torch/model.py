@@ -27,7 +27,7 @@ from hal.tensor import Key
 from hal.torch import datasets
 from hal.torch.blocks import blocks_of
 from hal.torch.capturing import Captured
-from hal.torch.forms import form_of
+from hal.torch.forms import argument_names, form_of
 from hal.torch.guesses import wanted_of
 from hal.torch.native import Native
 from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass, Pass
@@ -217,7 +217,7 @@ class ModuleModel(nn.Model):
     def as_inputs(self, values: Any, data: Dataset) -> Any:
         """Images also as PyTorch has them, (batch, channels, height, width); own data as its data set gives them."""
         if self._own:
-            return datasets.as_own(values, data)
+            return datasets.as_own(values, data, self.input_names(data))
         shape = np.shape(values)
         height, width, channels = data.inputs.shape if self.form.images else (0, 0, 0)
         if self.form.images and len(shape) == 4 and shape[1:] == (channels, height, width) != data.inputs.shape:
@@ -228,6 +228,12 @@ class ModuleModel(nn.Model):
     def input_kind(self, data: Dataset) -> Kind | None:
         """See :meth:`hal.nn.Model.input_kind`."""
         return None if self._own else self.wanted(self.config).kind
+
+    def input_names(self, data: Dataset) -> dict[str, str]:
+        """The arguments of ``forward``, where the data have numbers in place of names."""
+        if self.form.inputs != "several":
+            return super().input_names(data)
+        return dict(zip(sorted(data.parts, key=int), argument_names(self.net, len(data.parts)), strict=True))
 
     def gives_logits(self, data: Dataset, outputs: tuple[int, ...]) -> bool:
         """As many outputs as classes; of own data without names of classes, what the cross-entropy was taken of."""

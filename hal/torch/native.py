@@ -33,6 +33,7 @@ class Native:
         self._net = work.net
         self._slots = list(_slots(work))
         self._changed: set[str] | None = None
+        self._differentiates = False
 
     def __call__(
         self,
@@ -71,10 +72,30 @@ class Native:
         accelerators = [device] if device.type != "cpu" else []
         draws = contextlib.nullcontext() if seed is None else drawing(seed, accelerators, libraries=False)
         with user_errors(f"{self._name} failed: its code"), self._holding(params, own), draws, cast:
-            found = self.work(*args)
+            given = (*params.values(), *_tensors(args))
+            tracked = training or any(x.requires_grad for x in given)
+            found = self.work(*args) if tracked else self._without_gradients(args)
         if training and self._changed is None:
             self._changed = {name for name, value in own.items() if not torch.equal(value, state[name])}
         return found, own
+
+    def _without_gradients(self, args: tuple[Any, ...]) -> Any:
+        """Call the pass under ``no_grad``, as a user's own loop does.
+
+        Where gradients may follow, oneDNN's LSTM, for one, keeps what a backward pass would need. Code that takes
+        gradients itself, such as a gradient penalty, fails so, and is called with them from then on.
+        """
+        if not self._differentiates:
+            try:
+                with torch.no_grad():
+                    return self.work(*args)
+            except (torch.OutOfMemoryError, torch.AcceleratorError):
+                raise
+            except RuntimeError:
+                found = self.work(*args)  # which raises what is wrong in any case
+                self._differentiates = True
+                return found
+        return self.work(*args)
 
     @contextlib.contextmanager
     def _holding(self, params: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Any:

@@ -134,7 +134,21 @@ def _metrics(found: Any, inputs: Any) -> dict[str, Tensor]:
         raise ConfigError(
             f"metrics gave a {type(found).__name__}, not a dict", fix='return for example {"error": error.mean()}'
         )
-    return {str(name): _each(torch.as_tensor(value), inputs) for name, value in found.items()}
+    return {str(name): _each(_tensor(value), inputs) for name, value in found.items()}
+
+
+def _tensor(value: Any) -> Tensor:
+    """A metric as a tensor.
+
+    What ``item()`` takes out of a tensor stays symbolic during a capture: it becomes an op of the graph, which is then
+    refused with the line of the user's code.
+    """
+    if isinstance(value, (int, float, torch.SymInt, torch.SymFloat, torch.SymBool)):
+        scalar_tensor: Any = torch.scalar_tensor  # whose types leave symbols out
+        return scalar_tensor(value)  # type: ignore[no-any-return]
+    if isinstance(value, (list, tuple)) and value:
+        return torch.stack([_tensor(each) for each in value])
+    return torch.as_tensor(value)
 
 
 def _each(value: Tensor, inputs: Any) -> Tensor:

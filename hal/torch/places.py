@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import traceback
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch.fx import traceback as fx_traceback
 
 from hal.errors import RequestError
 
-__all__ = ["layer_line", "own_error", "own_frames", "own_line"]
+__all__ = ["layer_line", "note_lines_of", "own_error", "own_frames", "own_line"]
 
 _TORCH = str(Path(torch.__file__).parent)
 _HAL = str(Path(__file__).parents[1])
@@ -44,6 +46,16 @@ def own_line(stack: str | Iterable[traceback.FrameSummary]) -> str:
     for file, line in reversed(of_user or found):
         return f"{Path(file).name}:{line}"
     return ""
+
+
+def note_lines_of(functions: Iterable[Callable[..., Any]]) -> None:
+    """Have torch.export note the lines of functions that are called outside of a module's ``forward``, such as a loss.
+
+    Versions of PyTorch that cannot do that name no line in them.
+    """
+    annotate: Any = getattr(fx_traceback, "annotate_fn", None)
+    for function in functions if annotate is not None else ():
+        annotate({})(function)  # it remembers the function; what it returns would mark the ops too
 
 
 def layer_line(error: BaseException) -> str:

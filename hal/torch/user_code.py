@@ -82,6 +82,11 @@ class UserCode:
                 )
         return cls(name, factory, **own)
 
+    @property
+    def computing(self) -> tuple[Callable[[Any, Any], Any], ...]:
+        """The functions that compute with tensors beside the module."""
+        return tuple(each for each in (self.loss, self.metrics, *(self.losses or {}).values()) if each is not None)
+
     def build(self, keys: Mapping[str, Any], seed: int) -> nn.Module:
         """The module with random values that follow from a seed.
 

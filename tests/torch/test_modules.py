@@ -7,112 +7,11 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from user_files import ALIKE, CNN, GAN, MANY, PAIRS, POINTS, SLOPES
 
 import hal
-from hal.errors import ConfigError, DataError, NotFoundError, RequestError, UnsupportedError
+from hal.errors import ConfigError, DataError, InputError, NotFoundError, RequestError, UnsupportedError
 from hal.workload import configure, model_class
-
-CNN = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self, width: int = 4, classes: int = 10):
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(2))
-        self.drop = nn.Dropout(0.2)
-        self.head = nn.Linear(16 * width, classes)
-
-    def forward(self, x):
-        return self.head(self.drop(self.body(x).flatten(1)))
-"""
-
-POINTS = """
-import torch
-from torch import nn
-from torch.utils.data import DataLoader, Dataset
-
-class Points(Dataset):
-    def __init__(self, count, seed):
-        generator = torch.Generator().manual_seed(seed)
-        self.x = torch.randn(count, 4, generator=generator)
-        self.y = self.x[:, :1] * 2
-
-    def __len__(self):
-        return len(self.x)
-
-    def __getitem__(self, index):
-        return self.x[index] + 0.01 * torch.randn(4), self.y[index]
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.layers = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 1))
-
-    def forward(self, x):
-        return self.layers(x)
-
-def loss(outputs, batch):
-    return nn.functional.mse_loss(outputs, batch[1])
-
-def metrics(outputs, batch):
-    return {"error": (outputs - batch[1]).abs().mean()}
-
-def data():
-    return DataLoader(Points(64, 0), batch_size=4), Points(32, 1)
-"""
-
-PAIRS = """
-import torch
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.words = nn.Embedding(20, 8)
-        self.out = nn.Linear(8, 20, bias=False)
-        self.out.weight = self.words.weight
-        self.register_buffer("scale", torch.full((1,), 2.0), persistent=False)
-
-    def forward(self, ids, mask, labels=None):
-        hidden = (self.words(ids) * mask.unsqueeze(-1)).sum(1) / mask.sum(1, keepdim=True)
-        logits = self.out(hidden) * self.scale
-        loss = None if labels is None else nn.functional.cross_entropy(logits, labels)
-        return {"loss": loss, "logits": logits}
-
-def example_inputs(batch):
-    ids = torch.randint(0, 20, (batch, 5))
-    return dict(ids=ids, mask=torch.ones(batch, 5), labels=ids[:, 0])
-"""
-
-GAN = """
-import torch
-from torch import nn
-
-class Pair(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.generator = nn.Sequential(nn.Linear(4, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
-        self.critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
-
-    def forward(self, images):
-        return self.critic(images)
-
-def _loss(logits, real):
-    return nn.functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, real))
-
-def _fakes(net, images):
-    return net.generator(torch.randn(images.shape[0], 4, device=images.device))
-
-losses = {
-    "critic": lambda net, batch: _loss(net.critic(batch[0]), 1.0)
-    + _loss(net.critic(_fakes(net, batch[0]).detach()), 0.0),
-    "generator": lambda net, batch: _loss(net.critic(_fakes(net, batch[0])), 1.0),
-}
-
-def example_inputs(batch):
-    return torch.rand(batch, 1, 8, 8)
-"""
 
 
 @pytest.fixture
@@ -232,7 +131,20 @@ def test_submodules_with_losses_of_their_own(write, tmp_path):
     assert {"critic_loss", "generator_loss"} <= set(record.results)
 
 
-@pytest.mark.parametrize("text", [CNN, PAIRS], ids=["images", "several inputs"])
+def test_inference_keeps_nothing_for_gradients_unless_the_module_takes_some(write, tmp_path):
+    note = "        with open(__file__ + '.log', 'a') as log:\n            log.write(f'{torch.is_grad_enabled()}\\n')\n"
+    for text, file, wanted in ((POINTS, "plain.py", {"False"}), (SLOPES, "slopes.py", {"True", "False"})):
+        logged = text.replace("    def forward(self, x):\n", "    def forward(self, x):\n" + note)
+        run(tmp_path / file.removesuffix(".py"), model=write(logged, file=file), steps=1, batch=16)
+        log = tmp_path / f"{file}.log"
+        log.unlink()
+        hal.predict(tmp_path / file.removesuffix(".py"), np.zeros((2, 4), np.float32), backend="cpu")
+        assert set(log.read_text().split()) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", [CNN, PAIRS, ALIKE, MANY], ids=["images", "several inputs", "inputs alike", "eleven inputs"]
+)
 def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
     """Trained on both sides without random numbers, parameters and losses agree."""
     text = text.replace("nn.Dropout(0.2)", "nn.Dropout(0.0)")
@@ -244,6 +156,34 @@ def test_the_translation_computes_what_the_module_does(write, tmp_path, text):
     assert all(here[key].dtype == there[key].dtype for key in here)
     for key, value in here.items():
         torch.testing.assert_close(there[key], value, atol=1e-4, rtol=1e-4)
+
+
+def test_inputs_by_position_may_be_given_by_the_names_of_the_arguments(write, tmp_path):
+    text = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.head = nn.Linear(3, 2)
+
+        def forward(self, left, right):
+            return self.head(left - 2 * right)
+
+    def example_inputs(batch):
+        return torch.rand(batch, 3), torch.rand(batch, 3), torch.randint(0, 2, (batch,))
+    """
+    run(tmp_path / "run", model=write(text), steps=1, batch=8)
+    left, right = np.random.default_rng(0).random((2, 4, 3), np.float32)
+    wanted = hal.predict(tmp_path / "run", (left, right), backend="cpu")
+    np.savez(tmp_path / "pairs.npz", right=right, left=left)
+    named = {"right": right, "left": left}
+    np.testing.assert_array_equal(hal.predict(tmp_path / "run", named, backend="cpu"), wanted)
+    found = hal.load(tmp_path / "run", backend="cpu").predict(tmp_path / "pairs.npz")
+    assert [each.top[0].number for each in found] == wanted.argmax(1).tolist()
+    with pytest.raises(InputError, match="inputs are left, x, but the model takes left, right"):
+        hal.predict(tmp_path / "run", {"left": left, "x": right}, backend="cpu")
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -323,10 +263,18 @@ def test_a_run_of_a_package_from_elsewhere_is_not_called(tmp_path, write):
         hal.predict(tmp_path / "run", np.zeros((1, 8, 8, 1), np.float32))
 
 
-def test_a_metric_that_cannot_be_translated_is_refused_before_the_training(write, tmp_path):
-    text = POINTS.replace("batch[1]).abs().mean()", "batch[1]).abs().mean().item()")
-    with pytest.raises(UnsupportedError, match="cannot be translated"):
-        hal.train(model=write(text), backend="jax", device="jax:cpu:0", out=str(tmp_path / "run"), steps=1, batch=8)
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("batch[1]).abs().mean()", "batch[1]).abs().mean().item()", 30),
+        ("batch[1]).abs().mean()", "batch[1]).abs().mean() if outputs.sum() > 0 else 0.0", 30),
+        ("mse_loss(outputs, batch[1])", "mse_loss(outputs, batch[1]) * outputs.std().item()", 27),
+    ],
+)
+def test_what_cannot_be_translated_beside_the_module_is_refused_with_its_line(write, tmp_path, old, new, line):
+    name = write(POINTS.replace(old, new))
+    with pytest.raises(UnsupportedError, match=rf"cannot be translated.*net\.py:{line}: "):
+        hal.train(model=name, backend="jax", device="jax:cpu:0", out=str(tmp_path / "run"), steps=1, batch=8)
     assert not (tmp_path / "run").exists()
 
 

@@ -1,9 +1,12 @@
-"""The architectures that people have, each by itself and translated on JAX: values and first gradients."""
+"""The architectures that people have, each by itself and translated on JAX: values, first gradients, ten steps."""
+
+import os
 
 import numpy as np
 import optree
 import pytest
 import torch
+from ten_steps import LEAST, NAMES, PAIR, ten_steps
 from zoo import ZOO
 
 from hal import registry
@@ -63,6 +66,17 @@ def test_gradients_on_jax(name):
         np.testing.assert_allclose(
             backend.to_host(gradients[key]), parameter.grad, atol=1e-3 * scale + 1e-6 * largest, err_msg=key
         )
+
+
+# HAL_ZOO=all trains all of them, which takes ten minutes and more.
+@pytest.mark.parametrize("name", NAMES if os.environ.get("HAL_ZOO") == "all" else ["small CNN", PAIR])
+def test_ten_steps(name):
+    """Losses on JAX are those of the module itself, within what a perturbed start of the module shows."""
+    if name in ZOO and getattr(ZOO[name][0], "__qualname__", "").startswith("of_transformers"):
+        pytest.importorskip("transformers")
+    found = ten_steps(name)
+    assert found.translated <= found.allowed
+    assert abs(found.last - found.first) > 100 * LEAST, "it was trained"
 
 
 def _jax():

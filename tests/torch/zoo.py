@@ -213,6 +213,17 @@ class UNet(nn.Module):
         return self.out(self.after(torch.cat([high, self.up(low), smooth], 1)))
 
 
+def without_dropout(module):
+    """The module, none of whose parts drops anything."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if "drop" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+    return module
+
+
 def of_transformers(name, config, **keys):
     """A model of the package transformers with random weights."""
 
@@ -240,13 +251,14 @@ def ids(vocabulary=50, length=6, **more):
     return drawn
 
 
-def named_ids(*, labels="classes"):
+def named_ids(*, labels="classes", decoder=False):
     def drawn(batch):
         found = torch.randint(1, 60, (batch, 8))
         mask = torch.ones_like(found)
         mask[0, 5:] = 0
         own = torch.randint(0, 3, (batch,)) if labels == "classes" else found.clone()
-        return {"input_ids": found, "attention_mask": mask, "labels": own}
+        more = {"decoder_input_ids": found.roll(1, 1)} if decoder else {}
+        return {"input_ids": found, "attention_mask": mask, **more, "labels": own}
 
     return drawn
 
@@ -312,7 +324,7 @@ ZOO = {
             "T5ForConditionalGeneration", "T5Config", vocab_size=60, d_model=16, d_kv=8, d_ff=32, num_layers=2,
             num_heads=2, decoder_start_token_id=0, use_cache=False,
         ),
-        named_ids(labels="next"),
+        named_ids(labels="next", decoder=True),
     ),
     "U-Net": (UNet, images(3, 16)),
 }  # fmt: skip

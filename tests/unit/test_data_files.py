@@ -201,13 +201,22 @@ def test_files_that_take_long_are_read_on_threads(monkeypatch, worth_s, threads)
     assert list(each_file(look, [])) == []
 
 
-def test_inputs_without_names_are_numbered_as_numpy_does():
-    content = io.BytesIO()
-    np.savez(content, np.ones((2, 4)), np.zeros((2, 3)))
-    found = read_inputs("x.npz", content, ("0", "1"))
-    assert [found[name].shape for name in ("0", "1")] == [(2, 4), (2, 3)]
-    content = io.BytesIO()
-    np.savez(content, left=np.ones((2, 4)))
+def test_inputs_without_names_are_numbered_as_numpy_does_or_have_those_of_the_arguments():
+    first, second = np.ones((2, 4)), np.zeros((2, 3))
+
+    def read(names, *arrays, **named):
+        content = io.BytesIO()
+        np.savez(content, *arrays, **named)
+        found = read_inputs("x.npz", content, dict(zip(("0", "1"), names, strict=True)))
+        return [found[name].shape for name in ("0", "1")]
+
+    assert read(("0", "1"), first, second) == [(2, 4), (2, 3)]
+    assert read(("left", "right"), first, second) == [(2, 4), (2, 3)]
+    assert read(("left", "right"), right=second, left=first) == [(2, 4), (2, 3)]
     with pytest.raises(DataError, match="does not contain arr_0, arr_1; it contains left") as told:
-        read_inputs("x.npz", content, ("0", "1"))
+        read(("0", "1"), left=first)
     assert told.value.fix == "write it with numpy.savez(FILE, ..., ...)"
+    asked = r"does not contain left \(or arr_0\), right \(or arr_1\); it contains x"
+    with pytest.raises(DataError, match=asked) as told:
+        read(("left", "right"), x=first)
+    assert told.value.fix == "write it with numpy.savez(FILE, left=..., right=...)"
