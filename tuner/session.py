@@ -111,7 +111,7 @@ class TuningSession:
         )
         observer.started(described, self.space, folder, len(earlier))
         notes = [what_it_loads(config.sampler), *self._other_studies(name), *(said for _, said in seeds)]
-        for text in filter(None, notes):
+        for text in dict.fromkeys(filter(None, notes)):  # two seeds may come from equal circumstances
             observer.note(text)
 
     def _other_studies(self, name: str) -> list[str]:

@@ -120,6 +120,8 @@ def largest_batch(
 def _narrowed(search: _Search, first: int, top: int, capacity: int | None, budget_s: float) -> str:
     """Narrow the interval until its step is fine; what ended that before."""
     began = search.clock()
+    if budget_s <= 0:
+        return "the time limit was reached before the search began"
     if first not in search:
         search.probe(first)
     if not search.low and search.needed(first) is None and first > 1:

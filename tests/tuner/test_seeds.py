@@ -57,6 +57,15 @@ def test_three_of_the_nearest_come_after_the_default(monkeypatch, tmp_path):
     assert [note.rpartition(" ")[2] for note in said] == ["versions", "structure", "arch"]
 
 
+def test_a_note_is_said_once(monkeypatch, tmp_path):
+    for batch, model in ((128, "rnn"), (256, "gan")):
+        remember(plan_for(replace(HERE, model=model), plan(batch=batch)))
+    seen = Seen()
+    found = fake_tune(monkeypatch, tmp_path, observer=seen, trials=4)
+    assert [t.origin for t in found.trials] == ["default", "stored", "stored", "search"]
+    assert len([note for note in seen.notes if "the search also tries a plan" in note]) == 1
+
+
 def test_equal_seeds_cost_one_trial(monkeypatch, tmp_path):
     for change in ({"versions": VERSIONS}, {"structure": "1"}, {"arch": "f2"}):
         remember(plan_for(replace(HERE, **change), plan(batch=256)))

@@ -113,6 +113,12 @@ class TestLargest:
         assert compiler.asked[found.batch].fits
         assert not compiler.asked[found.refused].fits
 
+    def test_no_time_is_left_for_it(self):
+        compiler = Compiler(capacity=10**9)
+        found = largest_batch(compiler, start=8, known=Attempt(True, 8, seconds=60.0), budget_s=-1.0)
+        assert (found.batch, found.builds) == (8, 0)
+        assert "before the search began" in found.stopped
+
     def test_a_build_that_is_given_up_ends_it(self):
         compiler = Compiler(capacity=10**6)
 

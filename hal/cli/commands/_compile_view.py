@@ -137,11 +137,13 @@ def _share(found: Compilation) -> str:
 def _largest(found: Compilation) -> str:
     limit = found.largest
     assert limit is not None
-    builds = f"compiled {counted(limit.builds, 'time')} in {seconds_text(limit.seconds)}"
-    if not limit.batch:
-        return f"no batch fits ({builds})"
-    refused = "" if limit.refused is None else f", and {limit.refused:,} does not"
+    builds = (
+        f"compiled {counted(limit.builds, 'time')} in {seconds_text(limit.seconds)}" if limit.builds else "no search"
+    )
     stopped = f"; {escaped(limit.stopped)}" if limit.stopped else ""
+    if not limit.batch:
+        return f"none was found{stopped} ({builds})" if stopped else f"no batch fits ({builds})"
+    refused = "" if limit.refused is None else f", and {limit.refused:,} does not"
     if limit.likely is not None:
         stopped += "; it probably fits, because batches that do not fit are refused much sooner"
     return f"[bold]{limit.batch:,}[/] fits{refused}{stopped} ({builds})"

@@ -141,7 +141,7 @@ def _whole(found: DeviceComparison, verification: Verification) -> Iterable[tupl
         f"{counted(amount.steps, 'step')}",
     )
     for left_out in amount.skipped:
-        yield "except", f"{left_out.count} {left_out.what}: {left_out.why}"
+        yield "except", f"{left_out.what} ({left_out.count:,}): {left_out.why}"
 
 
 def _worst(findings: Sequence[Finding], what: str) -> str:
