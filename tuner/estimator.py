@@ -80,7 +80,9 @@ class Estimator:
     def native_code(self, plan: Mapping[str, Any]) -> str:
         """Source lines for the native framework that apply a plan without hal."""
         job = self._job
-        return job.backend.native_code(Plan.model_validate(plan), job.device, job.workload.mode)
+        inputs = job.sample["inputs"]
+        names = tuple(inputs) if isinstance(inputs, Mapping) else ()
+        return job.backend.native_code(Plan.model_validate(plan), job.device, job.workload.mode, names)
 
     def run(self, order: Order) -> Answer:
         """Build a plan. An error of the plan is returned as the outcome and never raised."""

@@ -83,7 +83,9 @@ class TrialRunner:
 
     def native_code(self, plan: Mapping[str, Any]) -> str:
         """Source lines for the native framework that apply a plan without hal."""
-        return self._backend.native_code(Plan.model_validate(plan), self._job.device, self._job.workload.mode)
+        job = self._job
+        names = tuple(job.split.train.parts)
+        return self._backend.native_code(Plan.model_validate(plan), job.device, job.workload.mode, names)
 
     def run(self, order: Order) -> Answer:
         """Run one trial. An error of the plan is returned as the outcome and never raised."""

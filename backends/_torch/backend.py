@@ -7,7 +7,7 @@ import functools
 import math
 import os
 import warnings
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -296,9 +296,10 @@ class TorchBackend(SpreadsOver, MeasuresDevices, ExportsPrograms):
             if empty is not None:
                 empty()
 
-    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train", inputs: Sequence[str] = ()) -> str:
         """Lines of plain PyTorch."""
-        return native_code(plan, self.device_type, mode, device.index if device else 0, self.convolutions)
+        index = device.index if device else 0
+        return native_code(plan, self.device_type, mode, index, self.convolutions, inputs)
 
     def export_program(self, to: str, exported: ExportedFunction) -> dict[str, bytes]:
         """ONNX or a program of torch.export; see :mod:`hal.backends._torch.exporting`."""

@@ -292,7 +292,7 @@ class JaxBackend(SpreadsOver, BuildsTargets, MeasuresDevices, ExportsPrograms):
         clear: Any = jax.clear_caches
         clear()
 
-    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train", inputs: Sequence[str] = ()) -> str:
         """Lines of plain JAX."""
         return native_code(plan, mode)
 

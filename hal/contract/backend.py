@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hal.contract.availability import Available, Unavailable
@@ -379,11 +379,12 @@ class Backend(abc.ABC):
         """
         return Telemetry()
 
-    def native_code(self, plan: Plan, device: Device, mode: str = "train") -> str:
+    def native_code(self, plan: Plan, device: Device, mode: str = "train", inputs: Sequence[str] = ()) -> str:
         """Lines of the vendor's own framework that apply a plan outside hal.
 
         They run as they are where the names that a program of the framework has are defined. ``mode`` is ``train``, or
-        ``infer`` to compute outputs alone.
+        ``infer`` to compute outputs alone. ``inputs`` names the model's inputs where it takes several: numbers for
+        those by position.
 
         Called for the report of a tuning, with the best plan.
 

@@ -118,6 +118,60 @@ def test_torch_runs_them(data, mode):
             assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
+class Pair(nn.Module):
+    """Takes two inputs, by position or by name."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.words = nn.Conv2d(3, 5, 3), nn.Embedding(6, 5)
+
+    def forward(self, image, words):
+        assert image.ndim == 4
+        return self.image(image).mean((2, 3)) + self.words(words).mean(1)
+
+
+class Rows(torch.utils.data.Dataset):
+    """Dicts, as data sets of language models give them."""
+
+    def __init__(self, **columns):
+        self.columns = columns
+
+    def __len__(self):
+        return len(self.columns["image"])
+
+    def __getitem__(self, index):
+        return {name: values[index] for name, values in self.columns.items()}
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize("mode", ["train", "infer"])
+@pytest.mark.parametrize("names", [("0", "1"), ("image", "words")])
+def test_torch_runs_them_with_several_inputs(names, mode):
+    backend = registry.backend("cpu")
+    image, words, labels = torch.rand(8, 3, 6, 6), torch.arange(72).reshape(8, 9) % 6, torch.arange(8) % 5
+    for plan in plans(parts=(1, 2) if mode == "train" else (1,)):
+        model = Pair()
+        before = [p.detach().clone() for p in model.parameters()]
+        by_name = names[0] == "image"
+        values = {
+            "model": model,
+            "dataset": Rows(image=image, words=words, labels=labels)
+            if by_name
+            else TensorDataset(image, words, labels),
+            "optimizer": torch.optim.SGD(model.parameters(), 0.1),
+            "loss_fn": (lambda scores, batch: nn.functional.cross_entropy(scores, batch["labels"]))
+            if by_name
+            else nn.functional.cross_entropy,
+        }
+        exec(backend.native_code(plan, None, mode, names), values)
+        torch.set_grad_enabled(True)
+        if mode == "infer":
+            assert values["outputs"].shape == (8, 5)
+            assert not values["outputs"].requires_grad
+        else:
+            assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
 @pytest.mark.parametrize("mode", ["train", "infer"])
 @pytest.mark.parametrize("kind", ["floats", "ids"])
 def test_jax_runs_them(kind, mode):
