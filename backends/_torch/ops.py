@@ -6,8 +6,9 @@ here cost nothing, and PyTorch's kernels see channels_last or contiguous NCHW te
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar, cast
 
 import array_api_compat.torch as standard
@@ -253,7 +254,8 @@ class TorchOps(ImageOps):
         function = torch.rnn_tanh if activation == "tanh" else torch.rnn_relu
         weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
         (first,) = _contiguous(state.unsqueeze(0))
-        ys, h = function(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        with _noting(x, first, *weights) as notes:
+            ys, h = function(x, first, weights, True, 1, 0.0, notes, False, True)
         return ys, h.squeeze(0)
 
     @eagerly
@@ -262,7 +264,8 @@ class TorchOps(ImageOps):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         first = _contiguous(state[0].unsqueeze(0), state[1].unsqueeze(0))
         weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
-        ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        with _noting(x, *first, *weights) as notes:
+            ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, notes, False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
     @eagerly
@@ -271,7 +274,8 @@ class TorchOps(ImageOps):
     ) -> tuple[Tensor, Tensor]:
         weights = _contiguous(kernel.t(), recurrent.t(), bias, recurrent_bias)
         (first,) = _contiguous(state.unsqueeze(0))
-        ys, h = torch.gru(x, first, weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
+        with _noting(x, first, *weights) as notes:
+            ys, h = torch.gru(x, first, weights, True, 1, 0.0, notes, False, True)
         return ys, h.squeeze(0)
 
     # Losses
@@ -285,6 +289,17 @@ class TorchOps(ImageOps):
 
     def _sigmoid_cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+
+
+@contextlib.contextmanager
+def _noting(*arrays: Tensor) -> Iterator[bool]:
+    """Around a recurrent layer: whether it has to keep what a backward pass needs.
+
+    The libraries keep it wherever gradients are switched on, even if no input has any, as in inference.
+    """
+    notes = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
+    with torch.set_grad_enabled(notes):
+        yield notes
 
 
 def _contiguous(*arrays: Tensor) -> tuple[Tensor, ...]:
