@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -19,7 +20,7 @@ from hal.config import DataSection, ModelSection
 from hal.contract.device import PrecisionName
 from hal.job.stored_plans import cache_folder
 from hal.util.files import write_whole
-from hal.util.opened import installed_stamp, opened_files
+from hal.util.opened import digest, foreign_code, installed_stamp, opened_files
 from hal.util.reading import read_regular
 from hal.workload import BUILT_IN
 
@@ -54,9 +55,11 @@ class Counted:
 
     def __init__(self, model: ModelSection | None, data: DataSection, mode: str) -> None:
         self._given = model, data, mode
-        self._files: set[Path] = set()
-        # Whether other data stay the same cannot be told from the files that a count opens.
+        self._files: dict[str, str] = {}
+        # Whether other data stay the same cannot be told from the files that a count opens, nor can what was imported
+        # before.
         own = model is not None and model.name not in BUILT_IN and data == DataSection.model_validate({})
+        self._watched = not foreign_code()
         self._place = _place(model, mode) if own and model is not None else None
         self._kept = None if self._place is None else _read(self._place)
         held = self._kept.costs if self._kept else ()
@@ -67,25 +70,32 @@ class Counted:
     @functools.cached_property
     def subject(self) -> Subject:
         """The model on its data."""
-        with opened_files() as files:
-            found = subject(*self._given)
-        self._files |= files
-        return found
+        with self._noting():
+            return subject(*self._given)
 
     def of(self, precision: PrecisionName, batch: int) -> Cost:
         """The cost of one step."""
         if (precision, batch) not in self._costs:
             found = self.subject
-            with opened_files() as files:
+            with self._noting():
                 self._costs[precision, batch] = count(found, batch, precision)
-            self._files |= files
         return self._costs[precision, batch]
+
+    @contextlib.contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Remember what is read within the block, as it is when the block ends."""
+        with opened_files() as files:
+            yield
+        try:
+            self._files |= {str(path): digest(path) for path in files}
+        except OSError:
+            self._watched = False
 
     def keep(self) -> None:
         """Keep what was counted for the next time, where something new was and a place for it can be written to."""
-        if self._place is None or (self._kept and len(self._kept.costs) == len(self._costs)):
+        if self._place is None or not self._watched or (self._kept and len(self._kept.costs) == len(self._costs)):
             return
-        files = {str(path): _digest(path) for path in self._files} | (self._kept.files if self._kept else {})
+        files = self._files | (self._kept.files if self._kept else {})
         kept = _Kept(
             files=files,
             default_batch=self.default_batch,
@@ -111,11 +121,7 @@ def _read(path: Path) -> _Kept | None:
     """What was kept, if all files that were read for it are as they were."""
     try:
         kept = _Kept.model_validate_json(read_regular(path, _LARGEST))
-        same = all(_digest(Path(name)) == digest for name, digest in kept.files.items())
+        same = all(digest(Path(name)) == before for name, before in kept.files.items())
     except (OSError, ValidationError):
         return None
     return kept if same else None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(read_regular(path)).hexdigest()

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import subprocess
 import sys
 
@@ -12,7 +13,8 @@ from hal.cards.choose import choose
 from hal.cards.choose_config import ChooseConfig
 from hal.cards.counted import Counted
 from hal.config import DataSection, ModelSection, build
-from hal.util.opened import installed_stamp, opened_files
+from hal.util import opened
+from hal.util.opened import digest, foreign_code, installed_stamp, opened_files
 
 NET = """
 from pathlib import Path
@@ -69,6 +71,7 @@ def made(monkeypatch, cost_of):
     """A workload of a user's own code, without the code."""
     monkeypatch.setattr(counted, "subject", lambda *given: type("S", (), {"default_batch": 4, "samples": 9})())
     monkeypatch.setattr(counted, "count", cost_of)
+    monkeypatch.setattr(counted, "foreign_code", lambda: False)
     return Counted(ModelSection(name="net.py:Net"), DataSection.model_validate({}), "train")
 
 
@@ -99,6 +102,19 @@ def test_what_cannot_be_read_or_written_is_counted_again(folder, monkeypatch):
     assert len(counts) == 6
 
 
+def test_nothing_is_kept_where_code_of_a_user_was_imported_before(folder, monkeypatch):
+    """Whose files are not opened again."""
+    assert foreign_code()  # this module
+    found = made(monkeypatch, lambda found, batch, precision: counted.Cost(batch, precision, "train", (), 8.0, 3))
+    monkeypatch.setattr(counted, "foreign_code", lambda: True)
+    found = Counted(ModelSection(name="net.py:Net"), DataSection.model_validate({}), "train")
+    found.of("fp32", 4)
+    found.keep()
+    assert not (folder.parent / "cache").exists()
+    alone = "import hal.cards.counted, numpy; from hal.util.opened import foreign_code; assert not foreign_code()"
+    subprocess.run([sys.executable, "-c", alone], cwd=folder, check=True)
+
+
 def test_built_in_models_are_not_kept(folder):
     choose(build(ChooseConfig, {"model": "cnn"}))
     assert not (folder.parent / "cache").exists()
@@ -112,9 +128,26 @@ def test_the_files_that_are_read(tmp_path):
             read.read_bytes()
         written.write_text(json.__file__)
         open(json.__file__).close()  # Python's own
-    assert inner == outer == {read.resolve()}
+        assert list(tmp_path.iterdir())
+    assert inner == {read.resolve()}
+    assert outer == {read.resolve(), tmp_path.resolve()}
     read.read_bytes()
     assert inner == {read.resolve()}
+
+
+def test_digests_change_with_what_is_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(opened, "_HASHED", 3)
+    file = tmp_path / "file"
+    seen = set()
+    for content in ("abc", "abd", "abcd", "abce"):
+        file.write_text(content)
+        os.utime(file, ns=(len(seen), len(seen)))
+        seen.add(digest(file))
+    before = digest(tmp_path)
+    (tmp_path / "new").touch()
+    assert len({*seen, before, digest(tmp_path)}) == 6
+    with pytest.raises(OSError, match="gone"):
+        digest(tmp_path / "gone")
 
 
 def test_of_a_compiled_module_the_source_is_told(folder, monkeypatch):
