@@ -11,6 +11,7 @@ from typing import Any
 import optree
 import torch
 
+from hal.backends._torch.ops import keep_out_of_graphs
 from hal.tensor.random import Key
 
 __all__ = ["MODES", "compiled", "quietly", "seeded"]
@@ -63,6 +64,7 @@ def compiled(fn: Callable[..., Any], mode: str) -> Callable[..., Any]:
         fn: pure, of trees of tensors and keys.
         mode: a value of the plan key ``compile`` other than eager.
     """
+    keep_out_of_graphs()
     graph = torch.compile(fn, mode=MODES[mode], dynamic=False)
 
     @functools.wraps(fn)

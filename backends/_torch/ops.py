@@ -7,6 +7,7 @@ here cost nothing, and PyTorch's kernels see channels_last or contiguous NCHW te
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, TypeVar, cast
@@ -20,23 +21,36 @@ from hal.backends._torch.image_ops import ImageOps
 from hal.tensor import Key, register
 from hal.types import Tree
 
-__all__ = ["TorchOps", "eagerly", "generator"]
+__all__ = ["TorchOps", "eagerly", "generator", "keep_out_of_graphs"]
 
 Tensor = torch.Tensor
 Method = TypeVar("Method", bound=Callable[..., Any])
+_EAGER: dict[str, Callable[..., Any]] = {}
+_KEPT_OUT: dict[str, Callable[..., Any]] = {}
 _local = threading.local()
 _IGNORED = -100  # a label without a loss or a gradient
 
 
 def eagerly(method: Method) -> Method:
-    """A function that PyTorch runs as it is, also within a compiled one.
+    """A function that PyTorch runs as it is, also within a compiled one; see :func:`keep_out_of_graphs`."""
+    name = f"{method.__module__}.{method.__qualname__}"
+    _EAGER[name] = method
 
-    By what PyTorch uses for its own functions: the public ``torch.compiler.disable`` loads the whole compiler at once,
-    which takes as long as loading the rest of PyTorch.
+    @functools.wraps(method)
+    def run(*args: Any) -> Any:
+        return _KEPT_OUT[name](*args) if torch.compiler.is_dynamo_compiling() else method(*args)
+
+    return cast("Method", run)
+
+
+def keep_out_of_graphs() -> None:
+    """Keep the compiler away from the functions that :func:`eagerly` marks; called before anything is compiled.
+
+    Not earlier: ``torch.compiler.disable`` loads the compiler, which takes as long as loading the rest of PyTorch.
     """
-    from torch._compile import _disable_dynamo
-
-    return cast("Method", _disable_dynamo(method))
+    for name, method in _EAGER.items():
+        if name not in _KEPT_OUT:
+            _KEPT_OUT[name] = torch.compiler.disable(method)  # type: ignore[no-untyped-call]
 
 
 def generator(key: Key, device: torch.device) -> torch.Generator | None:

@@ -25,8 +25,8 @@ __all__ = ["SCHEMA", "Checkpoint", "best", "copy_best", "latest", "load", "requi
 
 SCHEMA = 1
 _KEPT = 2
-_SHOWN = 5
 """The last checkpoint, and the one before it in case that one is damaged."""
+_SHOWN = 5
 _ARRAYS, _META = "arrays.safetensors", "checkpoint.json"
 _MOST_META_BYTES = 256 << 20
 

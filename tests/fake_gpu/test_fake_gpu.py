@@ -2,6 +2,7 @@
 
 import importlib.util
 import xml.etree.ElementTree as xml
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,7 @@ def test_commands_on_amd(machine):
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed: pip install triton")
+@pytest.mark.skipif(not version("torch").startswith("2.13."), reason="parts of TorchInductor 2.13 are replaced")
 @pytest.mark.parametrize("card", ["rtx_2080_ti", "h100_sxm5_80gb", "mi300x", "rx_7900_xtx"])
 def test_generated_code(machine, card, record_property, tmp_path):
     """Triton compiles what TorchInductor generates for each plan of a card, for the architecture of the card."""

@@ -285,8 +285,9 @@ def test_importing_the_backend_imports_no_framework():
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
 
 
-def test_a_run_that_compiles_nothing_loads_no_compiler():
+@pytest.mark.parametrize("model", ["{'name': 'mlp', 'hidden': [4]}", "{'name': 'rnn', 'units': 4, 'task': 'classify'}"])
+def test_a_run_that_compiles_nothing_loads_no_compiler(model):
     """PyTorch's own takes as long to load as the rest of PyTorch."""
-    keys = "model={'name': 'mlp', 'hidden': [4]}, data='synthetic:32', batch=16, compile='eager', seconds=0.01"
+    keys = f"model={model}, data='synthetic:32', batch=16, compile='eager', seconds=0.01"
     code = f"import sys, hal; hal.bench({keys}, backend='cpu'); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

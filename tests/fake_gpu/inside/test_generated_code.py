@@ -16,8 +16,7 @@ LIMITS = {"sm_75": (255, 64 << 10), "sm_90": (255, 227 << 10), "gfx942": (512, 6
 """Registers of a work-item, and shared memory of a work-group (CUDA C++ programming guide; LLVM's AMDGPU guide)."""
 CNN = {"name": "cnn", "filters": [4], "dense": 8, "size": 12}
 MLP = {"name": "mlp", "hidden": [64]}
-# tf32 differs from fp32 in products alone, which are the library's where nothing is searched. A search in fp32 compiles
-# products without tensor cores, each for a minute.
+# tf32 differs from fp32 in products alone, which are the library's where nothing is searched.
 PLANS = [*((CNN, precision, "default") for precision in ("fp32", "bf16", "fp16")), (MLP, "fp16", "max")]
 
 
