@@ -268,8 +268,8 @@ class TorchOps(ImageOps):
         function = torch.rnn_tanh if activation == "tanh" else torch.rnn_relu
         weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
         (first,) = _contiguous(state.unsqueeze(0))
-        with _noting(x, first, *weights) as notes:
-            ys, h = function(x, first, weights, True, 1, 0.0, notes, False, True)
+        with _keeping_for_backward(x, first, *weights) as keeps:
+            ys, h = function(x, first, weights, True, 1, 0.0, keeps, False, True)
         return ys, h.squeeze(0)
 
     @eagerly
@@ -278,8 +278,8 @@ class TorchOps(ImageOps):
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         first = _contiguous(state[0].unsqueeze(0), state[1].unsqueeze(0))
         weights = _contiguous(kernel.t(), recurrent.t(), bias, torch.zeros_like(bias))
-        with _noting(x, *first, *weights) as notes:
-            ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, notes, False, True)
+        with _keeping_for_backward(x, *first, *weights) as keeps:
+            ys, h, c = torch.lstm(x, first, weights, True, 1, 0.0, keeps, False, True)
         return ys, (h.squeeze(0), c.squeeze(0))
 
     @eagerly
@@ -288,8 +288,8 @@ class TorchOps(ImageOps):
     ) -> tuple[Tensor, Tensor]:
         weights = _contiguous(kernel.t(), recurrent.t(), bias, recurrent_bias)
         (first,) = _contiguous(state.unsqueeze(0))
-        with _noting(x, first, *weights) as notes:
-            ys, h = torch.gru(x, first, weights, True, 1, 0.0, notes, False, True)
+        with _keeping_for_backward(x, first, *weights) as keeps:
+            ys, h = torch.gru(x, first, weights, True, 1, 0.0, keeps, False, True)
         return ys, h.squeeze(0)
 
     # Losses
@@ -306,14 +306,14 @@ class TorchOps(ImageOps):
 
 
 @contextlib.contextmanager
-def _noting(*arrays: Tensor) -> Iterator[bool]:
+def _keeping_for_backward(*arrays: Tensor) -> Iterator[bool]:
     """Around a recurrent layer: whether it has to keep what a backward pass needs.
 
     The libraries keep it wherever gradients are switched on, even if no input has any, as in inference.
     """
-    notes = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
-    with torch.set_grad_enabled(notes):
-        yield notes
+    keeps = torch.is_grad_enabled() and any(array.requires_grad for array in arrays)
+    with torch.set_grad_enabled(keeps):
+        yield keeps
 
 
 def _contiguous(*arrays: Tensor) -> tuple[Tensor, ...]:

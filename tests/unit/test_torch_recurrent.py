@@ -12,14 +12,14 @@ LAYERS = {"lstm": (4, ("lstm",)), "gru": (3, ("gru",)), "rnn": (1, ("rnn_tanh", 
 
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("differentiated", [False, True])
-def test_a_layer_notes_gradients_where_an_input_has_some(kind, differentiated, monkeypatch):
+def test_a_layer_keeps_for_a_backward_pass_where_an_input_has_gradients(kind, differentiated, monkeypatch):
     gates, names = LAYERS[kind]
-    noted = []
+    flags = []
     for name in names:
         own = getattr(torch, name)
 
         def function(x, *rest, own=own):
-            noted.append((rest[5], torch.is_grad_enabled()))
+            flags.append((rest[5], torch.is_grad_enabled()))
             return own(x, *rest)
 
         monkeypatch.setattr(torch, name, function)
@@ -30,5 +30,5 @@ def test_a_layer_notes_gradients_where_an_input_has_some(kind, differentiated, m
         weights.append(weights[-1])
     weights[0].requires_grad_(differentiated)
     ys, _ = getattr(ops, kind)(x, (state, state) if kind == "lstm" else state, *weights)
-    assert noted == [(differentiated, differentiated)]
+    assert flags == [(differentiated, differentiated)]
     assert ys.requires_grad == differentiated
