@@ -123,7 +123,7 @@ class _File:
         self.guarded: list[str] = []
         self.calls = Calls(self.names)
         self.lines = Lines(text, self.detections.words | self.names.words_for(self.detections.words))
-        self.skipped: list[tuple[ast.AST, int, Catches, str]] = []
+        self.skipped: list[tuple[ast.AST, int, Catches, str, dict[str, bool]]] = []
         self.checks: dict[type, tuple[_Check, ...]] = {
             ast.Name: (self._uses,),
             ast.Attribute: (self._uses, self._taken_apart),
@@ -138,7 +138,8 @@ class _File:
         outside = list(self._block(self.tree.body, 0, Catches.NOTHING))
         yield from outside
         if self.calls.any_found:  # in the lines without words it may say which functions are called
-            for node, scope, caught, function in self.skipped:
+            for node, scope, caught, function, known in self.skipped:
+                self.known = known
                 with self.calls.inside(function):
                     for each in _parts(node):
                         list(self._expressions(each, scope, caught))
@@ -182,7 +183,7 @@ class _File:
             if self._may_match(test.lineno, test.end_lineno or test.lineno):
                 yield from self._expressions(test, scope, caught | asks_for_tool(test))
             else:
-                self.skipped.append((test, scope, caught, self.calls.around))
+                self.skipped.append((test, scope, caught, self.calls.around, dict(self.known)))
             then, otherwise = reach_of(statement.test, self.names, self.symbols, self.known)
             value = truth(statement.test, self.names, self.symbols, self.known)
             if then is Reach.RUNS:
@@ -221,7 +222,7 @@ class _File:
             for each in _parts(node):
                 yield from self._expressions(each, scope, caught)
         else:
-            self.skipped.append((node, scope, caught, self.calls.around))
+            self.skipped.append((node, scope, caught, self.calls.around, dict(self.known)))
 
     def _may_match(self, first: int, last: int) -> bool:
         """Whether something can be found in some lines."""

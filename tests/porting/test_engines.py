@@ -322,6 +322,19 @@ def test_functions_that_the_target_never_calls(text, found):
     assert bool(lines("import subprocess, torch\n" + text, "HAL405")) is found
 
 
+def test_conditions_hold_what_is_known_where_they_stand():
+    text = """\
+        import subprocess, torch
+        def helper():
+            subprocess.check_output(["nvcc", "-V"])
+        def early(ok):
+            x = helper() if ok else None
+        def late():
+            ok = torch.version.hip is None
+        """
+    assert lines(text, "HAL405") == [3]
+
+
 def test_names_defined_for_others_alone_are_unknown_to_the_target():
     text = """\
         #ifndef USE_ROCM
