@@ -29,9 +29,10 @@ class Lines:
 
     def __init__(self, text: str, words: Iterable[str] | None) -> None:
         lowered = _NEWLINE.sub("\n", text).lower()
+        self._lines = lowered.split("\n")
         starts = [0, *(found.end() for found in re.finditer("\n", lowered))]
         if words is None:
-            self._with_words = list(range(1, len(starts) + 1))
+            self._with_words = list(range(1, len(self._lines) + 1))
             return
         offsets = {found.start() for found in _UNLIKE_ITS_VALUE.finditer(lowered)}
         for word in {each.lower() for each in words}:
@@ -51,5 +52,8 @@ class Lines:
         body = getattr(node, "body", None)
         decorators = getattr(node, "decorator_list", None)
         first = decorators[0].lineno if decorators else node.lineno
-        last = body[0].lineno if isinstance(body, list) else node.end_lineno or node.lineno  # may share its line
+        last = node.end_lineno or node.lineno
+        if isinstance(body, list):
+            before = self._lines[body[0].lineno - 1][: body[0].col_offset]
+            last = body[0].lineno if before.strip() else body[0].lineno - 1
         return self.between(first, last)
