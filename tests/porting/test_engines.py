@@ -189,6 +189,10 @@ def test_sides():
         ('bitsandbytes = "^0.41"', "project", [("bitsandbytes", "", ">=0.41")]),
         ("RUN pip install -U 'torch==2' xformers", "docker", [("torch", "", "==2"), ("xformers", "", "")]),
         ("echo pip", "shell", []),
+        ("pip install 'flash-attn @ git+https://x.example/a'", "shell", [("flash-attn", "", "")]),
+        ("triton >= 3.0 , < 4", "requirements", [("triton", "", ">=3.0,<4")]),
+        ("triton>=3.0, !=3.1, <4", "requirements", [("triton", "", ">=3.0,!=3.1,<4")]),
+        ('pip install "triton>=3.0, <4" xformers', "shell", [("triton", "", ">=3.0,<4"), ("xformers", "", "")]),
     ],
 )
 def test_requirements(text, kind, names):
