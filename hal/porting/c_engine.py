@@ -11,7 +11,7 @@ from hal.porting.c_conditions import evaluate
 from hal.porting.c_guards import Chain, Compiled, chains, compiled_lines, names_target, undefined_too
 from hal.porting.c_scanner import Directive as Line
 from hal.porting.c_scanner import Scanned, scan_code
-from hal.porting.catalogue import Symbols, table
+from hal.porting.catalogue import Symbols, table, vocabulary
 from hal.porting.places import Match
 from hal.porting.rule import Code, Directive, Included, KernelLaunchesKernel, ListedName, Rule
 
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 _INCLUDED = re.compile(r'[<"]([^>"\n]+)[>"]')
 _IDENTIFIER = re.compile(r"\b[A-Za-z_]\w{4,}")
 _LAUNCH = re.compile(r"<<<")
-_HEADER = re.compile(r"#\s*pragma\s+once\b|#\s*ifndef\s+(\w+)\s+#\s*define\s+\1\b")
+_GUARDED = re.compile(r"#\s*pragma\s+once\b|#\s*ifndef\s+(\w+)\s+#\s*define\s+\1\b")
 _DEFINED = (
     re.compile(r"\btypedef\b[^;{}]{0,200}?\b(\w+)\s*;"),
     re.compile(r"(?:#[ \t]*define[ \t]+|\busing\s+|\bstruct\s+)(\w+)"),
@@ -48,14 +48,20 @@ class CEngine:
     def _of(self, kind: type[_T]) -> Sequence[tuple[Rule, _T]]:
         return self._by_kind[kind]  # type: ignore[return-value]
 
-    def find(self, text: str) -> list[Match]:
-        """What is wrong in the text of a file."""
+    def find(self, text: str, path: str) -> list[Match]:
+        """What is wrong in a file.
+
+        Args:
+            text: of the file.
+            path: its name, which says whether other files include it.
+        """
         scanned = scan_code(text)
+        included = path.lower().endswith(vocabulary().header_suffixes) or _GUARDED.search(scanned.code) is not None
         symbols = undefined_too(scanned.directives, self._symbols)
         states = compiled_lines(scanned.directives, symbols, text.count("\n") + 1)
         found = {
             *self._directives(scanned, states, symbols),
-            *self._codes(scanned, states),
+            *self._codes(scanned, states, included),
             *self._names(scanned, states),
             *self._launches(scanned, states),
         }
@@ -93,7 +99,7 @@ class CEngine:
             return False
         return not chain.thought_of(re.compile(detection.directive), self._symbols)
 
-    def _codes(self, scanned: Scanned, states: list[Compiled]) -> Iterator[Match]:
+    def _codes(self, scanned: Scanned, states: list[Compiled], included: bool) -> Iterator[Match]:
         for rule, detection in self._of(Code):
             if not any(word in scanned.code for word in detection.words):
                 continue
@@ -109,7 +115,7 @@ class CEngine:
                     and re.match(detection.raw, scanned.text[found.start() : found.start() + 4000]) is None
                 ):
                     continue
-                if "name" in found.groupdict() and not _used(scanned.code, found["name"]):
+                if "name" in found.groupdict() and not included and not _occurs_twice(scanned.code, found["name"]):
                     continue
                 yield self._match(scanned, found.start(), rule, " ".join(found[0].split())[:120])
 
@@ -142,9 +148,9 @@ class CEngine:
         return Match(scanned.line(offset), scanned.column(offset), rule.id, what)
 
 
-def _used(code: str, name: str | None) -> bool:
-    """Whether a name occurs a second time, or may be used where this file is included."""
-    if name is None or _HEADER.search(code) is not None:
+def _occurs_twice(code: str, name: str | None) -> bool:
+    """Whether a name occurs a second time; true where there is none."""
+    if name is None:
         return True
     places = re.finditer(rf"\b{re.escape(name)}\b", code)
     return next(places, None) is not None and next(places, None) is not None

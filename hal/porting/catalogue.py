@@ -109,6 +109,7 @@ class Vocabulary(BaseModel):
     default_target: str
     origin_titles: dict[str, str]
     source_suffixes: tuple[str, ...] = Field(description="Endings of files in C, C++ and their relatives.")
+    header_suffixes: tuple[str, ...] = Field(description="Endings of files that other files include.")
     device_suffixes: tuple[str, ...] = Field(description="Endings of files that hold device code.")
     device_signs: str = Field(description="An expression that code for devices matches.")
     kernel_mark: str

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
-from hal.porting.python_lines import literal_of
 from hal.porting.python_names import matches_name
 from hal.porting.rule import Assigned, Called, Compared, KeywordArgument, Rule, StringConstant, TakenApart, Used
 
 __all__ = ["Detections"]
 
 _T = TypeVar("_T")
+
+
+def _literal_of(name: str) -> str:
+    """The longest part of a dotted name that stands in each text with the name; ``*`` stands for any characters.
+
+    >>> _literal_of("torch.cuda.amp.autocast"), _literal_of("*.cuda")
+    ('autocast', 'cuda')
+    """
+    return max(re.split(r"[.*]", name), key=len)
 
 
 class Detections:
@@ -22,7 +31,7 @@ class Detections:
         rules: the rules.
 
     Attributes:
-        words: of which one stands in each line that a detection finds, if no name there is an alias.
+        words: every line with a finding contains one of these, unless an alias hides the name.
     """
 
     def __init__(self, rules: Iterable[Rule]) -> None:
@@ -35,7 +44,7 @@ class Detections:
             self._watched += compared.compares
         for _, taken in self.of(TakenApart):
             self._watched += taken.takes_apart
-        self._watched_words = {literal_of(name) for name in self._watched}
+        self._watched_words = {_literal_of(name) for name in self._watched}
         self.words = self._watched_words | set(self._words())
         self._used: dict[str, list[tuple[Rule, bool]]] = {}
         self._called: dict[str, list[tuple[Rule, Called]]] = {}
@@ -45,11 +54,11 @@ class Detections:
         return self._by_kind[kind]  # type: ignore[return-value]
 
     def _words(self) -> Iterator[str]:
-        """Words of which one stands in each line that a detection finds, if no name there is an alias."""
+        """Every line with a finding contains one of these, unless an alias hides the name."""
         for _, used in self.of(Used):
-            yield from map(literal_of, used.uses)
+            yield from map(_literal_of, used.uses)
         for _, called in self.of(Called):
-            yield from map(literal_of, called.calls)
+            yield from map(_literal_of, called.calls)
         for _, keyword in self.of(KeywordArgument):
             yield keyword.keyword
         for _, assigned in self.of(Assigned):

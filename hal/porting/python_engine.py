@@ -122,8 +122,9 @@ class _File:
         self.enforced: set[int] = set()
         self.guarded: list[str] = []
         self.calls = Calls(self.names)
-        self.lines = Lines(text, self.detections.words | self.names.words_for(self.detections.words))
-        self.skipped: list[tuple[ast.AST, int, Catches, str]] = []
+        words = self.detections.words | self.names.words_for(self.detections.words)
+        self.lines = Lines(text, None if self.builds else words)
+        self.skipped: list[tuple[ast.AST, int, Catches, str, dict[str, bool]]] = []
         self.checks: dict[type, tuple[_Check, ...]] = {
             ast.Name: (self._uses,),
             ast.Attribute: (self._uses, self._taken_apart),
@@ -138,7 +139,8 @@ class _File:
         outside = list(self._block(self.tree.body, 0, Catches.NOTHING))
         yield from outside
         if self.calls.any_found:  # in the lines without words it may say which functions are called
-            for node, scope, caught, function in self.skipped:
+            for node, scope, caught, function, known in self.skipped:
+                self.known = known
                 with self.calls.inside(function):
                     for each in _parts(node):
                         list(self._expressions(each, scope, caught))
@@ -179,10 +181,10 @@ class _File:
             if any(isinstance(each, ast.Raise) for each in statement.body):
                 self.enforced |= {id(each) for each in ast.walk(statement.test)}
             test = statement.test
-            if self._may_match(test.lineno, test.end_lineno or test.lineno):
+            if self.lines.between(test.lineno, test.end_lineno or test.lineno):
                 yield from self._expressions(test, scope, caught | asks_for_tool(test))
             else:
-                self.skipped.append((test, scope, caught, self.calls.around))
+                self.skipped.append((test, scope, caught, self.calls.around, dict(self.known)))
             then, otherwise = reach_of(statement.test, self.names, self.symbols, self.known)
             value = truth(statement.test, self.names, self.symbols, self.known)
             if then is Reach.RUNS:
@@ -217,15 +219,11 @@ class _File:
             yield from self._assigns(node, node.value)
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # a docstring
-        if self.builds or self.lines.in_head(node):
+        if self.lines.in_head(node):
             for each in _parts(node):
                 yield from self._expressions(each, scope, caught)
         else:
-            self.skipped.append((node, scope, caught, self.calls.around))
-
-    def _may_match(self, first: int, last: int) -> bool:
-        """Whether something can be found in some lines."""
-        return self.builds or self.lines.between(first, last)
+            self.skipped.append((node, scope, caught, self.calls.around, dict(self.known)))
 
     def _expressions(self, root: ast.AST, scope: int, caught: Catches) -> Iterator[Match]:
         """All expressions that are reached on the target."""
@@ -291,7 +289,7 @@ class _File:
                 self.known.pop(place.id, None)
                 if known is not None and not isinstance(value, ast.Constant):
                     self.known[place.id] = known
-            name = self.names.dotted(place) if self._may_match(node.lineno, node.end_lineno or node.lineno) else None
+            name = self.names.dotted(place) if self.lines.in_head(node) else None
             if name is None:
                 continue
             if isinstance(place, ast.Subscript) and isinstance(key := getattr(place.slice, "value", None), str):

@@ -14,10 +14,11 @@ __all__ = ["Requirement", "fits", "names_package", "required_lines", "requiremen
 
 _ONE = re.compile(
     r"""(?P<name>[A-Za-z0-9](?:[\w.-]*[A-Za-z0-9])?)\s*(?:\[(?P<extras>[\w\s,.-]*)\])?\s*
-    (?P<version>\(?(?:===|==|~=|!=|<=|>=|<|>|=)[^;#\s'"]*(?:\s*,\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^;#,\s'"]+)*\)?)?""",
+    (?P<version>\(?(?:===|==|~=|!=|<=|>=|<|>|=)\s*[^;#,\s'"]*(?:\s*,\s*(?:===|==|~=|!=|<=|>=|<|>)\s*[^;#,\s'"]+)*\)?)?""",
     re.VERBOSE,
 )
 _INSTALL = re.compile(r"\b(?:pip3?|uv pip|uv|conda|mamba|micromamba|poetry)\s+(?:install|add)\s+([^&|\n]*)")
+_ARGUMENT = re.compile(r"""["'](?P<quoted>[^"'\n]*)["']|(?P<bare>[^\s"']+)""")
 _QUOTED = re.compile(r"""["']([A-Za-z0-9][^"'\n]{0,120})["']""")
 _VERSION = re.compile(r"""["']([\d=<>~^!*][^"'\n]*)["']""")
 _LISTED = re.compile(r"\s*(?:-\s+)?([A-Za-z0-9].*)")
@@ -101,9 +102,10 @@ def requirements_in(line: str, kind: str) -> Iterator[tuple[int, Requirement]]:
             texts.append((listed.start(1), listed[1]))
     else:
         for call in _INSTALL.finditer(line):
-            for word in re.finditer(r"[^\s\"']+", call[1]):
-                if not word[0].startswith("-") and "/" not in word[0]:
-                    texts.append((call.start(1) + word.start(), word[0]))
+            for word in _ARGUMENT.finditer(call[1]):
+                group = word.lastgroup or "bare"
+                if not word[group].startswith("-") and "/" not in word[group].partition("@")[0]:
+                    texts.append((call.start(1) + word.start(group), word[group]))
     for column, text in texts:
         if (found := requirement_of(text)) is not None:
             yield column + 1, found
@@ -115,7 +117,7 @@ def names_package(detection: Required, package: str) -> bool:
 
 
 def fits(requirement: Requirement, detection: Required) -> bool:
-    """Whether a requirement of a package that a rule is about is what it describes."""
+    """Whether a requirement has the extra and the version limits that the rule looks for."""
     if detection.extra is not None and re.search(detection.extra, requirement.extras) is None:
         return False
     if detection.pinned and re.search(r"(?:^|,|\()(?:=|~=|<)", requirement.version) is None:

@@ -56,8 +56,9 @@ def _compiles(pattern: str) -> str:
 
 
 Pattern = Annotated[str, AfterValidator(_compiles)]
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_*][\w.*]*$")]
-"""A dotted name such as ``torch.device``; ``*`` stands for any characters."""
+Name = Annotated[str, StringConstraints(pattern=r"^(?:[A-Za-z_]|\*[.*]*\w)[\w.*]*$")]
+"""A dotted name such as ``torch.device``; ``*`` stands for any characters, and never for all of them."""
+Word = Annotated[str, StringConstraints(min_length=1)]
 Sentence = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"(?s)^\S.*[.!?]$")]
 
 
@@ -100,7 +101,7 @@ class Called(_Frozen):
 class KeywordArgument(_Frozen):
     """Python: any call has an argument of this name with a number or a string of some kind."""
 
-    keyword: str
+    keyword: Word
     above: int | None = None
     matches: Pattern | None = None
     where_imported: tuple[Name, ...] = ()
@@ -132,14 +133,14 @@ class Assigned(_Frozen):
 
     assigns: Pattern
     value: Pattern
-    words: tuple[str, ...] = Field(min_length=1, description="The line contains one of these; found fast.")
+    words: tuple[Word, ...] = Field(min_length=1, description="The line contains one of these; found fast.")
 
 
 class StringConstant(_Frozen):
     """Python: a string constant matches as a whole."""
 
     string: Pattern
-    words: tuple[str, ...] = Field((), description="The line contains one of these; found fast.")
+    words: tuple[Word, ...] = Field((), description="The line contains one of these; found fast.")
     inside: tuple[Name, ...] = Field((), description="Only in the arguments of calls of these functions.")
     outside: tuple[Name, ...] = Field((), description="Not in the arguments of calls of these, which only ask.")
     where: Literal["any", "build"] = Field("any", description="build: only in files that build a package.")
@@ -160,7 +161,7 @@ class Code(_Frozen):
     """
 
     code: Pattern
-    words: tuple[str, ...] = Field(min_length=1, description="The file contains one of these; found fast.")
+    words: tuple[Word, ...] = Field(min_length=1, description="The file contains one of these; found fast.")
     side: Literal["any", "device", "host"] = "any"
     raw: Pattern | None = Field(None, description="The original text from the match on matches this, too.")
     only_in: Pattern | None = Field(None, description="The file contains this, too.")

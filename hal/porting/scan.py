@@ -83,7 +83,7 @@ class Scanner:
                 matches += self._text.find(required_lines(file.text), "setup")
             found = [(match, None) for match in matches]
         elif file.kind == "c":
-            found = [(match, None) for match in self._c.find(file.text)]
+            found = [(match, None) for match in self._c.find(file.text, file.path)]
         else:
             found = [(match, None) for match in self._text.find(file.text, file.kind)]
         handled = {rule for rule in {match.rule for match, _ in found} if self._names_counterpart(rule, file.text)}

@@ -189,6 +189,10 @@ def test_sides():
         ('bitsandbytes = "^0.41"', "project", [("bitsandbytes", "", ">=0.41")]),
         ("RUN pip install -U 'torch==2' xformers", "docker", [("torch", "", "==2"), ("xformers", "", "")]),
         ("echo pip", "shell", []),
+        ("pip install 'flash-attn @ git+https://x.example/a'", "shell", [("flash-attn", "", "")]),
+        ("triton >= 3.0 , < 4", "requirements", [("triton", "", ">=3.0,<4")]),
+        ("triton>=3.0, !=3.1, <4", "requirements", [("triton", "", ">=3.0,!=3.1,<4")]),
+        ('pip install "triton>=3.0, <4" xformers', "shell", [("triton", "", ">=3.0,<4"), ("xformers", "", "")]),
     ],
 )
 def test_requirements(text, kind, names):
@@ -320,6 +324,19 @@ NVCC = "def version(home):\n    return subprocess.check_output([home + '/bin/nvc
 )
 def test_functions_that_the_target_never_calls(text, found):
     assert bool(lines("import subprocess, torch\n" + text, "HAL405")) is found
+
+
+def test_conditions_hold_what_is_known_where_they_stand():
+    text = """\
+        import subprocess, torch
+        def helper():
+            subprocess.check_output(["nvcc", "-V"])
+        def early(ok):
+            x = helper() if ok else None
+        def late():
+            ok = torch.version.hip is None
+        """
+    assert lines(text, "HAL405") == [3]
 
 
 def test_names_defined_for_others_alone_are_unknown_to_the_target():
