@@ -383,8 +383,7 @@ class Backend(abc.ABC):
         """Lines of the vendor's own framework that apply a plan outside hal.
 
         They run as they are where the names that a program of the framework has are defined. ``mode`` is ``train``, or
-        ``infer`` to compute outputs alone. ``inputs`` names the model's inputs where it takes several: numbers for
-        those by position.
+        ``infer``. ``inputs`` names the model's inputs where it takes several: numbers for those by position.
 
         Called for the report of a tuning, with the best plan.
 
