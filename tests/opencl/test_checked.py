@@ -25,6 +25,8 @@ backend = registry.backend("opencl")
 (device,) = [d for d in backend.devices() if sys.argv[1] in d.facts["platform"]]
 xp, runtime, rng = device.xp, runtime_of(device), np.random.default_rng(0)
 a, b, c = (rng.standard_normal(shape).astype(np.float32) for shape in ((20, 9), (9, 18), (3, 33)))
+# 80 columns are five panels, one less than two blocks have; their 5,120 bytes are a size that memory is given out in.
+left, right = (rng.standard_normal(shape).astype(np.float32) for shape in ((20, 16), (16, 80)))
 images, kernel = (rng.standard_normal(s).astype(np.float32) for s in ((2, 7, 7, 3), (3, 3, 3, 8)))
 twice = np.array([1, 1], np.int64)
 added = a.copy()
@@ -41,6 +43,7 @@ def check(cpu):
     for found, expected in (
         *(indexed if "indexed" in sys.argv else ()),
         (xp.tanh(x @ y + 1), np.tanh(a @ b + 1)),
+        (backend.from_host(left, device) @ backend.from_host(right, device), left @ right),
         (xp.sum(x * x, axis=0), (a * a).sum(axis=0)),
         (xp.sum(z, axis=1), c.sum(axis=1)),
         (xp.argmax(x, axis=0), a.argmax(axis=0)),
