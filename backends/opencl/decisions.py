@@ -120,7 +120,7 @@ def describe(driver: Driver, index: int) -> Device:
 
 def facts_of(driver: Driver) -> Facts:
     """What generated code depends on."""
-    return Facts(driver.kind == "cpu", driver.units, driver.local_size)
+    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.local_bytes)
 
 
 def keeps_programs(driver: Driver) -> bool:

@@ -87,6 +87,18 @@ def test_all_steps_are_one_launch(xp, runtime):
     assert len(schedule([ys], runtime.facts, fuse=True).launches) < 6
 
 
+@pytest.mark.parametrize(("units", "one"), [(12, True), (13, False)])
+def test_steps_are_launches_where_one_would_leave_units_idle(xp, runtime, monkeypatch, units, one):
+    from hal.backends.opencl.codegen.kernel import Facts
+    from hal.backends.opencl.schedule import schedule
+
+    monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
+    host = arrays("gru", 3, 20, 5, 6, initial=True)
+    ys, _ = outputs(xp, "gru", {name: xp.asarray(x) for name, x in host.items()})
+    planned = schedule([ys], runtime.facts, fuse=True).launches
+    assert any("forwards" in each.kernel.label for each in planned) == one
+
+
 @pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize(("cell", "states"), [("lstm", 2), ("gru", 1)])
 def test_only_states_are_kept_where_nothing_has_a_gradient(backend, xp, runtime, cell, states):

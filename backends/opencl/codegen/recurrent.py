@@ -16,15 +16,17 @@ from hal.backends.opencl.codegen.expressions import compute_type, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
 from hal.backends.opencl.codegen.product import FUSED
 
-__all__ = ["CELLS", "Cell", "recurrent_kernel", "tiles_of"]
+__all__ = ["CELLS", "Cell", "in_one_launch", "recurrent_kernel", "tiles_of"]
 
 _WIDTH = 8
 _TILES = ((6, 2), (4, 3), (3, 4), (2, 6), (1, 8))
 """Sequences, and vectors of eight columns, that fit into a processor's registers; the best ones first."""
 _MOST_ROWS = 18
 """So many sequences a work-item takes at most: each of them adds to what is done with weights that were read once."""
-_PART = 256
 _PRIVATE_FLOATS = 1 << 18
+_UNITS_OF_A_SEQUENCE = 4
+"""With more compute units for each sequence, a launch for all steps would leave too many of them idle. Step by step a
+layer took 1.3 to 6.5 times the processor time on two cores (one sequence, 128 to 2048 units)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ CELLS: Mapping[str, Cell] = {
 """LSTM, GRU, and the simple layer with each of its activations."""
 
 
+def in_one_launch(batch: int, facts: Facts) -> bool:
+    """Whether all steps of a layer are one launch, which has as many work-items as sequences at most."""
+    return facts.cpu and _UNITS_OF_A_SEQUENCE * batch >= facts.units
+
+
 def tiles_of(batch: int, units: int, facts: Facts) -> tuple[int, int, int]:
     """How many sequences a work-item takes, and of how many sequences and columns of the weights a tile is.
 
@@ -120,6 +127,7 @@ class _Writer:
         self.c_type, self.kind = compute_type(node.dtype), emitter.index_type
         panels, self.depth, self.lanes = node.sources[1].shape
         self.columns = panels * self.lanes
+        self.part = facts.products_of_a_part
         self.rows, self.high, _ = tiles_of(self.batch, self.units, facts)
         self.weights = emitter.buffer(node.sources[1])
         for variable in ("y", "x", "t", "r", "u"):  # the loops that values of the graph are read in
@@ -205,7 +213,7 @@ class _Writer:
         place = {(i, j): f"s[(y*{high}+{i})*{self.columns // _WIDTH}+p*{vectors}+{j}]" for i, j in cells}
         rows = "".join(f"const {self.c_type} *a{i}=a+(y*{high}+{i})*{self.depth}; " for i in range(high))
         begin = "".join(f"{vector} c{i}_{j}=0; " for i, j in cells)
-        if self.depth > _PART:
+        if self.depth > self.part:
             begin += f"if (k0) {{ {''.join(f'c{i}_{j}={place[i, j]}; ' for i, j in cells)}}} "
         loads = f"__global const hal_{vector} *v=(__global const hal_{vector} *)({self.weights}+"
         loads += f"((long)p*{self.depth}+k)*{self.lanes}); "
@@ -216,8 +224,8 @@ class _Writer:
         )
         end = "".join(f"{place[i, j]}=c{i}_{j}; " for i, j in cells)
         return (
-            f"for (int p=0; p<{self.columns // self.lanes}; p++) for (int k0=0; k0<{self.depth}; k0+={_PART}) {{ "
-            f"const int kn=k0+{_PART}<{self.depth}?k0+{_PART}:{self.depth}; "
+            f"for (int p=0; p<{self.columns // self.lanes}; p++) for (int k0=0; k0<{self.depth}; k0+={self.part}) {{ "
+            f"const int kn=k0+{self.part}<{self.depth}?k0+{self.part}:{self.depth}; "
             f"for (int y=0; y<{self.rows // high}; y++) {{ {rows}{begin}"
             f"for (int k=k0; k<kn; k++) {{ {loads}{step}}} {end}}} }}"
         )

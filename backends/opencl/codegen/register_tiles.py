@@ -20,8 +20,6 @@ from hal.backends.opencl.codegen.product import FUSED, Axis, Product, parts_of
 __all__ = ["register_tile_kernel", "results_of_a_block"]
 
 _WIDTH = 8
-_PART = 256
-"""So many products are added up before the next rows of b are copied: 16 KiB for a tile of 16 columns."""
 _COLUMNS = 64
 """A block has about so many columns at most."""
 _BLOCKS_OF_A_UNIT = 4
@@ -100,7 +98,7 @@ def register_tile_kernel(
     """
     node = product.node
     block = _block_of(product.rows, product.columns, product.batches, choices, facts)
-    parts = -(-product.depth // _PART)
+    parts = -(-product.depth // facts.products_of_a_part)
     depth = -(-product.depth // parts)
     emitter = Emitter(stored, wide)
     c_type, kind = compute_type(node.dtype), emitter.index_type
