@@ -114,7 +114,7 @@ def register_tile_kernel(
         left = f"({product.columns + lanes - 1}-n0)/{lanes}"
         head.append(f"const int pn={left}<{block.across}?{left}:{block.across};")
     head.append(f"{c_type}{_WIDTH} s[{block.height * block.width // _WIDTH}], w[{depth * block.width // _WIDTH}];")
-    head.append(f"{kind} at[{depth}], from[{depth}];")
+    head.append(f"{kind} at[{depth}];")
     sums = (
         f"for ({kind} k0=0; k0<{product.depth}; k0+={depth}) {{ "
         f"const int kn={depth}<{product.depth}-k0?{depth}:{product.depth}-k0; "
@@ -160,7 +160,7 @@ def _copied(product: Product, block: _Block, depth: int, panels: str, b: str, c_
     if product.right and product.right[-1][1] != 1:  # neighbors in memory are in other rows, or nowhere
         last = product.columns - 1
         return (
-            f"{walk}from[k]=q; {step} }} {each} {{ {panel}; for (int j=0; j<{lanes}; j++) {{ "
+            f"{kind} from[{depth}]; {walk}from[k]=q; {step} }} {each} {{ {panel}; for (int j=0; j<{lanes}; j++) {{ "
             f"const {kind} n=n0+p*{lanes}+j, c=n<{last}?n:{last}; "
             f"for (int k=0; k<kn; k++) t[k*{lanes}+j]={column('c', 'from[k]')}; }} }}"
         )
