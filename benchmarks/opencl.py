@@ -41,7 +41,7 @@ def main(
     if unknown := [part for part in wanted if part not in _ALL]:
         raise typer.BadParameter(f"{', '.join(unknown)}: choose from {', '.join(_ALL)}", param_hint="parts")
     # Read by PoCL when it starts.
-    os.environ.setdefault("POCL_MAX_PTHREAD_COUNT", str(_THREADS))
+    os.environ["POCL_MAX_PTHREAD_COUNT"] = str(_THREADS)
     if tinygrad is not None:
         sys.path.append(str(tinygrad))
     import torch
@@ -107,12 +107,12 @@ def _multiply(seconds: float, clock: str) -> None:
     import numpy as np
     import torch
 
+    from benchmarks.peers.hal_peer import opencl_processor
     from hal import registry
     from hal.contract.plan import Plan
     from hal.measure import Candidate
 
-    backend = registry.backend("opencl")
-    device = next(d for d in backend.devices() if d.kind == "cpu")
+    backend, device = registry.backend("opencl"), opencl_processor()
     host = np.random.default_rng(0).standard_normal((_SIZE, _SIZE)).astype(np.float32)
     mine, theirs = backend.from_host(host, device), torch.from_numpy(host)
     run = backend.compile(lambda x: x @ x, Plan().resolve(device))

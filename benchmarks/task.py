@@ -26,8 +26,8 @@ HYPER = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "weight_decay": 0.01}
 _KEYS: Mapping[Model, dict[str, Any]] = {
     "cnn": {"name": "cnn"},
     "lstm": {"name": "rnn", "cell": "lstm", "task": "text"},
-    # Dropout draws other numbers in each framework, and then the losses would differ.
     "gan": {"name": "gan"},
+    # Dropout draws other numbers in each framework, and then the losses would differ.
     "lstm-classify": {"name": "rnn", "cell": "lstm", "task": "classify", "dropout": 0.0},
 }
 

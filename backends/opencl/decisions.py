@@ -73,7 +73,7 @@ def _data() -> Mapping[str, Any]:
 def lacking(driver: Driver) -> tuple[str, str] | None:
     """Why a device cannot be used, and what to do; None: it can."""
     for entry in _data()["refused"]:
-        if entry["platform"] in driver.platform.lower():
+        if entry["platform"] in driver.platform.lower() and entry.get("device", "") in driver.name.lower():
             return str(entry["reason"]), str(entry["fix"])
     found = re.search(r"(\d+)\.(\d+)", driver.version)
     update = f"update the driver of {driver.name}"
@@ -120,7 +120,7 @@ def describe(driver: Driver, index: int) -> Device:
 
 def facts_of(driver: Driver) -> Facts:
     """What generated code depends on."""
-    return Facts(driver.kind == "cpu", driver.units, driver.local_size)
+    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.local_bytes)
 
 
 def keeps_programs(driver: Driver) -> bool:

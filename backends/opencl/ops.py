@@ -12,6 +12,7 @@ from hal.backends._traced import dtypes
 from hal.backends.opencl import primitives as p
 from hal.backends.opencl import standard
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.recurrent import in_one_launch
 from hal.backends.opencl.convolution import avg_pool, convolve, convolve_transposed, max_pool
 from hal.backends.opencl.execution import fetch
 from hal.backends.opencl.indexing import flat_positions, indexed
@@ -92,7 +93,7 @@ class OpenclOps(Ops):
     def _rnn(
         self, x: Array, state: Array, kernel: Array, recurrent: Array, bias: Array, activation: str
     ) -> tuple[Array, Array]:
-        if not x.runtime.facts.cpu:
+        if not in_one_launch(x.shape[0], x.runtime.facts):
             return super()._rnn(x, state, kernel, recurrent, bias, activation)
         ys, _ = self._recurrent(activation, x, state, None, kernel, recurrent, bias, None)
         return ys, ys[:, -1, :]
@@ -100,7 +101,7 @@ class OpenclOps(Ops):
     def _lstm(
         self, x: Array, state: tuple[Array, Array], kernel: Array, recurrent: Array, bias: Array
     ) -> tuple[Array, tuple[Array, Array]]:
-        if not x.runtime.facts.cpu:
+        if not in_one_launch(x.shape[0], x.runtime.facts):
             return super()._lstm(x, state, kernel, recurrent, bias)
         ys, c = self._recurrent("lstm", x, *state, kernel, recurrent, bias, None)
         assert c is not None
@@ -109,7 +110,7 @@ class OpenclOps(Ops):
     def _gru(
         self, x: Array, state: Array, kernel: Array, recurrent: Array, bias: Array, recurrent_bias: Array
     ) -> tuple[Array, Array]:
-        if not x.runtime.facts.cpu:
+        if not in_one_launch(x.shape[0], x.runtime.facts):
             return super()._gru(x, state, kernel, recurrent, bias, recurrent_bias)
         ys, _ = self._recurrent("gru", x, state, None, kernel, recurrent, bias, recurrent_bias)
         return ys, ys[:, -1, :]

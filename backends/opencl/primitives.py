@@ -344,9 +344,9 @@ def cumulate(kind: str, x: Array) -> Array:
     return _make("cumulate", (x,), kind, x.shape, x.dtype)
 
 
-def recur(name: str, sources: Sequence[Array], shape: Sequence[int], *, backwards: bool) -> Array:
-    """All steps of a recurrent layer; see :mod:`hal.backends.opencl.codegen.recurrent`."""
-    return _make("recur", sources, (name, backwards), shape, sources[0].dtype)
+def recur(name: str, sources: Sequence[Array], shape: Sequence[int], kept: tuple[int, ...] | None) -> Array:
+    """All steps of a recurrent layer, forwards, or backwards if nothing is kept; see :mod:`.codegen.recurrent`."""
+    return _make("recur", sources, (name, kept), shape, sources[0].dtype)
 
 
 def order(x: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Recurrent layers on processors: one launch for all steps forwards, one for all steps backwards."""
+"""Recurrent layers on processors: one launch for all steps forwards, and one backwards for each result with a gradient.
+
+The results are h at all steps, and the last c.
+"""
 
 from __future__ import annotations
 
@@ -35,17 +38,20 @@ def recurrent(
     given = [x for x in (gates, h, c, weights, bias) if x is not None]
     first = h if c is None else c
     added = p.constant(gates.runtime, 0.0, gates.dtype, (cell.gates * units,)) if bias is None else bias
+    states = (cell.kept - 1,) if cell.c is None else (cell.c, cell.kept - 1)
+    # Only a backward pass reads the rest of what a step computes.
+    which = tuple(range(cell.kept)) if any(x.tracked for x in given) else states
     kept = p.recur(
         name,
         [p.detach(x) for x in (gates, _panels(weights, batch, units), h, first, added)],
-        (steps, batch, cell.kept, units),
-        backwards=False,
+        (steps, batch, len(which), units),
+        which,
     )
 
     def gradients(of_h: Array, of_c: Array) -> Sequence[Array | None]:
         turned = _panels(p.permute(weights, (1, 0)), batch, units)
         sources = [p.detach(x) for x in (of_h, turned, h, first, kept, of_c)]
-        made = p.recur(name, sources, (steps, batch, cell.made, units), backwards=True)
+        made = p.recur(name, sources, (steps, batch, cell.made, units), None)
         inner = _side_by_side(made, 0, cell.gates)
         of_input = inner
         if cell.made > cell.gates + 1:  # the last gate of the state is not that of the input
@@ -54,8 +60,8 @@ def recurrent(
         before = p.contract(p.reshape(p.detach(h), (1, *h.shape)), inner[:1, :, :], ((), ()), ((0, 1), (0, 1)))
         of_weights = before
         if steps > 1:
-            states = p.reshape(kept[: steps - 1, :, cell.kept - 1 :, :], (steps - 1, batch, units))
-            of_weights = before + p.contract(states, inner[1:, :, :], ((), ()), ((0, 1), (0, 1)))
+            earlier = p.reshape(kept[: steps - 1, :, -1:, :], (steps - 1, batch, units))
+            of_weights = before + p.contract(earlier, inner[1:, :, :], ((), ()), ((0, 1), (0, 1)))
         carried = made[0, :, cell.made - 1, :]
         of_first = p.contract(inner[0, :, :], p.detach(weights), ((), ()), ((1,), (1,)))
         found = [of_input, of_first + carried if cell.carried else of_first]
@@ -69,11 +75,13 @@ def recurrent(
     def zeros(shape: tuple[int, ...]) -> Array:
         return p.constant(gates.runtime, 0.0, gates.dtype, shape)
 
-    states = p.reshape(kept[:, :, cell.kept - 1 :, :], (steps, batch, units))
-    ys = p.custom(states, given, lambda gradient: gradients(gradient, zeros((batch, units))))
+    ys = p.reshape(kept[:, :, -1:, :], (steps, batch, units))
+    ys = p.custom(ys, given, lambda gradient: gradients(gradient, zeros((batch, units))))
     if cell.c is None:
         return ys, None
-    last = p.custom(kept[steps - 1, :, cell.c, :], given, lambda gradient: gradients(zeros(ys.shape), gradient))
+    last = p.custom(
+        kept[steps - 1, :, which.index(cell.c), :], given, lambda gradient: gradients(zeros(ys.shape), gradient)
+    )
     return ys, last
 
 

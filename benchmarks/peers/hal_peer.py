@@ -12,13 +12,15 @@ import optree
 
 from benchmarks.peers import Peer
 from benchmarks.task import HYPER, LR, Task
-from hal import __version__, ops
+from hal import __version__, ops, registry
+from hal.contract.device import Device
 from hal.data import batches
+from hal.errors import UnavailableError
 from hal.job.carry import initial_carry, place_carry, start_optimizers
 from hal.job.placing import feeding
 from hal.job.step import Step
 
-__all__ = ["serve"]
+__all__ = ["on_jax", "on_opencl", "opencl_processor", "serve"]
 
 
 def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> None:
@@ -64,8 +66,24 @@ def serve(task: Task, use: Callable[[Peer], None], *, alone: bool = True) -> Non
 
 
 def on_opencl(task: Task, use: Callable[[Peer], None]) -> None:
-    """On OpenCL, where there is one layout."""
-    serve(replace(task, backend="opencl", layout="nhwc"), use, alone=False)
+    """On OpenCL, where there is one layout, on the processor, as the candidates beside it."""
+    plan = {**task.plan, "device": str(opencl_processor())}
+    serve(replace(task, backend="opencl", layout="nhwc", plan=plan), use, alone=False)
+
+
+def opencl_processor() -> Device:
+    """The processor as an OpenCL device; among all devices GPUs come first.
+
+    Raises:
+        UnavailableError: no driver serves it.
+    """
+    found = [device for device in registry.backend("opencl").devices() if device.kind == "cpu"]
+    if not found:
+        raise UnavailableError(
+            "no OpenCL driver serves the processor",
+            fix="install one; on Debian or Ubuntu: apt-get install pocl-opencl-icd",
+        )
+    return found[0]
 
 
 def on_jax(task: Task, use: Callable[[Peer], None]) -> None:

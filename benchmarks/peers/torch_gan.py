@@ -60,6 +60,8 @@ def _discriminator(size: int, channels: int) -> nn.Module:
 
 def serve(task: Task, use: Callable[[Peer], None]) -> None:
     """See :mod:`benchmarks.peers`."""
+    if task.model != "gan":
+        raise ValueError(f"the torch-gan candidate trains gan, not {task.model}")
     torch.manual_seed(task.seed)
     data = task.data()
     real = images(torch.from_numpy(data.inputs), task.layout) * 2 - 1

@@ -123,8 +123,8 @@ class Plan(BaseModel):
     )
     tile: Annotated[Tile, KeyTraits(usual=("4x4", "6x16"))] = Field(
         default="auto",
-        description="Rows and columns of a matrix product's result that one work-item computes in hal's own kernels, "
-        "for example 4x4, or auto (the device's default).",
+        description="Rows and columns of a tile of a matrix product's result, which hal's own kernels sum in "
+        "registers, for example 4x4, or auto (the device's default).",
     )
     workgroup: Annotated[Workgroup, KeyTraits(usual=("32", "256"))] = Field(
         default="auto",

@@ -79,6 +79,7 @@ class TestRefusals:
             ({"version": "OpenCL 1.1 Mesa"}, "OpenCL 1.2 or later"),
             ({"little_endian": False}, "highest byte"),
             ({"platform": "Clover"}, "Clover"),
+            ({"kind": "cpu", "name": "llvmpipe (LLVM 15.0.6, 256 bits)"}, "llvmpipe"),
         ],
     )
     def test_what_a_device_lacks(self, facts, reason):

@@ -215,6 +215,19 @@ class TestPieces:
 class TestProcessorsOfAllSizes:
     """What is generated for processors, whose compute units are many or few."""
 
+    @pytest.mark.parametrize(
+        ("cache", "products"), [(0, 256), (1 << 15, 64), (1 << 19, 256), (1 << 20, 512), (1 << 25, 1024)]
+    )
+    def test_parts_of_sums_fit_into_the_cache(self, backend, xp, runtime, monkeypatch, cache, products):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.schedule import schedule
+
+        facts = Facts(cpu=True, units=2, local_size=64, local_bytes=cache)
+        monkeypatch.setattr(runtime, "facts", facts)
+        x = xp.asarray(np.ones((4, 1024), np.float32))
+        (launch,) = schedule([x @ xp.asarray(np.ones((1024, 16), np.float32))], facts, fuse=True).launches
+        assert f"k0+={products})" in launch.kernel.source
+
     @pytest.mark.parametrize(("units", "items"), [(2, 64), (192, 768)])
     def test_all_units_have_work(self, backend, xp, runtime, monkeypatch, units, items):
         from hal.backends.opencl.codegen.kernel import Facts

@@ -87,7 +87,36 @@ def test_all_steps_are_one_launch(xp, runtime):
     assert len(schedule([ys], runtime.facts, fuse=True).launches) < 6
 
 
-@pytest.mark.parametrize(("name", "units"), [("exp", 2), ("tanh", 7)])
+@pytest.mark.parametrize(("units", "one"), [(12, True), (13, False)])
+def test_steps_are_launches_where_one_would_leave_units_idle(xp, runtime, monkeypatch, units, one):
+    from hal.backends.opencl.codegen.kernel import Facts
+    from hal.backends.opencl.schedule import schedule
+
+    monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
+    host = arrays("gru", 3, 20, 5, 6, initial=True)
+    ys, _ = outputs(xp, "gru", {name: xp.asarray(x) for name, x in host.items()})
+    planned = schedule([ys], runtime.facts, fuse=True).launches
+    assert any("forwards" in each.kernel.label for each in planned) == one
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize(("cell", "states"), [("lstm", 2), ("gru", 1)])
+def test_only_states_are_kept_where_nothing_has_a_gradient(backend, xp, runtime, cell, states):
+    from hal.backends.opencl.schedule import schedule
+
+    host = arrays(cell, 3, 20, 5, 6, initial=True)
+    found = outputs(xp, cell, {name: xp.asarray(x) for name, x in host.items()})
+    (layer,) = [each for each in schedule(found, runtime.facts, fuse=True).launches if "forwards" in each.kernel.label]
+    assert layer.places[0].nbytes == 20 * 3 * states * 6 * 4
+    other = registry.backend("cpu")
+    device = other.devices()[0]
+    expected = outputs(other.ops(device), cell, {name: other.from_host(x, device) for name, x in host.items()})
+    for mine, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(backend.to_host(mine), other.to_host(theirs), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("processor")
+@pytest.mark.parametrize(("name", "units"), [("exp", 1), ("tanh", 7)])
 def test_functions_of_processors(backend, device, xp, name, units):
     """What hal computes itself there, in units in the last place."""
     x = np.concatenate([np.linspace(-86, 88, 100_001), np.linspace(-1, 1, 10_001), [0.0, 1e-30]]).astype(np.float32)

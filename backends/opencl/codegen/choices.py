@@ -24,8 +24,9 @@ class Choices:
     """How products of matrices are computed.
 
     Attributes:
-        tile: rows and columns of results that a work-item computes.
-        group: work-items of a work-group: on cards so many, on processors at most so many.
+        tile: rows and columns of results that are summed in registers. On cards a work-item computes one tile, on
+            processors a block of many.
+        group: on cards, work-items of a work-group; on processors, the most tiles in a column of a work-item's block.
         pieces: whether long sums are cut into pieces that run side by side.
     """
 

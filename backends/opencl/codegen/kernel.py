@@ -20,6 +20,9 @@ Stored = Callable[[OpenclArray], OpenclArray | None]
 _FEWEST_ITEMS = 64
 _ITEMS_OF_A_UNIT = 4
 _LOCAL_SIZE = 128
+_SHARE_OF_A_CACHE = 8
+_BYTES_OF_A_ROW = 64 * 4
+_PRODUCTS, _FEWEST_PRODUCTS, _MOST_PRODUCTS = 256, 64, 1024
 
 
 @dataclass(frozen=True)
@@ -31,11 +34,14 @@ class Facts:
             into vector instructions. Other devices get one element each.
         units: compute units.
         local_size: the largest work-group.
+        local_bytes: local memory of a work-group; 0: not known. PoCL gives the size of a core's cache of the second
+            level here.
     """
 
     cpu: bool
     units: int
     local_size: int
+    local_bytes: int = 0
 
     @property
     def most_parameters(self) -> int:
@@ -45,6 +51,16 @@ class Facts:
         of about 100 scalar registers, and take others for what goes beyond.
         """
         return 100 if self.cpu else 32
+
+    @property
+    def products_of_a_part(self) -> int:
+        """So many products a processor adds up for each result before it goes on to the next rows of an operand.
+
+        These rows are to stay in a core's cache while many tiles read them: 64 columns of them take an eighth of it.
+        That is 256 products, or 64 KiB (16 KiB for the 16 columns of a tile), if the cache has 512 KiB, or is unknown.
+        """
+        fitting = self.local_bytes // (_SHARE_OF_A_CACHE * _BYTES_OF_A_ROW)
+        return min(max(fitting, _FEWEST_PRODUCTS), _MOST_PRODUCTS) if fitting else _PRODUCTS
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ stays in private memory; the recurrent weights lie in memory in the order in whi
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hal.backends.opencl.array import OpenclArray
@@ -16,15 +16,17 @@ from hal.backends.opencl.codegen.expressions import compute_type, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
 from hal.backends.opencl.codegen.product import FUSED
 
-__all__ = ["CELLS", "Cell", "recurrent_kernel", "tiles_of"]
+__all__ = ["CELLS", "Cell", "in_one_launch", "recurrent_kernel", "tiles_of"]
 
 _WIDTH = 8
 _TILES = ((6, 2), (4, 3), (3, 4), (2, 6), (1, 8))
 """Sequences, and vectors of eight columns, that fit into a processor's registers; the best ones first."""
 _MOST_ROWS = 18
 """So many sequences a work-item takes at most: each of them adds to what is done with weights that were read once."""
-_PART = 256
 _PRIVATE_FLOATS = 1 << 18
+_UNITS_OF_A_SEQUENCE = 4
+"""With more compute units for each sequence, a launch for all steps would leave too many of them idle. Step by step a
+layer took 1.3 to 6.5 times the processor time on two cores (one sequence, 128 to 2048 units)."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,11 @@ CELLS: Mapping[str, Cell] = {
 """LSTM, GRU, and the simple layer with each of its activations."""
 
 
+def in_one_launch(batch: int, facts: Facts) -> bool:
+    """Whether all steps of a layer are one launch, which has as many work-items as sequences at most."""
+    return facts.cpu and _UNITS_OF_A_SEQUENCE * batch >= facts.units
+
+
 def tiles_of(batch: int, units: int, facts: Facts) -> tuple[int, int, int]:
     """How many sequences a work-item takes, and of how many sequences and columns of the weights a tile is.
 
@@ -96,14 +103,15 @@ def tiles_of(batch: int, units: int, facts: Facts) -> tuple[int, int, int]:
 def recurrent_kernel(node: OpenclArray, stored: Stored, facts: Facts, *, wide: bool) -> Kernel:
     """A kernel for all steps of a layer, forwards or backwards.
 
-    Forwards it writes what is kept (time, batch, kept, units). Its sources are the gates of the input (time, batch,
-    gates * units), the weights, h and c before the first step (batch, units), and what is added to the gates of the
-    state (gates * units). Backwards it writes gradients (time, batch, made, units). Its sources are the gradients of h
-    at each step (time, batch, units), the weights, h and c as before, what was kept, and the gradient of the last c
-    (batch, units). Weights are (panels, depth, columns of a tile).
+    Forwards it writes what is kept of each step (time, batch, kept, units), all of it or some. Its sources are the
+    gates of the input (time, batch, gates * units), the weights, h and c before the first step (batch, units), and what
+    is added to the gates of the state (gates * units). Backwards it writes gradients (time, batch, made, units). Its
+    sources are the gradients of h at each step (time, batch, units), the weights, h and c as before, all that was kept,
+    and the gradient of the last c (batch, units). Weights are (panels, depth, columns of a tile).
 
     Args:
-        node: what to compute; its attributes are the name of a cell, and whether it runs backwards.
+        node: what to compute; its attributes are the name of a cell, and what it keeps of a step: positions in what the
+            cell computes, or None if it runs backwards.
         stored: which nodes are in memory.
         facts: of the device.
         wide: whether indices need 64 bits.
@@ -113,21 +121,23 @@ def recurrent_kernel(node: OpenclArray, stored: Stored, facts: Facts, *, wide: b
 
 class _Writer:
     def __init__(self, node: OpenclArray, emitter: Emitter, facts: Facts) -> None:
-        name, self.backwards = node.attributes
+        name, self.kept = node.attributes
         self.node, self.cell, self.emitter = node, CELLS[name], emitter
         self.steps, self.batch, _, self.units = node.shape
         self.c_type, self.kind = compute_type(node.dtype), emitter.index_type
         panels, self.depth, self.lanes = node.sources[1].shape
         self.columns = panels * self.lanes
+        self.part = facts.products_of_a_part
         self.rows, self.high, _ = tiles_of(self.batch, self.units, facts)
         self.weights = emitter.buffer(node.sources[1])
         for variable in ("y", "x", "t", "r", "u"):  # the loops that values of the graph are read in
             emitter.loop(variable)
 
     def kernel(self) -> Kernel:
-        first, step = self._backward() if self.backwards else self._forward()
+        backwards = self.kept is None
+        first, step = self._backward() if backwards else self._forward(self.kept)
         kind, lines, last = self.kind, [" ".join(each) for each in self.emitter.lines], self.batch - 1
-        order = f"{kind} t={self.steps - 1}; t>=0; t--" if self.backwards else f"{kind} t=0; t<{self.steps}; t++"
+        order = f"{kind} t={self.steps - 1}; t>=0; t--" if backwards else f"{kind} t=0; t<{self.steps}; t++"
         unit = f"{kind} u=0; u<{self.units}; u++"
         text = (
             f"const {kind} r0=get_global_id(0)*{self.rows}; {lines[0]} {self.c_type} a[{self.rows * self.depth}], "
@@ -145,7 +155,7 @@ class _Writer:
             tuple(buffer for _, buffer in self.emitter.buffers.values()),
             (-(-self.batch // self.rows),),
             (1,),
-            f"{self.node.attributes[0]} {'backwards' if self.backwards else 'forwards'}",
+            f"{self.node.attributes[0]} {'backwards' if backwards else 'forwards'}",
             tuple(value for _, value in self.emitter.numbers.values()),
             2 * self.steps * self.batch * self.depth * self.columns,
         )
@@ -153,7 +163,7 @@ class _Writer:
     def _value(self, source: int, *index: str) -> str:
         return self.emitter.value(self.node.sources[source], [self.emitter.index(i) for i in index])
 
-    def _forward(self) -> tuple[str, str]:
+    def _forward(self, kept: Sequence[int]) -> tuple[str, str]:
         """Statements before the first step, and for a unit in a step."""
         cell, units = self.cell, self.units
         first = f"a[i*{units}+x]={self._value(2, 'y', 'x')};"
@@ -165,7 +175,7 @@ class _Writer:
             at = f"{gate * units}+u"
             before += f", p{gate}={self._value(0, 't', 'r', at)}"
             before += f", q{gate}=(({self.c_type} *)s)[i*{self.columns}+{at}]+{self._value(4, at)}"
-        after = self._stored("s", cell.kept) + f"a[i*{units}+u]=s{cell.kept - 1};"
+        after = self._stored("s", kept) + f"a[i*{units}+u]=s{cell.kept - 1};"
         if cell.c is not None:
             after += f" carry[i*{units}+u]=s{cell.c};"
         return first, f"{before}; {self._computed(cell.forward)} {after}"
@@ -182,7 +192,7 @@ class _Writer:
             if name in cell.backward:
                 last = self._value(4, "t>0?t-1:0", "r", str(which), "u")
                 before += f", {name}=t>0?{last}:{self._value(initial, 'r', 'u')}"
-        after = self._stored("d", cell.made)
+        after = self._stored("d", range(cell.made))
         after += " ".join(f"a[i*{self.depth}+{gate * units}+u]=d{gate};" for gate in range(cell.gates))
         if cell.made > cell.gates:
             after += f" carry[i*{units}+u]=d{cell.made - 1};"
@@ -192,9 +202,9 @@ class _Writer:
         called = re.sub(r"\b(sigmoid|tanh)\(", rf"hal_\1_{self.c_type}(", statements)
         return f"const {self.c_type} {called};"
 
-    def _stored(self, name: str, count: int) -> str:
-        place = f"((t*{self.batch}+r)*{count}+{{}})*{self.units}+u"
-        return "".join(store(self.node.dtype, "out", place.format(j), f"{name}{j}") + " " for j in range(count))
+    def _stored(self, name: str, which: Sequence[int]) -> str:
+        place = f"((t*{self.batch}+r)*{len(which)}+{{}})*{self.units}+u"
+        return "".join(store(self.node.dtype, "out", place.format(i), f"{name}{j}") + " " for i, j in enumerate(which))
 
     def _sums(self) -> str:
         """Statements for the product of the states (or gradients) of all sequences with the weights."""
@@ -203,7 +213,7 @@ class _Writer:
         place = {(i, j): f"s[(y*{high}+{i})*{self.columns // _WIDTH}+p*{vectors}+{j}]" for i, j in cells}
         rows = "".join(f"const {self.c_type} *a{i}=a+(y*{high}+{i})*{self.depth}; " for i in range(high))
         begin = "".join(f"{vector} c{i}_{j}=0; " for i, j in cells)
-        if self.depth > _PART:
+        if self.depth > self.part:
             begin += f"if (k0) {{ {''.join(f'c{i}_{j}={place[i, j]}; ' for i, j in cells)}}} "
         loads = f"__global const hal_{vector} *v=(__global const hal_{vector} *)({self.weights}+"
         loads += f"((long)p*{self.depth}+k)*{self.lanes}); "
@@ -214,8 +224,8 @@ class _Writer:
         )
         end = "".join(f"{place[i, j]}=c{i}_{j}; " for i, j in cells)
         return (
-            f"for (int p=0; p<{self.columns // self.lanes}; p++) for (int k0=0; k0<{self.depth}; k0+={_PART}) {{ "
-            f"const int kn=k0+{_PART}<{self.depth}?k0+{_PART}:{self.depth}; "
+            f"for (int p=0; p<{self.columns // self.lanes}; p++) for (int k0=0; k0<{self.depth}; k0+={self.part}) {{ "
+            f"const int kn=k0+{self.part}<{self.depth}?k0+{self.part}:{self.depth}; "
             f"for (int y=0; y<{self.rows // high}; y++) {{ {rows}{begin}"
             f"for (int k=k0; k<kn; k++) {{ {loads}{step}}} {end}}} }}"
         )

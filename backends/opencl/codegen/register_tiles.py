@@ -20,8 +20,6 @@ from hal.backends.opencl.codegen.product import FUSED, Axis, Product, parts_of
 __all__ = ["register_tile_kernel", "results_of_a_block"]
 
 _WIDTH = 8
-_PART = 256
-"""So many products are added up before the next rows of b are copied: 16 KiB for a tile of 16 columns."""
 _COLUMNS = 64
 """A block has about so many columns at most."""
 _BLOCKS_OF_A_UNIT = 4
@@ -100,7 +98,7 @@ def register_tile_kernel(
     """
     node = product.node
     block = _block_of(product.rows, product.columns, product.batches, choices, facts)
-    parts = -(-product.depth // _PART)
+    parts = -(-product.depth // facts.products_of_a_part)
     depth = -(-product.depth // parts)
     emitter = Emitter(stored, wide)
     c_type, kind = compute_type(node.dtype), emitter.index_type
@@ -109,12 +107,19 @@ def register_tile_kernel(
     for view, place, name in ((product.a, 1, "az"), (product.b, 2, "bz")):
         terms = _terms("z", product.batch, place)
         head.append(f"const {kind} {name}={added(*terms, emitter.number(name, view.offset))};")
+    # The last block of a row may have fewer panels: what would be read of others lies behind the end of b.
+    lanes, panels = block.vectors * _WIDTH, str(block.across)
+    if -(-product.columns // lanes) % block.across:
+        panels = "pn"
+        left = f"({product.columns + lanes - 1}-n0)/{lanes}"
+        head.append(f"const int pn={left}<{block.across}?{left}:{block.across};")
     head.append(f"{c_type}{_WIDTH} s[{block.height * block.width // _WIDTH}], w[{depth * block.width // _WIDTH}];")
-    head.append(f"{kind} at[{depth}], from[{depth}];")
+    head.append(f"{kind} at[{depth}];")
     sums = (
         f"for ({kind} k0=0; k0<{product.depth}; k0+={depth}) {{ "
         f"const int kn={depth}<{product.depth}-k0?{depth}:{product.depth}-k0; "
-        f"{_copied(product, block, depth, b, c_type, kind)} {_tiles(product, block, depth, a, c_type, kind)} }}"
+        f"{_copied(product, block, depth, panels, b, c_type, kind)} "
+        f"{_tiles(product, block, depth, panels, a, c_type, kind)} }}"
     )
     write = _written(product, block, out, emitter, c_type, kind)
     return Kernel(
@@ -134,7 +139,7 @@ def _terms(position: str, axes: Sequence[Axis], place: int) -> list[str]:
     return [scaled(i, axis[place]) for i, axis in zip(split(position, [a[0] for a in axes]), axes, strict=True)]
 
 
-def _copied(product: Product, block: _Block, depth: int, b: str, c_type: str, kind: str) -> str:
+def _copied(product: Product, block: _Block, depth: int, panels: str, b: str, c_type: str, kind: str) -> str:
     """Statements that copy rows of b, and note where the columns of a are that belong to them."""
     names = [f"x{i}" for i in range(len(product.inner))]
     first = split("k0", [axis[0] for axis in product.inner])
@@ -146,7 +151,7 @@ def _copied(product: Product, block: _Block, depth: int, b: str, c_type: str, ki
     step = "".join(reversed(deeper)) + (f"++{names[0]};" if names else "") + " }" * len(deeper)
     walk = f"{begin}for (int k=0; k<kn; k++) {{ at[k]={in_a}; const {kind} q=bz+{in_b}; "
     lanes = block.vectors * _WIDTH
-    panels = f"for (int p=0; p<{block.across}; p++)"
+    each = f"for (int p=0; p<{panels}; p++)"
     panel = f"{c_type} *t=({c_type} *)w+p*{depth * lanes}"
 
     def column(at: str, row: str) -> str:
@@ -155,7 +160,7 @@ def _copied(product: Product, block: _Block, depth: int, b: str, c_type: str, ki
     if product.right and product.right[-1][1] != 1:  # neighbors in memory are in other rows, or nowhere
         last = product.columns - 1
         return (
-            f"{walk}from[k]=q; {step} }} {panels} {{ {panel}; for (int j=0; j<{lanes}; j++) {{ "
+            f"{kind} from[{depth}]; {walk}from[k]=q; {step} }} {each} {{ {panel}; for (int j=0; j<{lanes}; j++) {{ "
             f"const {kind} n=n0+p*{lanes}+j, c=n<{last}?n:{last}; "
             f"for (int k=0; k<kn; k++) t[k*{lanes}+j]={column('c', 'from[k]')}; }} }}"
         )
@@ -170,10 +175,10 @@ def _copied(product: Product, block: _Block, depth: int, b: str, c_type: str, ki
         some = whole
     elif product.columns > lanes:
         some = f"if ({place}+{lanes}<={product.columns}) {{ {whole} }} else {some}"
-    return f"{walk}{panels} {{ {panel}+k*{lanes}; {some} }} {step} }}"
+    return f"{walk}{each} {{ {panel}+k*{lanes}; {some} }} {step} }}"
 
 
-def _tiles(product: Product, block: _Block, depth: int, a: str, c_type: str, kind: str) -> str:
+def _tiles(product: Product, block: _Block, depth: int, panels: str, a: str, c_type: str, kind: str) -> str:
     """Statements that add a part of the sums to those of each tile."""
     rows, vectors, last = block.rows, block.vectors, product.rows - 1
     in_row = block.width // _WIDTH
@@ -197,7 +202,7 @@ def _tiles(product: Product, block: _Block, depth: int, a: str, c_type: str, kin
     )
     end = "".join(f"{cell[i, j]}=c{i}_{j}; " for i, j in cells)
     return (
-        f"{head}for (int p=0; p<{block.across}; p++) {{ const {c_type}{_WIDTH} *v=w+p*{depth * vectors}; "
+        f"{head}for (int p=0; p<{panels}; p++) {{ const {c_type}{_WIDTH} *v=w+p*{depth * vectors}; "
         f"{begin}{before}for (int k=0; k<kn; k++) {{ const long q=at[k]; {loads}{step}}} {end}}} }}"
     )
 
