@@ -54,7 +54,9 @@ def note_lines_of(functions: Iterable[Callable[..., Any]]) -> None:
     Versions of PyTorch that cannot do that name no line in them.
     """
     annotate: Any = getattr(fx_traceback, "annotate_fn", None)
-    for function in functions if annotate is not None else ():
+    if annotate is None:
+        return
+    for function in functions:
         annotate({})(function)  # it remembers the function; what it returns would mark the ops too
 
 

@@ -22,16 +22,20 @@ class CUDAGraph:
     """What was recorded."""
 
     def __init__(self, keep_graph: bool = False) -> None:
-        self.calls: list[tuple[Any, Any, Any, Any]] = []
+        self.calls: list[tuple[bool, Any, Any, Any, Any]] = []
 
     def replay(self) -> None:
         """Compute it again."""
         below: Any = torch._C._AutoDispatchBelowAutograd()
-        with below, torch.enable_grad():  # the processor's recurrent layers keep what their gradients need only then
-            for function, args, kwargs, results in self.calls:
-                for old, new in zip(_tensors(results), _tensors(function(*args, **kwargs)), strict=True):
-                    if _memory(old) != _memory(new):
-                        old.copy_(new)
+        with below:
+            for keeps, function, args, kwargs, results in self.calls:
+                # The processor's recurrent layers give what their gradients need only where gradients are switched on.
+                with torch.set_grad_enabled(keeps):
+                    found = function(*args, **kwargs)
+                with torch.no_grad():
+                    for old, new in zip(_tensors(results), _tensors(found), strict=True):
+                        if _memory(old) != _memory(new):
+                            old.copy_(new)
 
 
 class Recorder(TorchDispatchMode):
@@ -57,7 +61,7 @@ class Recorder(TorchDispatchMode):
         made, given = set(map(_memory, _tensors(results))), set(map(_memory, _tensors([args, kwargs])))
         self.made |= made - given
         if torch.Tag.inplace_view not in function.tags:  # which changes the form of a tensor, and not what it holds
-            self.into.calls.append((function, *map(_as_they_are, (args, kwargs, results))))
+            self.into.calls.append((torch.is_grad_enabled(), function, *map(_as_they_are, (args, kwargs, results))))
         return results
 
     def _keep(self, value: Any) -> None:
