@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,12 +19,12 @@ import torch
 import typer
 from torch import nn
 
-from benchmarks.train import over, wait_for_quiet
+from benchmarks.train import over, paired, wait_for_quiet
 from hal.config import JobConfig, build
 from hal.job.placing import put_batch
 from hal.job.prepare import prepare
 from hal.job.steps import host_batches, stepper
-from hal.measure import Candidate, Settings, compare
+from hal.measure import Candidate
 
 __all__ = ["main"]
 
@@ -77,17 +76,7 @@ def main(
             "loop": Candidate(lambda: theirs(next(tensors)), wait, batch),
             "hal": Candidate(lambda: mine(next(placed)), wait, batch),
         }
-        settings = Settings(
-            min_seconds=min(2.0, seconds),
-            warmup_max_seconds=max(5.0, seconds / 2),
-            max_seconds=seconds,
-            min_block_ms=300,
-            min_blocks=12,
-            target_relative_width=0.01,
-        )
-        ticks = time.perf_counter if clock == "wall" else time.process_time
-        versions = job.backend.versions()
-        found = compare(candidates, baseline="loop", settings=settings, versions=versions, clock=ticks)
+        found = paired(candidates, seconds, clock, job.backend.versions())
     plan = job.plan.model_dump(mode="json")
     print(f"{model}, {mode}, {job.device} {job.device.name}: {', '.join(f'{k}={v}' for k, v in plan.items())}")
     for name, measurement in found.measurements.items():

@@ -7,7 +7,6 @@ JAX_PLATFORMS=cpu python -m benchmarks.modules_jax --pool reshape --clock wall -
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,12 +17,12 @@ import typer
 from jax import lax
 from jax import numpy as jnp
 
-from benchmarks.train import over, wait_for_quiet
+from benchmarks.train import over, paired, wait_for_quiet
 from hal.config import JobConfig, build
 from hal.job.placing import put_batch
 from hal.job.prepare import prepare
 from hal.job.steps import TrainingSteps, host_batches
-from hal.measure import Candidate, Settings, compare
+from hal.measure import Candidate
 
 __all__ = ["main"]
 
@@ -65,16 +64,7 @@ def main(
             "by hand": Candidate(by_hand, lambda: jax.block_until_ready(last), batch),
             "hal": Candidate(lambda: mine(next(placed)), lambda: job.backend.synchronize(job.device), batch),
         }
-        settings = Settings(
-            min_seconds=min(2.0, seconds),
-            warmup_max_seconds=max(5.0, seconds / 2),
-            max_seconds=seconds,
-            min_block_ms=300,
-            min_blocks=12,
-            target_relative_width=0.01,
-        )
-        ticks = time.perf_counter if clock == "wall" else time.process_time
-        found = compare(candidates, baseline="by hand", settings=settings, versions=job.backend.versions(), clock=ticks)
+        found = paired(candidates, seconds, clock, job.backend.versions())
     for name, measurement in found.measurements.items():
         print(f"{name}: {measurement.throughput}")
     print(f"hal over the loop by hand: {over(found, 'hal', 'by hand')}")

@@ -56,25 +56,11 @@ def main(
             _first_steps()
 
 
-def _compared(candidates: dict[str, Any], seconds: float, clock: str, versions: dict[str, str]) -> Any:
-    from hal.measure import Settings, compare
-
-    settings = Settings(
-        max_seconds=seconds,
-        min_seconds=min(2.0, seconds),
-        min_block_ms=200.0,
-        min_blocks=12,
-        target_relative_width=0.01,
-        warmup_max_seconds=min(5.0, seconds),
-    )
-    ticks = time.perf_counter if clock == "wall" else time.process_time
-    return compare(candidates, baseline=next(iter(candidates)), settings=settings, versions=versions, clock=ticks)
-
-
 def _train(model: Any, seconds: float, clock: str, tinygrad: bool) -> None:
     from benchmarks.peers import Peer, together
     from benchmarks.same import check
     from benchmarks.task import BATCH, Task
+    from benchmarks.train import paired
     from hal.backends.opencl import compiling
     from hal.measure import Candidate
 
@@ -95,7 +81,7 @@ def _train(model: Any, seconds: float, clock: str, tinygrad: bool) -> None:
         step = max(schedules, key=lambda each: len(each.launches))
         candidates = {name: Candidate(peer.step, peer.wait, task.batch) for name, peer in built.items()}
         versions = {key: value for peer in built.values() for key, value in peer.versions.items()}
-        found = _compared(candidates, seconds, clock, versions)
+        found = paired(candidates, seconds, clock, versions)
         _show(f"{model}, fp32, batch {task.batch}", found, names, clock)
         print(f"hal: {len(step.launches)} launches a step, which move {step.moved_bytes / 1e6:.0f} MB.")
 
@@ -108,6 +94,7 @@ def _multiply(seconds: float, clock: str) -> None:
     import torch
 
     from benchmarks.peers.hal_peer import opencl_processor
+    from benchmarks.train import paired
     from hal import registry
     from hal.contract.plan import Plan
     from hal.measure import Candidate
@@ -121,7 +108,7 @@ def _multiply(seconds: float, clock: str) -> None:
         "torch": Candidate(lambda: theirs @ theirs, lambda: None, 1),
         "hal-opencl": Candidate(lambda: run(mine), lambda: backend.synchronize(device), 1),
     }
-    found = _compared(candidates, seconds, clock, {"torch": torch.__version__, **backend.versions()})
+    found = paired(candidates, seconds, clock, {"torch": torch.__version__, **backend.versions()})
     _show(f"product of {_SIZE} x {_SIZE} matrices, fp32", found, list(candidates), clock)
 
 

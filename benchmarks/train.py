@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,7 +26,7 @@ from benchmarks.same import STEPS, check
 from benchmarks.task import BATCH, Task
 from hal.measure import Candidate, Comparison, Estimate, Settings, compare
 
-__all__ = ["interval", "main", "over"]
+__all__ = ["interval", "main", "over", "paired", "wait_for_quiet"]
 
 
 def choose(wanted: str) -> list[str]:
@@ -45,6 +46,36 @@ def over(found: Comparison, name: str, other: str) -> Estimate:
     mine, theirs = found.measurements[name], found.measurements[other]
     step_ms = [np.asarray(m.block_ms) / m.steps_per_block for m in (mine, theirs)]
     return Estimate.of(step_ms[1] / step_ms[0], unit="x", in_time_order=True)
+
+
+def paired(
+    candidates: Mapping[str, Candidate],
+    seconds: float,
+    clock: str,
+    versions: dict[str, str],
+    block_ms: float = 300,
+    width: float = 0.01,
+) -> Comparison:
+    """Measure candidates in turn, with the first one as the baseline.
+
+    Args:
+        candidates: what to time, by name.
+        seconds: longest time for each.
+        clock: ``wall``, or ``cpu`` for the processor time of all threads together.
+        versions: of what is measured.
+        block_ms: least time of a candidate's turn in a round.
+        width: half width of the ratios' intervals at which to stop.
+    """
+    settings = Settings(
+        min_seconds=min(2.0, seconds),
+        warmup_max_seconds=max(5.0, seconds / 2),
+        max_seconds=seconds,
+        min_block_ms=block_ms,
+        min_blocks=12,
+        target_relative_width=width,
+    )
+    ticks = time.perf_counter if clock == "wall" else time.process_time
+    return compare(candidates, baseline=next(iter(candidates)), settings=settings, versions=versions, clock=ticks)
 
 
 def wait_for_quiet(load: float, minutes: float) -> None:
@@ -81,21 +112,13 @@ def main(
     losses = check(task, names)
     if quiet is not None:
         wait_for_quiet(quiet, 10)
-    settings = Settings(
-        max_seconds=seconds,
-        min_seconds=min(2.0, seconds),
-        min_block_ms=block_ms,
-        min_blocks=12,
-        target_relative_width=width,
-        warmup_max_seconds=min(5.0, seconds),
-    )
     box: list[tuple[Comparison, dict[str, Peer]]] = []
 
     def use(built: dict[str, Peer]) -> None:
         candidates = {name: Candidate(peer.step, peer.wait, task.batch) for name, peer in built.items()}
         versions = {key: value for peer in built.values() for key, value in peer.versions.items()}
-        ticks = time.perf_counter if clock == "wall" else time.process_time
-        box.append((compare(candidates, baseline=names[0], settings=settings, versions=versions, clock=ticks), built))
+        found = paired(candidates, seconds, clock, versions, block_ms=block_ms, width=width)
+        box.append((found, built))
 
     together(task, names, use)
     (found, built) = box[0]

@@ -86,7 +86,7 @@ class TorchOps(ImageOps):
         return x.to(dtype)
 
     def _cast_each(self, arrays: Sequence[Tensor], dtype: torch.dtype) -> list[Tensor]:
-        # On processors, where nothing is launched, one by one is as fast, and what has the dtype already is not copied.
+        # Processors launch nothing, so there is nothing to save; and what has the dtype already is not copied.
         if arrays[0].device.type == "cpu" or not many.plain(arrays) or any(x.dtype == dtype for x in arrays):
             return super()._cast_each(arrays, dtype)
         return many.cast_each(arrays, dtype)

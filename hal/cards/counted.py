@@ -59,8 +59,8 @@ class Counted:
         # Whether other data stay the same cannot be told from the files that a count opens, nor can what was imported
         # before.
         own = model is not None and model.name not in BUILT_IN and data == DataSection.model_validate({})
-        self._watched = not foreign_code()
         self._place = _place(model, mode) if own and model is not None else None
+        self._watched = self._place is not None and not foreign_code()
         self._kept = None if self._place is None else _read(self._place)
         held = self._kept.costs if self._kept else ()
         self._costs = {(cost.precision, cost.batch): cost for cost in held}
@@ -84,6 +84,9 @@ class Counted:
     @contextlib.contextmanager
     def _noting(self) -> Iterator[None]:
         """Remember what is read within the block, as it is when the block ends."""
+        if not self._watched:
+            yield
+            return
         with opened_files() as files:
             yield
         try:

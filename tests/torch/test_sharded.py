@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 from torch import nn
+from user_files import GAN
 
 import hal
 from hal.errors import ConfigError
@@ -75,31 +76,12 @@ def test_two_processes_compute_what_one_does(tmp_path, keys):
         assert (found[path] - value).abs().max() < near * 10, path
 
 
-PAIR = """
-from torch import nn
-
-class Pair(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.generator = nn.Sequential(nn.Linear(4, 64), nn.Sigmoid(), nn.Unflatten(1, (1, 8, 8)))
-        self.critic = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.ReLU(), nn.Linear(8, 1))
-
-    def forward(self, images):
-        return self.critic(images)
-
-def made(net, batch):
-    return net.generator(batch[0].flatten(1)[:, :4])
-
-losses = {
-    "critic": lambda net, batch: net.critic(made(net, batch).detach()).mean() - net.critic(batch[0]).mean(),
-    "generator": lambda net, batch: -net.critic(made(net, batch)).mean(),
-}
-"""
+FED = GAN.replace("torch.randn(images.shape[0], 4, device=images.device)", "images.flatten(1)[:, :4]")
+"""Its noise comes with the data: what the module drew itself, each process would draw anew."""
 
 
 def test_parts_with_losses_of_their_own(tmp_path):
-    """The noise comes with the data: what the module drew itself, each process would draw anew."""
-    (tmp_path / "net.py").write_text(PAIR)
+    (tmp_path / "net.py").write_text(FED)
     name = f"{tmp_path / 'net.py'}:Pair"
     alone = train(tmp_path / "alone", name)
     both = train(tmp_path / "both", name, parallel="fsdp=2")
