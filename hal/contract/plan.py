@@ -23,6 +23,7 @@ Heap = Literal["auto", "keep", "trim"]
 Tile = Literal["auto", "2x4", "4x4", "4x8", "8x4", "8x8", "4x16", "6x16", "8x16", "4x24"]
 Workgroup = Literal["auto", "1", "8", "32", "64", "128", "256"]
 Sums = Literal["auto", "pieces", "whole"]
+Recurrence = Literal["auto", "filled", "whole", "steps"]
 
 LARGEST_COUNT = 2**31 - 1
 """The largest count that a key may be: that of a C int, which frameworks pass counts in."""
@@ -135,6 +136,12 @@ class Plan(BaseModel):
         default="auto",
         description="How hal's own kernels add up the long sums of matrix products: pieces (several work-groups add up "
         "a part each where there are few results), whole, or auto (the device's default).",
+    )
+    recurrence: Annotated[Recurrence, KeyTraits(usual=("filled",))] = Field(
+        default="auto",
+        description="How hal's own kernels compute a recurrent layer: whole (all steps in one launch, which divides "
+        "the sequences of a batch among the compute units), steps (one by one), filled (whole where a batch has "
+        "enough sequences for that, otherwise steps), or auto (the device's default).",
     )
     threads: Annotated[int | None, KeyTraits(unit="thread")] = Field(
         default=None,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import hal
 from hal.contract.plan import Plan
 
 
@@ -79,6 +80,7 @@ CHOICES = [
     {"tile": "4x24", "sums": "whole"},
     {"tile": "4x8"},
 ]
+CHOICES_OF_LAYERS = [{"recurrence": "whole"}, {"recurrence": "steps"}]
 CHOICES_OF_CARDS = [
     {"tile": "4x8", "workgroup": "128"},
     {"tile": "8x4", "workgroup": "64"},
@@ -103,6 +105,22 @@ class TestChoices:
             found = backend.to_host(xp.asarray(a) @ xp.asarray(b) + 1)
         np.testing.assert_allclose(found, a @ b + 1, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.parametrize("key", CHOICES_OF_LAYERS)
+    def test_recurrent_layers(self, backend, xp, runtime, monkeypatch, key):
+        from hal.backends.opencl.codegen.choices import choosing
+        from hal.backends.opencl.codegen.kernel import Facts
+
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=2, local_size=256))
+        rng = np.random.default_rng(0)
+        shapes = ((3, 4, 5), (5, 24), (6, 24), (24,))
+        x, kernel, weights, bias = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+        with choosing(key):
+            found, _ = xp.lstm(xp.asarray(x), None, *map(xp.asarray, (kernel, weights, bias)))
+            found = backend.to_host(found)
+        other = hal.device("cpu").xp
+        expected, _ = other.lstm(other.asarray(x), None, *map(other.asarray, (kernel, weights, bias)))
+        np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-5)
+
     @pytest.mark.parametrize("cpu", [True, False])
     def test_they_are_what_is_tested(self, cpu):
         from hal.backends.opencl.codegen.choices import offered
@@ -110,7 +128,7 @@ class TestChoices:
         from hal.contract.plan import Plan
 
         keys = offered(Facts(cpu=cpu, units=2, local_size=256))
-        tested = CHOICES if cpu else CHOICES_OF_CARDS
+        tested = [*CHOICES, *CHOICES_OF_LAYERS] if cpu else CHOICES_OF_CARDS
         for key, values in keys.items():
             assert {choice[key] for choice in tested if key in choice} >= {*values[1:]}
             assert {*values} <= {*Plan.algorithms()[key]}

@@ -87,14 +87,20 @@ def test_all_steps_are_one_launch(xp, runtime):
     assert len(schedule([ys], runtime.facts, fuse=True).launches) < 6
 
 
-@pytest.mark.parametrize(("units", "one"), [(12, True), (13, False)])
-def test_steps_are_launches_where_one_would_leave_units_idle(xp, runtime, monkeypatch, units, one):
+@pytest.mark.parametrize(
+    ("value", "units", "one"), [("auto", 12, True), ("auto", 13, False), ("whole", 13, True), ("steps", 12, False)]
+)
+def test_steps_are_launches_where_the_plan_says_so_or_one_would_leave_units_idle(
+    xp, runtime, monkeypatch, value, units, one
+):
+    from hal.backends.opencl.codegen.choices import choosing
     from hal.backends.opencl.codegen.kernel import Facts
     from hal.backends.opencl.schedule import schedule
 
     monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=units, local_size=64))
     host = arrays("gru", 3, 20, 5, 6, initial=True)
-    ys, _ = outputs(xp, "gru", {name: xp.asarray(x) for name, x in host.items()})
+    with choosing({"recurrence": value}):
+        ys, _ = outputs(xp, "gru", {name: xp.asarray(x) for name, x in host.items()})
     planned = schedule([ys], runtime.facts, fuse=True).launches
     assert any("forwards" in each.kernel.label for each in planned) == one
 

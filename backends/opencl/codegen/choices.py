@@ -17,35 +17,43 @@ _CARD_GROUPS = ("256", "128", "64")
 _PROCESSOR_TILES = ("6x16", "4x16", "8x16", "4x24", "4x8")
 _PROCESSOR_GROUPS = ("32", "8", "1")
 _SUMS = ("pieces", "whole")
+_RECURRENCES = ("filled", "whole", "steps")
 
 
 @dataclass(frozen=True)
 class Choices:
-    """How products of matrices are computed.
+    """How products of matrices and recurrent layers are computed.
 
     Attributes:
         tile: rows and columns of results that are summed in registers. On cards a work-item computes one tile, on
             processors a block of many.
         group: on cards, work-items of a work-group; on processors, the most tiles in a column of a work-item's block.
         pieces: whether long sums are cut into pieces that run side by side.
+        recurrence: a value of the plan's key.
     """
 
     tile: tuple[int, int]
     group: int
     pieces: bool = True
+    recurrence: str = "steps"
 
 
 def offered(facts: Facts) -> dict[str, tuple[str, ...]]:
     """The keys of a plan that choose kernels, with the values for a device, the default first."""
     if facts.cpu:
-        return {"tile": _PROCESSOR_TILES, "workgroup": _PROCESSOR_GROUPS, "sums": _SUMS}
+        return {
+            "tile": _PROCESSOR_TILES,
+            "workgroup": _PROCESSOR_GROUPS,
+            "sums": _SUMS,
+            "recurrence": _RECURRENCES,
+        }
     fitting = tuple(group for group in _CARD_GROUPS if int(group) <= facts.local_size)
     return {"tile": _CARD_TILES, "workgroup": fitting or _CARD_GROUPS[-1:], "sums": _SUMS}
 
 
 def keys_of(plan: Plan) -> dict[str, str]:
     """The values that a plan has of these keys."""
-    return {"tile": plan.tile, "workgroup": plan.workgroup, "sums": plan.sums}
+    return {key: getattr(plan, key) for key in ("tile", "workgroup", "sums", "recurrence")}
 
 
 def choices_for(facts: Facts, keys: Mapping[str, str] | None = None) -> Choices:
@@ -60,7 +68,8 @@ def choices_for(facts: Facts, keys: Mapping[str, str] | None = None) -> Choices:
         value = (keys or {}).get(key, "auto")
         found[key] = values[0] if value == "auto" else value
     rows, columns = found["tile"].split("x")
-    return Choices((int(rows), int(columns)), int(found["workgroup"]), found["sums"] == "pieces")
+    pieces, recurrence = found["sums"] == "pieces", found.get("recurrence", "steps")
+    return Choices((int(rows), int(columns)), int(found["workgroup"]), pieces, recurrence)
 
 
 _CHOSEN: contextvars.ContextVar[Mapping[str, str] | None] = contextvars.ContextVar("chosen", default=None)

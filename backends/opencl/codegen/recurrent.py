@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.choices import chosen
 from hal.backends.opencl.codegen.emitter import Emitter
 from hal.backends.opencl.codegen.expressions import compute_type, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, signature
@@ -83,7 +84,8 @@ CELLS: Mapping[str, Cell] = {
 
 def in_one_launch(batch: int, facts: Facts) -> bool:
     """Whether all steps of a layer are one launch, which has as many work-items as sequences at most."""
-    return facts.cpu and _UNITS_OF_A_SEQUENCE * batch >= facts.units
+    wanted = chosen(facts).recurrence
+    return wanted == "whole" or (wanted == "filled" and _UNITS_OF_A_SEQUENCE * batch >= facts.units)
 
 
 def tiles_of(batch: int, units: int, facts: Facts) -> tuple[int, int, int]:
