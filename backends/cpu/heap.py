@@ -17,8 +17,8 @@ from typing import Any
 __all__ = ["can_keep", "kept_heap", "trim_heap"]
 
 # mallopt(3)
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEPT_BYTES, _LARGEST_MMAP_BYTES = 1 << 30, 32 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_KEPT_BYTES, _LARGEST_MMAP_BYTES, _USUAL_MMAPS = 1 << 30, 32 << 20, 65536
 # Where glibc's own adjustment ends in a process that frees large blocks: what it was before cannot be asked for.
 _ADJUSTED_BYTES = 2 * _LARGEST_MMAP_BYTES
 _CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
@@ -62,6 +62,8 @@ def kept_heap() -> Iterator[None]:
         if _depth == 1:
             library.mallopt(_M_MMAP_THRESHOLD, _LARGEST_MMAP_BYTES)
             library.mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+            # Blocks above the highest threshold that glibc takes, such as oneDNN's scratchpads, are kept as well.
+            library.mallopt(_M_MMAP_MAX, 0)
     try:
         yield
     finally:
@@ -69,6 +71,7 @@ def kept_heap() -> Iterator[None]:
             _depth -= 1
             if _depth == 0:
                 library.mallopt(_M_TRIM_THRESHOLD, _ADJUSTED_BYTES)
+                library.mallopt(_M_MMAP_MAX, _USUAL_MMAPS)
 
 
 def trim_heap() -> None:

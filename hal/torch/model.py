@@ -324,14 +324,13 @@ class ModuleModel(nn.Model):
     def _run(
         self, name: str, params: Tree, state: Tree, args: tuple[Any, ...], *, training: bool, key: Any = None
     ) -> tuple[Any, dict[str, Array]]:
-        leaves: list[Any] = optree.tree_leaves(args)  # type: ignore[arg-type]
-        run: Any = self._pass(name)[1]
-        if isinstance(leaves[0], Tensor) and not self._neutral:
-            sharded = any(hasattr(x, "device_mesh") for x in params.values())  # DTensor, without loading it
-            run = self._in_shards(name) if sharded else self._native(name)
-        found: tuple[Any, dict[str, Array]] = run(
-            params, state, args, training=training, key=key, precision=self._precision
-        )
+        run: Any
+        native, run = self._pass(name)
+        if not self._neutral and isinstance(_first(args), Tensor):
+            sharded = any(hasattr(kind, "device_mesh") for kind in set(map(type, params.values())))  # DTensor
+            run = self._in_shards(name) if sharded else native
+        found: tuple[Any, dict[str, Array]]
+        found = run(params, state, args, training=training, key=key, precision=self._precision)
         return found
 
     def _in_shards(self, name: str) -> Any:
@@ -360,6 +359,13 @@ class ModuleModel(nn.Model):
 
 def _arguments(batch: Batch) -> tuple[Any, ...]:
     return (batch["inputs"], batch["labels"]) if "labels" in batch else (batch["inputs"],)
+
+
+def _first(tree: Any) -> Any:
+    """A leaf of a tree."""
+    while isinstance(tree, (tuple, list, Mapping)):
+        tree = next(iter(tree.values() if isinstance(tree, Mapping) else tree))
+    return tree
 
 
 def _built(code: UserCode, config: Any, seed: int) -> torch_nn.Module:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ __all__ = ["Native"]
 
 Tensor = torch.Tensor
 _NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_NOTHING: contextlib.nullcontext[None] = contextlib.nullcontext()
+_TRACKED = operator.attrgetter("requires_grad")
 
 
 class Native:
@@ -29,7 +32,7 @@ class Native:
     """
 
     def __init__(self, work: Pass, name: str) -> None:
-        self.work, self._name = work, name
+        self.work, self._errors = work, user_errors(f"{name} failed: its code")
         self._net = work.net
         self._slots = list(_slots(work))
         self._changed: set[str] | None = None
@@ -55,29 +58,50 @@ class Native:
             key: what random numbers are drawn with; None: none are.
             precision: as in a plan; ``bf16`` and ``fp16`` compute under ``torch.autocast``.
         """
-        device = next(iter((*params.values(), *state.values(), *_tensors(args)))).device
+        device = next(iter((params or state).values() if params or state else _tensors(args))).device
         narrow = _NARROW.get(precision)
-        _switch(self._net, training)
-        cast = contextlib.nullcontext() if narrow is None else torch.autocast(device.type, dtype=narrow)
+        if self._net.training != training:  # several passes share the module
+            self._net.train(training)
         if torch.compiler.is_compiling():
             own = {name: value.clone() for name, value in state.items()} if training else dict(state)
             named = {PREFIX + name: value for name, value in (*params.items(), *own.items())}
-            with cast:
+            with self._settings(device, narrow, None):
                 return torch.func.functional_call(self.work, named, args, strict=False), own
         # Batch statistics are updated in place. What the first call left alone, such as masks and positions, is not
         # copied for the next ones.
         changed = state.keys() if self._changed is None else self._changed
         own = {**state, **_copies({name: state[name] for name in changed})} if training else dict(state)
         seed = None if key is None else seed_of(key)
-        accelerators = [device] if device.type != "cpu" else []
-        draws = contextlib.nullcontext() if seed is None else drawing(seed, accelerators, libraries=False)
-        with user_errors(f"{self._name} failed: its code"), self._holding(params, own), draws, cast:
-            given = (*params.values(), *_tensors(args))
-            tracked = training or any(x.requires_grad for x in given)
-            found = self.work(*args) if tracked else self._without_gradients(args)
+        held = [(place, slot, place[slot]) for place, slot, _ in self._slots]
+        values = {**params, **own}
+        try:
+            with self._errors, self._settings(device, narrow, seed):
+                for place, slot, name in self._slots:
+                    if name in values:
+                        place[slot] = values[name]
+                tracked = training or any(map(_TRACKED, (*params.values(), *_tensors(args))))
+                found = self.work.forward(*args) if tracked else self._without_gradients(args)
+        finally:
+            for place, slot, value in held:
+                place[slot] = value
         if training and self._changed is None:
             self._changed = {name for name, value in own.items() if not torch.equal(value, state[name])}
         return found, own
+
+    @staticmethod
+    def _settings(
+        device: torch.device, narrow: torch.dtype | None, seed: int | None
+    ) -> contextlib.AbstractContextManager[Any]:
+        """The precision and random numbers of a call. Small modules show each context that is entered for nothing."""
+        if narrow is None and seed is None:
+            return _NOTHING
+        with contextlib.ExitStack() as entered:
+            if seed is not None:
+                accelerators = [device] if device.type != "cpu" else []
+                entered.enter_context(drawing(seed, accelerators, libraries=False))
+            if narrow is not None:
+                entered.enter_context(torch.autocast(device.type, dtype=narrow))
+            return entered.pop_all()
 
     def _without_gradients(self, args: tuple[Any, ...]) -> Any:
         """Call the pass under ``no_grad``, as a user's own loop does.
@@ -88,29 +112,14 @@ class Native:
         if not self._differentiates:
             try:
                 with torch.no_grad():
-                    return self.work(*args)
+                    return self.work.forward(*args)
             except (torch.OutOfMemoryError, torch.AcceleratorError):
                 raise
             except RuntimeError:
-                found = self.work(*args)  # which raises what is wrong in any case
+                found = self.work.forward(*args)  # which raises what is wrong in any case
                 self._differentiates = True
                 return found
-        return self.work(*args)
-
-    @contextlib.contextmanager
-    def _holding(self, params: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> Any:
-        held = []
-        for place, key, name in self._slots:
-            value = params.get(name)
-            value = state.get(name) if value is None else value
-            if value is not None:
-                held.append((place, key, place[key]))
-                place[key] = value
-        try:
-            yield
-        finally:
-            for place, key, value in held:
-                place[key] = value
+        return self.work.forward(*args)
 
 
 def _copies(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,12 +130,6 @@ def _copies(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
         names = [name for name, value in arrays.items() if value.dtype == dtype]
         kernels._foreach_copy_([copies[name] for name in names], [arrays[name] for name in names])
     return copies
-
-
-def _switch(net: nn.Module, training: bool) -> None:
-    """The mode of the module itself, which several passes share."""
-    if net.training != training:
-        net.train(training)
 
 
 def _slots(work: nn.Module) -> Any:
@@ -140,12 +143,10 @@ def _slots(work: nn.Module) -> Any:
                     yield places, key, names.setdefault(id(value), name)
 
 
-def _tensors(tree: Any) -> Any:
+def _tensors(tree: Any) -> list[Tensor]:
+    """The leaves of a tree that are tensors."""
     if isinstance(tree, Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for each in tree.values():
-            yield from _tensors(each)
-    elif isinstance(tree, (tuple, list)):
-        for each in tree:
-            yield from _tensors(each)
+        return [tree]
+    if isinstance(tree, Mapping):
+        tree = list(tree.values())
+    return [x for each in tree for x in _tensors(each)] if isinstance(tree, (tuple, list)) else []

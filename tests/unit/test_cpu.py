@@ -1,5 +1,6 @@
 """What the CPU backend decides about processors, limits and builds; the last class runs on this machine's processor."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from hal.backends._torch.architectures import load
 from hal.backends._torch.build import Build
 from hal.backends.cpu import CpuBackend
 from hal.backends.cpu.decisions import architecture, availability, describe
+from hal.backends.cpu.heap import can_keep
 from hal.contract import Available, Backend, MemoryUse, Telemetry, Unavailable
 from hal.contract.device import PRECISIONS
 from hal.contract.plan import Plan
@@ -291,3 +293,45 @@ def test_a_run_that_compiles_nothing_loads_no_compiler(model):
     keys = f"model={model}, data='synthetic:32', batch=16, compile='eager', seconds=0.01"
     code = f"import sys, hal; hal.bench({keys}, backend='cpu'); sys.exit('torch._dynamo' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+_FAULTS = """
+import ctypes, resource, sys
+from hal.backends.cpu.heap import kept_heap
+
+library = ctypes.CDLL(None)
+library.malloc.restype = ctypes.c_void_p
+library.free.argtypes = [ctypes.c_void_p]
+library.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+
+
+def faults(size):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    block = library.malloc(size)
+    library.memset(block, 1, size)
+    library.free(block)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+def second(size):
+    faults(size)
+    return faults(size)
+
+
+size = int(sys.argv[1])
+with kept_heap():
+    print(second(size))
+print(second(size))
+"""
+
+
+@pytest.mark.skipif(not can_keep(), reason="the C library is not glibc, or its heap was tuned")
+@pytest.mark.parametrize("mebibytes", [8, 72])
+def test_a_kept_heap_keeps_blocks_of_any_size(mebibytes):
+    """72 MiB: above the highest threshold that glibc takes; oneDNN asks for as much in a convolution's backward."""
+    size = mebibytes << 20
+    found = subprocess.run([sys.executable, "-c", _FAULTS, str(size)], capture_output=True, text=True, check=True)
+    within, after = map(int, found.stdout.split())
+    pages = size // os.sysconf("SC_PAGESIZE")
+    assert within < pages / 100
+    assert (after > pages / 2) == (mebibytes > 32)
