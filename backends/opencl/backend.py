@@ -70,11 +70,13 @@ class OpenclBackend(BuildsTargets):
         return value_and_grad(fn)
 
     def compile(self, fn: Callable[..., Any], plan: Plan, *, donate: tuple[int, ...] = ()) -> Callable[..., Any]:
-        """Trace the whole function and fuse its kernels; ``eager`` runs operation by operation."""
+        """Trace the whole function and fuse its kernels; ``max`` also times kernels; ``eager`` runs op by op."""
         from hal.backends.opencl.codegen.choices import keys_of
         from hal.backends.opencl.compiling import by_operation, compiled
 
-        return by_operation(fn, keys_of(plan)) if plan.compile == "eager" else compiled(fn, keys_of(plan))
+        if plan.compile == "eager":
+            return by_operation(fn, keys_of(plan))
+        return compiled(fn, keys_of(plan), search=plan.compile == "max")
 
     def rng(self, seed: int, device: Device) -> OpenclArray:
         """Two 32-bit words on the device."""

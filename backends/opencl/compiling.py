@@ -19,6 +19,7 @@ from hal.backends.opencl.devices import runtime_of
 from hal.backends.opencl.execution import Program, realize
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import schedule
+from hal.backends.opencl.searching import Search
 from hal.backends.opencl.tracing import is_tracing, trace
 from hal.errors import UnsupportedError
 
@@ -78,12 +79,13 @@ def by_operation(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..
     return run
 
 
-def compiled(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..., Any]:
+def compiled(fn: Callable[..., Any], keys: Mapping[str, str], *, search: bool = False) -> Callable[..., Any]:
     """Trace a function of trees of arrays as a whole, and replay what it launches.
 
     Args:
         fn: the function.
         keys: the plan's choices of kernels; see :mod:`hal.backends.opencl.codegen.choices`.
+        search: time the kernels that each product may be computed by, and take the fastest.
     """
     programs = _Programs()
     with _PROGRAMS_LOCK:
@@ -102,7 +104,7 @@ def compiled(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..., A
             traced = programs.found.get(key)
             if traced is None:
                 with choosing(keys):
-                    traced = programs.found[key] = _traced(fn, leaves, structure)
+                    traced = programs.found[key] = _traced(fn, leaves, structure, search=search)
         results = list(traced.leaves)
         if traced.program is not None:
             storages = traced.program.run([array.storage for array in arrays if array.storage is not None])
@@ -148,12 +150,13 @@ def _form(leaf: Any) -> Any:
     return (type(leaf).__name__, leaf)
 
 
-def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any) -> _Traced:
+def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any, *, search: bool) -> _Traced:
     found = trace(fn, leaves, structure)
     program = None
     if found.outputs:
         runtime = found.outputs[0].runtime
         assert isinstance(runtime, Runtime)
-        program = Program(schedule(found.outputs, runtime.facts, fuse=True, traced=True), runtime)
+        pick = Search(runtime) if search else None
+        program = Program(schedule(found.outputs, runtime.facts, fuse=True, traced=True, pick=pick), runtime)
     likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in found.outputs)
     return _Traced(program, likes, found.positions, found.leaves, found.structure)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from hal.backends.opencl.codegen.choices import offered
+from hal.backends.opencl.codegen.choices import SEARCHED, offered
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Capabilities, Device, Precision, PrecisionName
 
@@ -114,7 +114,7 @@ def describe(driver: Driver, index: int) -> Device:
             "opencl": driver.version,
             "largest array (bytes)": str(driver.largest_bytes),
         },
-        capabilities=capabilities(facts_of(driver), driver.extensions),
+        capabilities=capabilities(facts_of(driver), driver.extensions, here=True),
     )
 
 
@@ -128,17 +128,21 @@ def keeps_programs(driver: Driver) -> bool:
     return any(platform in driver.platform.lower() for platform in _data()["caches"]["platforms"])
 
 
-def capabilities(facts: Facts, extensions: frozenset[str]) -> Capabilities:
+def capabilities(facts: Facts, extensions: frozenset[str], *, here: bool) -> Capabilities:
     """What a device can do.
 
     Args:
         facts: what generated code depends on.
         extensions: of its driver.
+        here: whether it is here, so that kernels can be timed.
     """
+    offers = offered(facts)
     return Capabilities(
         precisions=_precisions(extensions),
-        compile=("default", "eager"),
-        algorithms={"conv": ("direct",), "pool": ("window",), **offered(facts)},
+        compile=("default", "eager", "max") if here else ("default", "eager"),
+        algorithms={"conv": ("direct",), "pool": ("window",), **offers},
+        # max tries these values for each product by itself.
+        needs={f"{key}={value}": {"compile": ("default", "eager")} for key in SEARCHED for value in offers[key][1:]},
     )
 
 

@@ -40,6 +40,9 @@ class Runtime(BaseRuntime):
         device: what hal says of it.
         facts: what generated code depends on.
         stores_programs: keep programs on disk, because the driver does not.
+
+    Attributes:
+        driver: what tells it from others, for what is kept on disk.
     """
 
     def __init__(self, native: Any, device: Device, facts: Facts, *, stores_programs: bool) -> None:
@@ -56,7 +59,7 @@ class Runtime(BaseRuntime):
         self.programs: weakref.WeakSet[Binds] = weakref.WeakSet()
         self._pool: dict[int, list[Any]] = {}
         self._programs: dict[str, Any] = {}
-        self._driver = "\0".join((native.platform.version, native.name, native.driver_version))
+        self.driver = "\0".join((native.platform.version, native.name, native.driver_version))
 
     # Memory
 
@@ -135,7 +138,7 @@ class Runtime(BaseRuntime):
 
     def _built(self, sources: Sequence[str]) -> Any:
         text = program_source(sources, self.facts)
-        key = program_key(self._driver, self._options, text)
+        key = program_key(self.driver, self._options, text)
         stored = load_binary(key) if self.stores_programs else None
         if stored is not None:
             try:

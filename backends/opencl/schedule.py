@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from hal.backends.opencl.array import OpenclArray
-from hal.backends.opencl.codegen.choices import chosen
+from hal.backends.opencl.codegen.choices import Choices, chosen
 from hal.backends.opencl.codegen.elementwise import map_kernel
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
 from hal.backends.opencl.codegen.local_tiles import local_tile_kernel
@@ -19,9 +20,18 @@ from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
 from hal.backends.opencl.fusion import Partition, partition
 from hal.backends.opencl.storage import Storage
 
-__all__ = ["Launch", "Place", "Schedule", "schedule"]
+__all__ = ["Launch", "Pick", "Place", "Schedule", "schedule"]
 
 _LARGEST_INDEX = 2**31 - 1
+
+
+class Pick(Protocol):
+    """Picks the kernel of a product."""
+
+    def __call__(
+        self, make: Callable[[Choices], Kernel], choices: Choices, result: OpenclArray, *, wide: bool
+    ) -> Kernel:
+        """The kernel, given what makes one of choices, the choices that hold now, and what it computes."""
 
 
 @dataclass(eq=False)
@@ -78,7 +88,13 @@ class Schedule:
         return sum(place.nbytes for each in self.launches for place in each.places)
 
 
-def schedule(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False) -> Schedule:
+def _as_chosen(make: Callable[[Choices], Kernel], choices: Choices, result: OpenclArray, *, wide: bool) -> Kernel:
+    return make(choices)
+
+
+def schedule(
+    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, pick: Pick | None = None
+) -> Schedule:
     """Plan the computation of some nodes, by the kernels that :func:`~hal.backends.opencl.codegen.choices.chosen` says.
 
     Args:
@@ -86,14 +102,17 @@ def schedule(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: 
         facts: of the device.
         fuse: see :func:`~hal.backends.opencl.fusion.partition`.
         traced: likewise.
+        pick: picks the kernel of each product; None: the one that the choices say.
     """
-    return _Scheduler(partition(roots, fuse=fuse, traced=traced, most_arrays=facts.most_parameters), facts).run(roots)
+    cut = partition(roots, fuse=fuse, traced=traced, most_arrays=facts.most_parameters)
+    return _Scheduler(cut, facts, pick or _as_chosen).run(roots)
 
 
 class _Scheduler:
-    def __init__(self, cut: Partition, facts: Facts) -> None:
+    def __init__(self, cut: Partition, facts: Facts, pick: Pick) -> None:
         self.cut = cut
         self.facts = facts
+        self.pick = pick
         self.places: dict[int, Place] = {}
         self.launches: list[Launch] = []
         self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
@@ -133,10 +152,12 @@ class _Scheduler:
             self._add(reduce_kernel(first, node, stored, facts, wide=wide), out)
         elif first.op == "contract":
             product = product_of(first, self.cut.in_memory)
-            if facts.cpu:
-                self._add(register_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
-            else:
-                self._add(local_tile_kernel(product, node, stored, facts, chosen(facts), wide=wide), out)
+            template = register_tile_kernel if facts.cpu else local_tile_kernel
+
+            def make(choices: Choices) -> Kernel:
+                return template(product, node, stored, facts, choices, wide=wide)
+
+            self._add(self.pick(make, chosen(facts), node, wide=wide), out)
         elif first.op == "concat":
             at = [0] * node.ndim
             for source in node.sources:

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.plan import Plan
 
-__all__ = ["Choices", "choices_for", "choosing", "chosen", "keys_of", "offered"]
+__all__ = ["SEARCHED", "Choices", "choices_for", "choosing", "chosen", "keys_of", "offered"]
 
 _CARD_TILES = ("4x4", "4x8", "8x4", "8x8", "2x4")
 _CARD_GROUPS = ("256", "128", "64")
 _PROCESSOR_TILES = ("6x16", "4x16", "8x16", "4x24", "4x8")
 _PROCESSOR_GROUPS = ("32", "8", "1")
+SEARCHED = ("tile", "workgroup")
+"""Keys whose values ``compile=max`` tries for each product by itself."""
+
 _SUMS = ("pieces", "whole")
 _RECURRENCES = ("filled", "whole", "steps")
 

@@ -99,7 +99,7 @@ def target(name: str) -> Target | None:
         compute_units=card.facts.units,
         memory_bytes=None if memory is None else int(memory),
         facts={},
-        capabilities=capabilities(card.facts, extensions=frozenset()),
+        capabilities=capabilities(card.facts, extensions=frozenset(), here=False),
     )
     return Target(device, 1)
 
