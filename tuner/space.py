@@ -104,7 +104,7 @@ class Space:
             "compile": can.compile,
             **{
                 key: self._algorithms(key, own_ops=described.own_ops)
-                if Plan.traits(key).searched and (described.images or not Plan.traits(key).images)
+                if Plan.traits(key).searched and Plan.traits(key).images in (None, described.images)
                 else (getattr(self.default, key),)
                 for key in Plan.algorithms()
             },

@@ -44,7 +44,7 @@ class KeyTraits:
         always: a plan in one line shows the key even where it has its default.
         usual: further values that a plan in one line leaves out.
         unit: what the value counts, in the singular; empty where it counts nothing.
-        images: the key matters for models of images alone.
+        images: the key matters for models of images alone; False: for those of anything else alone; None: for all.
         vendor: values that tell the vendor's libraries what to do, so that they matter also where a module of the
             framework runs by itself instead of hal's ops; None: all.
         searched: `hal tune` varies the key by itself; otherwise only where the user lists values of it.
@@ -57,7 +57,7 @@ class KeyTraits:
     always: bool = False
     usual: tuple[str, ...] = ()
     unit: str = ""
-    images: bool = False
+    images: bool | None = None
     searched: bool = True
     vendor: tuple[str, ...] | None = None
     ordered: bool = False
@@ -137,7 +137,7 @@ class Plan(BaseModel):
         description="How hal's own kernels add up the long sums of matrix products: pieces (several work-groups add up "
         "a part each where there are few results), whole, or auto (the device's default).",
     )
-    recurrence: Annotated[Recurrence, KeyTraits(usual=("filled",))] = Field(
+    recurrence: Annotated[Recurrence, KeyTraits(usual=("filled",), images=False)] = Field(
         default="auto",
         description="How hal's own kernels compute a recurrent layer: whole (all steps in one launch, which divides "
         "the sequences of a batch among the compute units), steps (one by one), filled (whole where a batch has "

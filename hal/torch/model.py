@@ -29,7 +29,7 @@ from hal.torch.blocks import blocks_of
 from hal.torch.capturing import Captured
 from hal.torch.forms import argument_names, form_of
 from hal.torch.guesses import wanted_of
-from hal.torch.native import Native
+from hal.torch.native import Native, tensors_in
 from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass, Pass
 from hal.torch.user_code import UserCode, config_of
 from hal.torch.weights import load_into, tied_names
@@ -324,13 +324,13 @@ class ModuleModel(nn.Model):
     def _run(
         self, name: str, params: Tree, state: Tree, args: tuple[Any, ...], *, training: bool, key: Any = None
     ) -> tuple[Any, dict[str, Array]]:
-        run: Any
-        native, run = self._pass(name)
-        if not self._neutral and isinstance(_first(args), Tensor):
+        run: Any = self._pass(name)[1]
+        if not self._neutral and tensors_in(args):
             sharded = any(hasattr(kind, "device_mesh") for kind in set(map(type, params.values())))  # DTensor
-            run = self._in_shards(name) if sharded else native
-        found: tuple[Any, dict[str, Array]]
-        found = run(params, state, args, training=training, key=key, precision=self._precision)
+            run = self._in_shards(name) if sharded else self._native(name)
+        found: tuple[Any, dict[str, Array]] = run(
+            params, state, args, training=training, key=key, precision=self._precision
+        )
         return found
 
     def _in_shards(self, name: str) -> Any:
@@ -359,13 +359,6 @@ class ModuleModel(nn.Model):
 
 def _arguments(batch: Batch) -> tuple[Any, ...]:
     return (batch["inputs"], batch["labels"]) if "labels" in batch else (batch["inputs"],)
-
-
-def _first(tree: Any) -> Any:
-    """A leaf of a tree."""
-    while isinstance(tree, (tuple, list, Mapping)):
-        tree = next(iter(tree.values() if isinstance(tree, Mapping) else tree))
-    return tree
 
 
 def _built(code: UserCode, config: Any, seed: int) -> torch_nn.Module:

@@ -15,7 +15,7 @@ from hal.torch.passes import PREFIX, Pass
 from hal.torch.randomness import drawing, seed_of
 from hal.torch.user_code import user_errors
 
-__all__ = ["Native"]
+__all__ = ["Native", "tensors_in"]
 
 Tensor = torch.Tensor
 _NARROW = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -58,7 +58,7 @@ class Native:
             key: what random numbers are drawn with; None: none are.
             precision: as in a plan; ``bf16`` and ``fp16`` compute under ``torch.autocast``.
         """
-        device = next(iter((params or state).values() if params or state else _tensors(args))).device
+        device = next(iter((params or state).values() if params or state else tensors_in(args))).device
         narrow = _NARROW.get(precision)
         if self._net.training != training:  # several passes share the module
             self._net.train(training)
@@ -79,7 +79,7 @@ class Native:
                 for place, slot, name in self._slots:
                     if name in values:
                         place[slot] = values[name]
-                tracked = training or any(map(_TRACKED, (*params.values(), *_tensors(args))))
+                tracked = training or any(map(_TRACKED, (*params.values(), *tensors_in(args))))
                 found = self.work.forward(*args) if tracked else self._without_gradients(args)
         finally:
             for place, slot, value in held:
@@ -143,10 +143,10 @@ def _slots(work: nn.Module) -> Any:
                     yield places, key, names.setdefault(id(value), name)
 
 
-def _tensors(tree: Any) -> list[Tensor]:
+def tensors_in(tree: Any) -> list[Tensor]:
     """The leaves of a tree that are tensors."""
     if isinstance(tree, Tensor):
         return [tree]
     if isinstance(tree, Mapping):
         tree = list(tree.values())
-    return [x for each in tree for x in _tensors(each)] if isinstance(tree, (tuple, list)) else []
+    return [x for each in tree for x in tensors_in(each)] if isinstance(tree, (tuple, list)) else []

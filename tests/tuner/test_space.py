@@ -53,6 +53,13 @@ def test_what_is_not_compiled_in_a_precision_is_left_out():
     }
 
 
+@pytest.mark.parametrize(("images", "varied"), [(True, "conv"), (False, "recurrence")])
+def test_keys_that_mean_nothing_for_the_data_are_left_out(images, varied):
+    offered = {"conv": ("direct", "search"), "recurrence": ("filled", "steps"), "tile": ("6x16", "4x4")}
+    found = space(description(algorithms=offered).model_copy(update={"images": images}))
+    assert {key for key in offered if len(found.dimensions[key]) > 1} == {varied, "tile"}
+
+
 def test_batches_fit_the_data():
     assert max(p.batch for p in space(description(samples=100)).plans.values()) == 64
     assert max(p.batch for p in space(description(mode="infer", samples=100)).plans.values()) == 64
