@@ -300,13 +300,19 @@ class TrainingChecks(ConformanceBase):
         batch = [backend.from_host(a, device) for a in (x, y)]
         for name in HYPER:
             optimizer = backend.optimizer(name, {})
+
+            def step(params: Any, state: Any, *batch: Array, update: Any = optimizer.update) -> tuple[Any, Any, Any]:
+                (value, _), gradients = differentiate(params, *batch)
+                return (value, *update(gradients, state, params, 0.05))
+
+            if not backend.compiles_gradients:
+                step = backend.compile(step, self.plan(device))
             params = self._place(
                 backend, device, {"kernel": np.zeros((3, 1), np.float32), "bias": np.zeros(1, np.float32)}
             )
             state, losses = optimizer.init(params), []
             for _ in range(25):
-                (value, _), gradients = differentiate(params, *batch)
-                params, state = optimizer.update(gradients, state, params, 0.05)
+                value, params, state = step(params, state, *batch)
                 losses.append(float(backend.to_host(value)) if self.values else 0.0)
             assert not self.values or losses[-1] < 0.5 * losses[0], f"{name}: {losses}"
 
