@@ -6,9 +6,11 @@ beside the programs on disk, so that the next process takes it without timing.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from hal.backends.opencl.codegen.kernel import Kernel
 from hal.backends.opencl.program_cache import load_binary, program_key, save_binary
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.storage import Storage
+from hal.errors import RunError
 
 __all__ = ["Search"]
 
@@ -88,23 +91,30 @@ class Search:
         return kernels[winner][0]
 
     def _times(self, kernels: Sequence[Kernel], result: OpenclArray, wide: bool) -> list[float]:
-        """Seconds of a launch of each kernel: the least of some rounds in which they take turns."""
+        """Seconds of a launch of each kernel: the least of some rounds in which they take turns.
+
+        Infinity for a kernel that the driver refuses, such as one that takes more registers than there are.
+
+        Raises:
+            RunError: it refuses the first one, which is the plan's own.
+        """
         runtime = self.runtime
         with runtime.lock:
-            programs = runtime.kernels(kernels)
-            out = runtime.allocate(result.nbytes)
-            inputs = [self._filled(node) for node in kernels[0].buffers]
-            kind = np.int64 if wide else np.int32
-            ready = [
-                self._launcher(cl.Kernel(programs[each.name], each.name), each, [out, *inputs], map(kind, each.numbers))
-                for each in kernels
-            ]
+            with contextlib.suppress(RunError):  # of one of them, which is found below
+                runtime.kernels(kernels)
+            memory = [runtime.allocate(result.nbytes), *(self._filled(node) for node in kernels[0].buffers)]
             runtime.finish()
-            launches = [1] * len(kernels)
-            for number, launch in enumerate(ready):
-                launch(1)  # some drivers compile at the first launch
-                launches[number] = min(max(int(_SAMPLE_S / launch(1)), 1), _MOST_LAUNCHES)
-            rounds = [[launch(count) for launch, count in zip(ready, launches, strict=True)] for _ in range(_ROUNDS)]
+            ready: list[tuple[Callable[[int], float], int] | None] = []
+            for kernel in kernels:
+                try:
+                    launch = self._launcher(kernel, memory, np.int64 if wide else np.int32)
+                    launch(1)  # some drivers compile at the first launch
+                    ready.append((launch, min(max(int(_SAMPLE_S / launch(1)), 1), _MOST_LAUNCHES)))
+                except (RunError, cl.Error):
+                    if kernel is kernels[0]:
+                        raise
+                    ready.append(None)
+            rounds = [[each[0](each[1]) if each else math.inf for each in ready] for _ in range(_ROUNDS)]
         return [min(samples) for samples in zip(*rounds, strict=True)]
 
     def _filled(self, node: OpenclArray) -> Storage:
@@ -116,10 +126,10 @@ class Search:
             cl.enqueue_fill_buffer(self.runtime.queue, storage.buffer, value, 0, node.nbytes)
         return storage
 
-    def _launcher(
-        self, kernel: Any, made: Kernel, memory: Sequence[Storage], numbers: Iterable[Any]
-    ) -> Callable[[int], float]:
-        for position, value in enumerate((*(storage.buffer for storage in memory), *numbers)):
+    def _launcher(self, made: Kernel, memory: Sequence[Storage], integer: Any) -> Callable[[int], float]:
+        """What launches a kernel so many times and returns the seconds of one launch."""
+        kernel = cl.Kernel(self.runtime.kernels([made])[made.name], made.name)
+        for position, value in enumerate((*(each.buffer for each in memory), *map(integer, made.numbers))):
             kernel.set_arg(position, value)
 
         def seconds(count: int) -> float:

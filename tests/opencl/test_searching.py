@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from hal.contract.plan import Plan
-from hal.errors import UnsupportedError
+from hal.errors import RunError, UnsupportedError
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,17 @@ def timed(monkeypatch):
     return clock
 
 
-def product(xp, runtime, shapes=((96, 64), (64, 96))):
-    """The kernel of a product of two matrices, as ``compile=max`` picks it."""
+def source_name(source):
+    return source.split("(")[0].split()[-1]
+
+
+def product(xp, runtime, shapes=((96, 64), (64, 96)), pick=...):
+    """The kernel of a product of two matrices, as ``compile=max`` picks it, or as the choices that hold now say."""
     from hal.backends.opencl.schedule import schedule
     from hal.backends.opencl.searching import Search
 
     a, b = (xp.asarray(np.ones(shape, np.float32)) for shape in shapes)
-    planned = schedule([a @ b], runtime.facts, fuse=True, pick=Search(runtime)).launches
+    planned = schedule([a @ b], runtime.facts, fuse=True, pick=Search(runtime) if pick is ... else pick).launches
     (kernel,) = [launch.kernel for launch in planned if launch.kernel.flops]
     return kernel
 
@@ -96,6 +100,46 @@ def test_real_times_give_a_kernel_with_the_same_results(backend, device):
         found[mode] = [backend.to_host(each) for each in (value, gradients["k"], gradients["w"])]
     for mine, theirs in zip(found["max"], found["default"], strict=True):
         np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("when", ["built", "launched"])
+def test_a_kernel_that_the_driver_refuses_is_not_taken(xp, runtime, monkeypatch, when):
+    import pyopencl as cl
+
+    refused: set[str] = set()
+    built, launch = runtime._built, cl.enqueue_nd_range_kernel
+
+    def refuse_to_build(sources):
+        if when == "built" and any("hal_" in source and source_name(source) in refused for source in sources):
+            raise RunError("the OpenCL compiler refused a kernel")
+        return built(sources)
+
+    def refuse_to_launch(queue, kernel, items, local):
+        if when == "launched" and kernel.function_name in refused:
+            raise cl.RuntimeError("clEnqueueNDRangeKernel failed: OUT_OF_RESOURCES")
+        return launch(queue, kernel, items, local)
+
+    monkeypatch.setattr(runtime, "_programs", {})
+    monkeypatch.setattr(runtime, "_built", refuse_to_build)
+    monkeypatch.setattr(cl, "enqueue_nd_range_kernel", refuse_to_launch)
+    from hal.backends.opencl.codegen.choices import choosing
+
+    own = product(xp, runtime, pick=None)
+    for tile in ("4x8", "4x4", "2x4"):  # of processors and of cards
+        with choosing({"tile": tile}):
+            refused.add(product(xp, runtime, pick=None).name)
+    assert own.name not in refused
+    assert product(xp, runtime).name not in refused
+
+
+def test_a_plan_whose_own_kernel_is_refused_fails(xp, runtime, monkeypatch):
+    def refuse(sources):
+        raise RunError("the OpenCL compiler refused a kernel")
+
+    monkeypatch.setattr(runtime, "_programs", {})
+    monkeypatch.setattr(runtime, "_built", refuse)
+    with pytest.raises(RunError, match="refused a kernel"):
+        product(xp, runtime)
 
 
 def test_nothing_of_the_search_stays_allocated(xp, runtime):
