@@ -149,7 +149,8 @@ class DeviceFacts(Hardware):
         return hash((self.backend, self.kind, self.index, self.name, self.arch))
 
     def __str__(self) -> str:
-        return ":".join([self.backend, *([self.kind] if self.kind else []), str(self.index)])
+        kind = self.kind.removeprefix(f"{self.backend}:")  # the kind of a target is its name: opencl:gfx1030
+        return ":".join([self.backend, *([kind] if kind else []), str(self.index)])
 
 
 @dataclass(frozen=True, kw_only=True)

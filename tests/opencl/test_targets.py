@@ -59,6 +59,9 @@ class TestNames:
         assert (device.name, device.arch, device.compute_units, found.devices) == (product, arch, units, 1)
         assert device.memory_bytes
 
+    def test_a_card_is_named_as_it_is_asked_for(self):
+        assert str(registry.backend("opencl").target("opencl:gfx1030").device) == "opencl:gfx1030:0"
+
     def test_names_of_others(self):
         assert cards.target("tpu-v5e:2x2") is None
 
