@@ -66,7 +66,7 @@ def _train(model: Any, seconds: float, clock: str, tinygrad: bool) -> None:
 
     task = Task(model, "fp32", "nchw", BATCH[model])
     names = ["torch-gan" if model == "gan" else "torch", "hal-opencl"]
-    if tinygrad and model == "cnn":
+    if tinygrad and model in ("cnn", "lstm"):
         names.append("tinygrad")
     if model != "gan":  # whose random numbers, and therefore losses, are each framework's own
         check(task, names)

@@ -1,14 +1,15 @@
-"""The cnn in tinygrad on its OpenCL device, with its JIT. It starts from the weights that all start from."""
+"""The cnn and the lstm in tinygrad on its OpenCL device, with its JIT, from the weights that all start from."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import metadata
+from typing import Any
 
 import numpy as np
 
 from benchmarks.peers import Peer
-from benchmarks.task import HYPER, LR, Task
+from benchmarks.task import HYPER, LR, Data, Task
 
 __all__ = ["serve"]
 
@@ -18,42 +19,83 @@ def serve(task: Task, use: Callable[[Peer], None]) -> None:
     from tinygrad import Tensor, TinyJit, nn
     from tinygrad.helpers import DEV, Context
 
-    if task.model != "cnn":
-        raise ValueError(f"the tinygrad candidate trains cnn, not {task.model}")
+    if task.model not in ("cnn", "lstm"):
+        raise ValueError(f"the tinygrad candidate trains cnn and lstm, not {task.model}")
     DEV.value = "CL"
     data = task.data()
-    kernels, biases = data.weights[::2], data.weights[1::2]
-    moved = [k.transpose(3, 2, 0, 1) if k.ndim == 4 else k for k in kernels]
-    last = kernels[2].shape[3]
-    side = round((len(kernels[3]) / last) ** 0.5)
-    # tinygrad's images are (channels, height, width), and so is what it flattens.
-    moved[3] = kernels[3].reshape(side, side, last, -1).transpose(2, 0, 1, 3).reshape(kernels[3].shape)
-    weights = [Tensor(np.ascontiguousarray(x)) for pair in zip(moved, biases, strict=True) for x in pair]
+    first, differentiate = (_cnn_weights(data), _cnn) if task.model == "cnn" else (data.weights, _lstm)
+    weights = [Tensor(np.ascontiguousarray(x)) for x in first]
     moves = nn.optim.AdamW(
         weights, lr=LR, b1=HYPER["beta1"], b2=HYPER["beta2"], eps=HYPER["epsilon"], weight_decay=HYPER["weight_decay"]
     )
-
-    def loss_of(x: Tensor, labels: Tensor) -> Tensor:
-        for layer in range(3):
-            x = x.conv2d(weights[2 * layer], weights[2 * layer + 1]).relu()
-            x = x.max_pool2d() if layer < 2 else x.flatten(1)
-        x = (x @ weights[6] + weights[7]).relu()
-        return (x @ weights[8] + weights[9]).sparse_categorical_crossentropy(labels)
 
     @TinyJit
     def replayed(x: Tensor, labels: Tensor) -> Tensor:
         with Context(TRAINING=1):
             moves.zero_grad()
-            loss = loss_of(x, labels).backward()
-            return loss.realize(*moves.schedule_step())
+            return differentiate(weights, x, labels).realize(*moves.schedule_step())
 
     feed = data.batches(task.batch)
-    images = np.ascontiguousarray(data.inputs.transpose(0, 3, 1, 2))
+    # tinygrad's images are (channels, height, width).
+    inputs = data.inputs.transpose(0, 3, 1, 2) if task.model == "cnn" else data.inputs.astype(np.int32)
+    inputs = np.ascontiguousarray(inputs)
 
     def step() -> float:
         rows = next(feed)
         return float(
-            replayed(Tensor(images[rows]).realize(), Tensor(data.labels[rows].astype(np.int32)).realize()).item()
+            replayed(Tensor(inputs[rows]).realize(), Tensor(data.labels[rows].astype(np.int32)).realize()).item()
         )
 
     use(Peer(step, sum(int(np.prod(w.shape)) for w in weights), {"tinygrad": metadata.version("tinygrad")}))
+
+
+def _cnn_weights(data: Data) -> list[np.ndarray]:
+    kernels, biases = data.weights[::2], data.weights[1::2]
+    moved = [k.transpose(3, 2, 0, 1) if k.ndim == 4 else k for k in kernels]
+    last = kernels[2].shape[3]
+    side = round((len(kernels[3]) / last) ** 0.5)
+    # What tinygrad flattens is (channels, height, width).
+    moved[3] = kernels[3].reshape(side, side, last, -1).transpose(2, 0, 1, 3).reshape(kernels[3].shape)
+    return [x for pair in zip(moved, biases, strict=True) for x in pair]
+
+
+def _cnn(weights: list[Any], x: Any, labels: Any) -> Any:
+    """The mean cross-entropy of images (batch, channels, height, width); the weights' gradients are in ``grad``."""
+    for layer in range(3):
+        x = x.conv2d(weights[2 * layer], weights[2 * layer + 1]).relu()
+        x = x.max_pool2d() if layer < 2 else x.flatten(1)
+    x = (x @ weights[6] + weights[7]).relu()
+    return (x @ weights[8] + weights[9]).sparse_categorical_crossentropy(labels).backward()
+
+
+def _lstm(weights: list[Any], ids: Any, labels: Any) -> Any:
+    """The mean cross-entropy of ids (batch, length); the weights' gradients are in ``grad``.
+
+    One product projects the inputs of all positions, and a loop over the positions, which the JIT unrolls, takes them
+    up. ``backward`` alone would sum the gradient of the recurrent weights, one product for each position, in one
+    kernel: at 8 positions it takes half of the step, and at 100, the length of this task, the first step was not done
+    after 200 s. The loop is therefore differentiated by its gates only, and one product of all states with the gates'
+    gradients gives the gradient of the recurrent weights. Each state is stored, forward and backward, because tinygrad
+    would otherwise compute it again in every kernel that reads it.
+    """
+    from tinygrad import Tensor
+
+    embedding, kernel, recurrent, bias, head, head_bias = weights
+    projected = embedding[ids] @ kernel + bias
+    gates, fixed = projected.contiguous(), recurrent.detach()
+    hidden = cell = Tensor.zeros(ids.shape[0], recurrent.shape[0])
+    states = [hidden]
+    for position in range(ids.shape[1]):
+        i, f, g, o = (gates[:, position] + hidden @ fixed).chunk(4, dim=-1)
+        cell = (f.sigmoid() * cell + i.sigmoid() * g.tanh()).contiguous().contiguous_backward()
+        hidden = (o.sigmoid() * cell.tanh()).contiguous().contiguous_backward()
+        states.append(hidden)
+    logits = Tensor.stack(*states[1:], dim=1).contiguous() @ head + head_bias
+    loss = logits.sparse_categorical_crossentropy(labels)
+    upstream, head.grad, head_bias.grad = loss.gradient(gates, head, head_bias)
+    before = Tensor.stack(*states[:-1], dim=1).detach().contiguous()
+    inner = [embedding, kernel, recurrent, bias]
+    gradients = (projected + before @ recurrent).gradient(*inner, gradient=upstream.contiguous())
+    for weight, gradient in zip(inner, gradients, strict=True):
+        weight.grad = gradient
+    return loss
