@@ -1,7 +1,7 @@
 """hal's OpenCL backend beside PyTorch and tinygrad on one processor: training, a large product, and first steps.
 
 python -m benchmarks.opencl
-python -m benchmarks.opencl cnn product --tinygrad /path/to/site --clock cpu
+python -m benchmarks.opencl cnn lstm product --tinygrad /path/to/site --clock cpu
 """
 
 from __future__ import annotations

@@ -83,19 +83,27 @@ def _lstm(weights: list[Any], ids: Any, labels: Any) -> Any:
     embedding, kernel, recurrent, bias, head, head_bias = weights
     projected = embedding[ids] @ kernel + bias
     gates, fixed = projected.contiguous(), recurrent.detach()
+    gates = [gates[:, position].contiguous() for position in range(ids.shape[1])]
     hidden = cell = Tensor.zeros(ids.shape[0], recurrent.shape[0])
     states = [hidden]
-    for position in range(ids.shape[1]):
-        i, f, g, o = (gates[:, position] + hidden @ fixed).chunk(4, dim=-1)
+    for each in gates:
+        i, f, g, o = (each + hidden @ fixed).chunk(4, dim=-1)
         cell = (f.sigmoid() * cell + i.sigmoid() * g.tanh()).contiguous().contiguous_backward()
         hidden = (o.sigmoid() * cell.tanh()).contiguous().contiguous_backward()
         states.append(hidden)
-    logits = Tensor.stack(*states[1:], dim=1).contiguous() @ head + head_bias
+    logits = _stacked(states[1:]).contiguous_backward() @ head + head_bias
     loss = logits.sparse_categorical_crossentropy(labels)
-    upstream, head.grad, head_bias.grad = loss.gradient(gates, head, head_bias)
-    before = Tensor.stack(*states[:-1], dim=1).detach().contiguous()
+    head.grad, head_bias.grad, *upstream = loss.gradient(head, head_bias, *gates)
+    before = _stacked(states[:-1]).detach()
     inner = [embedding, kernel, recurrent, bias]
-    gradients = (projected + before @ recurrent).gradient(*inner, gradient=upstream.contiguous())
+    gradients = (projected + before @ recurrent).gradient(*inner, gradient=_stacked(upstream))
     for weight, gradient in zip(inner, gradients, strict=True):
         weight.grad = gradient
     return loss
+
+
+def _stacked(parts: list[Any]) -> Any:
+    """Positions (batch, features) as (batch, length, features), ten in a kernel, which has an argument for each."""
+    starts = range(0, len(parts), 10)
+    tens = [parts[at].stack(*parts[at + 1 : at + 10], dim=1).contiguous() for at in starts]
+    return tens[0].cat(*tens[1:], dim=1).contiguous()
