@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.codegen.kernel import Facts
 from hal.backends.opencl.codegen.views import base_of
+from hal.backends.opencl.grouping import Group, find_groups, read_by, rows_of_reduction
 from hal.errors import UnsupportedError
 
-__all__ = ["Partition", "partition", "read_by"]
+__all__ = ["Partition", "partition"]
 
 _KERNELS = ("reduce", "contract", "concat", "scatter", "cumulate", "order", "recur")
 _REPEATING = ("expand", "windows", "unwindows", "gather")
@@ -24,15 +26,17 @@ class Partition:
     """How a graph is cut into kernels.
 
     Attributes:
-        nodes: all nodes that something is computed from, each after its sources.
+        nodes: all nodes that something is computed from, each after what its kernel reads.
         written: ids of the nodes that are written to memory.
         followed: for a node that is written by the kernel of a reduction or contraction, which it follows from
             element by element, that one.
+        groups: for a node that is computed together with others row by row, all of them.
     """
 
     nodes: list[OpenclArray]
     written: set[int] = field(default_factory=set)
     followed: dict[int, OpenclArray] = field(default_factory=dict)
+    groups: dict[int, Group] = field(default_factory=dict)
 
     def in_memory(self, node: OpenclArray) -> bool:
         """Whether a node has memory of its own."""
@@ -47,13 +51,13 @@ class Partition:
         return node
 
 
-def read_by(node: OpenclArray) -> tuple[OpenclArray, ...]:
-    """The sources that the values of a node are computed from; others only take part in differentiation."""
-    return node.sources[:1] if node.op == "custom" else node.sources
-
-
-def sorted_nodes(roots: Sequence[OpenclArray], *, traced: bool) -> list[OpenclArray]:
-    """All nodes that have to be computed and what they are computed from, sources first."""
+def sorted_nodes(
+    roots: Sequence[OpenclArray],
+    *,
+    traced: bool,
+    before: Callable[[OpenclArray], Sequence[OpenclArray]] = read_by,
+) -> list[OpenclArray]:
+    """All nodes that have to be computed and what they are computed from, which ``before`` tells, that first."""
     found: list[OpenclArray] = []
     seen: set[int] = set()
     stack = [(root, False) for root in reversed(roots)]
@@ -72,18 +76,18 @@ def sorted_nodes(roots: Sequence[OpenclArray], *, traced: bool) -> list[OpenclAr
             )
         stack.append((node, True))
         if node.storage is None:
-            stack.extend((source, False) for source in reversed(read_by(node)))
+            stack.extend((source, False) for source in reversed(before(node)))
     return found
 
 
-def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool, most_arrays: int) -> Partition:
+def partition(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool) -> Partition:
     """Cut a graph.
 
     Args:
         roots: what is wanted in memory.
+        facts: of the device.
         fuse: compute chains of elementwise functions in one kernel; else one function a kernel.
         traced: inputs stand for arrays that are given later.
-        most_arrays: so many arrays in memory are read by one kernel at most, or few more.
     """
     cut = Partition(sorted_nodes(roots, traced=traced))
     users: dict[int, list[OpenclArray]] = {}
@@ -100,10 +104,30 @@ def partition(roots: Sequence[OpenclArray], *, fuse: bool, traced: bool, most_ar
             cut.written.add(id(node))
     if fuse:
         _write_shared(open_nodes, cut, users)
-    _write_long(open_nodes, cut, most_arrays)
+    _write_long(open_nodes, cut, facts.most_parameters)
     if fuse:
-        _follow(cut, users, wanted)
+        # Kernels of products and of columns come first: a group would have to read what they compute.
+        in_rows = [node for node in cut.nodes if rows_of_reduction(node, facts)]
+        _follow([node for node in cut.nodes if not rows_of_reduction(node, facts)], cut, users, wanted)
+        cut.groups = find_groups(cut, facts, [held for root in roots if (held := cut.stored(root)) is not None])
+        _follow([node for node in in_rows if id(node) not in cut.groups], cut, users, wanted)
+        if cut.groups:
+            _sort_groups(roots, cut, traced=traced)
     return cut
+
+
+def _sort_groups(roots: Sequence[OpenclArray], cut: Partition, *, traced: bool) -> None:
+    """Put what a group reads before all that it writes."""
+
+    def before(node: OpenclArray) -> Sequence[OpenclArray]:
+        group = cut.groups.get(id(node))
+        if group is None or id(node) not in cut.written:
+            return read_by(node)
+        return group.inputs if node is group.outputs[0] else group.outputs[:1]
+
+    found = sorted_nodes(roots, traced=traced, before=before)
+    seen = {id(node) for node in found}
+    cut.nodes = [*found, *(node for node in cut.nodes if id(node) not in seen)]
 
 
 def _write_shared(nodes: Sequence[OpenclArray], cut: Partition, users: Mapping[int, list[OpenclArray]]) -> None:
@@ -178,19 +202,22 @@ def _write_core(node: OpenclArray, cut: Partition) -> None:
         cut.written.add(id(node))
 
 
-def _follow(cut: Partition, users: dict[int, list[OpenclArray]], wanted: set[int]) -> None:
+def _follow(
+    nodes: Sequence[OpenclArray], cut: Partition, users: dict[int, list[OpenclArray]], wanted: set[int]
+) -> None:
     """Let kernels of reductions and contractions compute what follows from their results alone, element by element."""
-    for node in cut.nodes:
+    for node in nodes:
         if node.op not in ("reduce", "contract") or id(node) in wanted or node.storage is not None:
             continue
         at: OpenclArray | None = node
         while at is not None and (at is node or not cut.in_memory(at)):
-            if at is not node and id(at) in wanted:
+            if at is not node and (id(at) in wanted or id(at) in cut.groups):
                 at = None  # its memory is the first kernel's, which therefore stays
                 break
             following = users.get(id(at), ())
             at = following[0] if len(following) == 1 and _follows(following[0], at, node) else None
-        if at is not None and at.op == "map" and id(at) not in cut.followed and at.runtime is node.runtime:
+        taken = at is None or id(at) in cut.followed or id(at) in cut.groups
+        if at is not None and at.op == "map" and not taken and at.runtime is node.runtime:
             cut.followed[id(at)] = node
             cut.written.discard(id(node))
 

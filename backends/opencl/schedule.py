@@ -17,7 +17,9 @@ from hal.backends.opencl.codegen.product import product_of
 from hal.backends.opencl.codegen.recurrent import recurrent_kernel
 from hal.backends.opencl.codegen.reduction import reduce_kernel
 from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
+from hal.backends.opencl.codegen.rows import rows_kernel
 from hal.backends.opencl.fusion import Partition, partition
+from hal.backends.opencl.grouping import Group
 from hal.backends.opencl.storage import Storage
 
 __all__ = ["Launch", "Pick", "Place", "Schedule", "schedule"]
@@ -32,6 +34,7 @@ class Pick(Protocol):
         self, make: Callable[[Choices], Kernel], choices: Choices, result: OpenclArray, *, wide: bool
     ) -> Kernel:
         """The kernel, given what makes one of choices, the choices that hold now, and what it computes."""
+        ...
 
 
 @dataclass(eq=False)
@@ -104,7 +107,7 @@ def schedule(
         traced: likewise.
         pick: picks the kernel of each product; None: the one that the choices say.
     """
-    cut = partition(roots, fuse=fuse, traced=traced, most_arrays=facts.most_parameters)
+    cut = partition(roots, facts, fuse=fuse, traced=traced)
     return _Scheduler(cut, facts, pick or _as_chosen).run(roots)
 
 
@@ -146,6 +149,9 @@ class _Scheduler:
 
     def _compute(self, node: OpenclArray) -> None:
         stored, facts, wide = self.cut.stored, self.facts, self.wide
+        if id(node) in self.cut.groups:
+            self._compute_rows(self.cut.groups[id(node)], node)
+            return
         first = self.cut.followed.get(id(node), node)
         out = self._place(node)
         if first.op == "reduce":
@@ -175,6 +181,15 @@ class _Scheduler:
             self._sort(node, out)
         else:
             self._add(map_kernel(node, stored, facts, wide=wide), out)
+
+    def _compute_rows(self, group: Group, node: OpenclArray) -> None:
+        """One launch writes all that a group writes, when its first output's turn comes."""
+        if node is group.outputs[0]:
+            kernel = rows_kernel(
+                group.rows, group.length, group.members, group.outputs, self.cut.stored, self.facts, wide=self.wide
+            )
+            places = tuple(self._place(each) for each in (*group.outputs, *kernel.buffers))
+            self.launches.append(Launch(kernel, places, tuple(range(len(group.outputs)))))
 
     def _sort(self, node: OpenclArray, out: Place) -> None:
         """Merges runs until one is left; the positions alternate between two places, and end in the node's own."""

@@ -49,6 +49,7 @@ def check(cpu):
         (backend.from_host(left, device) @ backend.from_host(right, device), left @ right),
         (xp.sum(x * x, axis=0), (a * a).sum(axis=0)),
         (xp.sum(z, axis=1), c.sum(axis=1)),
+        (xp.softmax(z), np.exp(c) / np.exp(c).sum(axis=1, keepdims=True)),
         (xp.argmax(x, axis=0), a.argmax(axis=0)),
         (xp.cumulative_sum(x, axis=1), a.cumsum(axis=1)),
         (xp.concat([x, -x], axis=1), np.concatenate([a, -a], axis=1)),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hal.backends.opencl.codegen.kernel import Facts
 
-__all__ = ["product_pieces", "sum_pieces"]
+__all__ = ["enough_rows", "product_pieces", "sum_pieces"]
 
 _LONG_SUM = 1 << 15
 _LONG_PRODUCT = 1 << 11
@@ -16,16 +16,24 @@ _GROUPS_OF_A_CORE = 4
 _MOST_PARTIAL_BYTES = 1 << 24
 
 
+def enough_rows(facts: Facts, rows: int, size: int) -> bool:
+    """Whether a device has work for all of its units if each row of an array of some size is computed by one item."""
+    return size < _LONG_SUM or rows >= _side_by_side(facts)
+
+
+def _side_by_side(facts: Facts) -> int:
+    return 4 * facts.units if facts.cpu else 256 * facts.units
+
+
 def sum_pieces(facts: Facts, shape: Sequence[int], axes: Sequence[int]) -> tuple[int, int] | None:
     """An axis to cut and into how many pieces; None: the sum is short, or has enough results as it is."""
     size = math.prod(shape)
     results = size // math.prod(shape[axis] for axis in axes)
-    side_by_side = 4 * facts.units if facts.cpu else 256 * facts.units
     if facts.cpu and shape and len(shape) - 1 not in axes:
         results //= min(shape[-1], 128)  # neighboring columns are summed together
-    if size < _LONG_SUM or results >= side_by_side:
+    if enough_rows(facts, results, size):
         return None
-    wanted = min(-(-side_by_side // max(results, 1)) * 4, 256)
+    wanted = min(-(-_side_by_side(facts) // max(results, 1)) * 4, 256)
     for axis in axes:
         count = _divisor(shape[axis], wanted)
         if count >= 4:

@@ -11,9 +11,9 @@ from hal.backends.opencl.codegen.emitter import Emitter, linear, split
 from hal.backends.opencl.codegen.expressions import compute_type, literal, store
 from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, row_loop, rows_of, signature, spread
 
-__all__ = ["reduce_kernel"]
+__all__ = ["LANES", "combined", "filled", "neutral", "reduce_kernel"]
 
-_LANES = 16
+LANES = 16
 _COLUMNS = 128
 
 
@@ -26,12 +26,13 @@ def reduce_kernel(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Fa
         return _columns(node, out, stored, facts, wide)
     if kind.startswith("arg"):
         return _serial(node, out, stored, facts, wide)
-    if facts.cpu and last in axes and x.shape[last] >= 2 * _LANES:
+    if facts.cpu and last in axes and x.shape[last] >= 2 * LANES:
         return _lanes(node, out, stored, facts, wide)
     return _serial(node, out, stored, facts, wide)
 
 
-def _start(kind: str, dtype: DType) -> str:
+def neutral(kind: str, dtype: DType) -> str:
+    """The value that a reduction begins with."""
     if kind in ("max", "min"):
         if dtype.kind == "f":
             return literal(-math.inf if kind == "max" else math.inf, dtype)
@@ -43,7 +44,7 @@ def _start(kind: str, dtype: DType) -> str:
     return literal(1 if kind in ("prod", "all") else 0, dtype)
 
 
-def _step(kind: str, sum_: str, value: str) -> str:
+def combined(kind: str, sum_: str, value: str) -> str:
     """The statement that takes a value in. NaN is the largest and the smallest value."""
     if kind in ("max", "min"):
         sign = ">" if kind == "max" else "<"
@@ -82,7 +83,7 @@ def _reduced(x: OpenclArray, axes: Sequence[int], emitter: Emitter, upto: int) -
     return names, heads
 
 
-def _filled(text: str, emitter: Emitter) -> str:
+def filled(text: str, emitter: Emitter) -> str:
     """The text of a kernel with the declarations of each loop at its mark."""
     for depth, lines in enumerate(emitter.lines):
         text = text.replace(f"@{depth}@", " ".join(lines))
@@ -98,7 +99,7 @@ def _finished(node: OpenclArray, out: OpenclArray, emitter: Emitter, text: str, 
     label = f"{node.attributes[0]} over {len(node.attributes[1])} axes"
     return Kernel(
         signature(out, emitter),
-        _filled(text, emitter),
+        filled(text, emitter),
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
@@ -131,10 +132,10 @@ def _serial(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, w
     c_type = compute_type(x.dtype)
     emitter.depths["s"] = emitter.depths["at"] = emitter.depths[row]
     if kind.startswith("arg"):
-        begin = f"{c_type} s={_start(kind[3:], x.dtype)}; int at=0, seen=0;"
+        begin = f"{c_type} s={neutral(kind[3:], x.dtype)}; int at=0, seen=0;"
         step = _found(kind, names, x, axes, value, "s", "at", "seen") + " seen=1;"
     else:
-        begin, step = f"{c_type} s={_start(kind, x.dtype)};", _step(kind, "s", value)
+        begin, step = f"{c_type} s={neutral(kind, x.dtype)};", combined(kind, "s", value)
     inner = "".join(heads) + step + "}" * len(heads)
     emitter.loop("after")  # what follows is declared behind the loop
     depth = emitter.depths["after"]
@@ -154,8 +155,8 @@ def _lanes(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wi
     head, tail, row = row_loop(math.prod(shape), facts, emitter)
     index = dict(zip(kept, (emitter.index(i) for i in rows_of(row, shape)), strict=True))
     names, heads = _reduced(x, axes, emitter, 1)
-    c_type, start = compute_type(x.dtype), _start(kind, x.dtype)
-    whole = length // _LANES * _LANES
+    c_type, start = compute_type(x.dtype), neutral(kind, x.dtype)
+    whole = length // LANES * LANES
 
     def value(at: str) -> str:
         return emitter.value(x, [{**index, **names, x.ndim - 1: at}[axis] for axis in range(x.ndim)])
@@ -163,19 +164,21 @@ def _lanes(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wi
     block, lane = emitter.loop("k"), emitter.loop("l")
     first = value(f"{block}+{lane}")
     main = (
-        f"for (int k=0; k<{whole}; k+={_LANES}) {{@{emitter.depths['k']}@ "
-        f"for (int l=0; l<{_LANES}; l++) {{@{emitter.depths['l']}@ {_step(kind, 's[l]', first)} }} }}"
+        f"for (int k=0; k<{whole}; k+={LANES}) {{@{emitter.depths['k']}@ "
+        f"for (int l=0; l<{LANES}; l++) {{@{emitter.depths['l']}@ {combined(kind, 's[l]', first)} }} }}"
     )
     if whole < length:
         rest = emitter.loop("t")
-        main += f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {_step(kind, 's[0]', value(rest))} }}"
+        main += (
+            f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {combined(kind, 's[0]', value(rest))} }}"
+        )
     emitter.loop("after")
     depth = emitter.depths["after"]
     emitter.depths["s"] = depth
     written = _written(node, out, emitter, "s[0]", row)
-    fold = f"for (int l=1; l<{_LANES}; l++) {{ const {c_type} w=s[l]; {_step(kind, 's[0]', 'w')} }}"
+    fold = f"for (int l=1; l<{LANES}; l++) {{ const {c_type} w=s[l]; {combined(kind, 's[0]', 'w')} }}"
     text = (
-        f"@0@ {head} @1@ {c_type} s[{_LANES}]; for (int l=0; l<{_LANES}; l++) s[l]={start}; "
+        f"@0@ {head} @1@ {c_type} s[{LANES}]; for (int l=0; l<{LANES}; l++) s[l]={start}; "
         f"{''.join(heads)} {main} {'}' * len(heads)} {fold} @{depth}@ {written} {tail}"
     )
     return _finished(node, out, emitter, text, math.prod(shape), facts)
@@ -201,12 +204,12 @@ def _columns(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, 
     emitter.loop("l")
     column = f"{start}+l" if start != "0" else "l"
     value = emitter.value(x, [{**index, **names, x.ndim - 1: column}[axis] for axis in range(x.ndim)])
-    begin = f"{c_type} s[{block}]; for (int l=0; l<{block}; l++) s[l]={_start(kind.removeprefix('arg'), x.dtype)};"
+    begin = f"{c_type} s[{block}]; for (int l=0; l<{block}; l++) s[l]={neutral(kind.removeprefix('arg'), x.dtype)};"
     if kind.startswith("arg"):
         begin += f" int at[{block}], seen=0; for (int l=0; l<{block}; l++) at[l]=0;"
         step, after, result = _found(kind, names, x, axes, value, "s[l]", "at[l]", "seen"), " seen=1;", "at[q]"
     else:
-        step, after, result = _step(kind, "s[l]", value), "", "s[q]"
+        step, after, result = combined(kind, "s[l]", value), "", "s[q]"
     loop = f"for (int l=0; l<{columns}; l++) {{@{emitter.depths['l']}@ {step} }}{after}"
     emitter.loop("q")
     emitter.depths["s"] = emitter.depths["at"] = emitter.depths["q"]
