@@ -35,6 +35,7 @@ class Cut(Protocol):
 
     def in_memory(self, node: OpenclArray) -> bool:
         """Whether a node has memory of its own."""
+        ...
 
 
 @dataclass(eq=False)
