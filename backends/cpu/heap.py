@@ -21,7 +21,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 _KEPT_BYTES, _LARGEST_MMAP_BYTES, _USUAL_MMAPS = 1 << 30, 32 << 20, 65536
 # Where glibc's own adjustment ends in a process that frees large blocks: what it was before cannot be asked for.
 _ADJUSTED_BYTES = 2 * _LARGEST_MMAP_BYTES
-_CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_TOP_PAD_")
+_CHOSEN_BY_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "MALLOC_MMAP_MAX_", "MALLOC_TOP_PAD_")
 
 _lock = threading.Lock()
 _depth = 0

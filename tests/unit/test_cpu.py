@@ -335,3 +335,12 @@ def test_a_kept_heap_keeps_blocks_of_any_size(mebibytes):
     pages = size // os.sysconf("SC_PAGESIZE")
     assert within < pages / 100
     assert (after > pages / 2) == (mebibytes > 32)
+
+
+@pytest.mark.skipif(not can_keep(), reason="the C library is not glibc, or its heap was tuned")
+@pytest.mark.parametrize("name", ["TRIM_THRESHOLD", "MMAP_THRESHOLD", "MMAP_MAX", "TOP_PAD"])
+def test_a_heap_that_the_user_tuned_is_left_alone(name):
+    """Each setting of mallopt(3) that keeping the heap would change has a variable by which users set it."""
+    command = [sys.executable, "-c", "from hal.backends.cpu.heap import can_keep; print(can_keep())"]
+    environment = {**os.environ, f"MALLOC_{name}_": "100000"}
+    assert subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout == "False\n"
