@@ -20,8 +20,6 @@ from hal.backends.opencl.codegen.pieces import enough_rows
 __all__ = ["Group", "Groups", "find_groups", "read_by"]
 
 _ELEMENTWISE = ("map", "detach", "custom", "reshape")
-_LONGEST_ROW = 1 << 14
-"""Rows of at most so many elements, because each pass reads a row again, which should still be in a core's cache."""
 _MOST_FUNCTIONS = 40
 """So many elementwise functions a group has at most; a pass may compute each of them again."""
 
@@ -78,7 +76,7 @@ def rows_of_reduction(node: OpenclArray, facts: Facts) -> tuple[int, int] | None
         return None
     x, axes = node.sources[0], node.attributes[1]
     long = [axis for axis in range(x.ndim) if x.shape[axis] != 1]
-    if [axis for axis in axes if x.shape[axis] != 1] != long[-1:] or x.shape[long[-1]] > _LONGEST_ROW:
+    if [axis for axis in axes if x.shape[axis] != 1] != long[-1:] or x.shape[long[-1]] > facts.longest_row:
         return None
     return (node.size, x.shape[long[-1]]) if enough_rows(facts, node.size, x.size) else None
 

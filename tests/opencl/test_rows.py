@@ -86,6 +86,15 @@ class TestLaunches:
         assert len(planned([xp.softmax(xp.ones((1, 16000)))], runtime)) == 1
         assert all("rows" not in each.kernel.label for each in planned([xp.softmax(xp.ones((3, 16000)))], runtime))
 
+    @pytest.mark.parametrize(("cache", "most"), [(0, 16384), (1 << 18, 8192), (1 << 20, 32768)])
+    def test_how_long_follows_from_the_cache(self, xp, cache, most):
+        from hal.backends.opencl.codegen.kernel import Facts
+        from hal.backends.opencl.schedule import schedule
+
+        facts = Facts(cpu=True, units=2, local_size=64, local_bytes=cache)
+        for length, count in ((most, 1), (most + 1, 3)):
+            assert len(schedule([xp.softmax(xp.ones((2000, length)))], facts, fuse=True).launches) == count
+
     def test_two_groups_do_not_wait_for_each_other(self, backend, xp, runtime):
         """Each of two would be a launch, if it did not read what the other one writes."""
         a, b = (rows_of(length, rows=4) for length in (8, 9))

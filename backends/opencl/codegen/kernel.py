@@ -23,6 +23,7 @@ _LOCAL_SIZE = 128
 _SHARE_OF_A_CACHE = 8
 _BYTES_OF_A_ROW = 64 * 4
 _PRODUCTS, _FEWEST_PRODUCTS, _MOST_PRODUCTS = 256, 64, 1024
+_LONGEST_ROW = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,16 @@ class Facts:
         """
         fitting = self.local_bytes // (_SHARE_OF_A_CACHE * _BYTES_OF_A_ROW)
         return min(max(fitting, _FEWEST_PRODUCTS), _MOST_PRODUCTS) if fitting else _PRODUCTS
+
+    @property
+    def longest_row(self) -> int:
+        """Rows of at most so many elements are read in several passes of one kernel.
+
+        A row is to stay in a core's cache from pass to pass: on a processor it takes an eighth of it, which is 16,384
+        elements (64 KiB) of 512 KiB, or where the cache is unknown. Of cards, local memory tells nothing about caches.
+        """
+        fitting = self.local_bytes // (_SHARE_OF_A_CACHE * 4)
+        return fitting if self.cpu and fitting else _LONGEST_ROW
 
 
 @dataclass(frozen=True)
