@@ -80,7 +80,8 @@ class Native:
                     if name in values:
                         place[slot] = values[name]
                 tracked = training or any(map(_TRACKED, (*params.values(), *tensors_in(args))))
-                found = self.work.forward(*args) if tracked else self._without_gradients(args)
+                # As a call: fully_shard gathers parameters in the hooks of the pass.
+                found = self.work(*args) if tracked else self._without_gradients(args)
         finally:
             for place, slot, value in held:
                 place[slot] = value
@@ -112,14 +113,14 @@ class Native:
         if not self._differentiates:
             try:
                 with torch.no_grad():
-                    return self.work.forward(*args)
+                    return self.work(*args)
             except (torch.OutOfMemoryError, torch.AcceleratorError):
                 raise
             except RuntimeError:
-                found = self.work.forward(*args)  # which raises what is wrong in any case
+                found = self.work(*args)  # which raises what is wrong in any case
                 self._differentiates = True
                 return found
-        return self.work.forward(*args)
+        return self.work(*args)
 
 
 def _copies(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
