@@ -60,6 +60,8 @@ class OpenclArray(TracedArray):
         self.storage: Storage | None = storage
         self.copies: dict[tuple[int, ...], weakref.ref[OpenclArray]] = {}
         self.tracked: bool = any(source.tracked for source in sources)
+        if sources:
+            runtime.computed[id(self)] = self
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,6 +88,7 @@ class OpenclArray(TracedArray):
         self.storage = storage
         if not self.tracked:
             self.op, self.sources, self.attributes = "leaf", (), None
+            self.runtime.computed.pop(id(self), None)
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> OpenclArray:
         """This array on a device, copied through the host if that is another one."""

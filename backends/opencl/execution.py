@@ -9,6 +9,7 @@ import numpy as np
 import pyopencl as cl
 
 from hal.backends.opencl.array import OpenclArray
+from hal.backends.opencl.fusion import sorted_nodes
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import Place, Schedule, schedule
 from hal.backends.opencl.storage import Storage
@@ -91,7 +92,14 @@ class Program:
 
 
 def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
-    """Compute arrays that are not in memory yet."""
+    """Compute arrays that are not in memory yet.
+
+    Args:
+        arrays: what is wanted.
+        fuse: compute chains of elementwise functions in one kernel, and along with what is wanted all that exists and
+            takes some of the same work, so that a loop that asks for one value in each turn computes nothing twice;
+            else one function a kernel, and nothing besides.
+    """
     by_runtime: dict[int, list[OpenclArray]] = {}
     for array in arrays:
         if array.storage is None:
@@ -105,9 +113,28 @@ def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
             )
         with runtime.lock:
             missing = [array for array in wanted if array.storage is None]
-            storages = Program(schedule(missing, runtime.facts, fuse=fuse), runtime).run(())
-            for array, storage in zip(missing, storages, strict=True):
+            roots = [*missing, *_sharing(missing, runtime)] if fuse else missing
+            planned = schedule(roots, runtime.facts, fuse=fuse, keep=fuse)
+            storages = Program(planned, runtime).run(())
+            for array, storage in zip(planned.nodes, storages, strict=True):
                 array.settle(storage)
+
+
+def _sharing(wanted: Sequence[OpenclArray], runtime: Runtime) -> list[OpenclArray]:
+    """Arrays that nothing is computed from yet, and that take some of the work of those that are wanted."""
+    known = list(runtime.computed.values())
+    read = {id(source) for array in known for source in array.sources}
+    mine = {id(node) for node in sorted_nodes(wanted, traced=False)}
+    last = [array for array in known if array.storage is None and id(array) not in read and id(array) not in mine]
+    shares: set[int] = set()
+    symbolic: set[int] = set()  # what a function computes that is being traced
+    for node in sorted_nodes(last, traced=True):
+        sources = {id(source) for source in node.sources}
+        if node.op == "input" or sources & symbolic:
+            symbolic.add(id(node))
+        if node.sources and node.storage is None and (id(node) in mine or sources & shares):
+            shares.add(id(node))
+    return [array for array in last if id(array) in shares - symbolic]
 
 
 def fetch(array: OpenclArray) -> np.ndarray:

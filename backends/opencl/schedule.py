@@ -77,11 +77,13 @@ class Schedule:
 
     Attributes:
         launches: in their order.
-        outputs: the memory of each wanted node.
+        nodes: what is in memory afterwards: the wanted ones, and all others that were written, if those stay.
+        outputs: the memory of each of them.
         wide: whether indices have 64 bits.
     """
 
     launches: tuple[Launch, ...]
+    nodes: tuple[OpenclArray, ...]
     outputs: tuple[Place, ...]
     wide: bool
 
@@ -96,7 +98,13 @@ def _as_chosen(make: Callable[[Choices], Kernel], choices: Choices, result: Open
 
 
 def schedule(
-    roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced: bool = False, pick: Pick | None = None
+    roots: Sequence[OpenclArray],
+    facts: Facts,
+    *,
+    fuse: bool,
+    traced: bool = False,
+    keep: bool = False,
+    pick: Pick | None = None,
 ) -> Schedule:
     """Plan the computation of some nodes, by the kernels that :func:`~hal.backends.opencl.codegen.choices.chosen` says.
 
@@ -105,10 +113,12 @@ def schedule(
         facts: of the device.
         fuse: see :func:`~hal.backends.opencl.fusion.partition`.
         traced: likewise.
+        keep: whether all that is written stays, since it may be read later; otherwise the memory of what is not
+            wanted is used again.
         pick: picks the kernel of each product; None: the one that the choices say.
     """
     cut = partition(roots, facts, fuse=fuse, traced=traced)
-    return _Scheduler(cut, facts, pick or _as_chosen).run(roots)
+    return _Scheduler(cut, facts, pick or _as_chosen).run(roots, keep=keep)
 
 
 class _Scheduler:
@@ -121,14 +131,17 @@ class _Scheduler:
         self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
         self.wide = any(node.size > _LARGEST_INDEX for node in cut.nodes)
 
-    def run(self, roots: Sequence[OpenclArray]) -> Schedule:
-        for node in self.cut.nodes:
-            if id(node) in self.cut.written and node.storage is None and node.size:
+    def run(self, roots: Sequence[OpenclArray], *, keep: bool) -> Schedule:
+        written = [node for node in self.cut.nodes if id(node) in self.cut.written and node.storage is None]
+        for node in written:
+            if node.size:
                 self._compute(node)
+        wanted = {id(root) for root in roots}
+        nodes = (*roots, *(node for node in written if keep and id(node) not in wanted))
         outputs = []
-        for root in roots:
-            held = self.cut.stored(root)
-            assert held is not None, f"{root} was not computed"
+        for node in nodes:
+            held = self.cut.stored(node)
+            assert held is not None, f"{node} was not computed"
             place = self._place(held)
             place.kept = True
             outputs.append(place)
@@ -136,7 +149,7 @@ class _Scheduler:
         for number, launch in enumerate(launches):
             for place in launch.places:
                 place.dies = number
-        return Schedule(tuple(launches), tuple(outputs), self.wide)
+        return Schedule(tuple(launches), nodes, tuple(outputs), self.wide)
 
     def _place(self, node: OpenclArray) -> Place:
         if id(node) not in self.places:

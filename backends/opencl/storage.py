@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import abc
 import math
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from hal.backends._traced.dtypes import DType
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Device
 from hal.errors import UnsupportedError
+
+if TYPE_CHECKING:
+    from hal.backends.opencl.array import OpenclArray
 
 __all__ = ["BaseRuntime", "Storage", "rounded_bytes"]
 
@@ -37,12 +41,16 @@ class BaseRuntime(abc.ABC):
         device: what hal says of it.
         facts: what generated code depends on.
         wide_floats: whether it has float64.
+
+    Attributes:
+        computed: the arrays that exist and know what they are computed from, by their ids.
     """
 
     def __init__(self, device: Device, facts: Facts, *, wide_floats: bool) -> None:
         self.device = device
         self.facts = facts
         self.wide_floats = wide_floats
+        self.computed: weakref.WeakValueDictionary[int, OpenclArray] = weakref.WeakValueDictionary()
 
     def check(self, dtype: DType) -> None:
         """Refuse a type that the device does not have.

@@ -197,6 +197,89 @@ class TestMemory:
         assert isinstance(backend.classify(caught.value), OutOfMemoryError)
 
 
+def _descent(backend, xp, x, carried):
+    """One value in each turn; the parameters and their average are carried on."""
+
+    def loss(w):
+        return xp.mean(xp.square(xp.matmul(xp.tanh(xp.matmul(x, w)), w))), ()
+
+    w, average = carried
+    (value, _), gradient = backend.value_and_grad(loss)(w)
+    w = w - 0.01 * gradient
+    return value, (w, 0.9 * average + 0.1 * w)
+
+
+def _state(backend, xp, x, carried):
+    """A state that the value of the turn is computed from as well."""
+    h = xp.tanh(xp.matmul(carried[0], x)) + 0.1
+    return xp.sum(h * h), (h,)
+
+
+def _cheap(backend, xp, x, carried):
+    """As before; the state alone would be computed within the kernel that reads it."""
+    h = carried[0] * 0.5 + x
+    return xp.sum(h), (h,)
+
+
+class TestLoops:
+    """Loops outside of compiled functions that ask for one value in each turn."""
+
+    @pytest.mark.parametrize(("turn", "carries"), [(_descent, 2), (_state, 1), (_cheap, 1)])
+    def test_no_work_is_done_twice(self, backend, device, xp, runtime, poisoned, monkeypatch, turn, carries):
+        from hal.backends.opencl.execution import Program
+
+        run, counts, held, values = Program.run, [], [], []
+
+        def counted(self, inputs):
+            counts.append(len(self.launches))
+            return run(self, inputs)
+
+        monkeypatch.setattr(Program, "run", counted)
+        start = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+        x = backend.from_host(start / 8, device)
+        carried = (backend.from_host(start, device),) * carries
+        for _ in range(60):
+            value, carried = turn(backend, xp, x, carried)
+            values.append(float(value))
+            held.append(runtime.allocated_bytes + len(runtime.computed))
+        # A state that costs next to nothing is computed again for up to 40 turns.
+        assert sum(counts[30:]) <= sum(counts[:30]) + 2
+        assert max(held[30:]) <= 1.2 * max(held[:30])
+        again, carried = [], (start,) * carries
+        for _ in range(60):
+            value, carried = turn(backend, xp, x, [xp.asarray(np.asarray(array)) for array in carried])
+            again.append(float(value))
+        np.testing.assert_allclose(values, again, rtol=1e-4)
+
+    def test_what_shares_no_work_waits(self, xp, runtime):
+        x, y = (xp.asarray(np.ones(4, np.float32)) for _ in range(2))
+        wanted, along, other = xp.exp(x), xp.sum(xp.square(xp.exp(x)), axis=0), xp.exp(y)
+        shared = xp.cumulative_sum(wanted)
+        wanted.tolist()
+        assert along.storage is None
+        assert other.storage is None
+        assert shared.storage is not None
+        np.testing.assert_allclose(other.tolist(), np.exp(np.ones(4)), rtol=1e-6)
+
+    def test_what_nobody_holds_is_not_computed(self, xp, monkeypatch):
+        x = xp.asarray(np.ones(4, np.float32))
+        wanted = xp.exp(x)
+        xp.cumulative_sum(wanted)
+        wanted.tolist()
+        assert not [node for node in wanted.runtime.computed.values() if node.op == "cumulate"]
+
+    def test_a_value_within_a_traced_function_computes_nothing_of_it(self, backend, device, xp):
+        x = backend.from_host(np.full(3, 2.0, np.float32), device)
+        shared = xp.exp(x)
+
+        def traced(y):
+            product = y * shared
+            return product + float(xp.sum(shared))
+
+        found = backend.compile(traced, Plan(compile="default").resolve(device))(x)
+        np.testing.assert_allclose(backend.to_host(found), 5 * np.exp(2.0), rtol=1e-6)
+
+
 class TestPrograms:
     def test_a_damaged_program_is_built_again(self, backend, xp, runtime, tmp_path, monkeypatch):
         from hal.backends.opencl.program_cache import load_binary
