@@ -178,8 +178,8 @@ def _ops(records: Iterable[OpRecord]) -> Iterable[tuple[OpKind, float, float]]:
 
 def _same_shape(choice: ModelChoice, data: DataSection) -> DataSection:
     """Random samples in place of the digits: as many of the same shape and classes, without the package they are in."""
-    wanted = choice.cls.wanted(choice.keys)
-    if data.name is None and choice.defaults.data == "digits" and 0 not in wanted.shape:
+    like_digits = data.name is None and choice.defaults.data == "digits"
+    if like_digits and 0 not in choice.cls.wanted(choice.keys).shape:
         return data.model_copy(update={"name": _LIKE_DIGITS})
     return data
 

@@ -12,7 +12,7 @@ from hal.data.text import TextDataset
 from hal.data.tokens import Tokenizer
 from hal.errors import ConfigError
 
-__all__ = ["open_synthetic"]
+__all__ = ["open_synthetic", "synthetic_count"]
 
 _DEFAULT_COUNT = 4096
 _CLASSES = 10
@@ -21,9 +21,15 @@ _USUAL = {"image": (32, 32, 3), "sequence": (32, 8), "vector": (16,), "text": (1
 _VOCABULARY = "".join(map(chr, range(32, 127)))
 
 
-def _count(source: str, argument: str) -> int:
+def synthetic_count(source: str) -> int | None:
+    """The N of ``synthetic:N``; None where a source has none.
+
+    Raises:
+        ConfigError: it is not a whole number of 2 or more.
+    """
+    argument = source.partition(":")[2]
     if not argument:
-        return _DEFAULT_COUNT
+        return None
     if not (argument.isascii() and argument.isdigit() and int(argument) >= 2):
         raise ConfigError(
             f"data={source} needs a number of samples after the colon: {argument!r} is not a whole number of 2 or more",
@@ -37,7 +43,7 @@ def open_synthetic(source: str, argument: str, wanted: Wanted, share: float, see
 
     A part keeps at most 64 MiB of distinct samples; beyond those they repeat, so that any count is cheap.
     """
-    count = _count(source, argument)
+    count = synthetic_count(source) or _DEFAULT_COUNT
     wanted = wanted.filled(_USUAL[wanted.kind])
     # Beside a pool of samples, the row of each; of text, its characters.
     check_memory(f"data={source}", count * (2 * wanted.shape[0] if wanted.kind in ("text", "document") else 16))

@@ -104,9 +104,8 @@ def resolve_workload(choice: ModelChoice, data: DataSection, mode: str, seed: in
 def _split(choice: ModelChoice, data: DataSection, seed: int) -> tuple[Split, str, str]:
     """The data, their name, and their kind, which is ``its own`` for what a model brings with it."""
     own, named = None, data.name
-    if named in (None, "synthetic"):
-        measuring = named is not None
-        own = choice.cls.own_split(choice.keys, measuring=measuring, validation=data.validation, seed=seed)
+    if named is None or named.partition(":")[0] == "synthetic":
+        own = choice.cls.own_split(choice.keys, named=named, validation=data.validation, seed=seed)
     if own is not None:
         if data.size is not None:
             raise ConfigError(

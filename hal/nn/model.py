@@ -197,12 +197,12 @@ class Model(abc.ABC):
         """The kind and shape of data that a model of this config takes."""
 
     @classmethod
-    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
-        """Data that the model brings with it, used where no data are named; None: it brings none.
+    def own_split(cls, config: Any, *, named: str | None, validation: float, seed: int) -> Split | None:
+        """Data that the model brings with it, used where no others are named; None: it brings none.
 
         Args:
             config: the model's own keys.
-            measuring: whether the data serve to measure speed, so that any will do.
+            named: ``synthetic`` or ``synthetic:N``, which any samples will do for; None: no data are named.
             validation: the share of the samples to hold back.
             seed: decides which samples those are.
         """

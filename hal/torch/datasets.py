@@ -266,12 +266,21 @@ def _samples(found: Any, name: str) -> tuple[Any, Callable[[list[Any]], Any]]:
     return found, collate
 
 
-def example_split(code: UserCode, labels: Callable[[Mapping[str, Any], int], np.ndarray | None], seed: int) -> Split:
+def example_split(
+    code: UserCode,
+    labels: Callable[[Mapping[str, Any], int], np.ndarray | None],
+    total: int | None = None,
+    *,
+    validation: float,
+    seed: int,
+) -> Split:
     """Samples made of ``example_inputs``: there is little to learn from them, but a model runs on them.
 
     Args:
         code: of the user.
         labels: makes labels for examples that have none, and gives None where none are needed.
+        total: how many samples there are to be; None: so many as usual.
+        validation: the share to hold back.
         seed: of the random numbers.
 
     Raises:
@@ -279,7 +288,8 @@ def example_split(code: UserCode, labels: Callable[[Mapping[str, Any], int], np.
     """
     one = batch_of(code.examples(2, seed), EXAMPLES)
     size = sum(x.nbytes for _, x in _flat(one)) // 2
-    count = max(2, min(_EXAMPLES, _EXAMPLE_BYTES // max(size, 1)))
+    total = total or _EXAMPLE_COUNT
+    count = max(2, min(total, _EXAMPLES, _EXAMPLE_BYTES // max(size, 1)))
     batch = batch_of(code.examples(count, seed), EXAMPLES)
     sizes = {x.shape[0] if x.ndim else 0 for _, x in _flat(batch)}
     if sizes != {count}:
@@ -290,8 +300,8 @@ def example_split(code: UserCode, labels: Callable[[Mapping[str, Any], int], np.
     made = labels(batch, count) if "labels" not in batch else None
     if made is not None:
         batch["labels"] = made
-    rows = np.arange(_EXAMPLE_COUNT) % count
-    held = _EXAMPLE_COUNT // 4
+    rows = np.arange(total) % count
+    held = min(max(round(validation * total), 1), total - 1)
     note = "the samples come from example_inputs(): fit to measure speed, not to learn from"
     note += "; their labels are random" if made is not None else ""
     parts = [ExampleDataset(EXAMPLES, batch, part) for part in (rows[held:], rows[:held])]

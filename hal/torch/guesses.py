@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,28 +13,48 @@ from hal.errors import ConfigError
 from hal.torch.datasets import EXAMPLES, batch_of
 from hal.torch.user_code import UserCode
 
-__all__ = ["wanted_of"]
+__all__ = ["fitting_data", "wanted_of"]
+
+_FEWEST_PIXELS = 64
+"""Those of the smallest images that hal has, 8 by 8."""
 
 
 def wanted_of(code: UserCode, net: nn.Module) -> Wanted:
     """The kind and shape of data for a module; a size of 0 is left to the data.
 
     Raises:
-        ConfigError: neither says it.
+        ConfigError: neither says it, or no data of hal's are such.
     """
+    found = fitting_data(code, net)
+    if found is None:
+        fix = "leave data= out"
+        fix += ", or define data() in its file to train on your own samples" if code.data is None else ""
+        raise ConfigError(f"model={code.name} takes {_described(code)}, which no data= gives", fix=fix)
+    return found
+
+
+def fitting_data(code: UserCode, net: nn.Module) -> Wanted | None:
+    """As :func:`wanted_of`; None where no data of hal's are such."""
     if code.example_inputs is not None:
         found = _of_example(batch_of(code.examples(2), EXAMPLES)["inputs"])
     else:
         found = _of_layers(net)
-    if found is not None:
+    if found is not None or code.data is not None or code.example_inputs is not None:
         return found
-    if code.data is not None or code.example_inputs is not None:
-        return Wanted("sequence", (0, 0))  # never asked for: the data are the user's own
     raise ConfigError(
         f"the shape of the inputs of model={code.name} is not known",
         fix="define example_inputs(batch) in its file, which returns inputs for that many samples: a tensor, or a "
         "tuple or dict of tensors",
     )
+
+
+def _described(code: UserCode) -> str:
+    if code.example_inputs is None:
+        return "the samples of its data()"
+    inputs = batch_of(code.examples(2), EXAMPLES)["inputs"]
+    if isinstance(inputs, Mapping):
+        return f"{len(inputs)} inputs ({', '.join(inputs)})" if len(inputs) > 1 else f"{next(iter(inputs))} by name"
+    return f"inputs of shape (batch, {', '.join(map(str, inputs.shape[1:]))}), {inputs.dtype}"
 
 
 def _of_example(inputs: Any) -> Wanted | None:
@@ -44,7 +65,9 @@ def _of_example(inputs: Any) -> Wanted | None:
         return Wanted("text", (inputs.shape[1],)) if inputs.ndim == 2 else None
     if inputs.ndim == 4:
         return Wanted("image", (inputs.shape[2], inputs.shape[3], inputs.shape[1]))
-    return Wanted("sequence", (inputs.shape[1], inputs.shape[2])) if inputs.ndim == 3 else None
+    if inputs.ndim == 3:
+        return Wanted("sequence", (inputs.shape[1], inputs.shape[2]))
+    return Wanted("vector", (inputs.shape[1],)) if inputs.ndim == 2 else None
 
 
 def _of_layers(net: nn.Module) -> Wanted | None:
@@ -56,5 +79,7 @@ def _of_layers(net: nn.Module) -> Wanted | None:
         if isinstance(layer, nn.RNNBase):
             return Wanted("sequence", (0, layer.input_size))
         if isinstance(layer, nn.Linear):
-            return Wanted("image", (0, 0, 1))  # behind a Flatten, as the first examples of every course have it
+            # As many as the pixels of a square: behind a Flatten, as the first examples of every course have it.
+            pixels = math.isqrt(layer.in_features) ** 2 == layer.in_features >= _FEWEST_PIXELS
+            return Wanted("image", (0, 0, 1)) if pixels else Wanted("vector", (layer.in_features,))
     return None

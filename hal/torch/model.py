@@ -22,13 +22,14 @@ from hal.contract import Backend
 from hal.contract.device import PrecisionName
 from hal.data import Dataset, Kind, Split, Wanted
 from hal.data.convert import as_inputs
+from hal.data.synthetic import synthetic_count
 from hal.errors import ConfigError
 from hal.tensor import Key
 from hal.torch import datasets
 from hal.torch.blocks import blocks_of
 from hal.torch.capturing import Captured
 from hal.torch.forms import argument_names, form_of
-from hal.torch.guesses import wanted_of
+from hal.torch.guesses import fitting_data, wanted_of
 from hal.torch.native import Native, tensors_in
 from hal.torch.passes import EvaluationPass, LossPass, OutputPass, OwnLossPass, Pass
 from hal.torch.user_code import UserCode, config_of
@@ -98,17 +99,20 @@ class ModuleModel(nn.Model):
         return wanted_of(cls.code, _built(cls.code, config, 0))
 
     @classmethod
-    def own_split(cls, config: Any, *, measuring: bool, validation: float, seed: int) -> Split | None:
+    def own_split(cls, config: Any, *, named: str | None, validation: float, seed: int) -> Split | None:
         """What ``data()`` gives, or else samples made of ``example_inputs`` where these are not like data of hal."""
-        if cls.code.data is not None:
+        count = synthetic_count(named or "")
+        if cls.code.data is not None and count is None:
             return datasets.own_split(cls.code, validation=validation, seed=seed)
         if cls.code.example_inputs is None:
             return None
         batch = datasets.batch_of(cls.code.examples(2), datasets.EXAMPLES)
         own_labels = "labels" in batch or cls.code.loss is not None or cls.code.losses is not None
-        if not measuring and not own_labels and not isinstance(batch["inputs"], Mapping) and batch["inputs"].ndim == 4:
+        if named is None and not own_labels and not isinstance(batch["inputs"], Mapping) and batch["inputs"].ndim == 4:
             return None  # images: data=digits has some, with labels
-        return datasets.example_split(cls.code, lambda some, count: cls._labels(config, some, count, seed), seed)
+        return datasets.example_split(
+            cls.code, lambda some, n: cls._labels(config, some, n, seed), count, validation=validation, seed=seed
+        )
 
     @classmethod
     def _labels(cls, config: Any, batch: Batch, count: int, seed: int) -> np.ndarray | None:
@@ -134,8 +138,8 @@ class ModuleModel(nn.Model):
         if cls.code.data is not None:
             data = datasets.OWN_DATA
         else:
-            kind = cls.wanted(config).kind
-            data = {"image": "digits", "text": "topics"}.get(kind, "synthetic")
+            wanted = fitting_data(cls.code, _built(cls.code, config, 0))
+            data = {"image": "digits", "text": "topics"}.get(wanted.kind if wanted else "", "synthetic")
         return nn.Defaults(epochs=cls.defaults.epochs, lr=cls.defaults.lr, batch=cls.defaults.batch, data=data)
 
     def params(self) -> dict[str, nn.Param]:
@@ -306,7 +310,8 @@ class ModuleModel(nn.Model):
             raise ConfigError(
                 f"model={self.code.name} gives outputs for {classes} classes, but data={self._data.name} has "
                 f"{self._data.classes}",
-                fix="give the module as many outputs as there are classes, by an argument of its own: model.<key>=",
+                fix="give the module as many outputs as there are classes, by an argument of its own: model.<key>=, or "
+                "name data of as many classes with data=",
             )
 
     def _objective_names(self) -> tuple[str, ...]:

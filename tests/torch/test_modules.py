@@ -303,6 +303,64 @@ def test_a_bench_and_inference(write):
     assert found.measurement.throughput.median > 0
 
 
+@pytest.mark.parametrize(("code", "named"), [(PAIRS, "synthetic:10"), (MANY, "synthetic:10"), (GAN, "synthetic:10")])
+def test_synthetic_data_are_made_of_example_inputs(write, tmp_path, code, named):
+    name = write(code, "Pair" if code is GAN else "Net")
+    found = run(tmp_path / "run", model=name, data={"name": named, "validation": 0.4}, batch=3, epochs=1)
+    assert found.samples == {"train": 6, "validation": 4}
+    again = hal.train(resume=str(tmp_path / "run"), epochs=2)
+    assert [epoch.epoch for epoch in again.epochs] == [1, 2]
+
+
+VOLUMES = (
+    PAIRS.split("class Net")[0]
+    + """
+class Net(nn.Sequential):
+    def __init__(self):
+        super().__init__(nn.Conv3d(1, 2, 3), nn.Flatten(), nn.Linear(16, 2))
+
+def example_inputs(batch):
+    return torch.rand(batch, 1, 4, 4, 4)
+"""
+)
+
+
+@pytest.mark.parametrize("data", ["digits", "csv:x.csv", "topics"])
+@pytest.mark.parametrize(
+    ("code", "takes"),
+    [
+        (PAIRS, r"2 inputs \(ids, mask\)"),
+        (MANY, "11 inputs"),
+        (VOLUMES, r"inputs of shape \(batch, 1, 4, 4, 4\), float32"),
+    ],
+)
+def test_data_that_a_module_does_not_take_are_refused(write, tmp_path, code, takes, data):
+    with pytest.raises(ConfigError, match=f"takes {takes}.*no data= gives"):
+        run(tmp_path / "run", model=write(code), data=data)
+
+
+TABLES = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, inputs: int = 2):
+        super().__init__(nn.Linear(inputs, 8), nn.ReLU(), nn.Linear(8, 2))
+"""
+
+
+def test_a_module_learns_from_columns(write, tmp_path):
+    """The width of the first layer says that it takes no pixels."""
+    rows = np.random.default_rng(0).normal(size=(200, 2))
+    lines = [f"{a},{b},{'right' if a > 0 else 'left'}" for a, b in rows]
+    (tmp_path / "rows.csv").write_text("\n".join(["a,b,side", *lines]))
+    data = {"name": f"csv:{tmp_path / 'rows.csv'}", "label": "side"}
+    run(tmp_path / "run", model=write(TABLES), data=data, batch=20, epochs=20, lr=0.05)
+    outputs = hal.predict(tmp_path / "run", np.array([[-2.0, 0.0], [2.0, 0.0]], np.float32), backend="cpu")
+    assert outputs.argmax(axis=1).tolist() == [0, 1]
+    with pytest.raises(ConfigError, match="has 2 columns of numbers, but the model takes 3"):
+        run(tmp_path / "other", model={"name": write(TABLES), "inputs": 3}, data=data)
+
+
 def test_example_inputs_need_as_many_samples_as_asked(write, tmp_path):
     with pytest.raises(DataError, match="first axis is 3"):
         run(tmp_path / "run", model=write(PAIRS.replace("(batch, 5)", "(3, 5)").replace("ones(batch", "ones(3")))
