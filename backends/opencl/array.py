@@ -31,10 +31,22 @@ class OpenclArray(TracedArray):
         runtime: the device's.
         storage: its memory, once there is one.
         tracked: whether a derivative with respect to it may still be asked for, so that its sources are kept.
+        symbolic: whether it stands for an array of later calls, in a function that is being traced.
         copies: copies of it in other orders of the axes, while something reads them.
     """
 
-    __slots__ = ("_dtype", "_shape", "attributes", "copies", "op", "runtime", "sources", "storage", "tracked")
+    __slots__ = (
+        "_dtype",
+        "_shape",
+        "attributes",
+        "copies",
+        "op",
+        "runtime",
+        "sources",
+        "storage",
+        "symbolic",
+        "tracked",
+    )
 
     # What is written on top of this class; the modules that define them set them.
     indexed: ClassVar[Callable[..., OpenclArray]]
@@ -57,10 +69,11 @@ class OpenclArray(TracedArray):
         self._shape = shape
         self._dtype = dtype
         self.runtime = runtime
-        self.storage: Storage | None = storage
+        self.storage: Storage | None = storage and storage.take()
         self.copies: dict[tuple[int, ...], weakref.ref[OpenclArray]] = {}
         self.tracked: bool = any(source.tracked for source in sources)
-        if sources:
+        self.symbolic: bool = op == "input" or any(source.symbolic for source in sources)
+        if sources and not self.symbolic:
             runtime.computed[id(self)] = self
 
     @property
@@ -85,10 +98,19 @@ class OpenclArray(TracedArray):
 
     def settle(self, storage: Storage) -> None:
         """Note the memory that the values were written to, and let go of what they were computed from."""
-        self.storage = storage
+        self.storage = storage.take()
         if not self.tracked:
             self.op, self.sources, self.attributes = "leaf", (), None
             self.runtime.computed.pop(id(self), None)
+
+    def give_up(self) -> Storage:
+        """Its memory, which is written to from now on, so that its values are lost."""
+        assert self.storage is not None
+        storage, self.storage = self.storage, None
+        self.op, self.sources, self.attributes = "donated", (), None
+        self.runtime.computed.pop(id(self), None)
+        storage.give_up()
+        return storage
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> OpenclArray:
         """This array on a device, copied through the host if that is another one."""

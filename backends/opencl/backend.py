@@ -76,7 +76,7 @@ class OpenclBackend(BuildsTargets):
 
         if plan.compile == "eager":
             return by_operation(fn, keys_of(plan))
-        return compiled(fn, keys_of(plan), search=plan.compile == "max")
+        return compiled(fn, keys_of(plan), donate=donate, search=plan.compile == "max")
 
     def rng(self, seed: int, device: Device) -> OpenclArray:
         """Two 32-bit words on the device."""
@@ -162,7 +162,7 @@ class OpenclBackend(BuildsTargets):
         from hal.backends.opencl.targets.build import build_for
 
         self.ops(target)  # from now on hal.ops serves what is traced
-        return build_for(fn, arguments, target, plan)
+        return build_for(fn, arguments, target, plan, donate=donate)
 
     def versions(self) -> dict[str, str]:
         """Pyopencl, and the driver of each device."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import threading
 import weakref
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -20,7 +21,8 @@ from hal.backends.opencl.execution import Program, realize
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import schedule
 from hal.backends.opencl.searching import Search
-from hal.backends.opencl.tracing import is_tracing, trace
+from hal.backends.opencl.storage import Storage
+from hal.backends.opencl.tracing import donated_arrays, is_tracing, trace
 from hal.errors import UnsupportedError
 
 __all__ = ["by_operation", "compiled", "forget_programs"]
@@ -79,12 +81,15 @@ def by_operation(fn: Callable[..., Any], keys: Mapping[str, str]) -> Callable[..
     return run
 
 
-def compiled(fn: Callable[..., Any], keys: Mapping[str, str], *, search: bool = False) -> Callable[..., Any]:
+def compiled(
+    fn: Callable[..., Any], keys: Mapping[str, str], *, donate: Sequence[int] = (), search: bool = False
+) -> Callable[..., Any]:
     """Trace a function of trees of arrays as a whole, and replay what it launches.
 
     Args:
         fn: the function.
         keys: the plan's choices of kernels; see :mod:`hal.backends.opencl.codegen.choices`.
+        donate: positions of the arguments whose memory results may take over.
         search: time the kernels that each product may be computed by, and take the fastest.
     """
     programs = _Programs()
@@ -104,10 +109,11 @@ def compiled(fn: Callable[..., Any], keys: Mapping[str, str], *, search: bool = 
             traced = programs.found.get(key)
             if traced is None:
                 with choosing(keys):
-                    traced = programs.found[key] = _traced(fn, leaves, structure, search=search)
+                    donated = donated_arrays(args, leaves, donate)
+                    traced = programs.found[key] = _traced(fn, leaves, structure, donated, search=search)
         results = list(traced.leaves)
         if traced.program is not None:
-            storages = traced.program.run([array.storage for array in arrays if array.storage is not None])
+            storages = traced.program.run(_inputs(arrays, traced.program))
             for position, like, storage in zip(traced.positions, traced.outputs, storages, strict=True):
                 results[position] = OpenclArray("leaf", (), None, like.shape, like.dtype, like.runtime, storage)
         return traced.structure.unflatten(results)
@@ -122,6 +128,22 @@ def forget_programs() -> None:
     for programs in living:
         with programs.lock:
             programs.found.clear()
+
+
+def _inputs(arrays: Sequence[OpenclArray], program: Program) -> list[Storage]:
+    """The memory of the arguments. Donated arrays give theirs up, unless something else has it: then a copy does."""
+    storages = [array.storage for array in arrays if array.storage is not None]
+    if not program.taken:
+        return storages
+    counts = Counter(map(id, storages))
+    read = {id(x) for each in program.runtime.waiting() for x in each.sources}
+    for position in program.taken:
+        array, storage = arrays[position], storages[position]
+        if storage.shared or counts[id(storage)] > 1 or id(array) in read:
+            storages[position] = program.runtime.copied(storage)
+        else:
+            array.give_up()
+    return storages
 
 
 def _with_scalars(leaves: list[Any]) -> list[Any]:
@@ -150,13 +172,16 @@ def _form(leaf: Any) -> Any:
     return (type(leaf).__name__, leaf)
 
 
-def _traced(fn: Callable[..., Any], leaves: list[Any], structure: Any, *, search: bool) -> _Traced:
+def _traced(
+    fn: Callable[..., Any], leaves: list[Any], structure: Any, donated: frozenset[int], *, search: bool
+) -> _Traced:
     found = trace(fn, leaves, structure)
     program = None
     if found.outputs:
         runtime = found.outputs[0].runtime
         assert isinstance(runtime, Runtime)
         pick = Search(runtime) if search else None
-        program = Program(schedule(found.outputs, runtime.facts, fuse=True, traced=True, pick=pick), runtime)
+        planned = schedule(found.outputs, runtime.facts, fuse=True, traced=True, donated=donated, pick=pick)
+        program = Program(planned, runtime)
     likes = tuple(OpenclArray("leaf", (), None, o.shape, o.dtype, o.runtime) for o in found.outputs)
     return _Traced(program, likes, found.positions, found.leaves, found.structure)

@@ -10,8 +10,9 @@ import pyopencl as cl
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.fusion import sorted_nodes
+from hal.backends.opencl.launches import Place, Schedule
 from hal.backends.opencl.runtime import Runtime
-from hal.backends.opencl.schedule import Place, Schedule, schedule
+from hal.backends.opencl.schedule import schedule
 from hal.backends.opencl.storage import Storage
 from hal.errors import UnsupportedError
 
@@ -29,6 +30,7 @@ class Program:
     def __init__(self, planned: Schedule, runtime: Runtime) -> None:
         self.outputs = planned.outputs
         self.launches = planned.launches
+        self.taken = planned.taken
         self.runtime = runtime
         programs = runtime.kernels(launch.kernel for launch in planned.launches)
         with runtime.lock:
@@ -53,7 +55,7 @@ class Program:
         """Launch everything.
 
         Args:
-            inputs: memory of the arrays that the inputs stand for.
+            inputs: memory of the arrays that the inputs stand for; :attr:`taken` are positions of what is written to.
 
         Returns:
             Memory of the outputs.
@@ -70,6 +72,9 @@ class Program:
                             storage = inputs[place.position]
                         elif place in held:
                             storage = held[place]
+                        elif place.over is not None:
+                            over = place.over
+                            storage = held[place] = held[over] if over.position is None else inputs[over.position]
                         else:
                             storage = held[place] = allocate(place.nbytes)
                     if bound[position] is not storage.buffer:
@@ -127,14 +132,11 @@ def _sharing(wanted: Sequence[OpenclArray], runtime: Runtime) -> list[OpenclArra
     mine = {id(node) for node in sorted_nodes(wanted, traced=False)}
     last = [array for array in known if array.storage is None and id(array) not in read and id(array) not in mine]
     shares: set[int] = set()
-    symbolic: set[int] = set()  # what a function computes that is being traced
-    for node in sorted_nodes(last, traced=True):
-        sources = {id(source) for source in node.sources}
-        if node.op == "input" or sources & symbolic:
-            symbolic.add(id(node))
-        if node.sources and node.storage is None and (id(node) in mine or sources & shares):
+    for node in sorted_nodes(last, traced=False):
+        among = id(node) in mine or any(id(source) in shares for source in node.sources)
+        if node.sources and node.storage is None and among:
             shares.add(id(node))
-    return [array for array in last if id(array) in shares - symbolic]
+    return [array for array in last if id(array) in shares]
 
 
 def fetch(array: OpenclArray) -> np.ndarray:

@@ -74,6 +74,11 @@ def sorted_nodes(
                 f"a value of {node!r} was asked for while a function was being compiled, when there are no values yet",
                 fix="use where() instead of a condition on values, or compile=eager",
             )
+        if node.op == "donated":
+            raise UnsupportedError(
+                f"{node!r} was donated to a compiled function, whose results have taken over its memory",
+                fix="use the results of the function, or compile it without donate=",
+            )
         stack.append((node, True))
         if node.storage is None:
             stack.extend((source, False) for source in reversed(before(node)))

@@ -96,6 +96,13 @@ class Runtime(BaseRuntime):
             self.allocated_bytes -= storage.nbytes
             self._pool.setdefault(storage.nbytes, []).append(storage.buffer)
 
+    def copied(self, storage: Storage) -> Storage:
+        """Other memory with the same values."""
+        copy = self.allocate(storage.nbytes)
+        with self.lock:
+            cl.enqueue_copy(self.queue, copy.buffer, storage.buffer)
+        return copy
+
     def release_pool(self) -> None:
         """Give the driver back what no array uses."""
         with self.lock:

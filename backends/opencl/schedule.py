@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.choices import Choices, chosen
 from hal.backends.opencl.codegen.elementwise import map_kernel
-from hal.backends.opencl.codegen.kernel import Facts, Kernel, together
+from hal.backends.opencl.codegen.kernel import Facts, Kernel
 from hal.backends.opencl.codegen.local_tiles import local_tile_kernel
 from hal.backends.opencl.codegen.others import cumulate_kernel, merge_kernel, scatter_kernel
 from hal.backends.opencl.codegen.product import product_of
@@ -20,9 +19,9 @@ from hal.backends.opencl.codegen.register_tiles import register_tile_kernel
 from hal.backends.opencl.codegen.rows import rows_kernel
 from hal.backends.opencl.fusion import Partition, partition
 from hal.backends.opencl.grouping import Group
-from hal.backends.opencl.storage import Storage
+from hal.backends.opencl.launches import Launch, Place, Schedule, merged, take_over
 
-__all__ = ["Launch", "Pick", "Place", "Schedule", "schedule"]
+__all__ = ["Pick", "schedule"]
 
 _LARGEST_INDEX = 2**31 - 1
 
@@ -37,62 +36,6 @@ class Pick(Protocol):
         ...
 
 
-@dataclass(eq=False)
-class Place:
-    """Memory of one array in a schedule.
-
-    Attributes:
-        nbytes: its size.
-        storage: memory that is there already; None: it is given or made when the schedule runs.
-        position: which of the inputs it is; None: none of them.
-        dies: number of the launch that reads it last.
-        kept: an output, which stays.
-    """
-
-    nbytes: int
-    storage: Storage | None = None
-    position: int | None = None
-    dies: int = -1
-    kept: bool = False
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A kernel with the memory that it writes and reads.
-
-    Attributes:
-        kernel: what runs.
-        places: memory in the order of the kernel's parameters.
-        outputs: positions among these of what it writes.
-    """
-
-    kernel: Kernel
-    places: tuple[Place, ...]
-    outputs: tuple[int, ...] = (0,)
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """What computes some nodes.
-
-    Attributes:
-        launches: in their order.
-        nodes: what is in memory afterwards: the wanted ones, and all others that were written, if those stay.
-        outputs: the memory of each of them.
-        wide: whether indices have 64 bits.
-    """
-
-    launches: tuple[Launch, ...]
-    nodes: tuple[OpenclArray, ...]
-    outputs: tuple[Place, ...]
-    wide: bool
-
-    @property
-    def moved_bytes(self) -> int:
-        """Bytes that the launches read and write, each array once a launch."""
-        return sum(place.nbytes for each in self.launches for place in each.places)
-
-
 def _as_chosen(make: Callable[[Choices], Kernel], choices: Choices, result: OpenclArray, *, wide: bool) -> Kernel:
     return make(choices)
 
@@ -104,6 +47,7 @@ def schedule(
     fuse: bool,
     traced: bool = False,
     keep: bool = False,
+    donated: Collection[int] = (),
     pick: Pick | None = None,
 ) -> Schedule:
     """Plan the computation of some nodes, by the kernels that :func:`~hal.backends.opencl.codegen.choices.chosen` says.
@@ -115,10 +59,11 @@ def schedule(
         traced: likewise.
         keep: whether all that is written stays, since it may be read later; otherwise the memory of what is not
             wanted is used again.
+        donated: positions of inputs whose memory may be written to.
         pick: picks the kernel of each product; None: the one that the choices say.
     """
     cut = partition(roots, facts, fuse=fuse, traced=traced)
-    return _Scheduler(cut, facts, pick or _as_chosen).run(roots, keep=keep)
+    return _Scheduler(cut, facts, pick or _as_chosen).run(roots, keep=keep, donated=donated)
 
 
 class _Scheduler:
@@ -131,7 +76,7 @@ class _Scheduler:
         self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
         self.wide = any(node.size > _LARGEST_INDEX for node in cut.nodes)
 
-    def run(self, roots: Sequence[OpenclArray], *, keep: bool) -> Schedule:
+    def run(self, roots: Sequence[OpenclArray], *, keep: bool, donated: Collection[int]) -> Schedule:
         written = [node for node in self.cut.nodes if id(node) in self.cut.written and node.storage is None]
         for node in written:
             if node.size:
@@ -145,20 +90,24 @@ class _Scheduler:
             place = self._place(held)
             place.kept = True
             outputs.append(place)
-        launches = _merged(self.launches, self.facts.most_parameters)
+        launches = merged(self.launches, self.facts.most_parameters)
         for number, launch in enumerate(launches):
             for place in launch.places:
                 place.dies = number
-        return Schedule(tuple(launches), nodes, tuple(outputs), self.wide)
+        taken = take_over(launches, frozenset(outputs), donated)
+        return Schedule(tuple(launches), nodes, tuple(outputs), self.wide, taken)
 
     def _place(self, node: OpenclArray) -> Place:
         if id(node) not in self.places:
             position = node.attributes if node.op == "input" else None
-            self.places[id(node)] = Place(node.nbytes, node.storage, position)
+            self.places[id(node)] = Place(node.nbytes, node.size, node.storage, position)
+            if node.storage is not None:
+                node.storage.shared = True  # with this schedule
         return self.places[id(node)]
 
     def _add(self, kernel: Kernel, out: Place) -> None:
-        self.launches.append(Launch(kernel, (out, *(self._place(node) for node in kernel.buffers))))
+        places = (out, *(self._place(node) for node in kernel.buffers))
+        self.launches.append(Launch(kernel, places, alike=tuple((0, 1 + position) for position in kernel.alike)))
 
     def _compute(self, node: OpenclArray) -> None:
         stored, facts, wide = self.cut.stored, self.facts, self.wide
@@ -215,47 +164,3 @@ class _Scheduler:
             self._add(kernel, out if last else self._place(made))
             self.alive.append(made)
             before = made
-
-
-def _merged(launches: Sequence[Launch], most: int) -> list[Launch]:
-    """Flat kernels that only others of their kind read from, such as those of an optimizer, a level at a time.
-
-    They come last, where they wait for nothing, and several of them share a launch of so many parameters at most.
-    """
-    read: dict[Place, list[int]] = {}
-    for number, launch in enumerate(launches):
-        # A scatter adds to what the launch before it has written.
-        for place in launch.places[1:] if launch.kernel.flat else launch.places:
-            read.setdefault(place, []).append(number)
-    last: set[int] = set()
-    for number in reversed(range(len(launches))):
-        if launches[number].kernel.flat and last.issuperset(read.get(launches[number].places[0], ())):
-            last.add(number)
-    levels: dict[Place, int] = {}
-    groups: dict[tuple[int, tuple[int, ...]], list[Launch]] = {}
-    for number in sorted(last):
-        launch = launches[number]
-        level = max((levels.get(place, -1) for place in launch.places[1:]), default=-1) + 1
-        levels[launch.places[0]] = level
-        groups.setdefault((level, launch.kernel.local), []).append(launch)
-    found = [launch for number, launch in enumerate(launches) if number not in last]
-    for key in sorted(groups):
-        group: list[Launch] = []
-        for launch in groups[key]:
-            if group and sum(len(each.places) for each in (*group, launch)) > most:
-                found.append(_one(group))
-                group = []
-            group.append(launch)
-        found.append(_one(group))
-    return found
-
-
-def _one(group: Sequence[Launch]) -> Launch:
-    if len(group) == 1:
-        return group[0]
-    places = tuple(place for launch in group for place in launch.places)
-    outputs, start = [], 0
-    for launch in group:
-        outputs.append(start)
-        start += len(launch.places)
-    return Launch(together([launch.kernel for launch in group]), places, tuple(outputs))

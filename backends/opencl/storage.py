@@ -21,14 +21,28 @@ __all__ = ["BaseRuntime", "Storage", "rounded_bytes"]
 
 
 class Storage:
-    """Memory of an array. It goes back to its device's pool when nothing refers to it any more."""
+    """Memory of an array. It goes back to its device's pool when nothing refers to it any more.
 
-    __slots__ = ("__weakref__", "buffer", "nbytes", "runtime")
+    Attributes:
+        shared: whether more than one array or program has it, so that nobody may write to it.
+    """
+
+    __slots__ = ("__weakref__", "_taken", "buffer", "nbytes", "runtime", "shared")
 
     def __init__(self, runtime: BaseRuntime, buffer: Any, nbytes: int) -> None:
         self.runtime = runtime
         self.buffer = buffer
         self.nbytes = nbytes
+        self._taken = self.shared = False
+
+    def take(self) -> Storage:
+        """The memory, for one more array."""
+        self.shared, self._taken = self.shared or self._taken, True
+        return self
+
+    def give_up(self) -> None:
+        """The one array that had it lets go of it."""
+        self._taken = False
 
     def __del__(self) -> None:
         self.runtime.take_back(self)
@@ -51,6 +65,10 @@ class BaseRuntime(abc.ABC):
         self.facts = facts
         self.wide_floats = wide_floats
         self.computed: weakref.WeakValueDictionary[int, OpenclArray] = weakref.WeakValueDictionary()
+
+    def waiting(self) -> list[OpenclArray]:
+        """The arrays that are not in memory yet."""
+        return [array for array in list(self.computed.values()) if array.storage is None]
 
     def check(self, dtype: DType) -> None:
         """Refuse a type that the device does not have.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import optree
 
 from hal.backends.opencl.array import OpenclArray
 
-__all__ = ["Trace", "is_tracing", "trace"]
+__all__ = ["Trace", "donated_arrays", "is_tracing", "trace"]
 
 _TRACING = threading.local()
 
@@ -36,6 +36,19 @@ class Trace:
 def is_tracing() -> bool:
     """Whether this thread is running a function that is being traced."""
     return bool(getattr(_TRACING, "depth", 0))
+
+
+def donated_arrays(args: Sequence[Any], leaves: Sequence[Any], donate: Collection[int]) -> frozenset[int]:
+    """Positions, among the arrays that a function is called with, of those that are donated.
+
+    Args:
+        args: of the function.
+        leaves: of all of them.
+        donate: positions of the arguments that are donated.
+    """
+    owners = [number for number, arg in enumerate(args) for _ in optree.tree_leaves(arg)]
+    arrays = [owner for owner, leaf in zip(owners, leaves, strict=True) if isinstance(leaf, OpenclArray)]
+    return frozenset(position for position, owner in enumerate(arrays) if owner in donate)
 
 
 def trace(fn: Callable[..., Any], leaves: Sequence[Any], structure: Any) -> Trace:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.emitter import Emitter, added, linear
@@ -40,7 +40,7 @@ def map_kernel(
     shape = (node.size,) if flat else node.shape
     outer, inner = _rows(shape) if facts.cpu else (shape, ())
     if flat and facts.cpu:
-        return _flat_kernel(node, emitter, facts, compute)
+        return _flat_kernel(node, emitter, stored, facts, compute)
     count = math.prod(outer)
     head, tail, row = row_loop(count, facts, emitter)
     index = [*rows_of(row, outer)]
@@ -55,7 +55,8 @@ def map_kernel(
     place = row if flat else linear([added(i, a) for i, a in zip(index, firsts, strict=True)], target.shape)
     body = _nest(emitter, [head, *heads], store(target.dtype, "out", place, value))
     items, local = spread(count, facts)
-    return _kernel(node, target, emitter, f"{body} {tail}{'}' * len(heads)}", items, local, flat)
+    alike = _read_alike(node, stored, compute) if flat else frozenset[int]()
+    return _kernel(node, target, emitter, f"{body} {tail}{'}' * len(heads)}", items, local, flat, alike)
 
 
 def _nest(emitter: Emitter, heads: Sequence[str], statement: str) -> str:
@@ -75,7 +76,7 @@ def _rows(shape: Sequence[int]) -> tuple[Sequence[int], Sequence[int]]:
     return shape[:at], shape[at:]
 
 
-def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: bool) -> Kernel:
+def _flat_kernel(node: OpenclArray, emitter: Emitter, stored: Stored, facts: Facts, compute: bool) -> Kernel:
     """All arrays have one shape, so that it is one long loop, in pieces."""
     size, kind = node.size, emitter.index_type
     each = max(min(1024, -(-size // (4 * facts.units))), 1)
@@ -87,7 +88,8 @@ def _flat_kernel(node: OpenclArray, emitter: Emitter, facts: Facts, compute: boo
     heads = [head, f"{bounds} for ({kind} i={row}*{each}; i<z; i++) {{"]
     body = _nest(emitter, heads, store(node.dtype, "out", "i", value))
     items, local = spread(pieces, facts)
-    return _kernel(node, node, emitter, f"{body} }}{tail}", items, local, True)
+    alike = _read_alike(node, stored, compute)
+    return _kernel(node, node, emitter, f"{body} }}{tail}", items, local, True, alike)
 
 
 def _kernel(
@@ -98,16 +100,19 @@ def _kernel(
     items: tuple[int, ...],
     local: tuple[int, ...],
     flat: bool,
+    alike: Set[int],
 ) -> Kernel:
+    buffers = tuple(buffer for _, buffer in emitter.buffers.values())
     return Kernel(
         signature(target, emitter),
         text,
-        tuple(buffer for _, buffer in emitter.buffers.values()),
+        buffers,
         items,
         local,
         node.op if node.op != "map" else f"map {node.attributes}",
         numbers=tuple(value for _, value in emitter.numbers.values()),
         flat=flat and not emitter.numbers,
+        alike=tuple(i for i, buffer in enumerate(buffers) if id(buffer) in alike),
     )
 
 
@@ -125,3 +130,19 @@ def _flat(node: OpenclArray, stored: Stored, compute: bool) -> bool:
     if node.op == "expand":
         return node.sources[0].size == 1
     return node.op == "iota"
+
+
+def _read_alike(node: OpenclArray, stored: Stored, compute: bool) -> Set[int]:
+    """Ids of the arrays in memory that a flat kernel reads at the place of the element that it computes, only."""
+    alike: set[int] = set()
+    elsewhere: set[int] = set()
+    stack = [(node, compute, False)]
+    while stack:
+        each, computed, moved = stack.pop()
+        held = None if computed else stored(each)
+        if held is not None:
+            (elsewhere if moved else alike).add(id(held))
+        else:
+            moved = moved or each.op not in ("map", "detach", "custom")
+            stack.extend((source, False, moved) for source in each.sources)
+    return alike - elsewhere

@@ -88,6 +88,7 @@ class Kernel:
         label: what it computes, for people.
         flops: operations of its products.
         flat: whether it is one loop over elements, which may share a launch with others.
+        alike: positions of the buffers of which an element is read for the element at its place alone.
     """
 
     parameters: tuple[str, ...]
@@ -99,6 +100,7 @@ class Kernel:
     numbers: tuple[int, ...] = ()
     flops: int = 0
     flat: bool = False
+    alike: tuple[int, ...] = ()
     name: str = field(init=False)
 
     def __post_init__(self) -> None:

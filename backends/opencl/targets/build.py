@@ -13,11 +13,12 @@ from hal.backends._traced.dtypes import as_dtype
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.choices import choosing, keys_of
 from hal.backends.opencl.codegen.program import program_source
-from hal.backends.opencl.schedule import Schedule, schedule
+from hal.backends.opencl.launches import Schedule
+from hal.backends.opencl.schedule import schedule
 from hal.backends.opencl.targets.cards import Card, TargetRuntime, card_of, target_runtime
 from hal.backends.opencl.targets.clang import compile_source
 from hal.backends.opencl.targets.program import CardProgram
-from hal.backends.opencl.tracing import trace
+from hal.backends.opencl.tracing import donated_arrays, trace
 from hal.contract.device import Device
 from hal.contract.plan import Plan
 from hal.contract.program import ArrayShape, DoesNotFitError
@@ -27,20 +28,24 @@ __all__ = ["build_for", "planned_for", "source_for"]
 _GIB = 2**30
 
 
-def planned_for(fn: Callable[..., Any], arguments: Sequence[Any], device: Device) -> tuple[Schedule, list[OpenclArray]]:
+def planned_for(
+    fn: Callable[..., Any], arguments: Sequence[Any], device: Device, *, donate: Sequence[int] = ()
+) -> tuple[Schedule, list[OpenclArray]]:
     """The launches of a function on a target, and its arguments.
 
     Args:
         fn: a function of trees of arrays.
         arguments: trees whose leaves are :class:`~hal.contract.program.ArrayShape`, or values.
         device: of the target.
+        donate: positions of arguments whose memory results may take over.
     """
     runtime = target_runtime(device)
     given, structure = optree.tree_flatten(cast("Any", tuple(arguments)))
     leaves = [_stand_in(leaf, runtime) for leaf in given]
     found = trace(fn, leaves, structure)
     inputs = [leaf for leaf in leaves if isinstance(leaf, OpenclArray)]
-    return schedule(found.outputs, runtime.facts, fuse=True, traced=True), inputs
+    donated = donated_arrays(arguments, leaves, donate)
+    return schedule(found.outputs, runtime.facts, fuse=True, traced=True, donated=donated), inputs
 
 
 def source_for(planned: Schedule, card: Card) -> str:
@@ -49,12 +54,14 @@ def source_for(planned: Schedule, card: Card) -> str:
     return program_source(list(kernels.values()), card.facts)
 
 
-def build_for(fn: Callable[..., Any], arguments: Sequence[Any], device: Device, plan: Plan) -> CardProgram:
+def build_for(
+    fn: Callable[..., Any], arguments: Sequence[Any], device: Device, plan: Plan, *, donate: Sequence[int] = ()
+) -> CardProgram:
     """Compile a function for a target; see :meth:`hal.contract.BuildsTargets.build`."""
     began = time.monotonic()
     card = card_of(device.kind)
     with choosing(keys_of(plan)):
-        planned, inputs = planned_for(fn, arguments, device)
+        planned, inputs = planned_for(fn, arguments, device, donate=donate)
     source = source_for(planned, card)
     assembly = compile_source(source, card)
     program = CardProgram(card, planned, inputs, source, assembly, time.monotonic() - began)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from hal.backends.opencl.array import OpenclArray
-from hal.backends.opencl.schedule import Place, Schedule
+from hal.backends.opencl.launches import Place, Schedule
 from hal.backends.opencl.storage import rounded_bytes
 from hal.backends.opencl.targets.cards import Card
 from hal.backends.opencl.targets.resources import kernels_of, waves_of_a_simd
@@ -117,9 +117,10 @@ def _memory(planned: Schedule, inputs: Sequence[OpenclArray]) -> ProgramMemory:
     made = now = peak = constants = 0
     outside = {place for launch in planned.launches for place in launch.places} | set(planned.outputs)
     constants = sum(rounded_bytes(place.nbytes) for place in outside if place.storage is not None)
+    followed = {place.over for place in outside}
     for number, launch in enumerate(planned.launches):
         for place in launch.places:
-            if place.storage is not None or place.position is not None or place in held:
+            if place.storage is not None or place.position is not None or place.over is not None or place in held:
                 continue
             held.add(place)
             size = rounded_bytes(place.nbytes)
@@ -130,18 +131,27 @@ def _memory(planned: Schedule, inputs: Sequence[OpenclArray]) -> ProgramMemory:
                 made += size
         peak = max(peak, now)
         for place in dict.fromkeys(launch.places):
-            if place in held and place.dies == number and not place.kept:
-                held.discard(place)
+            first = _first(place)
+            if first in held and place.dies == number and not place.kept and place not in followed:
+                held.discard(first)
                 free[rounded_bytes(place.nbytes)] += 1
                 now -= rounded_bytes(place.nbytes)
-    own = {place for place in planned.outputs if place.storage is None and place.position is None}
-    outputs = sum(rounded_bytes(place.nbytes) for place in own)
+    made_here = {place for place in planned.outputs if place.storage is None and place.position is None}
+    aliased = sum(rounded_bytes(place.nbytes) for place in made_here if _first(place).position is not None)
+    outputs = sum(rounded_bytes(place.nbytes) for place in made_here)
     arguments = sum(rounded_bytes(array.nbytes) for array in inputs)
     return ProgramMemory(
         arguments=arguments,
         outputs=outputs,
-        aliased=0,
-        temporaries=max(made - outputs, 0) + constants,
+        aliased=aliased,
+        temporaries=max(made - (outputs - aliased), 0) + constants,
         code=0,
         peak=arguments + constants + peak,
     )
+
+
+def _first(place: Place) -> Place:
+    """The first one that had a place's memory."""
+    while place.over is not None:
+        place = place.over
+    return place
