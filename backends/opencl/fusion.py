@@ -9,6 +9,7 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.kernel import Facts
 from hal.backends.opencl.codegen.views import base_of
 from hal.backends.opencl.grouping import Group, find_groups, read_by, rows_of_reduction
+from hal.backends.opencl.siblings import Siblings, find_siblings
 from hal.errors import UnsupportedError
 
 __all__ = ["Partition", "partition"]
@@ -30,13 +31,13 @@ class Partition:
         written: ids of the nodes that are written to memory.
         followed: for a node that is written by the kernel of a reduction or contraction, which it follows from
             element by element, that one.
-        groups: for a node that is computed together with others row by row, all of them.
+        groups: for a node that one kernel computes together with others, all of them.
     """
 
     nodes: list[OpenclArray]
     written: set[int] = field(default_factory=set)
     followed: dict[int, OpenclArray] = field(default_factory=dict)
-    groups: dict[int, Group] = field(default_factory=dict)
+    groups: dict[int, Group | Siblings] = field(default_factory=dict)
 
     def in_memory(self, node: OpenclArray) -> bool:
         """Whether a node has memory of its own."""
@@ -49,6 +50,13 @@ class Partition:
                 return None
             node = node.sources[0]
         return node
+
+    def before(self, node: OpenclArray) -> Sequence[OpenclArray]:
+        """What has to be computed before a node: of those that one kernel writes, before the first, what it reads."""
+        group = self.groups.get(id(node))
+        if group is None or id(node) not in self.written:
+            return read_by(node)
+        return group.inputs if node is group.outputs[0] else group.outputs[:1]
 
 
 def sorted_nodes(
@@ -114,23 +122,19 @@ def partition(roots: Sequence[OpenclArray], facts: Facts, *, fuse: bool, traced:
         # Kernels of products and of columns come first: a group would have to read what they compute.
         in_rows = [node for node in cut.nodes if rows_of_reduction(node, facts)]
         _follow([node for node in cut.nodes if not rows_of_reduction(node, facts)], cut, users, wanted)
-        cut.groups = find_groups(cut, facts, [held for root in roots if (held := cut.stored(root)) is not None])
+        cut.groups.update(find_groups(cut, facts, [x for root in roots if (x := cut.stored(root)) is not None]))
         _follow([node for node in in_rows if id(node) not in cut.groups], cut, users, wanted)
-        if cut.groups:
-            _sort_groups(roots, cut, traced=traced)
+        _sort_groups(roots, cut, traced=traced)
+        cut.groups.update(find_siblings(cut, facts))
+        _sort_groups(roots, cut, traced=traced)
     return cut
 
 
 def _sort_groups(roots: Sequence[OpenclArray], cut: Partition, *, traced: bool) -> None:
     """Put what a group reads before all that it writes."""
-
-    def before(node: OpenclArray) -> Sequence[OpenclArray]:
-        group = cut.groups.get(id(node))
-        if group is None or id(node) not in cut.written:
-            return read_by(node)
-        return group.inputs if node is group.outputs[0] else group.outputs[:1]
-
-    found = sorted_nodes(roots, traced=traced, before=before)
+    if not cut.groups:
+        return
+    found = sorted_nodes(roots, traced=traced, before=cut.before)
     seen = {id(node) for node in found}
     cut.nodes = [*found, *(node for node in cut.nodes if id(node) not in seen)]
 

@@ -20,6 +20,7 @@ from hal.backends.opencl.codegen.rows import rows_kernel
 from hal.backends.opencl.fusion import Partition, partition
 from hal.backends.opencl.grouping import Group
 from hal.backends.opencl.launches import Launch, Place, Schedule, merged, take_over
+from hal.backends.opencl.siblings import Siblings
 
 __all__ = ["Pick", "schedule"]
 
@@ -111,13 +112,15 @@ class _Scheduler:
 
     def _compute(self, node: OpenclArray) -> None:
         stored, facts, wide = self.cut.stored, self.facts, self.wide
-        if id(node) in self.cut.groups:
-            self._compute_rows(self.cut.groups[id(node)], node)
+        group = self.cut.groups.get(id(node))
+        if group is not None:
+            if node is group.outputs[0]:  # one launch writes all, when the turn of the first one comes
+                self._compute_together(group)
             return
         first = self.cut.followed.get(id(node), node)
         out = self._place(node)
         if first.op == "reduce":
-            self._add(reduce_kernel(first, node, stored, facts, wide=wide), out)
+            self._add(reduce_kernel([(first, node)], stored, facts, wide=wide), out)
         elif first.op == "contract":
             product = product_of(first, self.cut.in_memory)
             template = register_tile_kernel if facts.cpu else local_tile_kernel
@@ -144,14 +147,14 @@ class _Scheduler:
         else:
             self._add(map_kernel(node, stored, facts, wide=wide), out)
 
-    def _compute_rows(self, group: Group, node: OpenclArray) -> None:
-        """One launch writes all that a group writes, when its first output's turn comes."""
-        if node is group.outputs[0]:
-            kernel = rows_kernel(
-                group.rows, group.length, group.members, group.outputs, self.cut.stored, self.facts, wide=self.wide
-            )
-            places = tuple(self._place(each) for each in (*group.outputs, *kernel.buffers))
-            self.launches.append(Launch(kernel, places, tuple(range(len(group.outputs)))))
+    def _compute_together(self, group: Group | Siblings) -> None:
+        stored, facts, wide = self.cut.stored, self.facts, self.wide
+        if isinstance(group, Siblings):
+            kernel = reduce_kernel(group.pairs, stored, facts, wide=wide)
+        else:
+            kernel = rows_kernel(group.rows, group.length, group.members, group.outputs, stored, facts, wide=wide)
+        places = tuple(self._place(each) for each in (*group.outputs, *kernel.buffers))
+        self.launches.append(Launch(kernel, places, tuple(range(len(group.outputs)))))
 
     def _sort(self, node: OpenclArray, out: Place) -> None:
         """Merges runs until one is left; the positions alternate between two places, and end in the node's own."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hal.contract.plan import Plan
@@ -121,6 +121,7 @@ SIMPLE = {
 STEP = st.tuples(st.sampled_from(sorted(SIMPLE)), st.integers(0, 9), st.integers(0, 9))
 
 
+@settings(max_examples=12)  # each builds kernels
 @given(steps=st.lists(STEP, min_size=1, max_size=8), outputs=st.lists(st.integers(0, 9), min_size=3, max_size=3))
 def test_random_steps_compute_the_same(steps, outputs):
     """Two calls in a row of a function whose three results take over what they can, beside NumPy."""

@@ -104,7 +104,7 @@ def _kernel(
 ) -> Kernel:
     buffers = tuple(buffer for _, buffer in emitter.buffers.values())
     return Kernel(
-        signature(target, emitter),
+        signature([target], emitter),
         text,
         buffers,
         items,

@@ -13,7 +13,18 @@ from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.emitter import Emitter, split
 from hal.backends.opencl.codegen.expressions import storage_type
 
-__all__ = ["Facts", "Kernel", "Stored", "loops", "row_loop", "rows_of", "signature", "spread", "together"]
+__all__ = [
+    "Facts",
+    "Kernel",
+    "Stored",
+    "loops",
+    "output_name",
+    "row_loop",
+    "rows_of",
+    "signature",
+    "spread",
+    "together",
+]
 
 Stored = Callable[[OpenclArray], OpenclArray | None]
 
@@ -117,11 +128,17 @@ class Kernel:
         return f"__kernel void {self.name}{self.text}"
 
 
-def signature(output: OpenclArray, emitter: Emitter) -> tuple[str, ...]:
-    """Parameters: the output, then what the kernel reads, then numbers."""
+def output_name(number: int) -> str:
+    """The parameter of one of the outputs."""
+    return f"o{number}" if number else "out"
+
+
+def signature(outputs: Sequence[OpenclArray], emitter: Emitter) -> tuple[str, ...]:
+    """Parameters: the outputs, then what the kernel reads, then numbers."""
+    writes = (f"__global {storage_type(node.dtype)} *{output_name(number)}" for number, node in enumerate(outputs))
     numbers = (f"const {emitter.index_type} {name}" for name, _ in emitter.numbers.values())
     reads = (f"__global const {storage_type(node.dtype)} *{name}" for name, node in emitter.buffers.values())
-    return (f"__global {storage_type(output.dtype)} *out", *reads, *numbers)
+    return (*writes, *reads, *numbers)
 
 
 def together(kernels: Sequence[Kernel]) -> Kernel:

@@ -132,7 +132,7 @@ def local_tile_kernel(
     )
     groups = -(-product.columns // operands[1].width), -(-product.rows // operands[0].width)
     return Kernel(
-        signature(out, emitter),
+        signature([out], emitter),
         f"{' '.join(head)} {' '.join(emitter.lines[0])} {sums}{loop} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (groups[0] * group_columns, groups[1] * group_rows, product.batches),

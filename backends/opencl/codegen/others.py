@@ -113,4 +113,4 @@ def _finished(
 ) -> Kernel:
     buffers = tuple(buffer for _, buffer in emitter.buffers.values())
     numbers = tuple(value for _, value in emitter.numbers.values())
-    return Kernel(signature(node, emitter), body, buffers, items, local, label, numbers)
+    return Kernel(signature([node], emitter), body, buffers, items, local, label, numbers)

@@ -152,7 +152,7 @@ class _Writer:
             f"HAL_VECTORIZE for ({unit}) {{ {lines[5]} {step} }} }} }}"
         )
         return Kernel(
-            signature(self.node, self.emitter),
+            signature([self.node], self.emitter),
             text,
             tuple(buffer for _, buffer in self.emitter.buffers.values()),
             (-(-self.batch // self.rows),),

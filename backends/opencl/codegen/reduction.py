@@ -4,31 +4,95 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from hal.backends._traced.dtypes import DType
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.emitter import Emitter, linear, split
 from hal.backends.opencl.codegen.expressions import compute_type, literal, store
-from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, row_loop, rows_of, signature, spread
+from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, output_name, row_loop, rows_of, signature, spread
 
-__all__ = ["LANES", "combined", "filled", "neutral", "reduce_kernel"]
+__all__ = ["LANES", "combined", "filled", "form_of_reduction", "neutral", "reduce_kernel"]
 
 LANES = 16
 _COLUMNS = 128
 
 
-def reduce_kernel(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, *, wide: bool) -> Kernel:
-    """A kernel that reduces, and writes ``out``, which follows from the reduction element by element."""
+@dataclass(frozen=True)
+class _One:
+    """One of the reductions of a kernel, and the names of its variables.
+
+    Attributes:
+        node: the reduction.
+        out: what is written: itself, or what follows from it element by element.
+        number: among those of the kernel.
+    """
+
+    node: OpenclArray
+    out: OpenclArray
+    number: int
+
+    @property
+    def kind(self) -> str:
+        return str(self.node.attributes[0])
+
+    @property
+    def positional(self) -> bool:
+        """Whether it gives the position of a value."""
+        return self.kind.startswith("arg")
+
+    @property
+    def start(self) -> str:
+        return neutral(self.kind.removeprefix("arg"), self.node.sources[0].dtype)
+
+    @property
+    def c_type(self) -> str:
+        return compute_type(self.node.sources[0].dtype)
+
+    @property
+    def s(self) -> str:
+        return f"s{self.number}"
+
+    @property
+    def at(self) -> str:
+        return f"at{self.number}"
+
+    def step(self, names: Mapping[int, str], value: str, suffix: str = "") -> str:
+        """Statements that take a value in; of a positional one also where it is."""
+        if not self.positional:
+            return combined(self.kind, self.s + suffix, value)
+        x, axes = self.node.sources[0], self.node.attributes[1]
+        return _found(self.kind, names, x, axes, value, self.s + suffix, self.at + suffix, "seen")
+
+
+def reduce_kernel(
+    pairs: Sequence[tuple[OpenclArray, OpenclArray]], stored: Stored, facts: Facts, *, wide: bool
+) -> Kernel:
+    """A kernel that reduces.
+
+    Args:
+        pairs: a reduction, and what is written: itself, or what follows from it element by element. Several reduce the
+            same axes of arrays of one shape, in the same :func:`form_of_reduction`.
+        stored: which nodes are in memory.
+        facts: of the device.
+        wide: whether indices need 64 bits.
+    """
+    ones = [_One(node, out, number) for number, (node, out) in enumerate(pairs)]
+    form = {"columns": _columns, "lanes": _lanes, "serial": _serial}[form_of_reduction(pairs[0][0], facts)]
+    return form(ones, stored, facts, wide)
+
+
+def form_of_reduction(node: OpenclArray, facts: Facts) -> Literal["columns", "lanes", "serial"]:
+    """How a kernel reduces: neighboring columns at once, a row in lanes, or one value after the other."""
     kind, axes = node.attributes
     x = node.sources[0]
     last = x.ndim - 1
     if facts.cpu and last not in axes and x.shape[last] > 1:
-        return _columns(node, out, stored, facts, wide)
-    if kind.startswith("arg"):
-        return _serial(node, out, stored, facts, wide)
-    if facts.cpu and last in axes and x.shape[last] >= 2 * LANES:
-        return _lanes(node, out, stored, facts, wide)
-    return _serial(node, out, stored, facts, wide)
+        return "columns"
+    if facts.cpu and last in axes and x.shape[last] >= 2 * LANES and not kind.startswith("arg"):
+        return "lanes"
+    return "serial"
 
 
 def neutral(kind: str, dtype: DType) -> str:
@@ -94,100 +158,97 @@ def _kept(x: OpenclArray, axes: Sequence[int]) -> list[int]:
     return [axis for axis in range(x.ndim) if axis not in axes]
 
 
-def _finished(node: OpenclArray, out: OpenclArray, emitter: Emitter, text: str, count: int, facts: Facts) -> Kernel:
+def _finished(ones: Sequence[_One], emitter: Emitter, text: str, count: int, facts: Facts) -> Kernel:
     items, local = spread(count, facts)
-    label = f"{node.attributes[0]} over {len(node.attributes[1])} axes"
+    label = f"{', '.join(one.kind for one in ones)} over {len(ones[0].node.attributes[1])} axes"
+    followed = [f", {one.out.attributes}" for one in ones if one.out is not one.node]
     return Kernel(
-        signature(out, emitter),
+        signature([one.out for one in ones], emitter),
         filled(text, emitter),
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
         local,
-        label if out is node else f"{label}, {out.attributes}",
+        label + "".join(followed),
         tuple(value for _, value in emitter.numbers.values()),
     )
 
 
-def _written(node: OpenclArray, out: OpenclArray, emitter: Emitter, value: str, place: str) -> str:
+def _written(one: _One, emitter: Emitter, value: str, place: str) -> str:
     """Statements that write the result, or what follows from it, to a position."""
+    node, out, target = one.node, one.out, output_name(one.number)
     if out is node:
-        return store(out.dtype, "out", place, value)
+        return store(out.dtype, target, place, value)
     emitter.given[id(node)] = value
     position = emitter.bound(f"const {emitter.index_type}", place)
     index = [emitter.index(i) for i in split(position, out.shape)]
-    return store(out.dtype, "out", position, emitter.value(out, index, compute=True))
+    return store(out.dtype, target, position, emitter.value(out, index, compute=True))
 
 
-def _serial(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _serial(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """One result a row: a loop over all that is reduced."""
-    kind, axes = node.attributes
-    x = node.sources[0]
+    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept = _kept(x, axes)
     shape = [x.shape[axis] for axis in kept]
     head, tail, row = row_loop(math.prod(shape), facts, emitter)
     index = dict(zip(kept, (emitter.index(i) for i in rows_of(row, shape)), strict=True))
     names, heads = _reduced(x, axes, emitter, 0)
-    value = emitter.value(x, [{**index, **names}[axis] for axis in range(x.ndim)])
-    c_type = compute_type(x.dtype)
-    emitter.depths["s"] = emitter.depths["at"] = emitter.depths[row]
-    if kind.startswith("arg"):
-        begin = f"{c_type} s={neutral(kind[3:], x.dtype)}; int at=0, seen=0;"
-        step = _found(kind, names, x, axes, value, "s", "at", "seen") + " seen=1;"
-    else:
-        begin, step = f"{c_type} s={neutral(kind, x.dtype)};", combined(kind, "s", value)
+    place = [{**index, **names}[axis] for axis in range(x.ndim)]
+    begin = "".join(f"{one.c_type} {one.s}={one.start}; " for one in ones)
+    step = " ".join(one.step(names, emitter.value(one.node.sources[0], place)) for one in ones)
+    if any(one.positional for one in ones):
+        begin += f"int seen=0{''.join(f', {one.at}=0' for one in ones if one.positional)};"
+        step += " seen=1;"
     inner = "".join(heads) + step + "}" * len(heads)
     emitter.loop("after")  # what follows is declared behind the loop
     depth = emitter.depths["after"]
-    emitter.depths["s"] = emitter.depths["at"] = depth
-    written = _written(node, out, emitter, "at" if kind.startswith("arg") else "s", row)
+    emitter.depths.update((name, depth) for one in ones for name in (one.s, one.at))
+    written = " ".join(_written(one, emitter, one.at if one.positional else one.s, row) for one in ones)
     text = f"@0@ {head} @1@ {begin} {inner} @{depth}@ {written} {tail}"
-    return _finished(node, out, emitter, text, math.prod(shape), facts)
+    return _finished(ones, emitter, text, math.prod(shape), facts)
 
 
-def _lanes(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _lanes(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """The last axis in lanes, which a processor's compiler turns into vectors."""
-    kind, axes = node.attributes
-    x = node.sources[0]
+    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept = _kept(x, axes)
     shape, length = [x.shape[axis] for axis in kept], x.shape[-1]
     head, tail, row = row_loop(math.prod(shape), facts, emitter)
     index = dict(zip(kept, (emitter.index(i) for i in rows_of(row, shape)), strict=True))
     names, heads = _reduced(x, axes, emitter, 1)
-    c_type, start = compute_type(x.dtype), neutral(kind, x.dtype)
     whole = length // LANES * LANES
 
-    def value(at: str) -> str:
-        return emitter.value(x, [{**index, **names, x.ndim - 1: at}[axis] for axis in range(x.ndim)])
+    def steps(at: str, suffix: str) -> str:
+        place = [{**index, **names, x.ndim - 1: at}[axis] for axis in range(x.ndim)]
+        return " ".join(one.step(names, emitter.value(one.node.sources[0], place), suffix) for one in ones)
 
     block, lane = emitter.loop("k"), emitter.loop("l")
-    first = value(f"{block}+{lane}")
+    first = steps(f"{block}+{lane}", "[l]")
     main = (
         f"for (int k=0; k<{whole}; k+={LANES}) {{@{emitter.depths['k']}@ "
-        f"for (int l=0; l<{LANES}; l++) {{@{emitter.depths['l']}@ {combined(kind, 's[l]', first)} }} }}"
+        f"for (int l=0; l<{LANES}; l++) {{@{emitter.depths['l']}@ {first} }} }}"
     )
     if whole < length:
         rest = emitter.loop("t")
-        main += (
-            f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {combined(kind, 's[0]', value(rest))} }}"
-        )
+        main += f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {steps(rest, '[0]')} }}"
     emitter.loop("after")
     depth = emitter.depths["after"]
-    emitter.depths["s"] = depth
-    written = _written(node, out, emitter, "s[0]", row)
-    fold = f"for (int l=1; l<{LANES}; l++) {{ const {c_type} w=s[l]; {combined(kind, 's[0]', 'w')} }}"
+    emitter.depths.update((one.s, depth) for one in ones)
+    written = " ".join(_written(one, emitter, f"{one.s}[0]", row) for one in ones)
+    sums = "".join(f"{one.c_type} {one.s}[{LANES}]; " for one in ones)
+    sums += f"for (int l=0; l<{LANES}; l++) {{ {''.join(f'{one.s}[l]={one.start}; ' for one in ones)}}}"
+    folds = (f"const {o.c_type} w{o.number}={o.s}[l]; {combined(o.kind, f'{o.s}[0]', f'w{o.number}')} " for o in ones)
     text = (
-        f"@0@ {head} @1@ {c_type} s[{LANES}]; for (int l=0; l<{LANES}; l++) s[l]={start}; "
-        f"{''.join(heads)} {main} {'}' * len(heads)} {fold} @{depth}@ {written} {tail}"
+        f"@0@ {head} @1@ {sums} {''.join(heads)} {main} {'}' * len(heads)} "
+        f"for (int l=1; l<{LANES}; l++) {{ {''.join(folds)}}} @{depth}@ {written} {tail}"
     )
-    return _finished(node, out, emitter, text, math.prod(shape), facts)
+    return _finished(ones, emitter, text, math.prod(shape), facts)
 
 
-def _columns(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _columns(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """The last axis is kept: a work-item reduces a block of neighboring columns at once."""
-    kind, axes = node.attributes
-    x = node.sources[0]
+    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept, width = _kept(x, axes)[:-1], x.shape[-1]
     shape = [x.shape[axis] for axis in kept]
@@ -200,25 +261,27 @@ def _columns(node: OpenclArray, out: OpenclArray, stored: Stored, facts: Facts, 
     start = emitter.bound("const int", f"({row}%{blocks})*{block}") if blocks > 1 else "0"
     columns = str(block) if width % block == 0 else f"({block}<{width}-{start}?{block}:{width}-{start})"
     names, heads = _reduced(x, axes, emitter, 0)
-    c_type = compute_type(x.dtype)
     emitter.loop("l")
     column = f"{start}+l" if start != "0" else "l"
-    value = emitter.value(x, [{**index, **names, x.ndim - 1: column}[axis] for axis in range(x.ndim)])
-    begin = f"{c_type} s[{block}]; for (int l=0; l<{block}; l++) s[l]={neutral(kind.removeprefix('arg'), x.dtype)};"
-    if kind.startswith("arg"):
-        begin += f" int at[{block}], seen=0; for (int l=0; l<{block}; l++) at[l]=0;"
-        step, after, result = _found(kind, names, x, axes, value, "s[l]", "at[l]", "seen"), " seen=1;", "at[q]"
-    else:
-        step, after, result = combined(kind, "s[l]", value), "", "s[q]"
+    place = [{**index, **names, x.ndim - 1: column}[axis] for axis in range(x.ndim)]
+    begin = "".join(f"{one.c_type} {one.s}[{block}]; " for one in ones)
+    begin += f"for (int l=0; l<{block}; l++) {{ {''.join(f'{one.s}[l]={one.start}; ' for one in ones)}}}"
+    step = " ".join(one.step(names, emitter.value(one.node.sources[0], place), "[l]") for one in ones)
+    after = ""
+    if positional := [one.at for one in ones if one.positional]:
+        begin += f" int seen=0{''.join(f', {at}[{block}]' for at in positional)};"
+        begin += f" for (int l=0; l<{block}; l++) {{ {''.join(f'{at}[l]=0; ' for at in positional)}}}"
+        after = " seen=1;"
     loop = f"for (int l=0; l<{columns}; l++) {{@{emitter.depths['l']}@ {step} }}{after}"
     emitter.loop("q")
-    emitter.depths["s"] = emitter.depths["at"] = emitter.depths["q"]
+    emitter.depths.update((name, emitter.depths["q"]) for one in ones for name in (one.s, one.at))
     column = f"{start}+q" if start != "0" else "q"
-    place = linear([outer, column], [math.prod(shape), width])
-    written = _written(node, out, emitter, result, place)
+    target = linear([outer, column], [math.prod(shape), width])
+    results = ((one, f"{one.at if one.positional else one.s}[q]") for one in ones)
+    written = " ".join(_written(one, emitter, result, target) for one, result in results)
     text = (
         f"@0@ {head} @1@ {begin} "
         f"{''.join(heads)} {loop} {'}' * len(heads)} "
         f"for (int q=0; q<{columns}; q++) {{@{emitter.depths['q']}@ {written} }} {tail}"
     )
-    return _finished(node, out, emitter, text, count, facts)
+    return _finished(ones, emitter, text, count, facts)

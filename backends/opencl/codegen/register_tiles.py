@@ -123,7 +123,7 @@ def register_tile_kernel(
     )
     write = _written(product, block, out, emitter, c_type, kind)
     return Kernel(
-        signature(out, emitter),
+        signature([out], emitter),
         f"{' '.join(head)} {' '.join(emitter.lines[0])} {{{FUSED}{sums} }} {write}",
         tuple(buffer for _, buffer in emitter.buffers.values()),
         (-(-product.columns // block.width), -(-product.rows // block.height), product.batches),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.codegen.emitter import Emitter, joined
-from hal.backends.opencl.codegen.expressions import compute_type, storage_type, store
-from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, row_loop, signature, spread
+from hal.backends.opencl.codegen.expressions import compute_type, store
+from hal.backends.opencl.codegen.kernel import Facts, Kernel, Stored, output_name, row_loop, signature, spread
 from hal.backends.opencl.codegen.reduction import LANES, combined, filled, neutral
 
 __all__ = ["rows_kernel"]
@@ -50,11 +50,9 @@ def rows_kernel(
     results = written.results([node for node in outputs if node.size == rows], outputs)
     text = f"@0@ {head} @1@ {' '.join(passes)} {last} {results} {tail}"
     items, local = spread(rows, facts)
-    first, *others = signature(outputs[0], emitter)
-    more = [f"__global {storage_type(node.dtype)} *{_name(n)}" for n, node in enumerate(outputs[1:], start=1)]
     kinds = ", ".join(node.attributes[0] for node in reductions)
     return Kernel(
-        (first, *more, *others),
+        signature(outputs, emitter),
         filled(text, emitter),
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
@@ -62,11 +60,6 @@ def rows_kernel(
         f"{kinds} of rows of {length}",
         tuple(value for _, value in emitter.numbers.values()),
     )
-
-
-def _name(number: int) -> str:
-    """The parameter of an output."""
-    return f"o{number}" if number else "out"
 
 
 class _Rows:
@@ -123,7 +116,7 @@ class _Rows:
 
     def _stored(self, node: OpenclArray, at: str | None, outputs: Sequence[OpenclArray]) -> str:
         place = self.row if at is None else f"({self.row})*{self.length}+{at}"
-        name = _name(next(number for number, output in enumerate(outputs) if output is node))
+        name = output_name(next(number for number, output in enumerate(outputs) if output is node))
         return store(node.dtype, name, place, self._value(node, at, compute=node.op != "reduce"))
 
     def _loop(self, at: str, start: int, statements: str) -> str:
