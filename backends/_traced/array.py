@@ -111,6 +111,9 @@ class TracedArray:
     def __matmul__(self, other: Any) -> Any:
         return self.namespace.matmul(self, other) if isinstance(other, type(self)) else NotImplemented
 
+    def __rmatmul__(self, other: Any) -> Any:
+        return self.namespace.matmul(other, self) if isinstance(other, type(self)) else NotImplemented
+
     __add__, __radd__ = _operator("add")
     __sub__, __rsub__ = _operator("subtract")
     __mul__, __rmul__ = _operator("multiply")

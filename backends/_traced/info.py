@@ -9,6 +9,11 @@ from hal.backends._traced import dtypes
 
 __all__ = ["NamespaceInfo"]
 
+_MOST = 64
+"""Axes that NumPy's arrays have at most, which values come from and go to."""
+_BEYOND = ("bfloat16", "float16")
+"""Types that the standard does not know."""
+
 
 class NamespaceInfo:
     """The facts of a backend's namespace, by the names that the standard has for them.
@@ -17,18 +22,15 @@ class NamespaceInfo:
         found: the devices.
         first: the one that is used where none is named.
         values: whether results may depend on the values of arrays.
-        lacking: data types that its arrays do not have.
     """
 
-    def __init__(
-        self, found: Callable[[], list[Any]], first: Callable[[], Any], *, values: bool, lacking: tuple[str, ...] = ()
-    ) -> None:
+    def __init__(self, found: Callable[[], list[Any]], first: Callable[[], Any], *, values: bool) -> None:
         self.devices, self.default_device = found, first
-        self._values, self._lacking = values, lacking
+        self._values = values
 
     def capabilities(self) -> dict[str, Any]:
         """What the standard leaves to a library."""
-        return {"boolean indexing": self._values, "data-dependent shapes": self._values, "max dimensions": None}
+        return {"boolean indexing": self._values, "data-dependent shapes": self._values, "max dimensions": _MOST}
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """Of results whose type nothing decides."""
@@ -40,9 +42,9 @@ class NamespaceInfo:
         }
 
     def dtypes(self, *, device: Any = None, kind: Any = None) -> dict[str, Any]:
-        """Data types by name, all or those of a kind."""
+        """Data types of the standard by name, all or those of a kind."""
         return {
             name: dtype
             for name, dtype in dtypes.ALL.items()
-            if name not in self._lacking and (kind is None or dtypes.isdtype(dtype, kind))
+            if name not in _BEYOND and (kind is None or dtypes.isdtype(dtype, kind))
         }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from hal.backends._traced.dtypes import DType, bool_, floating, promote, real_of
 from hal.errors import UnsupportedError
 
-__all__ = ["RESULTS", "Returns", "result_of"]
+__all__ = ["RESULTS", "Returns", "function_of", "result_of"]
 
 Returns = Literal["same", "floating", "real", "bool", "bits"]
 """The common type of the operands; that made floating; its real part; booleans; or the common type, which must be of
@@ -29,6 +30,34 @@ RESULTS: Mapping[str, Returns] = {
     **_all("logical_or logical_xor not_equal signbit", "bool"),
     **_all("bitwise_and bitwise_invert bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor", "bits"),
 }
+
+
+_OF_TWO = frozenset(
+    """add atan2 bitwise_and bitwise_left_shift bitwise_or bitwise_right_shift bitwise_xor copysign divide equal
+    floor_divide greater greater_equal hypot less less_equal logaddexp logical_and logical_or logical_xor maximum
+    minimum multiply nextafter not_equal pow remainder subtract""".split()
+)
+
+
+def function_of(name: str, elementwise: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of the standard, with its parameters.
+
+    Args:
+        name: one of :data:`RESULTS`.
+        elementwise: computes it, given the name and the operands.
+    """
+    names = ("condition", "x1", "x2") if name == "where" else ("x1", "x2") if name in _OF_TWO else ("x",)
+    parameters = [inspect.Parameter(each, inspect.Parameter.POSITIONAL_ONLY) for each in names]
+
+    def call(*operands: Any) -> Any:
+        if len(operands) != len(names):
+            raise TypeError(f"{name}() takes {', '.join(names)}, but {len(operands)} arguments were given")
+        return elementwise(name, *operands)
+
+    call.__name__ = call.__qualname__ = name
+    call.__doc__ = f"``{name}`` of the Array API standard."
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
 
 
 def result_of(name: str, *operands: Any) -> tuple[DType, DType]:

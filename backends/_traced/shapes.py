@@ -13,7 +13,9 @@ from hal.backends._traced.dtypes import DType
 from hal.errors import ShapeError, UnsupportedError
 
 __all__ = [
+    "RangeError",
     "Shape",
+    "SizeError",
     "axes_of",
     "axis_of",
     "broadcast",
@@ -38,6 +40,14 @@ __all__ = [
 Shape = tuple[int, ...]
 
 
+class RangeError(ShapeError, IndexError):
+    """An axis or a position that does not exist, for which the standard asks for an IndexError."""
+
+
+class SizeError(ShapeError, ValueError):
+    """An axis of the wrong size, for which the standard asks for a ValueError."""
+
+
 def shape_of(shape: Any) -> Shape:
     """A shape as a tuple: from one number or a sequence of them, none negative."""
     sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
@@ -49,7 +59,7 @@ def shape_of(shape: Any) -> Shape:
 def axis_of(axis: int, ndim: int) -> int:
     """An axis counted from the front."""
     if not -ndim <= axis < ndim:
-        raise ShapeError(f"axis={axis} does not exist in an array of {ndim} axes; use one of {-ndim} to {ndim - 1}")
+        raise RangeError(f"axis={axis} does not exist in an array of {ndim} axes; use one of {-ndim} to {ndim - 1}")
     return axis % ndim
 
 
@@ -140,7 +150,7 @@ def squeezed(shape: Shape, axis: int | Sequence[int]) -> Shape:
     """A shape without some axes of size 1."""
     axes = axes_of(axis, len(shape))
     if any(shape[a] != 1 for a in axes):
-        raise ShapeError(f"squeeze of axis {axis} of shape {shape}: its size should be 1")
+        raise SizeError(f"squeeze of axis {axis} of shape {shape}: its size should be 1")
     return reduced(shape, axes, False)
 
 
@@ -220,7 +230,7 @@ def vecdot(a: Shape, b: Shape, axis: int) -> None:
 
 def _position(key: Any, n: int, axis: int) -> None:
     if not -n <= operator.index(key) < n:
-        raise ShapeError(f"index {key} is out of bounds for axis {axis} of {n}")
+        raise RangeError(f"index {key} is out of bounds for axis {axis} of {n}")
 
 
 def _is_array(key: Any) -> bool:
@@ -237,7 +247,7 @@ def _expanded(shape: Shape, key: Any) -> list[Any]:
     ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
     missing = len(shape) - sum(k is not None and k is not Ellipsis for k in keys)
     if missing < 0 or len(ellipses) > 1:
-        raise ShapeError(f"index {key!r} has too many parts for an array of shape {shape}")
+        raise RangeError(f"index {key!r} has too many parts for an array of shape {shape}")
     at = ellipses[0] if ellipses else len(keys)
     filler = [slice(None)] * missing if missing or not ellipses else [Ellipsis]
     return [*keys[:at], *filler, *keys[at + 1 :]]

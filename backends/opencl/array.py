@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["OpenclArray"]
 
+_DLPACK_OPENCL = 4
+
 
 class OpenclArray(TracedArray):
     """An array on an OpenCL device. Nothing is computed before its values are needed.
@@ -152,7 +154,18 @@ class OpenclArray(TracedArray):
             raise TypeError(f"an array of {self.dtype} cannot be an index")
         return int(self.item())
 
-    def __dlpack__(self, **_: Any) -> NoReturn:
+    def __dlpack__(
+        self,
+        *,
+        stream: Any = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> NoReturn:
         raise UnsupportedError(
             "memory of an OpenCL device cannot be shared by DLPack", fix="copy the array to the host with to_host"
         )
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Kind and number of the device, as DLPack counts them."""
+        return _DLPACK_OPENCL, 0

@@ -32,6 +32,7 @@ from hal.backends.opencl.storage import BaseRuntime
 from hal.errors import UnsupportedError
 
 __all__ = [
+    "COMPLEX",
     "broadcast",
     "cast",
     "concat",
@@ -60,6 +61,10 @@ __all__ = [
 ]
 
 Array = OpenclArray
+
+COMPLEX: dict[str, Callable[..., OpenclArray]] = {}
+"""The primitives on complex numbers, where they are written with those on real ones: those of complexes.py, which is written on top."""
+
 _COLUMNS = 8
 """From so many columns on a product on a card copies its second operand if they do not lie side by side."""
 
@@ -203,6 +208,8 @@ def cast(x: Array, dtype: DType) -> Array:
     x.runtime.check(dtype)
     if x.op == "constant":
         return constant(x.runtime, x.attributes, dtype)
+    if "c" in (x.dtype.kind, dtype.kind):
+        return COMPLEX["converted"](x, dtype)
     return mapped("cast", (x,), dtype)
 
 
@@ -217,13 +224,13 @@ def elementwise(name: str, *operands: Any) -> Array:
         )
     computed, dtype = result_of(name, *operands)
     runtime, shape = arrays[0].runtime, shapes.broadcast(*(x.shape for x in arrays))
-    if computed.kind == "c":
-        raise UnsupportedError(f"{name} was given complex numbers, which the opencl backend only stores")
     placed = []
     for i, x in enumerate(operands):
         kind = dtypes.bool_ if name == "where" and i == 0 else computed
         value = x if isinstance(x, Array) else constant(runtime, x, kind)
         placed.append(broadcast(cast(value, kind), shape))
+    if computed.kind == "c":
+        return COMPLEX["elementwise"](name, placed)
     return mapped(name, placed, dtype)
 
 
@@ -236,6 +243,8 @@ def reduce(kind: str, x: Array, axes: Sequence[int]) -> Array:
     if math.prod(x.shape[axis] for axis in axes) == 0:
         return constant(x.runtime, {"prod": 1, "all": 1}.get(kind, 0), dtype, shape)
     axes = tuple(sorted(axes))
+    if x.dtype.kind == "c":
+        return COMPLEX["reduced"](kind, x, axes)
     if kind == "sum" and (pieces := sum_pieces(x.runtime.facts, x.shape, axes)):
         return _sum_in_pieces(x, axes, shape, *pieces)
     return _make("reduce", (x,), (kind, axes), shape, dtype)
@@ -266,6 +275,8 @@ def contract(
     inner_size, columns = math.prod(a.shape[i] for i in inner_a), math.prod(b.shape[i] for i in right)
     if inner_size == 0:
         return constant(a.runtime, 0, a.dtype, shape)
+    if a.dtype.kind == "c":
+        return COMPLEX["product"](a, b, lambda x, y: contract(x, y, batch, inner))
     if a.dtype == dtypes.float16:
         return cast(contract(cast(a, dtypes.float32), cast(b, dtypes.float32), batch, inner), dtypes.float16)
     facts, choices = a.runtime.facts, chosen(a.runtime.facts)
@@ -341,6 +352,8 @@ def concat(arrays: Sequence[Array], axis: int) -> Array:
 
 def cumulate(kind: str, x: Array) -> Array:
     """Sums or products (``sum``, ``prod``) of all values up to each along the last axis."""
+    if x.dtype.kind == "c":
+        return COMPLEX["cumulative"](kind, x)
     return _make("cumulate", (x,), kind, x.shape, x.dtype)
 
 
@@ -351,4 +364,6 @@ def recur(name: str, sources: Sequence[Array], shape: Sequence[int], kept: tuple
 
 def order(x: Array) -> Array:
     """The positions that sort the last axis, upwards and stable, NaN last."""
+    if x.dtype.kind == "c":
+        raise UnsupportedError("complex numbers have no order", fix="sort real(x), imag(x) or abs(x)")
     return _make("order", (x,), None, x.shape, dtypes.int64)

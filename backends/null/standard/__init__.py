@@ -34,6 +34,7 @@ from hal.backends._traced.dtypes import (
 from hal.backends._traced.dtypes import bool_ as bool
 from hal.backends._traced.dtypes import promote as result_type
 from hal.backends._traced.info import NamespaceInfo
+from hal.backends._traced.results import function_of
 from hal.backends.null.array import NullArray, elementwise
 from hal.backends.null.device import DEVICE
 from hal.backends.null.standard.creation import (
@@ -267,12 +268,7 @@ e, inf, nan, pi, newaxis = math.e, math.inf, math.nan, math.pi, None
 
 
 def _elementwise(name: str) -> Callable[..., NullArray]:
-    def call(*operands: Any) -> NullArray:
-        return elementwise(name, *operands)
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"``{name}`` of the Array API standard."
-    return call
+    return function_of(name, elementwise)
 
 
 def clip(x: NullArray, /, min: Any = None, max: Any = None) -> NullArray:

@@ -256,7 +256,7 @@ class Emitter:
     def _gathered(self, node: OpenclArray, index: Index) -> str:
         table, positions = node.sources
         at = self.value(positions, index[: positions.ndim])
-        missing = literal(float("nan") if node.dtype.kind == "f" else 0, node.dtype)
+        missing = literal(float("nan") if node.dtype.kind in "fc" else 0, node.dtype)
         if table.size == 0:
             return missing
         bounds = f"{at}<{table.shape[0]}" if positions.dtype.kind == "u" else f"{at}>=0&&{at}<{table.shape[0]}"

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from hal.backends._traced.dtypes import DType
+from hal.backends._traced.dtypes import DType, real_of
 from hal.errors import UnsupportedError
 
 __all__ = ["compute_type", "expression", "helpers", "literal", "load", "storage_type", "store"]
@@ -28,6 +28,8 @@ _TYPES = {
     "uint64": "ulong",
     "float32": "float",
     "float64": "double",
+    "complex64": "float2",
+    "complex128": "double2",
 }
 
 _SAME = {
@@ -106,6 +108,9 @@ _INTEGER = {
     "threefry_second": "hal_threefry({0},{1},{2},{3},1)",
     "unit": "(({0}>>8)*5.9604644775390625e-8f)",
 }
+
+_PARTS = {"real": "{0}.x", "imag": "{0}.y", "positive": "{0}"}
+"""What kernels do with complex numbers; the rest is computed with their parts."""
 
 _FLOAT_HELPERS = {
     "hal_remainder": """
@@ -209,8 +214,6 @@ def storage_type(dtype: DType) -> str:
     """The C type of an element in memory."""
     if dtype.name == "float16":
         return "half"
-    if dtype.name not in _TYPES:
-        raise UnsupportedError(f"{dtype} cannot be computed with on an OpenCL device", fix="cast it with astype")
     return _TYPES[dtype.name]
 
 
@@ -239,6 +242,8 @@ def literal(value: Any, dtype: DType) -> str:
             return f"(({compute_type(dtype)}){text})"
         text = repr(float(value)) + ("" if dtype.name == "float64" else "f")
         return f"({text})" if value < 0 or text.startswith("-") else text
+    if dtype.kind == "c":
+        return f"(({_TYPES[dtype.name]})({literal(value.real, real_of(dtype))},{literal(value.imag, real_of(dtype))}))"
     bits = 8 * dtype.itemsize
     if dtype.kind == "i" and value == -(1 << (bits - 1)):
         return f"(({_TYPES[dtype.name]})({value + 1}L-1))"
@@ -258,6 +263,10 @@ def expression(name: str, operands: Sequence[DType], result: DType, arguments: S
     if name == "cast":
         return _cast(operands[0], result, arguments[0])
     dtype = operands[-1]
+    if name == "complex":
+        return f"(({_TYPES[result.name]})({arguments[0]},{arguments[1]}))"
+    if dtype.kind == "c" and name in _PARTS:
+        return _PARTS[name].format(*arguments)
     if name == "bitwise_invert" and dtype.kind == "b":
         return f"(!{arguments[0]})"
     if name == "abs" and dtype.kind in "bu":

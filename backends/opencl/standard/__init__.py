@@ -1,6 +1,6 @@
 """The functions, types and constants of the Array API standard, 2024.12, on OpenCL devices.
 
-Complex numbers are stored and not computed with; the extensions ``linalg`` and ``fft`` are not there. What gives a
+The extensions ``linalg`` and ``fft`` are not there. What gives a
 shape that depends on values is computed on the host.
 """
 
@@ -14,10 +14,11 @@ from typing import Any
 
 from hal.backends._traced import dtypes, shapes
 from hal.backends._traced.info import NamespaceInfo
-from hal.backends._traced.results import RESULTS
+from hal.backends._traced.results import RESULTS, function_of
+from hal.backends.opencl import complexes
 from hal.backends.opencl.array import OpenclArray
 from hal.backends.opencl.devices import first_device, found_devices
-from hal.backends.opencl.primitives import broadcast, cast, constant, elementwise, mapped
+from hal.backends.opencl.primitives import COMPLEX, broadcast, cast, constant, elementwise, mapped
 from hal.backends.opencl.standard import counting, creation, manipulation, reductions
 
 __all__ = ["clip"]
@@ -65,16 +66,12 @@ def __getattr__(name: str) -> Any:
 
 @functools.cache
 def _elementwise(name: str) -> Callable[..., OpenclArray]:
-    def call(*operands: Any) -> OpenclArray:
-        return elementwise(name, *operands)
-
-    call.__name__ = call.__qualname__ = name
-    call.__doc__ = f"``{name}`` of the Array API standard."
-    return call
+    return function_of(name, elementwise)
 
 
 def __array_namespace_info__() -> NamespaceInfo:
-    return NamespaceInfo(found_devices, first_device, values=True, lacking=("bfloat16",))
+    return NamespaceInfo(found_devices, first_device, values=True)
 
 
+COMPLEX.update(complexes.PRIMITIVES)
 OpenclArray.namespace = sys.modules[__name__]

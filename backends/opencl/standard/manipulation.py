@@ -127,7 +127,7 @@ def repeat(x: Array, repeats: int | Array, /, *, axis: int | None = None) -> Arr
     source = reshape(x, (-1,)) if axis is None else x
     at = shapes.axis_of(axis or 0, source.ndim)
     if isinstance(repeats, Array):
-        counts = np.broadcast_to(np.asarray(repeats.__array__()), (source.shape[at],))
+        counts = np.broadcast_to(np.asarray(repeats.__array__()).astype(np.int64), (source.shape[at],))
         positions = np.repeat(np.arange(source.shape[at]), counts)
         return take(source, p.from_numpy(x.runtime, positions), axis=at)
     count = shapes.shape_of(operator.index(repeats))[0]

@@ -45,8 +45,6 @@ Axes = int | Sequence[int] | None
 
 
 def _reduce(kind: str, x: Array, axis: Axes, keepdims: bool) -> Array:
-    if x.dtype.kind == "c":
-        raise UnsupportedError(f"{kind} was given complex numbers, which the opencl backend only stores")
     axes = shapes.axes_of(axis, x.ndim)
     return p.reshape(p.reduce(kind, x, axes), shapes.reduced(x.shape, axes, keepdims))
 
@@ -102,6 +100,8 @@ def var(x: Array, /, *, axis: Axes = None, correction: float = 0.0, keepdims: bo
     axes = shapes.axes_of(axis, x.ndim)
     count = math.prod(x.shape[a] for a in axes)
     wide = p.cast(x, floating(x.dtype))
+    if wide.dtype.kind == "c":
+        raise UnsupportedError("var was given complex numbers", fix="it takes real ones")
     centered = wide - mean(wide, axis=axes, keepdims=True)
     scaled: Array = _reduce("sum", centered * centered, axes, keepdims) / float(max(count - correction, 0))
     return scaled
@@ -219,8 +219,6 @@ def searchsorted(x1: Array, x2: Array, /, *, side: str = "left", sorter: Array |
 
 def _typed(a: Array, b: Array) -> tuple[Array, Array]:
     dtype = promote(a, b)
-    if dtype.kind == "c":
-        raise UnsupportedError("a product was given complex numbers, which the opencl backend only stores")
     return p.cast(a, dtype), p.cast(b, dtype)
 
 
@@ -252,4 +250,4 @@ def vecdot(x1: Array, x2: Array, /, *, axis: int = -1) -> Array:
     """A sum of products along one axis, with the others broadcast."""
     shapes.vecdot(x1.shape, x2.shape, axis)
     a, b = (moveaxis(x, axis, -1) for x in _typed(x1, x2))
-    return _reduce("sum", a * b, -1, False)
+    return _reduce("sum", p.elementwise("conj", a) * b, -1, False)
