@@ -63,7 +63,7 @@ __all__ = [
 Array = OpenclArray
 
 COMPLEX: dict[str, Callable[..., OpenclArray]] = {}
-"""The primitives on complex numbers, where they are written with those on real ones: those of complexes.py, which is written on top."""
+"""The primitives on complex numbers that are written with those on real ones: those of complexes.py, on top of this."""
 
 _COLUMNS = 8
 """From so many columns on a product on a card copies its second operand if they do not lie side by side."""
