@@ -254,38 +254,54 @@ def _hyperbolic_tangent(z: Parts) -> Parts:
     divisor = 1.0 + beta * s * s
     far = 4.0 * _sin(b) * _cos(b) * _exp(-2.0 * _abs(a))
     far = _where(_and(_isinf(a), _endless(b)), 0.0, far)
-    real = _where(large, _copysign(1.0 + 0.0 * _where(_isinf(a), 0.0, a), a), beta * _sqrt(1.0 + s * s) * s / divisor)
+    one = _where(_isinf(a), 1.0, 1.0 + (b - b))  # NaN where b has no angle
+    real = _where(large, _copysign(one, a), beta * _sqrt(1.0 + s * s) * s / divisor)
     imaginary = _where(large, far, t / divisor)
-    return _where(_and(a == 0, _isfinite(b)), a, _where(_isnan(a), a, real)), _where(b == 0, b, imaginary)
+    return _where(_or(a == 0, _isnan(a)), a, real), _where(b == 0, b, imaginary)
 
 
 # The sign of a zero says on which side of a branch cut a number is, so 1 + z leaves the second part as it is.
 
 
 def _arc_cosine(z: Parts) -> Parts:
-    below, above = _root((1.0 - z[0], -z[1])), _root((1.0 + z[0], z[1]))
-    return 2.0 * _atan2(below[0], above[0]), _asinh(_multiply(_conjugate(above), below)[1])
+    a, b = z
+    below, above = _root((1.0 - a, -b)), _root((1.0 + a, b))
+    far = _or(_isinf(a), _isinf(b))
+    real = _where(far, _atan2(_abs(b), a), 2.0 * _atan2(below[0], above[0]))
+    real = _where(_and(a == 0, _isnan(b)), math.pi / 2, real)
+    return real, _where(far, -_copysign(_endless_like(b), b), _asinh(_multiply(_conjugate(above), below)[1]))
 
 
 def _arc_sine(z: Parts) -> Parts:
-    below, above = _root((1.0 - z[0], -z[1])), _root((1.0 + z[0], z[1]))
-    return _atan2(z[0], _multiply(below, above)[0]), _asinh(_multiply(_conjugate(below), above)[1])
+    a, b = z
+    below, above = _root((1.0 - a, -b)), _root((1.0 + a, b))
+    far = _or(_isinf(a), _isinf(b))
+    real = _where(far, _copysign(_atan2(_abs(a), _abs(b)), a), _atan2(a, _multiply(below, above)[0]))
+    imaginary = _where(far, _copysign(_endless_like(b), b), _asinh(_multiply(_conjugate(below), above)[1]))
+    return _where(a == 0, a, real), imaginary
 
 
 def _area_cosine(z: Parts) -> Parts:
-    below, above = _root((z[0] - 1.0, z[1])), _root((z[0] + 1.0, z[1]))
-    return _asinh(_multiply(_conjugate(below), above)[0]), 2.0 * _atan2(below[1], above[0])
+    a, b = z
+    below, above = _root((a - 1.0, b)), _root((a + 1.0, b))
+    far = _or(_isinf(a), _isinf(b))
+    real = _where(far, _endless_like(a), _asinh(_multiply(_conjugate(below), above)[0]))
+    imaginary = _where(far, _atan2(b, a), 2.0 * _atan2(below[1], above[0]))
+    return real, _where(_and(a == 0, _isnan(b)), math.pi / 2, imaginary)
 
 
 def _area_tangent(z: Parts) -> Parts:
     a, b = z
-    far = 1.0 - _abs(a)
-    real = 0.25 * _log1p(4.0 * _abs(a) / (far * far + b * b))
+    near = 1.0 - _abs(a)
+    real = 0.25 * _log1p(4.0 * _abs(a) / (near * near + b * b))
     quarter = 0.5 * _atan2(2.0 * b, (1.0 - a) * (1.0 + a) - b * b)
-    beyond = _or(_isinf(a), _isinf(b))
-    side = _copysign(math.pi / 2 + 0.0 * _where(_isfinite(b), b, 0.0), b)
-    real = _where(beyond, 0.0 * _where(_isinf(a), 1.0, a), real)
-    return _copysign(real, a), _where(_and(beyond, _not(_isnan(b))), side, quarter)
+    far = _or(_isinf(a), _isinf(b))
+    side = _copysign(_where(_isnan(b), b, math.pi / 2), b)
+    return _copysign(_where(_or(far, a == 0), 0.0, real), a), _where(far, side, quarter)
+
+
+def _endless_like(x: Array) -> Array:
+    return p.constant(x.runtime, math.inf, x.dtype, x.shape)
 
 
 def _turned(function: Callable[[Parts], Parts]) -> Callable[[Parts], Parts]:

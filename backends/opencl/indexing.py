@@ -120,20 +120,34 @@ def flat_positions(positions: Sequence[Array], sizes: Sequence[int]) -> Array:
 def _masked(x: Array, keys: Sequence[Any]) -> Array:
     """Masks become the positions of what is true, which the host counts."""
     replaced: list[Any] = []
-    for key in keys:
+    axes = [_axes_of(key) for key in keys]
+    axis, skipped = 0, x.ndim - sum(axes)
+    for key, count in zip(keys, axes, strict=True):
         if isinstance(key, bool) or _kind(key) == "b":
             mask = np.asarray(key.__array__() if isinstance(key, Array) else key)
             if mask.ndim == 0:
                 replaced.append(None)
                 replaced.append(np.nonzero(mask.reshape(1))[0])
                 continue
+            if mask.shape != x.shape[axis : axis + count] and mask.size:
+                raise shapes.RangeError(
+                    f"a mask of shape {mask.shape} does not fit axis {axis} and those that follow of shape {x.shape}"
+                )
             replaced.extend(np.nonzero(mask))
         else:
             replaced.append(key)
+        axis += skipped if key is Ellipsis else count
     if any(k is None for k in replaced):
         return _with_scalar_mask(x, keys)
     placed = [primitives.from_numpy(x.runtime, k) if isinstance(k, np.ndarray) else k for k in replaced]
     return indexed(x, tuple(placed))
+
+
+def _axes_of(key: Any) -> int:
+    """How many axes of an array a part of an index is for."""
+    if key is None or key is Ellipsis or isinstance(key, bool):
+        return 0
+    return len(key.shape) if _kind(key) == "b" else 1
 
 
 def _with_scalar_mask(x: Array, keys: Sequence[Any]) -> Array:

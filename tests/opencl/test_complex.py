@@ -46,10 +46,13 @@ OPEN = {
     "cosh": lambda z: np.isnan(z.real) | np.isnan(z.imag) | (np.isinf(z.imag) & (z.real == 0)),
     "sinh": lambda z: np.isnan(z.real) | np.isnan(z.imag),
     "tanh": lambda z: np.isnan(z.imag) | (np.isinf(z.imag) & (z.real == 0)),
+    "expm1": lambda z: np.isnan(z.real) | (np.isinf(z.real) & ~np.isfinite(z.imag)),
+    "atan": lambda z: (z.real == 0) & (np.abs(z.imag) == 1),  # poles
+    "atanh": lambda z: (z.imag == 0) & (np.abs(z.real) == 1),
 }
 
 
-@pytest.mark.parametrize("name", ["exp", "log", "sqrt", "sinh", "cosh", "tanh"])
+@pytest.mark.parametrize("name", "exp expm1 log sqrt sinh cosh tanh acos acosh asin asinh atan atanh".split())
 def test_endless_parts(backend, device, xp, name):
     """What C99 says of infinite and missing parts, of which the sign of a zero or an infinity may be open."""
     with np.errstate(all="ignore"):

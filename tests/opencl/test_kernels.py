@@ -259,3 +259,18 @@ class TestProcessorsOfAllSizes:
         assert max(launch.kernel.items[0] for launch in planned) == items
         np.testing.assert_array_equal(backend.to_host(moved), x.T + 1)
         np.testing.assert_array_equal(backend.to_host(rows), x.max(axis=1))
+
+
+@pytest.mark.parametrize("mask", [(3,), (2, 4), (3, 4, 1), (3, 3)])
+def test_a_mask_of_another_shape_is_refused(xp, mask):
+    x = xp.asarray(np.ones((4, 3), np.float32))
+    with pytest.raises(IndexError):
+        x[xp.asarray(np.ones(mask, bool))]
+
+
+def test_masks_fit_the_axes_that_they_are_for(backend, xp):
+    host = np.arange(24).reshape(2, 3, 4)
+    x, rows, columns = xp.asarray(host), np.array([True, False]), np.array([False, True, True, False])
+    for key in ((rows,), (..., columns), (None, rows), (slice(None), host[0] % 2 == 0), (0, ..., columns)):
+        placed = tuple(xp.asarray(k) if isinstance(k, np.ndarray) else k for k in key)
+        np.testing.assert_array_equal(backend.to_host(x[placed]), host[key])

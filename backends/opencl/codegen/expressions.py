@@ -81,7 +81,7 @@ _FLOATING = {
     "reciprocal": "(1/{0})",
     "remainder": "hal_remainder_{T}({0},{1})",
     "round": "rint({0})",
-    "sign": "({0}>0?({T})1:{0}<0?({T})-1:{0})",
+    "sign": "({0}>0?({T})1:{0}<0?({T})-1:{0}!={0}?{0}:0)",
     "signbit": "(copysign(({T})1,{0})<0)",
     "sigmoid": "hal_sigmoid_{T}({0})",
     "tanh": "hal_tanh_{T}({0})",
