@@ -89,7 +89,7 @@ _FLOATING = {
 }
 _INTEGER = {
     **dict.fromkeys("ceil floor round trunc".split(), "{0}"),
-    "abs": "({0}<0?-{0}:{0})",
+    "abs": "hal_abs_{T}({0})",
     "bitwise_invert": "(~{0})",
     "bitwise_left_shift": "({1}<{bits}?{0}<<({1}&{mask}):0)",
     "bitwise_right_shift": "({0}>>({1}<{bits}?({1}&{mask}):{mask}))",
@@ -139,6 +139,8 @@ inline T hal_exp_T(T x) { return exp(x); }""",
 inline T hal_tanh_T(T x) { return tanh(x); }""",
 }
 _INTEGER_HELPERS = {
+    "hal_abs": """
+inline T hal_abs_T(T x) { return ABSOLUTE; }""",
     "hal_remainder": """
 inline T hal_remainder_T(T a, T b) {
     if (b == 0 || b == (T)-1) return 0;
@@ -193,12 +195,12 @@ inline float hal_round_half(float x) {
     return vload_half(0, (__private const half *)&h);
 }""",
     # Threefry 2x32 with 20 rounds (Salmon et al., SC 2011). PoCL puts it into loops too late to turn them into vectors
-    # unless told to.
+    # unless told to, and would call its own function for a rotation.
     "hal_threefry": """
 static inline __attribute__((always_inline)) uint hal_threefry(uint k0, uint k1, uint x0, uint x1, int word) {
     const uint k2 = 0x1BD11BDAu ^ k0 ^ k1;
     x0 += k0; x1 += k1;
-#define HAL_ROUND(r) x0 += x1; x1 = ((x1 << r) | (x1 >> (32 - r))) ^ x0;
+#define HAL_ROUND(r) x0 += x1; x1 = ROTATED ^ x0;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k1; x1 += k2 + 1;
     HAL_ROUND(17) HAL_ROUND(29) HAL_ROUND(16) HAL_ROUND(24) x0 += k2; x1 += k0 + 2;
     HAL_ROUND(13) HAL_ROUND(15) HAL_ROUND(26) HAL_ROUND(6)  x0 += k0; x1 += k1 + 3;
@@ -207,6 +209,11 @@ static inline __attribute__((always_inline)) uint hal_threefry(uint k0, uint k1,
 #undef HAL_ROUND
     return word ? x1 : x0;
 }""",
+}
+
+_OWN = {
+    "ABSOLUTE": ("x < 0 ? -x : x", "abs(x)"),
+    "ROTATED": ("((x1 << r) | (x1 >> (32 - r)))", "rotate(x1, (uint)r)"),
 }
 
 
@@ -305,12 +312,19 @@ def helpers(sources: Iterable[str], *, cpu: bool) -> str:
 
 def _helper(name: str, *, cpu: bool) -> str:
     if name in _OTHER_HELPERS:
-        return _OTHER_HELPERS[name]
+        return _own(_OTHER_HELPERS[name], cpu)
     if cpu and name in _PROCESSOR_HELPERS:
         return _PROCESSOR_HELPERS[name]
     stem, _, kind = name.rpartition("_")
     table = _FLOAT_HELPERS if kind in ("float", "double") else _INTEGER_HELPERS
-    return _instance(table[stem], kind) if stem in table else ""
+    return _own(_instance(table[stem], kind), cpu) if stem in table else ""
+
+
+def _own(text: str, cpu: bool) -> str:
+    """With the functions of the driver where these are instructions, which they are on cards."""
+    for name, (on_processors, on_cards) in _OWN.items():
+        text = text.replace(name, on_processors if cpu else on_cards)
+    return text
 
 
 def _instance(template: str, kind: str) -> str:
