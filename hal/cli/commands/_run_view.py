@@ -42,6 +42,7 @@ class RunView(RunObserver):
         self._better: tuple[str, str] = ("", "min")
         self._best: float | None = None
         self._other = ""
+        self._usual: dict[str, Any] = {}
 
     def started(self, job: Job, folder: Path, epochs: int, resumed_step: int | None) -> None:
         """Say what runs where."""
@@ -61,6 +62,7 @@ class RunView(RunObserver):
         self._epochs = epochs
         self._better = job.model.chosen_metric()
         self._other = _another(job)
+        self._usual = Plan(batch=job.defaults.batch).resolve(device).model_dump(mode="json")
         if not self.console.is_terminal:
             return
         self._progress = Progress(
@@ -140,7 +142,7 @@ class RunView(RunObserver):
         if record.status == "interrupted":
             self.console.print(f"Continue with: [bold]hal run resume={escaped(str(folder))}[/]", soft_wrap=True)
         elif self._other:
-            again = " ".join(["hal bench", *_said(record.config), f"versus.{self._other}"])
+            again = " ".join(["hal bench", *_said(record.config, self._usual), f"versus.{self._other}"])
             self.console.print(f"To compare with another plan:  [bold]{escaped(again)}[/]", soft_wrap=True)
 
     def close(self) -> None:
@@ -182,13 +184,13 @@ def _summary(record: Record, better: str) -> Iterable[tuple[str, str]]:
         yield "record", escaped(str(Path(record.checkpoint).parent.parent / "record.json"))
 
 
-def _said(config: dict[str, Any]) -> Iterable[str]:
-    """The keys of a run that a benchmark of the same workload needs."""
+def _said(config: dict[str, Any], usual: dict[str, Any]) -> Iterable[str]:
+    """The keys of a run that a benchmark of the same workload needs: those of a plan that are not as usual."""
     model = dict(config.get("model", {}))
     yield f"model={model.pop('name', '')}"
     yield from (f"model.{key}={value}" for key, value in model.items())
     for key in ("backend", "device", *Plan.model_fields):
-        if key in config:
+        if key in config and config[key] != usual.get(key):
             yield f"{key}={config[key]}"
 
 
