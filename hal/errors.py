@@ -8,6 +8,8 @@
     │   ├── PlanError                   a plan that contradicts itself or the workload
     │   ├── UnsupportedError            the device or backend cannot do what the plan asks
     │   ├── ShapeError                  shapes that do not fit an op or a layer
+    │   │   ├── AxisError                   an axis or a position that does not exist
+    │   │   ├── SizeError                   an axis of the wrong size
     │   │   └── InputError                  inputs of a shape, type or range that a trained model does not take
     │   ├── InUseError                  another process is using the folder
     │   └── NotFoundError               a file, folder or name that is not there or cannot be read
@@ -27,6 +29,7 @@ A message says what was asked, what is allowed and what to do next. Errors of a 
 from typing import ClassVar
 
 __all__ = [
+    "AxisError",
     "CheckpointError",
     "ConfigError",
     "DataError",
@@ -41,6 +44,7 @@ __all__ = [
     "RequestError",
     "RunError",
     "ShapeError",
+    "SizeError",
     "UnavailableError",
     "UnsavedError",
     "UnsupportedError",
@@ -81,6 +85,14 @@ class UnsupportedError(RequestError):
 
 class ShapeError(RequestError):
     """Shapes that do not fit an op or a layer."""
+
+
+class AxisError(ShapeError, IndexError):
+    """An axis or a position that does not exist, which is an IndexError in the Array API standard."""
+
+
+class SizeError(ShapeError, ValueError):
+    """An axis of the wrong size, which is a ValueError in the Array API standard."""
 
 
 class InputError(ShapeError):

@@ -9,7 +9,7 @@ from hal.backends._traced import dtypes
 
 __all__ = ["NamespaceInfo"]
 
-_MOST = 64
+_MOST_AXES = 64
 """Axes that NumPy's arrays have at most, which values come from and go to."""
 _BEYOND = ("bfloat16", "float16")
 """Types that the standard does not know."""
@@ -30,7 +30,7 @@ class NamespaceInfo:
 
     def capabilities(self) -> dict[str, Any]:
         """What the standard leaves to a library."""
-        return {"boolean indexing": self._values, "data-dependent shapes": self._values, "max dimensions": _MOST}
+        return {"boolean indexing": self._values, "data-dependent shapes": self._values, "max dimensions": _MOST_AXES}
 
     def default_dtypes(self, *, device: Any = None) -> dict[str, Any]:
         """Of results whose type nothing decides."""

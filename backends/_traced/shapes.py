@@ -10,12 +10,10 @@ from typing import Any
 import numpy as np
 
 from hal.backends._traced.dtypes import DType
-from hal.errors import ShapeError, UnsupportedError
+from hal.errors import AxisError, ShapeError, SizeError, UnsupportedError
 
 __all__ = [
-    "RangeError",
     "Shape",
-    "SizeError",
     "axes_of",
     "axis_of",
     "broadcast",
@@ -40,14 +38,6 @@ __all__ = [
 Shape = tuple[int, ...]
 
 
-class RangeError(ShapeError, IndexError):
-    """An axis or a position that does not exist, for which the standard asks for an IndexError."""
-
-
-class SizeError(ShapeError, ValueError):
-    """An axis of the wrong size, for which the standard asks for a ValueError."""
-
-
 def shape_of(shape: Any) -> Shape:
     """A shape as a tuple: from one number or a sequence of them, none negative."""
     sizes = tuple(operator.index(n) for n in (shape if isinstance(shape, Sequence) else (shape,)))
@@ -59,7 +49,7 @@ def shape_of(shape: Any) -> Shape:
 def axis_of(axis: int, ndim: int) -> int:
     """An axis counted from the front."""
     if not -ndim <= axis < ndim:
-        raise RangeError(f"axis={axis} does not exist in an array of {ndim} axes; use one of {-ndim} to {ndim - 1}")
+        raise AxisError(f"axis={axis} does not exist in an array of {ndim} axes; use one of {-ndim} to {ndim - 1}")
     return axis % ndim
 
 
@@ -230,7 +220,7 @@ def vecdot(a: Shape, b: Shape, axis: int) -> None:
 
 def _position(key: Any, n: int, axis: int) -> None:
     if not -n <= operator.index(key) < n:
-        raise RangeError(f"index {key} is out of bounds for axis {axis} of {n}")
+        raise AxisError(f"index {key} is out of bounds for axis {axis} of {n}")
 
 
 def _is_array(key: Any) -> bool:
@@ -247,7 +237,7 @@ def _expanded(shape: Shape, key: Any) -> list[Any]:
     ellipses = [i for i, k in enumerate(keys) if k is Ellipsis]
     missing = len(shape) - sum(k is not None and k is not Ellipsis for k in keys)
     if missing < 0 or len(ellipses) > 1:
-        raise RangeError(f"index {key!r} has too many parts for an array of shape {shape}")
+        raise AxisError(f"index {key!r} has too many parts for an array of shape {shape}")
     at = ellipses[0] if ellipses else len(keys)
     filler = [slice(None)] * missing if missing or not ellipses else [Ellipsis]
     return [*keys[:at], *filler, *keys[at + 1 :]]

@@ -33,6 +33,7 @@ class OpenclArray(TracedArray):
         runtime: the device's.
         storage: its memory, once there is one.
         tracked: whether a derivative with respect to it may still be asked for, so that its sources are kept.
+        read: whether another array was ever computed from it, outside of functions that are being traced.
         symbolic: whether it stands for an array of later calls, in a function that is being traced.
         copies: copies of it in other orders of the axes, while something reads them.
     """
@@ -43,6 +44,7 @@ class OpenclArray(TracedArray):
         "attributes",
         "copies",
         "op",
+        "read",
         "runtime",
         "sources",
         "storage",
@@ -75,8 +77,10 @@ class OpenclArray(TracedArray):
         self.copies: dict[tuple[int, ...], weakref.ref[OpenclArray]] = {}
         self.tracked: bool = any(source.tracked for source in sources)
         self.symbolic: bool = op == "input" or any(source.symbolic for source in sources)
-        if sources and not self.symbolic:
-            runtime.computed[id(self)] = self
+        self.read = False
+        if not self.symbolic:
+            for source in sources:
+                source.read = True
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -103,14 +107,12 @@ class OpenclArray(TracedArray):
         self.storage = storage.take()
         if not self.tracked:
             self.op, self.sources, self.attributes = "leaf", (), None
-            self.runtime.computed.pop(id(self), None)
 
     def give_up(self) -> Storage:
         """Its memory, which is written to from now on, so that its values are lost."""
         assert self.storage is not None
         storage, self.storage = self.storage, None
         self.op, self.sources, self.attributes = "donated", (), None
-        self.runtime.computed.pop(id(self), None)
         storage.give_up()
         return storage
 
@@ -168,4 +170,4 @@ class OpenclArray(TracedArray):
 
     def __dlpack_device__(self) -> tuple[int, int]:
         """Kind and number of the device, as DLPack counts them."""
-        return _DLPACK_OPENCL, 0
+        return _DLPACK_OPENCL, self.device.index

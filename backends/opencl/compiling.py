@@ -113,7 +113,7 @@ def compiled(
                     traced = programs.found[key] = _traced(fn, leaves, structure, donated, search=search)
         results = list(traced.leaves)
         if traced.program is not None:
-            storages = traced.program.run(_inputs(arrays, traced.program))
+            storages = _run(arrays, traced.program)
             for position, like, storage in zip(traced.positions, traced.outputs, storages, strict=True):
                 results[position] = OpenclArray("leaf", (), None, like.shape, like.dtype, like.runtime, storage)
         return traced.structure.unflatten(results)
@@ -130,20 +130,24 @@ def forget_programs() -> None:
             programs.found.clear()
 
 
-def _inputs(arrays: Sequence[OpenclArray], program: Program) -> list[Storage]:
-    """The memory of the arguments. Donated arrays give theirs up, unless something else has it: then a copy does."""
-    storages = [array.storage for array in arrays if array.storage is not None]
-    if not program.taken:
-        return storages
-    counts = Counter(map(id, storages))
-    read = {id(x) for each in program.runtime.waiting() for x in each.sources}
-    for position in program.taken:
-        array, storage = arrays[position], storages[position]
-        if storage.shared or counts[id(storage)] > 1 or id(array) in read:
-            storages[position] = program.runtime.copied(storage)
-        else:
-            array.give_up()
-    return storages
+def _run(arrays: Sequence[OpenclArray], program: Program) -> list[Storage]:
+    """Run a program. Donated arrays give their memory up, unless something else may need it: then a copy does."""
+    with program.runtime.lock:
+        storages = [array.storage for array in arrays if array.storage is not None]
+        counts = Counter(map(id, storages))
+        given = []
+        for position in program.taken:
+            array, storage = arrays[position], storages[position]
+            if array.read or storage.shared or counts[id(storage)] > 1:
+                storages[position] = program.runtime.copied(storage)
+            else:
+                given.append(array)
+
+        def give_up() -> None:
+            for array in given:
+                array.give_up()
+
+        return program.run(storages, give_up)
 
 
 def _with_scalars(leaves: list[Any]) -> list[Any]:

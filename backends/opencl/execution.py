@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pyopencl as cl
 
 from hal.backends.opencl.array import OpenclArray
-from hal.backends.opencl.fusion import sorted_nodes
 from hal.backends.opencl.launches import Place, Schedule
 from hal.backends.opencl.runtime import Runtime
 from hal.backends.opencl.schedule import schedule
@@ -31,6 +30,9 @@ class Program:
         self.outputs = planned.outputs
         self.launches = planned.launches
         self.taken = planned.taken
+        self._overwrites = next(
+            (number for number, launch in enumerate(planned.launches) if any(map(_given, launch.places))), None
+        )
         self.runtime = runtime
         programs = runtime.kernels(launch.kernel for launch in planned.launches)
         with runtime.lock:
@@ -51,11 +53,12 @@ class Program:
         for bound in self._bound:
             bound[:] = [None] * len(bound)
 
-    def run(self, inputs: Sequence[Storage]) -> list[Storage]:
+    def run(self, inputs: Sequence[Storage], give_up: Callable[[], None] = lambda: None) -> list[Storage]:
         """Launch everything.
 
         Args:
             inputs: memory of the arrays that the inputs stand for; :attr:`taken` are positions of what is written to.
+            give_up: called before the first launch that writes to an input.
 
         Returns:
             Memory of the outputs.
@@ -65,6 +68,8 @@ class Program:
             queue, allocate = self.runtime.queue, self.runtime.allocate
             for number, (kernel, items, local, places) in enumerate(self._steps):
                 bound = self._bound[number]
+                if number == self._overwrites:
+                    give_up()
                 for position, place in enumerate(places):
                     storage = place.storage
                     if storage is None:
@@ -96,14 +101,19 @@ class Program:
         return held[place]
 
 
+def _given(place: Place) -> bool:
+    """Whether it takes over the memory of an input."""
+    return place.over is not None and place.over.position is not None
+
+
 def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
     """Compute arrays that are not in memory yet.
 
     Args:
         arrays: what is wanted.
-        fuse: compute chains of elementwise functions in one kernel, and along with what is wanted all that exists and
-            takes some of the same work, so that a loop that asks for one value in each turn computes nothing twice;
-            else one function a kernel, and nothing besides.
+        fuse: compute chains of elementwise functions in one kernel, and keep all that is written on the way, so that
+            a loop that asks for one value in each turn does not compute earlier turns again; else one function a
+            kernel, and nothing is kept.
     """
     by_runtime: dict[int, list[OpenclArray]] = {}
     for array in arrays:
@@ -118,25 +128,10 @@ def realize(arrays: Sequence[OpenclArray], *, fuse: bool = True) -> None:
             )
         with runtime.lock:
             missing = [array for array in wanted if array.storage is None]
-            roots = [*missing, *_sharing(missing, runtime)] if fuse else missing
-            planned = schedule(roots, runtime.facts, fuse=fuse, keep=fuse)
+            planned = schedule(missing, runtime.facts, fuse=fuse, keep=fuse)
             storages = Program(planned, runtime).run(())
             for array, storage in zip(planned.nodes, storages, strict=True):
                 array.settle(storage)
-
-
-def _sharing(wanted: Sequence[OpenclArray], runtime: Runtime) -> list[OpenclArray]:
-    """Arrays that nothing is computed from yet, and that take some of the work of those that are wanted."""
-    known = list(runtime.computed.values())
-    read = {id(source) for array in known for source in array.sources}
-    mine = {id(node) for node in sorted_nodes(wanted, traced=False)}
-    last = [array for array in known if array.storage is None and id(array) not in read and id(array) not in mine]
-    shares: set[int] = set()
-    for node in sorted_nodes(last, traced=False):
-        among = id(node) in mine or any(id(source) in shares for source in node.sources)
-        if node.sources and node.storage is None and among:
-            shares.add(id(node))
-    return [array for array in last if id(array) in shares]
 
 
 def fetch(array: OpenclArray) -> np.ndarray:

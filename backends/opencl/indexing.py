@@ -11,6 +11,7 @@ import numpy as np
 from hal.backends._traced import dtypes, shapes
 from hal.backends.opencl import primitives
 from hal.backends.opencl.array import OpenclArray
+from hal.errors import AxisError
 
 __all__ = ["flat_positions", "indexed", "wrapped"]
 
@@ -130,7 +131,7 @@ def _masked(x: Array, keys: Sequence[Any]) -> Array:
                 replaced.append(np.nonzero(mask.reshape(1))[0])
                 continue
             if mask.shape != x.shape[axis : axis + count] and mask.size:
-                raise shapes.RangeError(
+                raise AxisError(
                     f"a mask of shape {mask.shape} does not fit axis {axis} and those that follow of shape {x.shape}"
                 )
             replaced.extend(np.nonzero(mask))

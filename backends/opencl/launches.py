@@ -23,7 +23,7 @@ class Place:
         position: which of the inputs it is; None: none of them.
         dies: number of the launch that reads it last.
         kept: an output, which stays.
-        over: what it takes the memory over from, while that is read for the last time.
+        over: the place whose memory becomes its own, in the launch that reads that place for the last time.
     """
 
     nbytes: int
@@ -43,7 +43,8 @@ class Launch:
         kernel: what runs.
         places: memory in the order of the kernel's parameters.
         outputs: positions among these of what it writes.
-        alike: positions of an output and of what each of its elements is computed from at the same place alone.
+        alike: pairs of positions, of an output and of an array that the launch reads only elementwise for it: element i
+            for element i. The output may be written over such an array.
     """
 
     kernel: Kernel

@@ -64,14 +64,15 @@ def schedule(
         pick: picks the kernel of each product; None: the one that the choices say.
     """
     cut = partition(roots, facts, fuse=fuse, traced=traced)
-    return _Scheduler(cut, facts, pick or _as_chosen).run(roots, keep=keep, donated=donated)
+    return _Scheduler(cut, facts, pick or _as_chosen, traced=traced).run(roots, keep=keep, donated=donated)
 
 
 class _Scheduler:
-    def __init__(self, cut: Partition, facts: Facts, pick: Pick) -> None:
+    def __init__(self, cut: Partition, facts: Facts, pick: Pick, *, traced: bool) -> None:
         self.cut = cut
         self.facts = facts
         self.pick = pick
+        self.traced = traced
         self.places: dict[int, Place] = {}
         self.launches: list[Launch] = []
         self.alive: list[OpenclArray] = []  # arrays that only this schedule knows; their ids must stay their own
@@ -102,8 +103,8 @@ class _Scheduler:
         if id(node) not in self.places:
             position = node.attributes if node.op == "input" else None
             self.places[id(node)] = Place(node.nbytes, node.size, node.storage, position)
-            if node.storage is not None:
-                node.storage.shared = True  # with this schedule
+            if node.storage is not None and self.traced:
+                node.storage.shared = True  # with a program that will run again
         return self.places[id(node)]
 
     def _add(self, kernel: Kernel, out: Place) -> None:

@@ -17,7 +17,7 @@ from hal.backends.opencl.grouping import Group, read_by
 
 __all__ = ["Siblings", "find_siblings"]
 
-_MOST = 4
+_MOST_REDUCTIONS = 4
 """So many reductions share a kernel: each has registers of its own."""
 
 
@@ -64,7 +64,7 @@ def find_siblings(cut: Cut, facts: Facts) -> dict[int, Siblings]:
         facts: of the device.
     """
     finder = _Finder(cut, facts)
-    for number in range(len(finder.ones)):
+    for number in range(len(finder.candidates)):
         finder.place(number)
     return {id(out): each for each in finder.found() for out in each.outputs}
 
@@ -73,7 +73,7 @@ class _Finder:
     def __init__(self, cut: Cut, facts: Facts) -> None:
         self.cut = cut
         self.facts = facts
-        self.ones: list[tuple[OpenclArray, OpenclArray]] = []
+        self.candidates: list[tuple[OpenclArray, OpenclArray]] = []
         self.before: list[int] = []  # the others that each is computed from, as bits
         masks: dict[int, int] = {}
         for node in cut.nodes:
@@ -83,15 +83,15 @@ class _Finder:
             first = cut.followed.get(id(node), node)
             if id(node) in cut.written and first.op == "reduce" and id(node) not in cut.groups and node.size:
                 self.before.append(mask)
-                mask |= 1 << len(self.ones)
-                self.ones.append((first, node))
+                mask |= 1 << len(self.candidates)
+                self.candidates.append((first, node))
             masks[id(node)] = mask
         self.sets: list[list[int]] = []
         self._by_form: dict[Any, list[list[int]]] = {}
 
     def place(self, number: int) -> None:
         """Put a reduction with others of its form, if it may be, or let it wait for more of them."""
-        node, _ = self.ones[number]
+        node, _ = self.candidates[number]
         x = node.sources[0]
         form = (x.shape, tuple(node.attributes[1]), form_of_reduction(node, self.facts), id(node.runtime))
         known = self._by_form.setdefault(form, [])
@@ -104,7 +104,7 @@ class _Finder:
         self.sets.append(known[-1])
 
     def _fits(self, members: Sequence[int], number: int) -> bool:
-        if len(members) == _MOST or any(self._depend(number, each) for each in members):
+        if len(members) == _MOST_REDUCTIONS or any(self._depend(number, each) for each in members):
             return False
         mine = self._reads(number)
         theirs = {key: node for each in members for key, node in self._reads(each).items()}
@@ -128,7 +128,7 @@ class _Finder:
 
     def _reads(self, number: int) -> dict[int, OpenclArray]:
         """What is in memory of all that a reduction and what follows from it are computed from."""
-        _, out = self.ones[number]
+        _, out = self.candidates[number]
         found: dict[int, OpenclArray] = {}
         seen: set[int] = set()
         stack = list(read_by(out))
@@ -148,7 +148,7 @@ class _Finder:
         several = [members for members in self.sets if len(members) > 1]
         return [
             Siblings(
-                [self.ones[number] for number in members],
+                [self.candidates[number] for number in members],
                 list({key: node for number in members for key, node in self._reads(number).items()}.values()),
             )
             for members in several

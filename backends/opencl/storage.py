@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import abc
 import math
-import weakref
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +13,6 @@ from hal.backends.opencl.codegen.kernel import Facts
 from hal.contract.device import Device
 from hal.errors import UnsupportedError
 
-if TYPE_CHECKING:
-    from hal.backends.opencl.array import OpenclArray
-
 __all__ = ["BaseRuntime", "Storage", "rounded_bytes"]
 
 
@@ -24,7 +20,7 @@ class Storage:
     """Memory of an array. It goes back to its device's pool when nothing refers to it any more.
 
     Attributes:
-        shared: whether more than one array or program has it, so that nobody may write to it.
+        shared: whether more than one array uses it, or a program does, so that nobody may write to it.
     """
 
     __slots__ = ("__weakref__", "_taken", "buffer", "nbytes", "runtime", "shared")
@@ -55,20 +51,12 @@ class BaseRuntime(abc.ABC):
         device: what hal says of it.
         facts: what generated code depends on.
         wide_floats: whether it has float64.
-
-    Attributes:
-        computed: the arrays that exist and know what they are computed from, by their ids.
     """
 
     def __init__(self, device: Device, facts: Facts, *, wide_floats: bool) -> None:
         self.device = device
         self.facts = facts
         self.wide_floats = wide_floats
-        self.computed: weakref.WeakValueDictionary[int, OpenclArray] = weakref.WeakValueDictionary()
-
-    def waiting(self) -> list[OpenclArray]:
-        """The arrays that are not in memory yet."""
-        return [array for array in list(self.computed.values()) if array.storage is None]
 
     def check(self, dtype: DType) -> None:
         """Refuse a type that the device does not have.

@@ -202,7 +202,7 @@ class Model(abc.ABC):
 
         Args:
             config: the model's own keys.
-            named: ``synthetic`` or ``synthetic:N``, which any samples will do for; None: no data are named.
+            named: ``synthetic`` or ``synthetic:N``: any samples will do, or N made-up ones; None: no data are named.
             validation: the share of the samples to hold back.
             seed: decides which samples those are.
         """

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from hal.data import Dataset, Field, Split
 from hal.data.arrays import shuffled_split
 from hal.data.convert import check_range
+from hal.data.files import check_memory
 from hal.errors import ConfigError, DataError, InputError
 from hal.torch.randomness import drawing
 from hal.torch.user_code import UserCode, user_errors
@@ -289,6 +290,7 @@ def example_split(
     one = batch_of(code.examples(2, seed), EXAMPLES)
     size = sum(x.nbytes for _, x in _flat(one)) // 2
     total = total or _EXAMPLE_COUNT
+    check_memory(f"{total:,} samples", 16 * total)  # the row of each, and its part
     count = max(2, min(total, _EXAMPLES, _EXAMPLE_BYTES // max(size, 1)))
     batch = batch_of(code.examples(count, seed), EXAMPLES)
     sizes = {x.shape[0] if x.ndim else 0 for _, x in _flat(batch)}

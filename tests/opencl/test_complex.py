@@ -99,21 +99,6 @@ class TestOthers:
         ):
             np.testing.assert_array_equal(backend.to_host(found), wanted)
 
-    def test_a_gradient_through_complex_numbers(self, backend, device, xp):
-        """Of |exp(ix) + x|^2, with respect to the real x."""
-
-        def loss(x):
-            z = xp.exp(1j * x) + x
-            return xp.sum(xp.square(xp.real(z)) + xp.square(xp.imag(z))), ()
-
-        host = np.linspace(-2, 2, 7).astype(np.float32)
-        step = backend.compile(backend.value_and_grad(loss), Plan(compile="default").resolve(device))
-        (value, _), gradient = step(backend.from_host(host, device))
-        np.testing.assert_allclose(float(value), (np.abs(np.exp(1j * host) + host) ** 2).sum(), rtol=1e-5)
-        np.testing.assert_allclose(
-            backend.to_host(gradient), 2 * np.cos(host) - 2 * host * np.sin(host) + 2 * host, rtol=1e-4, atol=1e-5
-        )
-
     @pytest.mark.parametrize("name", ["sort", "argmax", "max", "var"])
     def test_what_has_no_order_is_refused(self, backend, device, xp, name):
         with pytest.raises(UnsupportedError, match="complex numbers"):
@@ -128,3 +113,103 @@ class TestOthers:
     def test_they_do_not_become_real(self, backend, device, xp):
         with pytest.raises(UnsupportedError, match="cannot become float32"):
             xp.astype(backend.from_host(grid(), device), xp.float32)
+
+
+POINTS = np.array([0.3 + 0.4j, -0.3 + 0.7j, 1 + 1j, -1 - 1j, 0.7 + 0j, 0.3j, -0.4j, 2 + 0.5j])
+# Where a function jumps, or has no derivative.
+CUTS = {
+    "acos": lambda z: (z.imag == 0) & (np.abs(z.real) >= 1),
+    "acosh": lambda z: (z.imag == 0) & (z.real <= 1),
+    "log": lambda z: (z.imag == 0) & (z.real <= 0),
+    "asinh": lambda z: (z.real == 0) & (np.abs(z.imag) >= 1),
+}
+SMOOTH = """acos acosh asin asinh atan atanh conj cos cosh exp expm1 log log10 log1p log2 negative reciprocal sign
+sin sinh sqrt square tan tanh abs real imag""".split()
+SMOOTH_OF_TWO = "add subtract multiply divide pow".split()
+
+
+def slopes(function, z, step=1e-6):
+    """DL/da + i dL/db by differences, for the real part of the function plus half its imaginary part."""
+
+    def loss(z):
+        y = np.asarray(function(z))
+        return y.real + 0.5 * y.imag
+
+    along = (loss(z + step) - loss(z - step)) / (2 * step)
+    across = (loss(z + 1j * step) - loss(z - 1j * step)) / (2 * step)
+    return along + 1j * across
+
+
+class TestGradients:
+    @pytest.fixture
+    def gradient(self, backend, device, xp):
+        """The gradient of the same loss on the device, in the type of the points."""
+        part = np.float64 if _has_float64(backend, device) else np.float32
+
+        def found(function, z):
+            def loss(parts):
+                y = function(parts["a"] + 1j * parts["b"])
+                imaginary = xp.imag(y) if xp.isdtype(y.dtype, "complex floating") else 0.0
+                real = xp.real(y) if xp.isdtype(y.dtype, "complex floating") else y
+                return xp.sum(real + 0.5 * imaginary), ()
+
+            parts = {"a": backend.from_host(z.real.astype(part), device)}
+            parts["b"] = backend.from_host(z.imag.astype(part), device)
+            step = backend.compile(backend.value_and_grad(loss), Plan(compile="default").resolve(device))
+            _, gradients = step(parts)
+            return backend.to_host(gradients["a"]) + 1j * backend.to_host(gradients["b"])
+
+        return found
+
+    @pytest.mark.parametrize("name", SMOOTH)
+    def test_of_functions_of_one(self, xp, gradient, name):
+        z = POINTS[~CUTS[name](POINTS)] if name in CUTS else POINTS
+        wanted = {"sign": lambda z: z / np.abs(z)}.get(name) or getattr(np, name)
+        np.testing.assert_allclose(gradient(getattr(xp, name), z), slopes(wanted, z), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("name", SMOOTH_OF_TWO)
+    def test_of_functions_of_two(self, backend, device, xp, gradient, name):
+        own, other = getattr(np, name), 0.6 - 1.2j
+        for function, wanted in (
+            (lambda z: getattr(xp, name)(z, other), lambda z: own(z, other)),
+            (lambda z: getattr(xp, name)(other, z), lambda z: own(other, z)),
+        ):
+            np.testing.assert_allclose(gradient(function, POINTS), slopes(wanted, POINTS), rtol=1e-4, atol=1e-5)
+
+    @pytest.mark.parametrize("power", [1, 2, 3, 8])
+    def test_of_whole_powers(self, backend, device, xp, gradient, power):
+        wanted = slopes(lambda z: z**power, POINTS)
+        np.testing.assert_allclose(gradient(lambda z: z**power, POINTS), wanted, rtol=1e-4, atol=1e-5)
+
+    def test_of_sums_and_products(self, xp, gradient):
+        def function(z):
+            square = xp.reshape(z, (2, 4))
+            return xp.matmul(square, xp.permute_dims(square, (1, 0))) + xp.prod(z) + xp.cumulative_sum(z)[-1]
+
+        def wanted(z):
+            def loss(z):
+                square = z.reshape(2, 4)
+                y = square @ square.T + z.prod() + z.sum()
+                return (y.real + 0.5 * y.imag).sum()
+
+            step, found = 1e-6, np.zeros(len(z), complex)
+            for i in range(len(z)):
+                e = np.eye(len(z))[i] * step
+                found[i] = (loss(z + e) - loss(z - e)) / (2 * step) + 1j * (loss(z + 1j * e) - loss(z - 1j * e)) / (
+                    2 * step
+                )
+            return found
+
+        np.testing.assert_allclose(gradient(function, POINTS), wanted(POINTS), rtol=1e-4, atol=1e-5)
+
+
+def _has_float64(backend, device):
+    try:
+        backend.to_host(backend.from_host(np.ones(1), device))
+    except UnsupportedError:
+        return False
+    return True
+
+
+def test_a_square_is_exact(backend, xp):
+    assert backend.to_host(xp.asarray([1j, 2 + 1j]) ** 2).tolist() == [-1, 3 + 4j]

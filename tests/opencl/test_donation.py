@@ -1,5 +1,8 @@
 """Results that take over the memory of donated arguments, and of arrays on the way."""
 
+import sys
+import threading
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -163,3 +166,53 @@ class Numpy:
     @staticmethod
     def permute_dims(x, axes):
         return np.transpose(x, axes)
+
+
+class TestFailures:
+    def test_a_failure_before_anything_is_overwritten_leaves_arguments(self, backend, device, xp, runtime, monkeypatch):
+        p, v, x = arrays(backend, device, 1.0, 0.0, 2.0)
+        step = compiled(backend, device, momentum(xp))
+        step({"p": p + 0, "v": v + 0}, x)
+
+        def fails(nbytes):
+            raise MemoryError
+
+        with monkeypatch.context() as patch:
+            patch.setattr(runtime, "allocate", fails)
+            with pytest.raises(MemoryError):
+                step({"p": p, "v": p}, x)  # which needs a copy
+        assert p.tolist() == np.full((3, LENGTH), 1.0).tolist()
+        carry, _ = step({"p": p, "v": v}, x)
+        np.testing.assert_allclose(backend.to_host(carry["p"]), 0.8, rtol=1e-6)
+
+    def test_threads_that_compute_do_not_disturb_a_step(self, backend, device, xp):
+        """One thread makes arrays while another one runs a step with donated arguments."""
+        p, v, x = arrays(backend, device, 1.0, 0.0, 0.0)
+        step, stop, failed = compiled(backend, device, momentum(xp)), threading.Event(), []
+
+        def others():
+            while not stop.is_set():
+                try:
+                    y = xp.ones((4,)) + x[0, :4]
+                    assert y.tolist() == [1.0] * 4
+                except Exception as error:  # noqa: BLE001
+                    failed.append(error)
+                    return
+
+        threads = [threading.Thread(target=others) for _ in range(2)]
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            for thread in threads:
+                thread.start()
+            carry = {"p": p, "v": v}
+            for _ in range(200):
+                carry, value = step(carry, x)
+            assert float(value) == 0
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+            sys.setswitchinterval(interval)
+        assert not failed
+        assert carry["p"].tolist() == np.full((3, LENGTH), 1.0).tolist()

@@ -305,9 +305,9 @@ PUBLIC = {
         "MeasuresDevices MemoryUse PRECISIONS Plan Precision PrecisionName SpreadsOver Telemetry Unavailable"
     ),
     "hal.errors": (
-        "CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
-        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError UnavailableError UnsavedError "
-        "UnsupportedError"
+        "AxisError CheckpointError ConfigError DataError DeviceLostError HalError InUseError InputError NotFoundError "
+        "NumericsError OutOfMemoryError PlanError RequestError RunError ShapeError SizeError UnavailableError "
+        "UnsavedError UnsupportedError"
     ),
     "hal.nn": (
         "Activation Auxiliary AvgPool2d BatchNorm Classifier Conv2d Conv2dTranspose Defaults Dense Dropout Embedding "

@@ -211,7 +211,7 @@ static inline __attribute__((always_inline)) uint hal_threefry(uint k0, uint k1,
 }""",
 }
 
-_OWN = {
+_BY_KIND_OF_DEVICE = {
     "ABSOLUTE": ("x < 0 ? -x : x", "abs(x)"),
     "ROTATED": ("((x1 << r) | (x1 >> (32 - r)))", "rotate(x1, (uint)r)"),
 }
@@ -312,17 +312,17 @@ def helpers(sources: Iterable[str], *, cpu: bool) -> str:
 
 def _helper(name: str, *, cpu: bool) -> str:
     if name in _OTHER_HELPERS:
-        return _own(_OTHER_HELPERS[name], cpu)
+        return _for_device(_OTHER_HELPERS[name], cpu)
     if cpu and name in _PROCESSOR_HELPERS:
         return _PROCESSOR_HELPERS[name]
     stem, _, kind = name.rpartition("_")
     table = _FLOAT_HELPERS if kind in ("float", "double") else _INTEGER_HELPERS
-    return _own(_instance(table[stem], kind), cpu) if stem in table else ""
+    return _for_device(_instance(table[stem], kind), cpu) if stem in table else ""
 
 
-def _own(text: str, cpu: bool) -> str:
+def _for_device(text: str, cpu: bool) -> str:
     """With the functions of the driver where these are instructions, which they are on cards."""
-    for name, (on_processors, on_cards) in _OWN.items():
+    for name, (on_processors, on_cards) in _BY_KIND_OF_DEVICE.items():
         text = text.replace(name, on_processors if cpu else on_cards)
     return text
 

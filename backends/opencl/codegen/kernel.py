@@ -99,7 +99,7 @@ class Kernel:
         label: what it computes, for people.
         flops: operations of its products.
         flat: whether it is one loop over elements, which may share a launch with others.
-        alike: positions of the buffers of which an element is read for the element at its place alone.
+        alike: positions of the buffers that are read elementwise only: element i for element i of the output.
     """
 
     parameters: tuple[str, ...]

@@ -20,7 +20,7 @@ _COLUMNS = 128
 
 
 @dataclass(frozen=True)
-class _One:
+class _Member:
     """One of the reductions of a kernel, and the names of its variables.
 
     Attributes:
@@ -78,9 +78,9 @@ def reduce_kernel(
         facts: of the device.
         wide: whether indices need 64 bits.
     """
-    ones = [_One(node, out, number) for number, (node, out) in enumerate(pairs)]
+    members = [_Member(node, out, number) for number, (node, out) in enumerate(pairs)]
     form = {"columns": _columns, "lanes": _lanes, "serial": _serial}[form_of_reduction(pairs[0][0], facts)]
-    return form(ones, stored, facts, wide)
+    return form(members, stored, facts, wide)
 
 
 def form_of_reduction(node: OpenclArray, facts: Facts) -> Literal["columns", "lanes", "serial"]:
@@ -127,7 +127,7 @@ def _found(
     at: str,
     seen: str,
 ) -> str:
-    """Statements that take a value in where it is better than the best, or the first one, or the first NaN."""
+    """Statements that take a value in where it is better than the best, or the first member, or the first NaN."""
     place = linear([names[axis] for axis in axes], [x.shape[axis] for axis in axes])
     sign = ">" if kind == "argmax" else "<"
     better = f"(!{seen}||{value}{sign}{best}||({value}!={value}&&{best}=={best}))"
@@ -158,12 +158,12 @@ def _kept(x: OpenclArray, axes: Sequence[int]) -> list[int]:
     return [axis for axis in range(x.ndim) if axis not in axes]
 
 
-def _finished(ones: Sequence[_One], emitter: Emitter, text: str, count: int, facts: Facts) -> Kernel:
+def _finished(members: Sequence[_Member], emitter: Emitter, text: str, count: int, facts: Facts) -> Kernel:
     items, local = spread(count, facts)
-    label = f"{', '.join(one.kind for one in ones)} over {len(ones[0].node.attributes[1])} axes"
-    followed = [f", {one.out.attributes}" for one in ones if one.out is not one.node]
+    label = f"{', '.join(member.kind for member in members)} over {len(members[0].node.attributes[1])} axes"
+    followed = [f", {member.out.attributes}" for member in members if member.out is not member.node]
     return Kernel(
-        signature([one.out for one in ones], emitter),
+        signature([member.out for member in members], emitter),
         filled(text, emitter),
         tuple(buffer for _, buffer in emitter.buffers.values()),
         items,
@@ -173,9 +173,9 @@ def _finished(ones: Sequence[_One], emitter: Emitter, text: str, count: int, fac
     )
 
 
-def _written(one: _One, emitter: Emitter, value: str, place: str) -> str:
+def _written(member: _Member, emitter: Emitter, value: str, place: str) -> str:
     """Statements that write the result, or what follows from it, to a position."""
-    node, out, target = one.node, one.out, output_name(one.number)
+    node, out, target = member.node, member.out, output_name(member.number)
     if out is node:
         return store(out.dtype, target, place, value)
     emitter.given[id(node)] = value
@@ -184,9 +184,9 @@ def _written(one: _One, emitter: Emitter, value: str, place: str) -> str:
     return store(out.dtype, target, position, emitter.value(out, index, compute=True))
 
 
-def _serial(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _serial(members: Sequence[_Member], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """One result a row: a loop over all that is reduced."""
-    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
+    axes, x = members[0].node.attributes[1], members[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept = _kept(x, axes)
     shape = [x.shape[axis] for axis in kept]
@@ -194,23 +194,25 @@ def _serial(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> K
     index = dict(zip(kept, (emitter.index(i) for i in rows_of(row, shape)), strict=True))
     names, heads = _reduced(x, axes, emitter, 0)
     place = [{**index, **names}[axis] for axis in range(x.ndim)]
-    begin = "".join(f"{one.c_type} {one.s}={one.start}; " for one in ones)
-    step = " ".join(one.step(names, emitter.value(one.node.sources[0], place)) for one in ones)
-    if any(one.positional for one in ones):
-        begin += f"int seen=0{''.join(f', {one.at}=0' for one in ones if one.positional)};"
+    begin = "".join(f"{member.c_type} {member.s}={member.start}; " for member in members)
+    step = " ".join(member.step(names, emitter.value(member.node.sources[0], place)) for member in members)
+    if any(member.positional for member in members):
+        begin += f"int seen=0{''.join(f', {member.at}=0' for member in members if member.positional)};"
         step += " seen=1;"
     inner = "".join(heads) + step + "}" * len(heads)
     emitter.loop("after")  # what follows is declared behind the loop
     depth = emitter.depths["after"]
-    emitter.depths.update((name, depth) for one in ones for name in (one.s, one.at))
-    written = " ".join(_written(one, emitter, one.at if one.positional else one.s, row) for one in ones)
+    emitter.depths.update((name, depth) for member in members for name in (member.s, member.at))
+    written = " ".join(
+        _written(member, emitter, member.at if member.positional else member.s, row) for member in members
+    )
     text = f"@0@ {head} @1@ {begin} {inner} @{depth}@ {written} {tail}"
-    return _finished(ones, emitter, text, math.prod(shape), facts)
+    return _finished(members, emitter, text, math.prod(shape), facts)
 
 
-def _lanes(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _lanes(members: Sequence[_Member], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """The last axis in lanes, which a processor's compiler turns into vectors."""
-    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
+    axes, x = members[0].node.attributes[1], members[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept = _kept(x, axes)
     shape, length = [x.shape[axis] for axis in kept], x.shape[-1]
@@ -221,7 +223,7 @@ def _lanes(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Ke
 
     def steps(at: str, suffix: str) -> str:
         place = [{**index, **names, x.ndim - 1: at}[axis] for axis in range(x.ndim)]
-        return " ".join(one.step(names, emitter.value(one.node.sources[0], place), suffix) for one in ones)
+        return " ".join(member.step(names, emitter.value(member.node.sources[0], place), suffix) for member in members)
 
     block, lane = emitter.loop("k"), emitter.loop("l")
     first = steps(f"{block}+{lane}", "[l]")
@@ -234,21 +236,23 @@ def _lanes(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Ke
         main += f" for (int t={whole}; t<{length}; t++) {{@{emitter.depths['t']}@ {steps(rest, '[0]')} }}"
     emitter.loop("after")
     depth = emitter.depths["after"]
-    emitter.depths.update((one.s, depth) for one in ones)
-    written = " ".join(_written(one, emitter, f"{one.s}[0]", row) for one in ones)
-    sums = "".join(f"{one.c_type} {one.s}[{LANES}]; " for one in ones)
-    sums += f"for (int l=0; l<{LANES}; l++) {{ {''.join(f'{one.s}[l]={one.start}; ' for one in ones)}}}"
-    folds = (f"const {o.c_type} w{o.number}={o.s}[l]; {combined(o.kind, f'{o.s}[0]', f'w{o.number}')} " for o in ones)
+    emitter.depths.update((member.s, depth) for member in members)
+    written = " ".join(_written(member, emitter, f"{member.s}[0]", row) for member in members)
+    sums = "".join(f"{member.c_type} {member.s}[{LANES}]; " for member in members)
+    sums += f"for (int l=0; l<{LANES}; l++) {{ {''.join(f'{member.s}[l]={member.start}; ' for member in members)}}}"
+    folds = (
+        f"const {o.c_type} w{o.number}={o.s}[l]; {combined(o.kind, f'{o.s}[0]', f'w{o.number}')} " for o in members
+    )
     text = (
         f"@0@ {head} @1@ {sums} {''.join(heads)} {main} {'}' * len(heads)} "
         f"for (int l=1; l<{LANES}; l++) {{ {''.join(folds)}}} @{depth}@ {written} {tail}"
     )
-    return _finished(ones, emitter, text, math.prod(shape), facts)
+    return _finished(members, emitter, text, math.prod(shape), facts)
 
 
-def _columns(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> Kernel:
+def _columns(members: Sequence[_Member], stored: Stored, facts: Facts, wide: bool) -> Kernel:
     """The last axis is kept: a work-item reduces a block of neighboring columns at once."""
-    axes, x = ones[0].node.attributes[1], ones[0].node.sources[0]
+    axes, x = members[0].node.attributes[1], members[0].node.sources[0]
     emitter = Emitter(stored, wide)
     kept, width = _kept(x, axes)[:-1], x.shape[-1]
     shape = [x.shape[axis] for axis in kept]
@@ -264,24 +268,24 @@ def _columns(ones: Sequence[_One], stored: Stored, facts: Facts, wide: bool) -> 
     emitter.loop("l")
     column = f"{start}+l" if start != "0" else "l"
     place = [{**index, **names, x.ndim - 1: column}[axis] for axis in range(x.ndim)]
-    begin = "".join(f"{one.c_type} {one.s}[{block}]; " for one in ones)
-    begin += f"for (int l=0; l<{block}; l++) {{ {''.join(f'{one.s}[l]={one.start}; ' for one in ones)}}}"
-    step = " ".join(one.step(names, emitter.value(one.node.sources[0], place), "[l]") for one in ones)
+    begin = "".join(f"{member.c_type} {member.s}[{block}]; " for member in members)
+    begin += f"for (int l=0; l<{block}; l++) {{ {''.join(f'{member.s}[l]={member.start}; ' for member in members)}}}"
+    step = " ".join(member.step(names, emitter.value(member.node.sources[0], place), "[l]") for member in members)
     after = ""
-    if positional := [one.at for one in ones if one.positional]:
+    if positional := [member.at for member in members if member.positional]:
         begin += f" int seen=0{''.join(f', {at}[{block}]' for at in positional)};"
         begin += f" for (int l=0; l<{block}; l++) {{ {''.join(f'{at}[l]=0; ' for at in positional)}}}"
         after = " seen=1;"
     loop = f"for (int l=0; l<{columns}; l++) {{@{emitter.depths['l']}@ {step} }}{after}"
     emitter.loop("q")
-    emitter.depths.update((name, emitter.depths["q"]) for one in ones for name in (one.s, one.at))
+    emitter.depths.update((name, emitter.depths["q"]) for member in members for name in (member.s, member.at))
     column = f"{start}+q" if start != "0" else "q"
     target = linear([outer, column], [math.prod(shape), width])
-    results = ((one, f"{one.at if one.positional else one.s}[q]") for one in ones)
-    written = " ".join(_written(one, emitter, result, target) for one, result in results)
+    results = ((member, f"{member.at if member.positional else member.s}[q]") for member in members)
+    written = " ".join(_written(member, emitter, result, target) for member, result in results)
     text = (
         f"@0@ {head} @1@ {begin} "
         f"{''.join(heads)} {loop} {'}' * len(heads)} "
         f"for (int q=0; q<{columns}; q++) {{@{emitter.depths['q']}@ {written} }} {tail}"
     )
-    return _finished(ones, emitter, text, count, facts)
+    return _finished(members, emitter, text, count, facts)
