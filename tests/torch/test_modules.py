@@ -312,6 +312,11 @@ def test_synthetic_data_are_made_of_example_inputs(write, tmp_path, code, named)
     assert [epoch.epoch for epoch in again.epochs] == [1, 2]
 
 
+def test_more_samples_than_memory_holds(write, tmp_path):
+    with pytest.raises(DataError, match=r"10,000,000,000,000 samples"):
+        run(tmp_path / "run", model=write(PAIRS), data="synthetic:10000000000000")
+
+
 VOLUMES = (
     PAIRS.split("class Net")[0]
     + """
