@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from torch import nn
 
-from hal.data import Wanted
+from hal.data import Kind, Wanted
 from hal.errors import ConfigError
 from hal.torch.datasets import EXAMPLES, batch_of
 from hal.torch.user_code import UserCode
@@ -73,13 +73,19 @@ def _of_example(inputs: Any) -> Wanted | None:
 def _of_layers(net: nn.Module) -> Wanted | None:
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d):
-            return Wanted("image", (0, 0, layer.in_channels))
+            return _guess("image", (0, 0, layer.in_channels))
         if isinstance(layer, nn.Embedding):
-            return Wanted("text", (0,))
+            return _guess("text", (0,))
         if isinstance(layer, nn.RNNBase):
-            return Wanted("sequence", (0, layer.input_size))
+            return _guess("sequence", (0, layer.input_size))
         if isinstance(layer, nn.Linear):
             # As many as the pixels of a square: behind a Flatten, as the first examples of every course have it.
             pixels = math.isqrt(layer.in_features) ** 2 == layer.in_features >= _FEWEST_PIXELS
-            return Wanted("image", (0, 0, 1)) if pixels else Wanted("vector", (layer.in_features,))
+            return _guess("image", (0, 0, 1)) if pixels else _guess("vector", (layer.in_features,))
     return None
+
+
+def _guess(kind: Kind, shape: tuple[int, ...]) -> Wanted:
+    """What a first layer shows, which the user may know better."""
+    others = {other: "example_inputs(batch) to the file of the model" for other in get_args(Kind) if other != kind}
+    return Wanted(kind, shape, instead=others)

@@ -364,6 +364,8 @@ def test_a_module_learns_from_columns(write, tmp_path):
     assert outputs.argmax(axis=1).tolist() == [0, 1]
     with pytest.raises(ConfigError, match="has 2 columns of numbers, but the model takes 3"):
         run(tmp_path / "other", model={"name": write(TABLES), "inputs": 3}, data=data)
+    with pytest.raises(ConfigError, match=r"takes image data(?s:.*)or add example_inputs\(batch\)"):
+        run(tmp_path / "other", model={"name": write(TABLES), "inputs": 64}, data=data)
 
 
 def test_example_inputs_need_as_many_samples_as_asked(write, tmp_path):
