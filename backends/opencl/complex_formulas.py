@@ -147,7 +147,7 @@ def _hyperbolic_tangent(z: Parts) -> Parts:
     beta = 1.0 + t * t
     divisor = 1.0 + beta * s * s
     far = 4.0 * _sin(b) * _cos(b) * _exp(-2.0 * _abs(a))
-    far = _where(_and(_isinf(a), _endless(b)), 0.0, far)
+    far = _where(_isinf(a), _copysign(0.0 * _where(_isfinite(a), a, 0.0), b), far)
     one = _where(_isinf(a), 1.0, 1.0 + (b - b))  # NaN where b has no angle
     real = _where(large, _copysign(one, a), beta * _sqrt(1.0 + s * s) * s / divisor)
     imaginary = _where(large, far, t / divisor)

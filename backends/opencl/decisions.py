@@ -18,6 +18,7 @@ __all__ = ["Driver", "capabilities", "describe", "facts_of", "keeps_programs", "
 
 _KINDS = ("gpu", "accelerator", "cpu")
 _OLDEST = (1, 2)
+_NARROW, _WIDE = 8, 16
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Driver:
         units: compute units.
         local_bytes: local memory of a work-group.
         local_size: the largest work-group.
+        vector_floats: floats of a vector register.
         compiler: whether the driver compiles from source.
         available: whether the device can be used now.
         little_endian: whether the lowest byte comes first.
@@ -60,6 +62,7 @@ class Driver:
     units: int
     local_bytes: int
     local_size: int
+    vector_floats: int
     compiler: bool
     available: bool
     little_endian: bool
@@ -120,7 +123,8 @@ def describe(driver: Driver, index: int) -> Device:
 
 def facts_of(driver: Driver) -> Facts:
     """What generated code depends on."""
-    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.local_bytes)
+    vector = _WIDE if driver.vector_floats >= _WIDE else _NARROW
+    return Facts(driver.kind == "cpu", driver.units, driver.local_size, driver.local_bytes, vector)
 
 
 def keeps_programs(driver: Driver) -> bool:

@@ -126,6 +126,7 @@ def read_driver(native: Any) -> Driver:
         units=native.max_compute_units,
         local_bytes=native.local_mem_size,
         local_size=native.max_work_group_size,
+        vector_floats=native.native_vector_width_float,
         compiler=bool(native.compiler_available),
         available=bool(native.available),
         little_endian=bool(native.endian_little),

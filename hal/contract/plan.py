@@ -20,7 +20,7 @@ Pool = Literal["auto", "window", "blocked", "reshape"]
 Crop = Literal["auto", "gather", "products"]
 Launch = Literal["auto", "kernels", "graph"]
 Heap = Literal["auto", "keep", "trim"]
-Tile = Literal["auto", "2x4", "4x4", "4x8", "8x4", "8x8", "4x16", "6x16", "8x16", "4x24"]
+Tile = Literal["auto", "2x4", "4x4", "4x8", "8x4", "8x8", "4x16", "6x16", "8x16", "4x24", "6x32", "8x32", "4x48"]
 Workgroup = Literal["auto", "1", "8", "32", "64", "128", "256"]
 Sums = Literal["auto", "pieces", "whole"]
 Recurrence = Literal["auto", "filled", "whole", "steps"]
@@ -122,7 +122,7 @@ class Plan(BaseModel):
         description="What a CPU process does with memory that a step has freed: keep (reuse it in the next step), trim "
         "(follow the C library's rules, which return large blocks to the system), or auto (the device's default).",
     )
-    tile: Annotated[Tile, KeyTraits(usual=("4x4", "6x16"))] = Field(
+    tile: Annotated[Tile, KeyTraits(usual=("4x4", "6x16", "8x32"))] = Field(
         default="auto",
         description="Rows and columns of a tile of a matrix product's result, which hal's own kernels sum in "
         "registers, for example 4x4, or auto (the device's default).",

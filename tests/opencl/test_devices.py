@@ -8,7 +8,7 @@ import pytest
 
 from hal.backends.opencl import platforms
 from hal.backends.opencl.backend import OpenclBackend
-from hal.backends.opencl.decisions import Driver, describe, keeps_programs, lacking
+from hal.backends.opencl.decisions import Driver, describe, facts_of, keeps_programs, lacking
 
 POLARIS = Driver(
     kind="gpu",
@@ -26,6 +26,7 @@ POLARIS = Driver(
     units=36,
     local_bytes=32768,
     local_size=1024,
+    vector_floats=1,
     compiler=True,
     available=True,
     little_endian=True,
@@ -34,6 +35,11 @@ POLARIS = Driver(
 
 def changed(**facts):
     return dataclasses.replace(POLARIS, **facts)
+
+
+@pytest.mark.parametrize(("floats", "vector"), [(0, 8), (4, 8), (8, 8), (16, 16), (32, 16)])
+def test_vectors_are_as_long_as_registers(floats, vector):
+    assert facts_of(changed(kind="cpu", vector_floats=floats)).vector == vector
 
 
 class TestDescriptions:

@@ -80,6 +80,14 @@ CHOICES = [
     {"tile": "4x24", "sums": "whole"},
     {"tile": "4x8"},
 ]
+CHOICES_OF_WIDE = [
+    {},
+    {"tile": "6x32", "workgroup": "8"},
+    {"tile": "4x48", "workgroup": "1"},
+    {"tile": "8x16", "sums": "whole"},
+    {"tile": "6x16"},
+]
+"""Of processors whose vector registers hold 16 floats."""
 CHOICES_OF_LAYERS = [{"recurrence": "whole"}, {"recurrence": "steps"}]
 CHOICES_OF_CARDS = [
     {"tile": "4x8", "workgroup": "128"},
@@ -92,13 +100,20 @@ CHOICES_OF_CARDS = [
 class TestChoices:
     """Each choice of kernels that a plan offers computes the same."""
 
-    @pytest.mark.parametrize(("cpu", "key"), [*((True, c) for c in CHOICES), *((False, c) for c in CHOICES_OF_CARDS)])
-    def test_products(self, backend, xp, runtime, monkeypatch, cpu, key):
+    @pytest.mark.parametrize(
+        ("facts", "key"),
+        [
+            *(({"cpu": True}, choice) for choice in CHOICES),
+            *(({"cpu": True, "vector": 16}, choice) for choice in CHOICES_OF_WIDE),
+            *(({"cpu": False}, choice) for choice in CHOICES_OF_CARDS),
+        ],
+    )
+    def test_products(self, backend, xp, runtime, monkeypatch, facts, key):
         """Sizes that no tile divides, several products side by side, and what follows element by element."""
         from hal.backends.opencl.codegen.choices import choosing
         from hal.backends.opencl.codegen.kernel import Facts
 
-        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=256))
+        monkeypatch.setattr(runtime, "facts", Facts(**facts, units=2, local_size=256))
         rng = np.random.default_rng(0)
         a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((3, 71, 37), (3, 37, 45)))
         with choosing(key):
@@ -121,14 +136,15 @@ class TestChoices:
         expected, _ = other.lstm(other.asarray(x), None, *map(other.asarray, (kernel, weights, bias)))
         np.testing.assert_allclose(found, np.asarray(expected), rtol=1e-4, atol=1e-5)
 
-    @pytest.mark.parametrize("cpu", [True, False])
-    def test_they_are_what_is_tested(self, cpu):
+    @pytest.mark.parametrize("facts", [{"cpu": True}, {"cpu": True, "vector": 16}, {"cpu": False}])
+    def test_they_are_what_is_tested(self, facts):
         from hal.backends.opencl.codegen.choices import offered
         from hal.backends.opencl.codegen.kernel import Facts
         from hal.contract.plan import Plan
 
-        keys = offered(Facts(cpu=cpu, units=2, local_size=256))
-        tested = [*CHOICES, *CHOICES_OF_LAYERS] if cpu else CHOICES_OF_CARDS
+        keys = offered(Facts(**facts, units=2, local_size=256))
+        tested = [*(CHOICES_OF_WIDE if "vector" in facts else ()), *CHOICES, *CHOICES_OF_LAYERS]
+        tested = tested if facts["cpu"] else CHOICES_OF_CARDS
         for key, values in keys.items():
             assert {choice[key] for choice in tested if key in choice} >= {*values[1:]}
             assert {*values} <= {*Plan.algorithms()[key]}
@@ -145,11 +161,14 @@ class TestChoices:
 
         monkeypatch.setattr(compiling, "schedule", recorded)
         x = backend.from_host(np.ones((48, 48), np.float32), device)
-        for tile in ("6x16", "4x8"):
+        tiles = [tile for tile in device.capabilities.choices()["tile"] if tile.endswith("16")]
+        for tile in tiles:
             plan = Plan(tile=tile).resolve(device)
             backend.to_host(backend.compile(lambda x: x @ x, plan)(x))
-        assert ["c5_1" in kernel.source for kernel in launched] == [True, False]
-        assert ["c3_0" in kernel.source for kernel in launched] == [True, True]
+        assert len(tiles) > 1
+        for tile, kernel in zip(tiles, launched, strict=True):
+            rows = int(tile.split("x")[0])
+            assert [f"c{row}_0=0" in kernel.source for row in (rows - 1, rows)] == [True, False]
 
     def test_work_groups_that_a_device_has_not(self):
         from hal.backends.opencl.codegen.choices import choices_for, offered
@@ -165,12 +184,12 @@ class TestChoices:
 class TestProducts:
     """Operands that lie in memory in every order, and sums of several parts."""
 
-    @pytest.mark.parametrize("cpu", [True, False])
+    @pytest.mark.parametrize("facts", [{"cpu": True}, {"cpu": True, "vector": 16}, {"cpu": False}])
     @pytest.mark.parametrize(("rows", "depth", "columns"), [(1, 300, 40), (40, 530, 1), (13, 259, 26), (64, 512, 96)])
-    def test_transposed(self, backend, xp, runtime, monkeypatch, cpu, rows, depth, columns):
+    def test_transposed(self, backend, xp, runtime, monkeypatch, facts, rows, depth, columns):
         from hal.backends.opencl.codegen.kernel import Facts
 
-        monkeypatch.setattr(runtime, "facts", Facts(cpu=cpu, units=2, local_size=256))
+        monkeypatch.setattr(runtime, "facts", Facts(**facts, units=2, local_size=256))
         rng = np.random.default_rng(0)
         for first, second in ((False, True), (True, False), (True, True)):
             a, b = (rng.standard_normal(shape).astype(np.float32) for shape in ((rows, depth), (depth, columns)))

@@ -14,7 +14,8 @@ __all__ = ["SEARCHED", "Choices", "choices_for", "choosing", "chosen", "keys_of"
 
 _CARD_TILES = ("4x4", "4x8", "8x4", "8x8", "2x4")
 _CARD_GROUPS = ("256", "128", "64")
-_PROCESSOR_TILES = ("6x16", "4x16", "8x16", "4x24", "4x8")
+# Sums take 6 to 12 of 16 registers of 8 floats, or 12 to 16 of 32 registers of 16.
+_PROCESSOR_TILES = {8: ("6x16", "4x16", "8x16", "4x24", "4x8"), 16: ("8x32", "6x32", "4x48", "8x16", "6x16")}
 _PROCESSOR_GROUPS = ("32", "8", "1")
 SEARCHED = ("tile", "workgroup")
 """Keys whose values ``compile=max`` tries for each product by itself."""
@@ -45,7 +46,7 @@ def offered(facts: Facts) -> dict[str, tuple[str, ...]]:
     """The keys of a plan that choose kernels, with the values for a device, the default first."""
     if facts.cpu:
         return {
-            "tile": _PROCESSOR_TILES,
+            "tile": _PROCESSOR_TILES[facts.vector],
             "workgroup": _PROCESSOR_GROUPS,
             "sums": _SUMS,
             "recurrence": _RECURRENCES,

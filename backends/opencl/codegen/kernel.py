@@ -48,12 +48,14 @@ class Facts:
         local_size: the largest work-group.
         local_bytes: local memory of a work-group; 0: not known. PoCL gives the size of a core's cache of the second
             level here.
+        vector: floats of a processor's vector register, 8 or 16.
     """
 
     cpu: bool
     units: int
     local_size: int
     local_bytes: int = 0
+    vector: int = 8
 
     @property
     def most_parameters(self) -> int:

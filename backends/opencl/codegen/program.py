@@ -18,8 +18,10 @@ _PRELUDE = """
 """
 _PROCESSOR_PRELUDE = """
 typedef float hal_float8 __attribute__((ext_vector_type(8), aligned(4)));
+typedef float hal_float16 __attribute__((ext_vector_type(16), aligned(4)));
 #ifdef cl_khr_fp64
 typedef double hal_double8 __attribute__((ext_vector_type(8), aligned(8)));
+typedef double hal_double16 __attribute__((ext_vector_type(16), aligned(8)));
 #endif
 #define HAL_VECTORIZE _Pragma("clang loop vectorize(assume_safety)")
 """

@@ -19,7 +19,6 @@ from hal.backends.opencl.codegen.product import FUSED, Axis, Product, parts_of
 
 __all__ = ["register_tile_kernel", "results_of_a_block"]
 
-_WIDTH = 8
 _COLUMNS = 64
 """A block has about so many columns at most."""
 _BLOCKS_OF_A_UNIT = 4
@@ -32,13 +31,15 @@ class _Block:
 
     Attributes:
         rows: of a tile.
-        vectors: of eight columns in a tile.
+        vectors: of columns in a tile.
+        lanes: columns of a vector.
         down: tiles in a column of the block.
         across: tiles in a row of the block.
     """
 
     rows: int
     vectors: int
+    lanes: int
     down: int
     across: int
 
@@ -50,7 +51,12 @@ class _Block:
     @property
     def width(self) -> int:
         """Columns of the block."""
-        return self.vectors * _WIDTH * self.across
+        return self.columns * self.across
+
+    @property
+    def columns(self) -> int:
+        """Columns of a tile."""
+        return self.vectors * self.lanes
 
 
 def _block_of(rows: int, columns: int, batches: int, choices: Choices, facts: Facts) -> _Block:
@@ -63,18 +69,19 @@ def _block_of(rows: int, columns: int, batches: int, choices: Choices, facts: Fa
         choices: of the plan.
         facts: of the device.
     """
-    high, wide = choices.tile[0], choices.tile[1] // _WIDTH
-    cells, needed = high * wide, -(-columns // _WIDTH)
+    lanes = facts.vector
+    high, wide = choices.tile[0], max(choices.tile[1] // lanes, 1)
+    cells, needed = high * wide, -(-columns // lanes)
     vectors = max(min(wide, needed), 1)
     height = max(min(cells // vectors, rows), 1)
     if rows < high:
         vectors = max(min(cells // height, needed), 1)
-    tiles_across, tiles_down = -(-columns // (vectors * _WIDTH)), -(-rows // height)
-    blocks_across = -(-tiles_across // max(_COLUMNS // (vectors * _WIDTH), 1))
+    tiles_across, tiles_down = -(-columns // (vectors * lanes)), -(-rows // height)
+    blocks_across = -(-tiles_across // max(_COLUMNS // (vectors * lanes), 1))
     across = max(-(-tiles_across // max(blocks_across, 1)), 1)
     wanted = _BLOCKS_OF_A_UNIT * facts.units
     blocks_down = max(-(-tiles_down // choices.group), -(-wanted // max(blocks_across * batches, 1)), 1)
-    return _Block(height, vectors, max(-(-tiles_down // blocks_down), 1), across)
+    return _Block(height, vectors, lanes, max(-(-tiles_down // blocks_down), 1), across)
 
 
 def results_of_a_block(rows: int, columns: int, choices: Choices, facts: Facts) -> int:
@@ -108,12 +115,13 @@ def register_tile_kernel(
         terms = _terms("z", product.batch, place)
         head.append(f"const {kind} {name}={added(*terms, emitter.number(name, view.offset))};")
     # The last block of a row may have fewer panels: what would be read of others lies behind the end of b.
-    lanes, panels = block.vectors * _WIDTH, str(block.across)
+    lanes, panels = block.columns, str(block.across)
     if -(-product.columns // lanes) % block.across:
         panels = "pn"
         left = f"({product.columns + lanes - 1}-n0)/{lanes}"
         head.append(f"const int pn={left}<{block.across}?{left}:{block.across};")
-    head.append(f"{c_type}{_WIDTH} s[{block.height * block.width // _WIDTH}], w[{depth * block.width // _WIDTH}];")
+    vector = f"{c_type}{block.lanes}"
+    head.append(f"{vector} s[{block.height * block.width // block.lanes}], w[{depth * block.width // block.lanes}];")
     head.append(f"{kind} at[{depth}];")
     sums = (
         f"for ({kind} k0=0; k0<{product.depth}; k0+={depth}) {{ "
@@ -150,7 +158,7 @@ def _copied(product: Product, block: _Block, depth: int, panels: str, b: str, c_
     deeper = [f"if (++{x}=={axis[0]}) {{ {x}=0; " for x, axis in zip(names[1:], product.inner[1:], strict=True)]
     step = "".join(reversed(deeper)) + (f"++{names[0]};" if names else "") + " }" * len(deeper)
     walk = f"{begin}for (int k=0; k<kn; k++) {{ at[k]={in_a}; const {kind} q=bz+{in_b}; "
-    lanes = block.vectors * _WIDTH
+    lanes = block.columns
     each = f"for (int p=0; p<{panels}; p++)"
     panel = f"{c_type} *t=({c_type} *)w+p*{depth * lanes}"
 
@@ -168,9 +176,9 @@ def _copied(product: Product, block: _Block, depth: int, panels: str, b: str, c_
     some = f"for (int j=0; j<{lanes}; j++) t[j]={place}+j<{product.columns}?{column(f'({place}+j)', 'q')}:0;"
     whole = f"for (int j=0; j<{lanes}; j++) t[j]={column(f'({place}+j)', 'q')};"
     if c_type in ("float", "double") and len(product.right) == 1:
-        vector = f"hal_{c_type}{_WIDTH}"
+        vector = f"hal_{c_type}{block.lanes}"
         whole = f"__global const {vector} *v=(__global const {vector} *)({b}+q+{place}); "
-        whole += "".join(f"(({c_type}{_WIDTH} *)t)[{i}]=v[{i}]; " for i in range(block.vectors))
+        whole += "".join(f"(({c_type}{block.lanes} *)t)[{i}]=v[{i}]; " for i in range(block.vectors))
     if product.columns % lanes == 0:
         some = whole
     elif product.columns > lanes:
@@ -181,7 +189,7 @@ def _copied(product: Product, block: _Block, depth: int, panels: str, b: str, c_
 def _tiles(product: Product, block: _Block, depth: int, panels: str, a: str, c_type: str, kind: str) -> str:
     """Statements that add a part of the sums to those of each tile."""
     rows, vectors, last = block.rows, block.vectors, product.rows - 1
-    in_row = block.width // _WIDTH
+    in_row, vector = block.width // block.lanes, f"{c_type}{block.lanes}"
     cells = [(i, j) for i in range(rows) for j in range(vectors)]
     dtype = product.a.base.dtype
     head = f"for (int y=0; y<{block.down}; y++) {{ const {kind} m=m0+y*{rows}; if (m>={product.rows}) break; "
@@ -189,11 +197,11 @@ def _tiles(product: Product, block: _Block, depth: int, panels: str, a: str, c_t
         place = added("az", *_terms(f"r{i}", product.left, 1))
         head += f"const {kind} r{i}=m+{i}<{last}?m+{i}:{last}; "
         head += f"__global const {storage_type(dtype)} *a{i}={a}+{place}; "
-    begin = "".join(f"{c_type}{_WIDTH} c{i}_{j}=0; " for i, j in cells)
+    begin = "".join(f"{vector} c{i}_{j}=0; " for i, j in cells)
     cell = {(i, j): f"s[(y*{rows}+{i})*{in_row}+p*{vectors}+{j}]" for i, j in cells}
     before = "".join(f"c{i}_{j}={cell[i, j]}; " for i, j in cells)
     before = f"if (k0) {{ {before}}} " if product.depth > depth else ""
-    loads = "".join(f"const {c_type}{_WIDTH} b{j}_=v[k*{vectors}+{j}]; " for j in range(vectors))
+    loads = "".join(f"const {vector} b{j}_=v[k*{vectors}+{j}]; " for j in range(vectors))
     step = "".join(
         f"{{ const {c_type} a_={load(dtype, f'a{i}', 'q')}; "
         + "".join(f"c{i}_{j}+=a_*b{j}_; " for j in range(vectors))
@@ -202,7 +210,7 @@ def _tiles(product: Product, block: _Block, depth: int, panels: str, a: str, c_t
     )
     end = "".join(f"{cell[i, j]}=c{i}_{j}; " for i, j in cells)
     return (
-        f"{head}for (int p=0; p<{panels}; p++) {{ const {c_type}{_WIDTH} *v=w+p*{depth * vectors}; "
+        f"{head}for (int p=0; p<{panels}; p++) {{ const {vector} *v=w+p*{depth * vectors}; "
         f"{begin}{before}for (int k=0; k<kn; k++) {{ const long q=at[k]; {loads}{step}}} {end}}} }}"
     )
 
