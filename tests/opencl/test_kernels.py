@@ -120,12 +120,13 @@ class TestChoices:
             found = backend.to_host(xp.asarray(a) @ xp.asarray(b) + 1)
         np.testing.assert_allclose(found, a @ b + 1, rtol=1e-4, atol=1e-4)
 
+    @pytest.mark.parametrize("vector", [8, 16])
     @pytest.mark.parametrize("key", CHOICES_OF_LAYERS)
-    def test_recurrent_layers(self, backend, xp, runtime, monkeypatch, key):
+    def test_recurrent_layers(self, backend, xp, runtime, monkeypatch, key, vector):
         from hal.backends.opencl.codegen.choices import choosing
         from hal.backends.opencl.codegen.kernel import Facts
 
-        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=2, local_size=256))
+        monkeypatch.setattr(runtime, "facts", Facts(cpu=True, units=2, local_size=256, vector=vector))
         rng = np.random.default_rng(0)
         shapes = ((3, 4, 5), (5, 24), (6, 24), (24,))
         x, kernel, weights, bias = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)

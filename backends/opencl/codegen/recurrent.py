@@ -19,9 +19,11 @@ from hal.backends.opencl.codegen.product import FUSED
 
 __all__ = ["CELLS", "Cell", "in_one_launch", "recurrent_kernel", "tiles_of"]
 
-_WIDTH = 8
-_TILES = ((6, 2), (4, 3), (3, 4), (2, 6), (1, 8))
-"""Sequences, and vectors of eight columns, that fit into a processor's registers; the best ones first."""
+_TILES = {
+    8: ((6, 2), (4, 3), (3, 4), (2, 6), (1, 8)),
+    16: ((8, 2), (6, 2), (4, 4), (3, 4), (2, 6), (1, 8)),
+}
+"""Sequences, and vectors of columns, that fit into a processor's registers, by their length; the best ones first."""
 _MOST_ROWS = 18
 """So many sequences a work-item takes at most: each of them adds to what is done with weights that were read once."""
 _PRIVATE_FLOATS = 1 << 18
@@ -98,8 +100,8 @@ def tiles_of(batch: int, units: int, facts: Facts) -> tuple[int, int, int]:
     """
     most = max(_PRIVATE_FLOATS // (10 * units), 1)
     wanted = max(min(-(-batch // facts.units), _MOST_ROWS, most), 1)
-    high, vectors = min(_TILES, key=lambda tile: -(-wanted // tile[0]) * tile[0])
-    return -(-wanted // high) * high, high, vectors * _WIDTH
+    high, vectors = min(_TILES[facts.vector], key=lambda tile: -(-wanted // tile[0]) * tile[0])
+    return -(-wanted // high) * high, high, vectors * facts.vector
 
 
 def recurrent_kernel(node: OpenclArray, stored: Stored, facts: Facts, *, wide: bool) -> Kernel:
@@ -129,7 +131,7 @@ class _Writer:
         self.c_type, self.kind = compute_type(node.dtype), emitter.index_type
         panels, self.depth, self.lanes = node.sources[1].shape
         self.columns = panels * self.lanes
-        self.part = facts.products_of_a_part
+        self.part, self.vector = facts.products_of_a_part, facts.vector
         self.rows, self.high, _ = tiles_of(self.batch, self.units, facts)
         self.weights = emitter.buffer(node.sources[1])
         for variable in ("y", "x", "t", "r", "u"):  # the loops that values of the graph are read in
@@ -141,9 +143,10 @@ class _Writer:
         kind, lines, last = self.kind, [" ".join(each) for each in self.emitter.lines], self.batch - 1
         order = f"{kind} t={self.steps - 1}; t>=0; t--" if backwards else f"{kind} t=0; t<{self.steps}; t++"
         unit = f"{kind} u=0; u<{self.units}; u++"
+        sums = f"{self.c_type}{self.vector} s[{self.rows * self.columns // self.vector}]; "
         text = (
             f"const {kind} r0=get_global_id(0)*{self.rows}; {lines[0]} {self.c_type} a[{self.rows * self.depth}], "
-            f"carry[{self.rows * self.units}]; {self.c_type}{_WIDTH} s[{self.rows * self.columns // _WIDTH}]; "
+            f"carry[{self.rows * self.units}]; {sums}"
             f"for (int i=0; i<{self.rows * self.depth}; i++) a[i]=0; "
             f"for (int i=0; i<{self.rows}; i++) {{ const {kind} y=r0+i<{last}?r0+i:{last}; {lines[1]} "
             f"for ({kind} x=0; x<{self.units}; x++) {{ {lines[2]} {first} }} }} "
@@ -210,9 +213,9 @@ class _Writer:
 
     def _sums(self) -> str:
         """Statements for the product of the states (or gradients) of all sequences with the weights."""
-        high, vectors, vector = self.high, self.lanes // _WIDTH, f"{self.c_type}{_WIDTH}"
+        high, vectors, vector = self.high, self.lanes // self.vector, f"{self.c_type}{self.vector}"
         cells = [(i, j) for i in range(high) for j in range(vectors)]
-        place = {(i, j): f"s[(y*{high}+{i})*{self.columns // _WIDTH}+p*{vectors}+{j}]" for i, j in cells}
+        place = {(i, j): f"s[(y*{high}+{i})*{self.columns // self.vector}+p*{vectors}+{j}]" for i, j in cells}
         rows = "".join(f"const {self.c_type} *a{i}=a+(y*{high}+{i})*{self.depth}; " for i in range(high))
         begin = "".join(f"{vector} c{i}_{j}=0; " for i, j in cells)
         if self.depth > self.part:
