@@ -108,13 +108,12 @@ class OpenclArray(TracedArray):
         if not self.tracked:
             self.op, self.sources, self.attributes = "leaf", (), None
 
-    def give_up(self) -> Storage:
-        """Its memory, which is written to from now on, so that its values are lost."""
+    def give_up(self) -> None:
+        """Let go of the memory, which is written to from now on, so that the values are lost."""
         assert self.storage is not None
-        storage, self.storage = self.storage, None
+        self.storage.give_up()
+        self.storage = None
         self.op, self.sources, self.attributes = "donated", (), None
-        storage.give_up()
-        return storage
 
     def to_device(self, device: Any, /, *, stream: Any = None) -> OpenclArray:
         """This array on a device, copied through the host if that is another one."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from hal.backends.opencl import primitives as p
 from hal.backends.opencl.array import OpenclArray
@@ -21,18 +20,11 @@ Parts = tuple[Array, Array]
 # Functions of real arrays, by short names
 
 
-def _function(name: str) -> Callable[..., Array]:
-    def call(*operands: Any) -> Array:
-        return p.elementwise(name, *operands)
-
-    return call
-
-
 _abs, _cos, _cosh, _exp, _expm1, _hypot, _log, _log1p, _sin, _sinh, _sqrt, _tan, _tanh, _asinh, _atan2 = map(
-    _function, "abs cos cosh exp expm1 hypot log log1p sin sinh sqrt tan tanh asinh atan2".split()
+    p.function, "abs cos cosh exp expm1 hypot log log1p sin sinh sqrt tan tanh asinh atan2".split()
 )
 _and, _copysign, _isfinite, _isinf, _isnan, _not, _or, _round, _where = map(
-    _function, "logical_and copysign isfinite isinf isnan logical_not logical_or round where".split()
+    p.function, "logical_and copysign isfinite isinf isnan logical_not logical_or round where".split()
 )
 
 

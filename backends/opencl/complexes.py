@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from hal.backends._traced import dtypes
 from hal.backends._traced.dtypes import DType, bool_
@@ -152,13 +151,7 @@ def product(a: Array, b: Array, contract: Callable[[Array, Array], Array]) -> Ar
     return _joined((contract(ar, br) - contract(ai, bi), contract(ar, bi) + contract(ai, br)))
 
 
-def _function_of_complex(name: str) -> Callable[..., Any]:
-    return lambda *operands: p.elementwise(name, *operands)
-
-
-_cosine_of, _sine_of, _cosh_of, _sinh_of, _log_of, _root_of = map(
-    _function_of_complex, "cos sin cosh sinh log sqrt".split()
-)
+_cosine_of, _sine_of, _cosh_of, _sinh_of, _log_of, _root_of = map(p.function, "cos sin cosh sinh log sqrt".split())
 
 # Of each operand, given the value and the operands. Formulas for values choose by cases, which have no derivatives.
 _DERIVATIVES: Mapping[str, Callable[..., Sequence[Array]]] = {

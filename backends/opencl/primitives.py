@@ -12,6 +12,7 @@ Shapes are checked by the callers.
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Callable, Sequence
@@ -45,6 +46,7 @@ __all__ = [
     "elementwise",
     "expand",
     "from_numpy",
+    "function",
     "gather",
     "iota",
     "mapped",
@@ -232,6 +234,11 @@ def elementwise(name: str, *operands: Any) -> Array:
     if computed.kind == "c":
         return COMPLEX["elementwise"](name, placed)
     return mapped(name, placed, dtype)
+
+
+def function(name: str) -> Callable[..., Array]:
+    """:func:`elementwise` of one name."""
+    return functools.partial(elementwise, name)
 
 
 def reduce(kind: str, x: Array, axes: Sequence[int]) -> Array:
